@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CONTAINER_CONTAINERD_H
+#define CONTAINER_CONTAINERD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+
+/* Read-only use of containerd's gRPC API over its unix socket (libcurl, HTTP/2 prior knowledge; no libgrpc). */
+struct containerd;
+
+#define CONTAINERD_ID_MAX 128
+#define CONTAINERS_MAX 64
+
+struct pod_container {
+	char id[CONTAINERD_ID_MAX];
+	char name[254];                 /* container name in the pod, "" for the sandbox */
+	bool sandbox;
+	pid_t task_pid;                 /* the pid containerd knows: init, or our monitor for a restored container */
+	char bundle[512];               /* /run/containerd/io.containerd.runtime.v2.task/k8s.io/<id> */
+	char upperdir[1024];            /* overlayfs upper folder, "" when the snapshotter has none (then rootfs changes cannot be read) */
+	char image[512];
+};
+
+struct pod_containers {
+	struct pod_container items[CONTAINERS_MAX];
+	int n;
+};
+
+/* socket: path as seen from here, e.g. /proc/1/root/run/containerd/containerd.sock. */
+int containerd_open(const char *socket, struct containerd **ret, struct error *err);
+void containerd_close(struct containerd *c);
+int containerd_version(struct containerd *c, char *out, size_t size, struct error *err);
+/* Running containers of a pod (label io.kubernetes.pod.uid), the sandbox included. */
+int containerd_pod(struct containerd *c, const char *pod_uid, struct pod_containers *ret, struct error *err);
+
+#endif

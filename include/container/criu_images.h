@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CONTAINER_CRIU_IMAGES_H
+#define CONTAINER_CRIU_IMAGES_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+
+/*
+ * CRIU image files, as far as they are read or rewritten here.  Format: two u32 magics, then {u32 size, protobuf} entries (CRIU images documentation).
+ * All input is outside bytes: sizes and counts are checked.
+ */
+
+/* One process's pages as a store knows them: returns a pointer to the 4096 bytes at vaddr, zero_page for a page known to be zero, or NULL when it is missing. */
+typedef const void *(*page_lookup)(void *ctx, uint64_t vaddr);
+
+/*
+ * In image_dir: rewrites pagemap-<pid>.img so that every lazy entry is present, and writes its pages file with all pages in pagemap order (those CRIU wrote itself
+ * kept).  -ENODATA (reason TransferFailed) when a page CRIU wants is missing in the store, with pid and address.
+ */
+int criu_pages_complete(int image_dir_fd, pid_t ns_pid, page_lookup lookup, void *ctx, struct error *err);
+
+/* ns pids that have a pagemap in image_dir; count or negative errno. */
+int criu_pagemap_pids(int image_dir_fd, pid_t *pids, int max, struct error *err);
+
+/* Empties ipcns-{shm,msg,sem}-*.img (keeps the magic): the pod's IPC namespace is restored by one container only. Returns 0. */
+int criu_ipc_clear(int image_dir_fd, struct error *err);
+/* 1 when the ipcns images hold at least one object, 0 when none, negative errno. */
+int criu_ipc_has_objects(int image_dir_fd, struct error *err);
+
+/* True name check for a file the source sends into an image folder: *.img, descriptors.json, only [A-Za-z0-9._-]. */
+int criu_image_name_ok(const char *name);
+
+#endif

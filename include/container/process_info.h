@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CONTAINER_PROCESS_INFO_H
+#define CONTAINER_PROCESS_INFO_H
+
+#include <sys/types.h>
+
+#include "base/error.h"
+
+/* What /proc tells of a process (hostPID is assumed: pids are the node's). */
+
+/* The innermost pid (last NSpid of /proc/PID/status): the number CRIU's image files carry. */
+int process_ns_pid(pid_t pid, pid_t *ret, struct error *err);
+
+/*
+ * Looks for what CRIU 4.2 cannot dump in one process: io_uring, perf_event, userfaultfd, kvm, fuse and GPU device files, memfd_secret, unsupported
+ * socket families and protocols, terminals.  0 when nothing was found, else -ENOTSUP with reason and sentence (process, fd, what to do).
+ */
+int process_check_migratable(pid_t pid, struct error *err);
+
+#endif

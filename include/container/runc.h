@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CONTAINER_RUNC_H
+#define CONTAINER_RUNC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "base/process.h"
+
+/*
+ * runc and CRIU of the node, run in the node's own namespaces (host_pid, 1 for an agent in a pod; 0 when we are on the host already).
+ */
+struct runc {
+	pid_t host_pid;
+	const char *root;                       /* containerd's: /run/containerd/runc/k8s.io */
+	int netns_fd;                           /* where CRIU's page server may listen: an empty network namespace with only lo; -1: none */
+};
+
+/* pid of the container's init as runc knows it (also for a container that was restored by podmigration-runtime). */
+int runc_init_pid(const struct runc *r, const char *id, pid_t *ret, struct error *err);
+
+/* A fresh network namespace with lo up, for struct runc's netns_fd. */
+int runc_private_netns(int *ret_fd, struct error *err);
+
+/*
+ * The metadata-only dump: `runc checkpoint --lazy-pages --page-server 127.0.0.1:port --status-fd --leave-running`.
+ * The container must be frozen before.  start returns at once; wait_ready blocks until CRIU has written all metadata images into image_dir (it then holds the
+ * tasks by ptrace and has thawed the freezer group); finish ends CRIU's page server by a clean close, so that CRIU lets go of the tasks, and waits for runc.
+ * The caller freezes the group again between wait_ready and finish: the source must never run on its own.
+ * image_dir and work_dir are paths on the node.  Errors quote CRIU's "Error (" lines of dump.log (reason CheckpointFailed, IOUringInUse, ExternalUnixSocket ..).
+ */
+struct runc_dump {
+	const struct runc *runc;
+	struct process process;
+	int status_fd;
+	uint16_t port;
+	char work_dir[512];
+	char id[128];
+};
+int runc_dump_start(const struct runc *r, const char *id, const char *image_dir, const char *work_dir, uint16_t port, struct runc_dump *ret,
+		    struct error *err);
+int runc_dump_wait_ready(struct runc_dump *d, int64_t deadline_us, struct error *err);
+int runc_dump_finish(struct runc_dump *d, int64_t deadline_us, struct error *err);
+void runc_dump_abort(struct runc_dump *d);      /* kills CRIU and runc; the group must be frozen again before */
+
+/* Versions and CPU, for the handshake. criu_cpuinfo: the image of `criu cpuinfo dump`. */
+int criu_version(pid_t host_pid, int *ret_version /* 40201 = 4.2.1 */, char *text, size_t size, struct error *err);
+int criu_cpuinfo_dump(pid_t host_pid, struct buf *out, struct error *err);
+int criu_cpuinfo_check(pid_t host_pid, const void *image, size_t len, struct error *err);       /* reason CPUIncompatible */
+
+/* Appends the "Error (" lines of a CRIU log to err's message (the last ones that fit) and picks a better reason where a line names one. */
+void criu_explain(int dirfd, const char *log_path, struct error *err);
+
+#endif

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef KUBE_WATCH_H
+#define KUBE_WATCH_H
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/error.h"
+#include "kube/config.h"
+
+/*
+ * One list+watch, forever, on a thread of its own: WatchList (sendInitialEvents) with fallback to list+watch, bookmarks, 410, 429 with Retry-After, half-open
+ * streams (TCP keepalive and a 150 s watchdog), chunk-split and merged lines, rotated credentials, back-off with jitter.
+ *
+ * The handlers run on that thread; objects belong to the watch and live until the handler returns (no DOM is kept).  After a relist, objects that are gone are
+ * reported by on_delete with only apiVersion/kind/metadata{namespace,name,uid}.
+ */
+struct kube_watch;
+
+struct kube_watch_spec {
+	const char *path;               /* collection, e.g. "/apis/podmigration.dev/v1alpha1/podmigrations" */
+	const char *field_selector;     /* or NULL */
+	const char *label_selector;     /* or NULL */
+	const char *name;               /* for logs and /readyz */
+	void (*on_upsert)(void *ctx, const cJSON *object);
+	void (*on_delete)(void *ctx, const cJSON *object);
+	void (*on_synced)(void *ctx);   /* after each complete initial set */
+	void *ctx;
+};
+
+int kube_watch_start(struct kube_config *config, const struct kube_watch_spec *spec, struct kube_watch **ret, struct error *err);
+void kube_watch_stop(struct kube_watch *w);             /* joins the thread */
+bool kube_watch_synced(const struct kube_watch *w);
+/* Last failure as text for /readyz?verbose; "" when all is well. Copies at most size bytes. */
+void kube_watch_status(const struct kube_watch *w, char *out, size_t size);
+
+#endif
