@@ -26,6 +26,6 @@ int buf_reserve(struct buf *b, size_t extra);
 void buf_reset(struct buf *b);                  /* empties, keeps the memory */
 void buf_consume(struct buf *b, size_t n);      /* drops the first n bytes */
 void buf_free(struct buf *b);
-#define cleanup_buf __attribute__((cleanup(buf_free)))
+#define cleanup_buf __attribute__((__cleanup__(buf_free)))
 
 #endif

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 /* Scope-bound release; declare these variables at the top and initialise them. */
-#define cleanup(fn) __attribute__((cleanup(fn)))
+#define cleanup(fn) __attribute__((__cleanup__(fn)))
 
 static inline void cleanup_freep(void *p)
 {

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/process.h"
+
+static void errors_keep_reason_and_nest(void **state)
+{
+	struct error e = { 0 };
+
+	(void)state;
+	assert_int_equal(error_reason(&e, -EINVAL, 7, "field %s: bad\nvalue", "x"), -EINVAL);
+	assert_int_equal(error_wrap(&e, -EINVAL, "pod %s", "web"), -EINVAL);
+	assert_string_equal(e.message, "pod web: field x: bad value");
+	assert_int_equal(e.reason, 7);
+	assert_int_equal(error_set(NULL, -EIO, "nobody listens"), -EIO);
+}
+
+static void buffers_never_pass_their_maximum(void **state)
+{
+	struct buf b = BUF_INIT(10);
+
+	(void)state;
+	assert_int_equal(buf_puts(&b, "0123456789"), 0);
+	assert_int_equal(buf_puts(&b, "x"), -ENOSPC);
+	assert_string_equal(b.data, "0123456789");
+	buf_consume(&b, 4);
+	assert_string_equal(b.data, "456789");
+	assert_int_equal(buf_printf(&b, "%d", 1234), 0);
+	assert_int_equal(buf_printf(&b, "%d", 1), -ENOSPC);
+	assert_int_equal(buf_reserve(&b, SIZE_MAX), -ENOSPC);
+	buf_free(&b);
+}
+
+static void durations_parse_as_kubernetes_writes_them(void **state)
+{
+	static const struct {
+		const char *text;
+		int r;
+		int64_t us;
+	} t[] = {
+		{ "10m", 0, 600000000 }, { "300ms", 0, 300000 }, { "1h30m", 0, 5400000000 }, { "1.5s", 0, 1500000 },
+		{ "0s", 0, 0 }, { "24h0m0s", 0, 86400000000 }, { "", -EINVAL, 0 }, { "10", -EINVAL, 0 },
+		{ "-1s", -EINVAL, 0 }, { "1x", -EINVAL, 0 }, { "s", -EINVAL, 0 }, { "999999999999h", -EINVAL, 0 },
+		{ "1000h", -EINVAL, 0 }, { "99999999999999999999s", -EINVAL, 0 }, { "500us", 0, 500 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		int64_t us = 0;
+
+		assert_int_equal(duration_parse(t[i].text, 100ll * 3600 * 1000000, &us), t[i].r);
+		assert_int_equal(us, t[i].us);
+	}
+}
+
+static void times_are_rfc3339(void **state)
+{
+	char s[CLOCK_RFC3339_SIZE];
+
+	(void)state;
+	clock_rfc3339(1764000000123456, 0, s);
+	assert_string_equal(s, "2025-11-24T16:00:00.123456Z");
+	clock_rfc3339(1764000000123456, 1, s);
+	assert_string_equal(s, "2025-11-24T16:00:00Z");
+}
+
+static void json_is_case_sensitive_and_whole(void **state)
+{
+	struct error e = { 0 };
+	cJSON *o = NULL;
+	int64_t n = 0;
+	const char *text = "{\"a\":{\"b/c\":[1,{\"d\":\"x\"}]},\"A\":2.5,\"t\":true}";
+
+	(void)state;
+	assert_int_equal(json_parse(text, strlen(text), 1000, &o, &e), 0);
+	assert_string_equal(json_str(o, "a/b~1c/1/d"), "x");
+	assert_int_equal(json_int(o, "a/b~1c/0", 0, 10, &n), 0);
+	assert_int_equal(n, 1);
+	assert_int_equal(json_int(o, "a/b~1c/0", 5, 10, &n), -EINVAL);
+	assert_int_equal(json_int(o, "A", 0, 10, &n), -EINVAL);
+	assert_int_equal(json_int(o, "B", 0, 10, &n), -ENOENT);
+	assert_true(json_bool(o, "t"));
+	assert_null(json_at(o, "T"));
+	cJSON_Delete(o);
+	assert_int_equal(json_parse("{} x", 4, 100, &o, &e), -EINVAL);
+	assert_int_equal(json_parse("{\"a\":", 5, 100, &o, &e), -EINVAL);
+	assert_int_equal(json_parse("{}", 2, 1, &o, &e), -EINVAL);
+	assert_int_equal(json_parse("{\"a\":\"b\0c\"}", 11, 100, &o, &e), -EINVAL);
+}
+
+static void base64_round_trips_and_refuses_junk(void **state)
+{
+	static const char *const bad[] = { "A", "AA=A", "A===", "AB==", "AAB=", "AA*A", "====" };
+	struct buf text = BUF_INIT(1000), back = BUF_INIT(1000);
+	unsigned char data[64];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(data); i++)
+		data[i] = (unsigned char)(i * 37);
+	for (size_t len = 0; len <= sizeof(data); len++) {
+		buf_reset(&text);
+		buf_reset(&back);
+		assert_int_equal(base64_encode(data, len, &text), 0);
+		assert_int_equal(base64_decode(text.data ? text.data : "", text.len, &back), 0);
+		assert_int_equal(back.len, len);
+		assert_memory_equal(back.data ? back.data : "", data, len);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(base64_decode(bad[i], strlen(bad[i]), &back), -EINVAL);
+	buf_free(&text);
+	buf_free(&back);
+}
+
+static void files_are_replaced_whole_and_paths_stay_beneath(void **state)
+{
+	char dir[] = "/tmp/pm-base-XXXXXX";
+	struct buf b = BUF_INIT(100);
+	struct error e = { 0 };
+	int fd;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(dir_make(fd, "a/b/c", 0700, &e), 0);
+	assert_int_equal(file_write(fd, "a/b/f", "hello", 5, 0600, true, &e), 0);
+	assert_int_equal(file_write(fd, "a/b/f", "world", 5, 0600, false, &e), 0);
+	assert_int_equal(file_read(fd, "a/b/f", &b, &e), 0);
+	assert_string_equal(b.data, "world");
+	b.max = 3;
+	buf_reset(&b);
+	b.cap = 0, free(b.data), b.data = NULL;
+	assert_int_equal(file_read(fd, "a/b/f", &b, &e), -EFBIG);
+	assert_int_equal(symlinkat("/etc", fd, "a/out"), 0);
+	assert_true(open_beneath(fd, "a/out/passwd", O_RDONLY, 0, false) < 0);
+	assert_true(open_beneath(fd, "../etc/passwd", O_RDONLY, 0, false) < 0);
+	assert_int_equal(symlinkat("b", fd, "a/in"), 0);
+	assert_int_equal(open_beneath(fd, "a/in/f", O_RDONLY, 0, true), -ELOOP);
+	assert_int_equal(tree_remove(fd, "a", &e), 0);
+	assert_int_equal(faccessat(fd, "a", F_OK, 0), -1);
+	assert_int_equal(access("/etc/passwd", F_OK), 0);
+	assert_int_equal(tree_remove(fd, "a", &e), 0);
+	buf_free(&b);
+	close(fd);
+	rmdir(dir);
+}
+
+static void children_run_are_bounded_and_report(void **state)
+{
+	const char *const echo[] = { "echo", "one two", NULL }, *const fail[] = { "ls", "/does/not/exist", NULL };
+	const char *const slow[] = { "sleep", "30", NULL }, *const none[] = { "/no/such/program", NULL };
+	struct process_spec s = { .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1 };
+	struct buf out = BUF_INIT(1000);
+	struct error e = { 0 };
+	int64_t start;
+
+	(void)state;
+	s.argv = echo;
+	assert_int_equal(process_run(&s, 5000000, &out, &e), 0);
+	assert_string_equal(out.data, "one two\n");
+	s.argv = fail;
+	assert_int_equal(process_run(&s, 5000000, NULL, &e), -EIO);
+	assert_non_null(strstr(e.message, "No such file"));
+	s.argv = none;
+	assert_int_equal(process_run(&s, 5000000, NULL, &e), -ENOENT);
+	s.argv = slow;
+	start = clock_mono_us();
+	assert_int_equal(process_run(&s, 100000, NULL, &e), -ETIMEDOUT);
+	assert_true(clock_mono_us() - start < 3000000);
+	buf_free(&out);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(errors_keep_reason_and_nest),
+		cmocka_unit_test(buffers_never_pass_their_maximum),
+		cmocka_unit_test(durations_parse_as_kubernetes_writes_them),
+		cmocka_unit_test(times_are_rfc3339),
+		cmocka_unit_test(json_is_case_sensitive_and_whole),
+		cmocka_unit_test(base64_round_trips_and_refuses_junk),
+		cmocka_unit_test(files_are_replaced_whole_and_paths_stay_beneath),
+		cmocka_unit_test(children_run_are_bounded_and_report),
+	};
+
+	return cmocka_run_group_tests_name("base", tests, NULL, NULL);
+}
