@@ -25,8 +25,9 @@ struct bundle {
 	bool terminal;
 };
 
+/* bundle_dir is found below dirfd even when it starts with "/" (dirfd: the node's root); AT_FDCWD: as it is. *ret is freed by bundle_free. */
 int bundle_load(int dirfd, const char *bundle_dir, struct bundle **ret, struct error *err);
-void bundle_free(struct bundle *b);
+void bundle_free(struct bundle *b);                                             /* NULL is fine */
 const char *bundle_annotation(const struct bundle *b, const char *key);         /* NULL when absent */
 
 #endif
