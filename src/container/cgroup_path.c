@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cgroup_path.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/file.h"
+
+/* cgroups(7): lines "id:controllers:path"; the v2 line is "0::path". */
+int cgroup_path_parse(const char *text, char *out, size_t size, bool *ret_v2)
+{
+	const char *v1 = NULL, *v2 = NULL;
+
+	for (const char *line = text; *line; line += strcspn(line, "\n"), line += *line == '\n') {
+		const char *controllers = strchr(line, ':'), *path = controllers ? strchr(controllers + 1, ':') : NULL;
+
+		if (!path)
+			return -EBADMSG;
+		if (path - controllers == 8 && !strncmp(controllers, ":freezer", 8))
+			v1 = path + 1;
+		else if (path == controllers + 1 && line[0] == '0')
+			v2 = path + 1;
+	}
+	/* In a hybrid node runc uses the v1 freezer. */
+	*ret_v2 = !v1;
+	if (!v1)
+		v1 = v2;
+	/* "/../" would name a group outside of the cgroup namespace that answered. */
+	if (!v1 || *v1 != '/' || !strncmp(v1, "/..", 3))
+		return -EBADMSG;
+	return path_format(out, size, "%.*s", (int)strcspn(v1, "\n"), v1);
+}
+
+/* The kubelet's name of a pod's group: "pod<uid>" (cgroupfs driver) or "kubepods[-class]-pod<uid>.slice" (systemd driver). */
+static bool is_pod_name(const char *name, size_t len)
+{
+	if (len > 3 && !strncmp(name, "pod", 3))
+		return true;
+	if (len <= 14 || strncmp(name, "kubepods-", 9))
+		return false;
+	for (size_t i = 8; i + 4 < len; i++)
+		if (!strncmp(name + i, "-pod", 4))
+			return true;
+	return false;
+}
+
+/* Length of path up to and with the pod's group, 0 when there is none with something below it. */
+static size_t pod_prefix(const char *path)
+{
+	const char *part = path + 1;
+
+	while (*part) {
+		size_t len = strcspn(part, "/");
+
+		if (part[len] == '/' && is_pod_name(part, len))
+			return (size_t)(part + len - path);
+		part += len + (part[len] == '/');
+	}
+	return 0;
+}
+
+/* Length of the longest group path that is above all of them (not one of them); 0 when that is the root. */
+static size_t common_prefix(const struct cgroup_paths *p)
+{
+	size_t len = strlen(p->group[0]);
+
+	for (int i = 0; i < p->n; i++) {
+		const char *a = p->group[0], *b = p->group[i];
+		size_t same = 0;
+
+		while (same < len && a[same] == b[same])
+			same++;
+		len = same;
+		/* Cut back to a whole component that is followed by another in both. */
+		while (len > 0 && !(a[len] == '/' && b[len] == '/'))
+			len--;
+	}
+	return len;
+}
+
+void cgroup_paths_split(struct cgroup_paths *p)
+{
+	size_t len = pod_prefix(p->group[0]);
+
+	for (int i = 1; len && i < p->n; i++)
+		if (strncmp(p->group[i], p->group[0], len) || p->group[i][len] != '/')
+			len = 0;
+	if (!len)
+		len = common_prefix(p);
+	p->pod[0] = '\0';
+	if (!len)
+		return;
+	memcpy(p->pod, p->group[0], len);
+	p->pod[len] = '\0';
+	for (int i = 0; i < p->n; i++)
+		p->group[i][len + 1 + strcspn(p->group[i] + len + 1, "/")] = '\0';
+}
+
+struct reader {
+	const pid_t *pids;
+	int n;
+	struct cgroup_paths *ret;
+	struct error *err;
+	int node_ns;            /* -1: ours is the node's */
+	int result;
+};
+
+static int read_one(struct reader *rd, int i)
+{
+	cleanup_buf struct buf text = BUF_INIT(65536);
+	char path[64];
+	bool v2;
+	int r;
+
+	path_format(path, sizeof(path), "/proc/%d/cgroup", rd->pids[i]);
+	r = file_read(AT_FDCWD, path, &text, rd->err);
+	if (r < 0)
+		return r;
+	r = cgroup_path_parse(text.data, rd->ret->group[i], sizeof(rd->ret->group[i]), &v2);
+	if (r < 0)
+		return error_set(rd->err, r, "cgroup of process %d cannot be told from %s", rd->pids[i], path);
+	if (i > 0 && v2 != rd->ret->v2)
+		return error_set(rd->err, -EBADMSG, "cgroups of the containers are of different versions");
+	rd->ret->v2 = v2;
+	return 0;
+}
+
+static void *read_all(void *ctx)
+{
+	struct reader *rd = ctx;
+	int r = 0;
+
+	if (rd->node_ns >= 0 && setns(rd->node_ns, CLONE_NEWCGROUP) < 0)
+		r = error_errno(rd->err, "enter the node's cgroup namespace");
+	for (int i = 0; r == 0 && i < rd->n; i++)
+		r = read_one(rd, i);
+	rd->result = r;
+	return NULL;
+}
+
+/* *ret_fd: pid 1's cgroup namespace, or -1 when it is ours as well. */
+static int node_cgroup_ns(int *ret_fd, struct error *err)
+{
+	cleanup_close int fd = open("/proc/1/ns/cgroup", O_RDONLY | O_CLOEXEC);
+	struct stat theirs, ours;
+
+	if (fd < 0 || fstat(fd, &theirs) < 0 || stat("/proc/self/ns/cgroup", &ours) < 0)
+		return error_errno(err, "look at the node's cgroup namespace");
+	*ret_fd = theirs.st_ino == ours.st_ino ? -1 : take_fd(&fd);
+	return 0;
+}
+
+/* /proc/PID/cgroup answers in terms of the reader's cgroup namespace; the agent's is not the node's, so a thread reads that has entered it. */
+int cgroup_paths_read(const pid_t *pids, int n, struct cgroup_paths *ret, struct error *err)
+{
+	cleanup_close int node_ns = -1;
+	struct reader rd = { pids, n, ret, err, -1, 0 };
+	pthread_t t;
+	int r = node_cgroup_ns(&node_ns, err);
+
+	if (r < 0)
+		return r;
+	rd.node_ns = node_ns;
+	if (node_ns < 0) {
+		read_all(&rd);
+	} else {
+		errno = pthread_create(&t, NULL, read_all, &rd);
+		if (errno)
+			return error_errno(err, "start a thread");
+		pthread_join(t, NULL);
+	}
+	if (rd.result < 0)
+		return rd.result;
+	ret->n = n;
+	cgroup_paths_split(ret);
+	return 0;
+}
