@@ -28,15 +28,20 @@ int runc_private_netns(int *ret_fd, struct error *err);
 /*
  * The metadata-only dump: `runc checkpoint --lazy-pages --page-server 127.0.0.1:port --status-fd --leave-running`.
  * The container must be frozen before.  start returns at once; wait_ready blocks until CRIU has written all metadata images into image_dir (it then holds the
- * tasks by ptrace and has thawed the freezer group); finish ends CRIU's page server by a clean close, so that CRIU lets go of the tasks, and waits for runc.
- * The caller freezes the group again between wait_ready and finish: the source must never run on its own.
- * image_dir and work_dir are paths on the node.  Errors quote CRIU's "Error (" lines of dump.log (reason CheckpointFailed, IOUringInUse, ExternalUnixSocket ..).
+ * tasks by ptrace and has thawed the freezer group); finish ends CRIU's page server by a clean close, so that CRIU lets go of the tasks, waits for runc and
+ * checks that the images are whole.  The caller freezes the group again between wait_ready and finish: the source must never run on its own.
+ * image_dir and work_dir are existing folders, paths on the node; work_dir gets the CRIU configuration and dump.log and tells this dump from others.
+ * Errors quote CRIU's "Error (" lines of dump.log (reason CheckpointFailed, IOUringInUse, ExternalUnixSocket ..).
+ *
+ * After a successful start the caller always ends with finish or abort; abort after a failure of wait_ready or finish, and after finish, is harmless.
  */
 struct runc_dump {
 	const struct runc *runc;
-	struct process process;
-	int status_fd;
+	struct process process;                 /* pid 0: ended and reaped */
+	int status_fd;                          /* -1: CRIU said it is ready, or never will */
 	uint16_t port;
+	bool ready;
+	char image_dir[512];
 	char work_dir[512];
 	char id[128];
 };
@@ -44,7 +49,13 @@ int runc_dump_start(const struct runc *r, const char *id, const char *image_dir,
 		    struct error *err);
 int runc_dump_wait_ready(struct runc_dump *d, int64_t deadline_us, struct error *err);
 int runc_dump_finish(struct runc_dump *d, int64_t deadline_us, struct error *err);
-void runc_dump_abort(struct runc_dump *d);      /* kills CRIU and runc; the group must be frozen again before */
+/*
+ * Ends the dump and leaves no process of it.  CRIU is asked first and killed only when it does not end in a few seconds: killed while its code runs in
+ * the tasks, it would leave them broken.  After wait_ready the group must be frozen again before.
+ */
+void runc_dump_abort(struct runc_dump *d);
+/* Kills what a dump with this work_dir left when the agent that ran it crashed; the group must be frozen before.  Returns how many processes, or negative errno. */
+int runc_dump_kill_left(const char *work_dir, struct error *err);
 
 /* Versions and CPU, for the handshake. criu_cpuinfo: the image of `criu cpuinfo dump`. */
 int criu_version(pid_t host_pid, int *ret_version /* 40201 = 4.2.1 */, char *text, size_t size, struct error *err);
