@@ -12,7 +12,7 @@ PKGS := libcurl openssl libcjson yaml-0.1 libprotobuf-c libxxhash
 ifneq ($(wildcard /usr/include/cjson/cJSON.h),)
 PKG_CFLAGS := $(shell pkg-config --cflags libcurl openssl libcjson yaml-0.1 libprotobuf-c libxxhash 2>/dev/null)
 endif
-LIBS := -lcurl -lssl -lcrypto -lcjson -lyaml -lprotobuf-c -lxxhash -lpthread
+LIBS := -lcurl -lssl -lcrypto -lcjson -lyaml -lprotobuf-c -lxxhash -lm -lpthread
 
 # Banned functions do not compile (include/base/banned.h); _FORTIFY_SOURCE needs optimisation.
 CPPFLAGS += -D_GNU_SOURCE -Iinclude -I$(BUILD)/gen -DPM_VERSION_STRING='"$(VERSION)"' $(PKG_CFLAGS)
@@ -61,6 +61,8 @@ $(BUILD)/obj/%.o: src/%.c | $(DEPS) $(PROTO_C)
 	@echo "  CC      $<"
 	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
 
+.SECONDARY: $(PROTO_C)
+
 $(LIB): $(LIB_OBJS) $(PROTO_O)
 	@echo "  AR      $@"
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
@@ -91,4 +93,5 @@ clean:
 	rm -rf build
 
 .PHONY: all tests check-unit check-san clean
--include $(shell find build -name '*.d' 2>/dev/null)
+-include $(shell find build -name "*.d" 2>/dev/null)
+-include $(wildcard mk/*.mk)

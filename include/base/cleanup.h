@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 /* Scope-bound release; declare these variables at the top and initialise them. */
-#define cleanup(fn) __attribute__((__cleanup__(fn)))
+#define cleanup_with(fn) __attribute__((__cleanup__(fn)))
 
 static inline void cleanup_freep(void *p)
 {
@@ -33,10 +33,10 @@ static inline void cleanup_closedirp(DIR **d)
 		closedir(*d);
 }
 
-#define cleanup_free cleanup(cleanup_freep)
-#define cleanup_close cleanup(cleanup_closep)
-#define cleanup_fclose cleanup(cleanup_fclosep)
-#define cleanup_closedir cleanup(cleanup_closedirp)
+#define cleanup_free cleanup_with(cleanup_freep)
+#define cleanup_close cleanup_with(cleanup_closep)
+#define cleanup_fclose cleanup_with(cleanup_fclosep)
+#define cleanup_closedir cleanup_with(cleanup_closedirp)
 
 /* Takes the fd or pointer out of a cleanup variable, for returning it. */
 static inline int take_fd(int *fd)

@@ -18,7 +18,7 @@ static inline void json_freep(cJSON **p)
 {
 	cJSON_Delete(*p);
 }
-#define cleanup_json __attribute__((cleanup(json_freep)))
+#define cleanup_json __attribute__((__cleanup__(json_freep)))
 
 /* len bytes, at most max; -EINVAL with a sentence when it is not one JSON value. */
 int json_parse(const char *data, size_t len, size_t max, cJSON **ret, struct error *err);

@@ -12,16 +12,25 @@
  * All input is outside bytes: sizes and counts are checked.
  */
 
-/* One process's pages as a store knows them: returns a pointer to the 4096 bytes at vaddr, zero_page for a page known to be zero, or NULL when it is missing. */
+#define CRIU_PAGE_SIZE 4096
+
+/* A lookup returns this address for a page known to be zero: it is not copied then, but left out of the file. */
+extern const unsigned char criu_zero_page[CRIU_PAGE_SIZE];
+
+/*
+ * One process's pages as a store knows them: returns a pointer to the 4096 bytes at vaddr, valid until the store changes, criu_zero_page for a page known to
+ * be zero, or NULL when it is missing.
+ */
 typedef const void *(*page_lookup)(void *ctx, uint64_t vaddr);
 
 /*
  * In image_dir: rewrites pagemap-<pid>.img so that every lazy entry is present, and writes its pages file with all pages in pagemap order (those CRIU wrote itself
- * kept).  -ENODATA (reason TransferFailed) when a page CRIU wants is missing in the store, with pid and address.
+ * kept).  -ENODATA (reason TransferFailed) when a page CRIU wants is missing in the store, with pid and address; -EBADMSG for a damaged image, -ENOTSUP for one
+ * with a parent or of a newer CRIU.  On failure the images are as they were, or the folder is to be thrown away (write errors).
  */
 int criu_pages_complete(int image_dir_fd, pid_t ns_pid, page_lookup lookup, void *ctx, struct error *err);
 
-/* ns pids that have a pagemap in image_dir; count or negative errno. */
+/* ns pids that have a pagemap in image_dir, ascending; count, -E2BIG when there are more than max, or another negative errno. */
 int criu_pagemap_pids(int image_dir_fd, pid_t *pids, int max, struct error *err);
 
 /* Empties ipcns-{shm,msg,sem}-*.img (keeps the magic): the pod's IPC namespace is restored by one container only. Returns 0. */

@@ -5,6 +5,7 @@
 #include <cjson/cJSON.h>
 #include <pthread.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/error.h"
 #include "net/tls.h"
@@ -15,6 +16,11 @@
 #define WIRE_BODY_MAX ((1u << 20) + 4096)
 #define WIRE_JSON_MAX 65536
 #define WIRE_PAGES_MAX 256              /* pages per PAGES frame */
+#define WIRE_ZEROS_MAX (1u << 18)       /* pages per ZEROS frame: 1 GiB */
+#define WIRE_PAGES_HEAD 24
+#define WIRE_DATA_HEAD 8
+#define WIRE_DATA_MAX (1u << 20)        /* bytes per DATA frame, without the head */
+#define WIRE_HEAD_MAX 64                /* head of wire_send */
 #define WIRE_NO_CONTAINER 0xffff
 #define WIRE_CONTAINERS_MAX 64
 
@@ -22,6 +28,7 @@ enum wire_type {
 	WIRE_HELLO = 1,
 	WIRE_WELCOME,
 	WIRE_REFUSE,
+	WIRE_FROZEN = 9,
 	WIRE_PAGES = 10,
 	WIRE_ZEROS,
 	WIRE_FILE = 20,
@@ -42,27 +49,49 @@ struct wire_frame {
 	enum wire_type type;
 	uint16_t container;
 	uint32_t len;
-	const uint8_t *body;            /* valid until the next wire_receive */
+	const uint8_t *body;            /* valid until the next wire_receive; a NUL follows that is not counted */
 };
 
-/* Takes the stream over.  deadline of every call: idle_us after its start (nothing moves for that long: -ETIMEDOUT). */
+/*
+ * Takes the stream over, on failure too.  A call ends with -ETIMEDOUT when nothing moves for idle_us (0: it may take for ever).
+ * One thread receives; any number send.
+ */
 int wire_new(struct tls_stream *s, int64_t idle_us, struct wire **ret, struct error *err);
 void wire_free(struct wire *w);
 void wire_interrupt(struct wire *w);            /* from any thread: all calls fail from now on */
 
-/* Sending is thread-safe (whole frames). Two parts, so that a head and page data need no copy. */
+/*
+ * Sending is thread-safe (whole frames). Two parts, so that a head and page data need no copy; head at most WIRE_HEAD_MAX bytes.  -EINVAL: the frame would
+ * break the protocol, nothing was sent; after any other error nothing can be sent any more.
+ */
 int wire_send(struct wire *w, enum wire_type type, uint16_t container, const void *head, size_t head_len, const void *data, size_t data_len,
 	      struct error *err);
 int wire_send_json(struct wire *w, enum wire_type type, uint16_t container, const cJSON *json, struct error *err);
 /* Sends ALL_SENT with frames, bytes and digest of everything sent so far. */
 int wire_send_end(struct wire *w, struct error *err);
 
-/* One frame; checks length, type and sequence (reason ProtocolError). idle_us 0: the default; negative: wait forever. */
+/*
+ * One frame; checks length, type, sequence and the heads of PAGES and ZEROS (-EPROTO, reason ProtocolError; the stream is of no use then). idle_us, for its
+ * first bytes, 0: the default; negative: wait forever.
+ */
 int wire_receive(struct wire *w, int64_t idle_us, struct wire_frame *ret, struct error *err);
 /* The body as JSON object. */
 int wire_json(const struct wire_frame *f, cJSON **ret, struct error *err);
 /* Compares an ALL_SENT frame with what was received. */
 int wire_check_end(struct wire *w, const struct wire_frame *f, struct error *err);
+
+/* The head of PAGES and ZEROS frames. */
+struct wire_pages {
+	pid_t ns_pid;
+	uint64_t address;
+	uint32_t pages;
+	const uint8_t *data;            /* PAGES: pages * 4096 bytes inside the frame */
+};
+void wire_pages_pack(const struct wire_pages *p, uint8_t out[WIRE_PAGES_HEAD]);
+/* Checks all of it: -EPROTO (ProtocolError). */
+int wire_pages_unpack(const struct wire_frame *f, struct wire_pages *ret, struct error *err);
+
+/* Header and body bytes of whole frames so far. */
 uint64_t wire_bytes_sent(const struct wire *w);
 uint64_t wire_bytes_received(const struct wire *w);
 

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef AGENT_CONTROL_H
+#define AGENT_CONTROL_H
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+/*
+ * What the daemon tells a source worker, one JSON object per line on its stdin.
+ *   first line: the order  {"migration", "namespace", "name", "podUID", "epoch", "remote", "resume", and when remote "podIP", "port", "key"}
+ *   then:       {"podIP": "..", "port": n}          the destination pod is there
+ *               {"abort": "sentence", "reason": "Cancelled"}    give up, before the commit
+ */
+struct control;
+
+/* Reads the first line (at most 64 KiB) and starts a thread for the rest. order is the caller's. */
+int control_start(int fd, struct control **ret, cJSON **ret_order, struct error *err);
+/* fn is called once, from the control thread, when an abort arrives (at once if it already has). */
+void control_on_abort(struct control *c, void (*fn)(void *ctx), void *ctx);
+/* Waits for the destination's address; an abort or the deadline (clock_mono_us) is an error. */
+int control_wait_destination(struct control *c, int64_t deadline_us, char *ip, size_t size, uint16_t *port, struct error *err);
+/* 0, or the abort as error. */
+int control_check(struct control *c, struct error *err);
+
+#endif

@@ -1,0 +1,486 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "children.h"
+#include "health.h"
+#include "journal.h"
+#include "kube/watch.h"
+#include "migration/phase.h"
+#include "monitors.h"
+#include "orders.h"
+#include "runtime/monitor.h"
+
+#define PODS_MAX 1024
+#define QUEUE_MAX 4096
+#define SOURCE_TIMEOUT_S 600
+
+struct daemon {
+	const struct agent_options *o;
+	struct children children;
+	struct monitor_info *pods;      /* last scan of the waiting and restored containers */
+	int n_pods;
+	int inotify_fd, event_fd, signal_fd;
+	struct health *health;
+
+	/* PodMigrations that changed, handed over by the watch's thread. */
+	pthread_mutex_t lock;
+	cJSON *queue[QUEUE_MAX];
+	int n_queue;
+};
+
+/* --- from the watch's thread --- */
+
+static void on_upsert(void *ctx, const cJSON *object)
+{
+	struct daemon *d = ctx;
+	uint64_t one = 1;
+	cJSON *copy = cJSON_CreateObject();
+	static const char *const keep[] = { "metadata", "spec", "status" };
+
+	for (size_t i = 0; i < sizeof(keep) / sizeof(keep[0]); i++)
+		if (json_at(object, keep[i]))
+			cJSON_AddItemToObject(copy, keep[i], cJSON_Duplicate(json_at(object, keep[i]), 1));
+	pthread_mutex_lock(&d->lock);
+	if (d->n_queue < QUEUE_MAX)
+		d->queue[d->n_queue++] = take_ptr(copy);
+	pthread_mutex_unlock(&d->lock);
+	cJSON_Delete(copy);
+	if (write(d->event_fd, &one, sizeof(one)) < 0)
+		log_error("the main loop cannot be woken", LOG_S("err", strerror(errno)));
+}
+
+static void on_delete(void *ctx, const cJSON *object)
+{
+	/* The controller's finalizer keeps the object until the migration has ended; nothing is left to do here. */
+	(void)ctx;
+	(void)object;
+}
+
+/* --- source side, home: PodMigrations whose pod runs on this node --- */
+
+static cJSON *home_line(const cJSON *m, bool resume)
+{
+	cJSON *line = cJSON_CreateObject();
+	int64_t epoch = 0;
+
+	json_int(m, "status/epoch", 0, INT64_MAX, &epoch);
+	cJSON_AddStringToObject(line, "migration", json_str_or(m, "metadata/uid", ""));
+	cJSON_AddStringToObject(line, "namespace", json_str_or(m, "metadata/namespace", ""));
+	cJSON_AddStringToObject(line, "name", json_str_or(m, "metadata/name", ""));
+	cJSON_AddStringToObject(line, "podUID", json_str_or(m, "status/sourcePod/uid", ""));
+	cJSON_AddStringToObject(line, "podName", json_str_or(m, "status/sourcePod/name", ""));
+	cJSON_AddNumberToObject(line, "epoch", (double)epoch);
+	cJSON_AddBoolToObject(line, "remote", 0);
+	cJSON_AddBoolToObject(line, "resume", resume);
+	cJSON_AddNumberToObject(line, "timeoutSeconds", SOURCE_TIMEOUT_S);
+	return line;
+}
+
+static void start_source(struct daemon *d, const char *uid, const cJSON *line)
+{
+	struct error err = { 0 };
+
+	if (!children_start(&d->children, CHILD_SOURCE, uid, line, &err))
+		log_error("a source worker could not be started", LOG_S("migration", uid), LOG_S("err", err.message));
+	else
+		log_info("source worker started", LOG_S("migration", uid), LOG_S("pod", json_str_or(line, "podName", "")));
+}
+
+static void tell_address(struct child *c, const cJSON *m)
+{
+	cleanup_json cJSON *line = cJSON_CreateObject();
+
+	cJSON_AddStringToObject(line, "podIP", json_str_or(m, "status/destinationPod/podIP", ""));
+	child_tell(c, line);
+	c->told_address = true;
+}
+
+static void tell_abort(struct child *c, const char *text)
+{
+	cleanup_json cJSON *line = cJSON_CreateObject();
+
+	cJSON_AddStringToObject(line, "abort", text);
+	cJSON_AddStringToObject(line, "reason", "Cancelled");
+	child_tell(c, line);
+	c->told_abort = true;
+}
+
+static bool journal_exists(struct daemon *d, const char *uid, struct journal_entry *ret)
+{
+	return journal_read(d->o, uid, ret, NULL) == 0;
+}
+
+static void handle_migration(struct daemon *d, const cJSON *m)
+{
+	const char *uid = json_str_or(m, "metadata/uid", "");
+	enum phase phase = phase_from_name(json_str(m, "status/phase"));
+	struct child *c = children_find(&d->children, CHILD_SOURCE, uid);
+	bool aborted = !strcmp(json_str_or(m, "status/decision", ""), "Abort");
+	struct journal_entry j;
+	struct error err = { 0 };
+
+	if (phase_ended(phase)) {
+		if (c && c->pid && !c->told_abort)
+			tell_abort(c, "the migration has ended");
+		else if (!c || !c->pid)
+			journal_remove(d->o, uid, &err);
+		return;
+	}
+	/* One worker for each migration in this daemon's life; a pod that is still frozen is taken up again by resume_frozen(). */
+	if (!c && phase >= PHASE_Preparing && !aborted && !journal_exists(d, uid, &j)) {
+		cleanup_json cJSON *line = home_line(m, false);
+
+		start_source(d, uid, line);
+		c = children_find(&d->children, CHILD_SOURCE, uid);
+	}
+	if (!c || !c->pid)
+		return;
+	if (aborted && !c->told_abort)
+		tell_abort(c, "the controller gave the migration up, see its conditions");
+	else if (!c->told_address && phase >= PHASE_Transferring && json_str_or(m, "status/destinationPod/podIP", "")[0])
+		tell_address(c, m);
+}
+
+static void handle_queue(struct daemon *d)
+{
+	cJSON *m;
+	uint64_t n;
+
+	if (read(d->event_fd, &n, sizeof(n)) < 0 && errno != EAGAIN)
+		log_error("event", LOG_S("err", strerror(errno)));
+	for (;;) {
+		pthread_mutex_lock(&d->lock);
+		m = d->n_queue ? d->queue[0] : NULL;
+		if (m)
+			memmove(d->queue, d->queue + 1, (size_t)--d->n_queue * sizeof(m));
+		pthread_mutex_unlock(&d->lock);
+		if (!m)
+			return;
+		handle_migration(d, m);
+		cJSON_Delete(m);
+	}
+}
+
+/* --- recovery: pods that a worker left frozen --- */
+
+static cJSON *journal_line(const struct journal_entry *e)
+{
+	cJSON *line = cJSON_CreateObject();
+
+	cJSON_AddStringToObject(line, "migration", e->migration);
+	cJSON_AddStringToObject(line, "namespace", e->ns);
+	cJSON_AddStringToObject(line, "name", e->name);
+	cJSON_AddStringToObject(line, "podUID", e->pod_uid);
+	cJSON_AddStringToObject(line, "podName", e->name);
+	cJSON_AddNumberToObject(line, "epoch", 0);
+	cJSON_AddBoolToObject(line, "remote", e->remote);
+	cJSON_AddBoolToObject(line, "resume", 1);
+	cJSON_AddNumberToObject(line, "timeoutSeconds", SOURCE_TIMEOUT_S);
+	return line;
+}
+
+/* A remote source's key is in its order; without the order nothing can be asked, and the pod waits frozen for its deletion. */
+static bool complete_remote_line(struct daemon *d, const struct journal_entry *e, cJSON *line)
+{
+	for (int i = 0; i < d->n_pods; i++) {
+		cleanup_json cJSON *order = NULL;
+
+		if (strcmp(d->pods[i].pod_uid, e->pod_uid) || order_read(d->o, &d->pods[i], &order, NULL) < 0)
+			continue;
+		if (strcmp(json_str_or(order, "migration", ""), e->migration))
+			continue;
+		cJSON_AddStringToObject(line, "podIP", json_str_or(order, "podIP", e->pod_ip));
+		cJSON_AddStringToObject(line, "key", json_str_or(order, "key", ""));
+		return true;
+	}
+	return false;
+}
+
+static void resume_one(void *ctx, const struct journal_entry *e)
+{
+	struct daemon *d = ctx;
+	struct child *c = children_find(&d->children, CHILD_SOURCE, e->migration);
+	cleanup_json cJSON *line = NULL;
+
+	if (e->step == JOURNAL_RUNNING || (c && (c->pid || clock_mono_us() < c->retry_us)))
+		return;
+	line = journal_line(e);
+	if (e->remote && !complete_remote_line(d, e, line))
+		return;
+	log_warning("a pod was left frozen; taking it up again", LOG_S("migration", e->migration), LOG_S("step", journal_step_name(e->step)));
+	start_source(d, e->migration, line);
+}
+
+static void resume_frozen(struct daemon *d)
+{
+	struct error err = { 0 };
+
+	if (journal_each(d->o, resume_one, d, &err) < 0)
+		log_error("the journal cannot be read", LOG_S("err", err.message));
+}
+
+/* --- destination side, and remote sources: the containers of podmigration-runtime --- */
+
+static void watch_dir(struct daemon *d, const char *node_path)
+{
+	char host[4096];
+
+	if (agent_host_path(d->o, host, sizeof(host), "%s", node_path) == 0)
+		inotify_add_watch(d->inotify_fd, host, IN_CREATE | IN_MOVED_TO | IN_ONLYDIR);
+}
+
+static void handle_order(struct daemon *d, const struct monitor_info *pod)
+{
+	cleanup_json cJSON *order = NULL, *line = NULL;
+	struct error err = { 0 };
+	const char *uid, *action;
+	struct journal_entry j;
+	struct child *c;
+	int r = order_read(d->o, pod, &order, &err);
+
+	if (r < 0) {
+		if (r != -ENOENT && r != -ETIME)
+			log_warning("an order was refused", LOG_S("pod", pod->pod_name), LOG_S("err", err.message));
+		return;
+	}
+	uid = json_str_or(order, "migration", "");
+	action = json_str_or(order, "action", "");
+	c = children_find(&d->children, CHILD_SOURCE, uid);
+	if (!strcmp(action, "abort") && c && c->pid && !c->told_abort)
+		tell_abort(c, "the controller gave the migration up");
+	if (strcmp(action, "migrate") || c || journal_exists(d, uid, &j))
+		return;
+	line = order_line(order, pod);
+	start_source(d, uid, line);
+}
+
+static bool is_first_of_sandbox(struct daemon *d, int i)
+{
+	for (int k = 0; k < i; k++)
+		if (!strcmp(d->pods[k].sandbox, d->pods[i].sandbox) && d->pods[k].key_dir[0])
+			return false;
+	return true;
+}
+
+static void handle_pod(struct daemon *d, const struct monitor_info *pod)
+{
+	struct child *c = children_find(&d->children, CHILD_DESTINATION, pod->sandbox);
+	struct error err = { 0 };
+
+	if (!strcmp(pod->state, "running")) {
+		watch_dir(d, pod->order_dir);
+		handle_order(d, pod);
+		return;
+	}
+	if (strcmp(pod->state, "waiting") || (c && (c->pid || clock_mono_us() < c->retry_us)))
+		return;
+	if (children_start(&d->children, CHILD_DESTINATION, pod->sandbox, NULL, &err))
+		log_info("destination worker started", LOG_S("pod", pod->pod_name), LOG_S("migration", pod->migration));
+	else
+		log_error("a destination worker could not be started", LOG_S("err", err.message));
+}
+
+static void forget_gone(struct daemon *d)
+{
+	for (int i = d->children.n - 1; i >= 0; i--) {
+		struct child *c = &d->children.items[i];
+		bool there = false;
+
+		for (int k = 0; k < d->n_pods; k++)
+			there |= !strcmp(d->pods[k].sandbox, c->key);
+		if (c->kind == CHILD_DESTINATION && !c->pid && !there)
+			children_forget(&d->children, c);
+	}
+}
+
+static void scan(struct daemon *d)
+{
+	struct error err = { 0 };
+	char path[512];
+	int n;
+
+	for (int pass = 0; pass < 2; pass++) {
+		/* A folder whose info.json came before its watch is found by the second pass. */
+		n = monitors_list(d->o, d->pods, PODS_MAX, &err);
+		if (n < 0) {
+			log_error("the waiting containers cannot be listed", LOG_S("err", err.message));
+			return;
+		}
+		d->n_pods = n;
+	}
+	for (int i = 0; i < n; i++) {
+		snprintf(path, sizeof(path), "%s/%s/%s", PM_RUN_DIR, MONITOR_CONTAINERS_DIR, d->pods[i].id);
+		watch_dir(d, path);
+		if (d->pods[i].key_dir[0] && is_first_of_sandbox(d, i))
+			handle_pod(d, &d->pods[i]);
+	}
+	forget_gone(d);
+}
+
+/* New folders get a watch of their own, for the info.json that is renamed into them. */
+static void handle_inotify(struct daemon *d)
+{
+	char events[8192] __attribute__((aligned(__alignof__(struct inotify_event))));
+	ssize_t n = read(d->inotify_fd, events, sizeof(events));
+	char path[1024];
+
+	for (ssize_t at = 0; at < n;) {
+		const struct inotify_event *e = (const struct inotify_event *)(const void *)(events + at);
+
+		if (e->mask & IN_ISDIR && e->len) {
+			snprintf(path, sizeof(path), "%s/%s/%s", PM_RUN_DIR, MONITOR_CONTAINERS_DIR, e->name);
+			watch_dir(d, path);
+		}
+		at += (ssize_t)(sizeof(*e) + e->len);
+	}
+	scan(d);
+}
+
+/* --- the loop --- */
+
+static void handle_ended(struct daemon *d, struct child *c)
+{
+	child_reap(c);
+	log_info("worker ended", LOG_S("kind", c->kind == CHILD_SOURCE ? "source" : "destination"), LOG_S("key", c->key),
+		 LOG_N("status", c->exit_status));
+	health_count(d->health, c->kind == CHILD_SOURCE, c->exit_status == 0);
+}
+
+static int build_poll(struct daemon *d, struct pollfd *p, int *which)
+{
+	int n = 3;
+
+	p[0] = (struct pollfd){ d->signal_fd, POLLIN, 0 };
+	p[1] = (struct pollfd){ d->event_fd, POLLIN, 0 };
+	p[2] = (struct pollfd){ d->inotify_fd, POLLIN, 0 };
+	for (int i = 0; i < d->children.n; i++)
+		if (d->children.items[i].pid) {
+			which[n] = i;
+			p[n++] = (struct pollfd){ d->children.items[i].pidfd, POLLIN, 0 };
+		}
+	return n;
+}
+
+static int run(struct daemon *d)
+{
+	struct pollfd p[CHILDREN_MAX + 3];
+	int which[CHILDREN_MAX + 3];
+
+	scan(d);
+	resume_frozen(d);
+	for (;;) {
+		bool ended = false;
+		int n = build_poll(d, p, which), r = poll(p, (nfds_t)n, 5000);
+
+		health_set_active(d->health, children_running(&d->children, CHILD_SOURCE), children_running(&d->children, CHILD_DESTINATION));
+		if (r < 0 && errno != EINTR)
+			return -errno;
+		if (p[0].revents)
+			return 0;
+		for (int i = 3; r > 0 && i < n; i++)
+			if (p[i].revents) {
+				handle_ended(d, &d->children.items[which[i]]);
+				ended = true;
+			}
+		if (r > 0 && p[1].revents)
+			handle_queue(d);
+		if (r > 0 && p[2].revents)
+			handle_inotify(d);
+		/* Also the pace at which failed workers are tried again. */
+		if (r == 0 || ended) {
+			scan(d);
+			resume_frozen(d);
+		}
+	}
+}
+
+static int open_fds(struct daemon *d, struct error *err)
+{
+	sigset_t set;
+	char path[512];
+	char host[4096];
+	int r;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	d->signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
+	d->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	d->inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	if (d->signal_fd < 0 || d->event_fd < 0 || d->inotify_fd < 0)
+		return error_errno(err, "open event sources");
+	snprintf(path, sizeof(path), "%s/%s", PM_RUN_DIR, MONITOR_CONTAINERS_DIR);
+	r = agent_host_path(d->o, host, sizeof(host), "%s", path);
+	if (r == 0)
+		r = dir_make(AT_FDCWD, host, 0700, err);
+	if (r == 0)
+		watch_dir(d, path);
+	return r;
+}
+
+static int start_watch(struct daemon *d, struct kube_config *config, struct kube_watch **ret, struct error *err)
+{
+	char selector[320];
+	struct kube_watch_spec spec = { .path = PM_API "/podmigrations", .field_selector = selector, .name = "podmigrations",
+					.on_upsert = on_upsert, .on_delete = on_delete, .ctx = d };
+
+	snprintf(selector, sizeof(selector), "status.sourcePod.node=%s", d->o->node);
+	return kube_watch_start(config, &spec, ret, err);
+}
+
+int agent_daemon(const struct agent_options *o)
+{
+	struct daemon *d = calloc(1, sizeof(*d));
+	struct kube_config *config = NULL;
+	struct kube_watch *watch = NULL;
+	struct error err = { 0 };
+	int r;
+
+	if (!d)
+		return 1;
+	d->o = d->children.o = o;
+	pthread_mutex_init(&d->lock, NULL);
+	d->pods = calloc(PODS_MAX, sizeof(*d->pods));
+	r = d->pods ? open_fds(d, &err) : -ENOMEM;
+	if (r == 0)
+		r = health_start(o, &d->health, &err);
+	if (r == 0)
+		r = kube_config_load(o->kubeconfig, NULL, &config, &err);
+	if (r == 0)
+		r = start_watch(d, config, &watch, &err);
+	if (r == 0) {
+		log_info("agent started", LOG_S("node", o->node), LOG_S("version", PM_VERSION_STRING));
+		health_watch(d->health, watch);
+		r = run(d);
+	}
+	if (r < 0)
+		log_error("agent ends", LOG_S("err", err.message));
+	else
+		log_info("agent ends on request");
+	health_stop(d->health);
+	if (watch)
+		kube_watch_stop(watch);
+	kube_config_free(config);
+	free(d->pods);
+	free(d);
+	return r < 0 ? 1 : 0;
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef AGENT_DESTINATION_H
+#define AGENT_DESTINATION_H
+
+#include <pthread.h>
+
+#include "agent.h"
+#include "container/bundle.h"
+#include "monitors.h"
+#include "transfer/pages.h"
+#include "transfer/tree.h"
+#include "transfer/wire.h"
+#include "volumes.h"
+
+struct destination;
+
+/* One container that is being received: where its parts go. */
+struct destination_container {
+	struct destination *d;
+	uint16_t index;                 /* position in HELLO */
+	struct monitor_info info;
+	struct monitor *monitor;
+	int images_fd;                  /* on the node's tmpfs */
+	int rootfs_fd;                  /* the mounted root of the waiting container */
+	char images[512], work[512];    /* paths on the node */
+	struct tree_apply *tree;        /* rootfs */
+	int image_fd;                   /* the image file opened last, -1 */
+	uint64_t image_left;
+	bool in_tree;                   /* DATA belongs to the tree, not to the image */
+	bool ended;                     /* CONTAINER_END came */
+	cJSON *sent;                    /* its body */
+	int64_t stage_us, restore_us, open_us;
+	pthread_t thread;
+	bool thread_started;
+	int result;
+	struct error err;
+};
+
+enum destination_step { DEST_WAITING, DEST_RECEIVING, DEST_PREPARED, DEST_COMMITTED, DEST_RUNNING };
+
+/* One destination pod on this node. */
+struct destination {
+	const struct agent_options *o;
+	char sandbox[CONTAINERD_ID_MAX];
+	struct monitor_info first;      /* the container with the key */
+	uint8_t key[PM_KEY_SIZE];
+	int listen_fd;
+	enum destination_step step;
+	bool decider;
+	char ns[254], name[254];        /* of the PodMigration, from HELLO */
+	int ipc_owner;
+	cJSON *facts;                   /* this node */
+	cJSON *hello;
+	struct destination_container containers[WIRE_CONTAINERS_MAX];
+	int n;
+	struct pod_volumes volumes;
+	struct tree_apply *shared[POD_VOLUMES_MAX];     /* by index in volumes */
+	int shared_fd[POD_VOLUMES_MAX];
+	int shared_now;                 /* index FILE was opened in last, -1 */
+	struct page_store *store;
+	char run_dir[512];
+	int64_t frozen_us;              /* clock_mono_us when FROZEN came, minus what the source had been frozen by then */
+	int64_t sent_us, prepared_us, committed_us, running_us;
+	uint64_t bytes;
+};
+
+/* destination_receive.c: from WELCOME to ALL_SENT. */
+int destination_open_parts(struct destination *d, struct error *err);
+int destination_receive(struct destination *d, struct wire *w, struct error *err);
+void destination_close_parts(struct destination *d);
+
+/* destination_restore.c */
+int destination_restore(struct destination *d, struct error *err);      /* until every container stands at the barrier */
+int destination_open(struct destination *d, struct error *err);         /* lets them run */
+void destination_abort(struct destination *d);                          /* kills what was restored; idempotent */
+cJSON *destination_prepared_json(const struct destination *d);
+cJSON *destination_running_json(const struct destination *d, const struct error *err);
+/* status.source as the deciding destination reports it for a remote source. */
+cJSON *destination_source_report(const struct destination *d, const struct error *err);
+
+#endif

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "destination.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "container/criu_images.h"
+#include "migration/reason.h"
+
+#define TREE_ENTRIES_MAX 2000000
+#define IMAGE_SIZE_MAX (256ull << 20)   /* metadata; memory pages come as PAGES */
+
+static int protocol_error(struct error *err, const char *what)
+{
+	return error_reason(err, -EPROTO, REASON_ProtocolError, "%s", what);
+}
+
+/* --- where things go --- */
+
+static int open_dir(const struct agent_options *o, const char *path, int *ret, struct error *err)
+{
+	char host[4096];
+
+	if (agent_host_path(o, host, sizeof(host), "%s", path) < 0)
+		return error_set(err, -ENAMETOOLONG, "path too long: %s", path);
+	*ret = open(host, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return *ret < 0 ? error_errno(err, "open %s", path) : 0;
+}
+
+static int make_dir(const struct agent_options *o, const char *path, struct error *err)
+{
+	char host[4096];
+
+	if (agent_host_path(o, host, sizeof(host), "%s", path) < 0)
+		return error_set(err, -ENAMETOOLONG, "path too long: %s", path);
+	return dir_make(AT_FDCWD, host, 0700, err);
+}
+
+static int open_container(struct destination *d, struct destination_container *c, struct error *err)
+{
+	char path[4096];
+	struct bundle *b = NULL;
+	int r = 0;
+
+	if (path_format(c->images, sizeof(c->images), "%s/%u/images", d->run_dir, c->index) < 0 ||
+	    path_format(c->work, sizeof(c->work), "%s/%u/work", d->run_dir, c->index) < 0 ||
+	    path_format(path, sizeof(path), "%s/rootfs", c->info.bundle) < 0)
+		return error_set(err, -ENAMETOOLONG, "path of container %s too long", c->info.name);
+	r = make_dir(d->o, c->images, err);
+	if (r == 0)
+		r = make_dir(d->o, c->work, err);
+	if (r == 0)
+		r = open_dir(d->o, c->images, &c->images_fd, err);
+	if (r == 0)
+		r = open_dir(d->o, path, &c->rootfs_fd, err);
+	if (r == 0)
+		r = tree_apply_new(c->rootfs_fd, d->o->max_bytes, TREE_ENTRIES_MAX, &c->tree, err);
+	if (r == 0 && agent_host_path(d->o, path, sizeof(path), "%s", c->info.bundle) == 0)
+		r = bundle_load(AT_FDCWD, path, &b, err);
+	if (r == 0)
+		r = volumes_add(d->o, b, &d->volumes, err);
+	bundle_free(b);
+	return r;
+}
+
+static int check_space(struct destination *d, int dir_fd, struct error *err)
+{
+	struct statvfs v;
+	int64_t need = 0;
+
+	json_int(d->hello, "stateBytes", 0, 1ll << 50, &need);
+	if (fstatvfs(dir_fd, &v) < 0)
+		return error_errno(err, "statvfs %s", PM_RUN_DIR);
+	/* Pages are kept once in the store and once in CRIU's image. */
+	if ((uint64_t)v.f_bavail * v.f_frsize < (uint64_t)need * 2 + (16 << 20))
+		return error_reason(err, -ENOSPC, REASON_NoSpace, "node %s: %s has %llu MiB free, the pod's state needs about %llu MiB twice",
+				    d->o->node, PM_RUN_DIR, (unsigned long long)v.f_bavail * v.f_frsize >> 20,
+				    (unsigned long long)need >> 20);
+	if ((uint64_t)need > d->o->max_bytes)
+		return error_reason(err, -ENOSPC, REASON_NoSpace, "the pod's state of %llu MiB is above this agent's limit of %llu MiB",
+				    (unsigned long long)need >> 20, (unsigned long long)d->o->max_bytes >> 20);
+	return 0;
+}
+
+int destination_open_parts(struct destination *d, struct error *err)
+{
+	cleanup_close int dir = -1;
+	int r;
+
+	d->shared_now = -1;
+	for (int i = 0; i < POD_VOLUMES_MAX; i++)
+		d->shared_fd[i] = -1;
+	r = make_dir(d->o, d->run_dir, err);
+	if (r == 0)
+		r = open_dir(d->o, d->run_dir, &dir, err);
+	if (r == 0)
+		r = check_space(d, dir, err);
+	for (int i = 0; r == 0 && i < d->n; i++)
+		r = open_container(d, &d->containers[i], err);
+	if (r == 0)
+		r = page_store_new(dir, d->o->max_bytes, &d->store, err);
+	return r;
+}
+
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+void destination_close_parts(struct destination *d)
+{
+	for (int i = 0; i < d->n; i++) {
+		struct destination_container *c = &d->containers[i];
+
+		tree_apply_free(c->tree);
+		c->tree = NULL;
+		close_fd(&c->image_fd);
+		close_fd(&c->images_fd);
+		close_fd(&c->rootfs_fd);
+	}
+	for (int i = 0; i < d->volumes.n; i++) {
+		tree_apply_free(d->shared[i]);
+		d->shared[i] = NULL;
+		close_fd(&d->shared_fd[i]);
+	}
+	page_store_free(d->store);
+	d->store = NULL;
+}
+
+/* --- frames --- */
+
+static int open_shared(struct destination *d, const char *tree, struct error *err)
+{
+	const struct pod_volume *v = volumes_find(&d->volumes, tree);
+	int i = v ? (int)(v - d->volumes.items) : -1, r;
+
+	if (!v)
+		return error_reason(err, -EPROTO, REASON_UnsupportedVolume, "the destination pod has no %s", tree);
+	d->shared_now = i;
+	if (d->shared[i])
+		return 0;
+	r = open_dir(d->o, v->path, &d->shared_fd[i], err);
+	return r == 0 ? tree_apply_new(d->shared_fd[i], d->o->max_bytes, TREE_ENTRIES_MAX, &d->shared[i], err) : r;
+}
+
+static int on_file(struct destination *d, const struct wire_frame *f, struct error *err)
+{
+	cleanup_json cJSON *j = NULL;
+	const char *tree;
+	int r = wire_json(f, &j, err);
+
+	if (r < 0)
+		return r;
+	tree = json_str_or(j, "tree", "");
+	if (f->container == WIRE_NO_CONTAINER) {
+		r = open_shared(d, tree, err);
+		return r == 0 ? tree_apply_file(d->shared[d->shared_now], j, err) : r;
+	}
+	if (strcmp(tree, "rootfs"))
+		return protocol_error(err, "a container's own tree is not rootfs");
+	d->containers[f->container].in_tree = true;
+	return tree_apply_file(d->containers[f->container].tree, j, err);
+}
+
+static int on_image(struct destination *d, const struct wire_frame *f, struct error *err)
+{
+	struct destination_container *c = &d->containers[f->container];
+	cleanup_json cJSON *j = NULL;
+	const char *name;
+	int64_t size;
+	int r = wire_json(f, &j, err);
+
+	if (r < 0)
+		return r;
+	name = json_str_or(j, "name", "");
+	if (!criu_image_name_ok(name) || json_int(j, "size", 0, (int64_t)IMAGE_SIZE_MAX, &size) < 0)
+		return protocol_error(err, "IMAGE: name or size is not allowed");
+	close_fd(&c->image_fd);
+	c->image_fd = openat(c->images_fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (c->image_fd < 0)
+		return error_errno(err, "create image %s", name);
+	c->image_left = (uint64_t)size;
+	c->in_tree = false;
+	return 0;
+}
+
+static int on_image_data(struct destination_container *c, uint64_t offset, const uint8_t *data, size_t len, struct error *err)
+{
+	if (c->image_fd < 0 || len > c->image_left)
+		return protocol_error(err, "DATA beyond the image it belongs to");
+	while (len) {
+		ssize_t n = pwrite(c->image_fd, data, len, (off_t)offset);
+
+		if (n < 0 && errno != EINTR)
+			return error_reason(err, -errno, errno == ENOSPC ? REASON_NoSpace : REASON_InternalError, "write an image in %s: %s",
+					    PM_RUN_DIR, strerror(errno));
+		if (n < 0)
+			continue;
+		offset += (uint64_t)n;
+		data += n;
+		len -= (size_t)n;
+		c->image_left -= (uint64_t)n;
+	}
+	return 0;
+}
+
+static int on_data(struct destination *d, const struct wire_frame *f, struct error *err)
+{
+	uint64_t offset;
+
+	if (f->len < sizeof(offset))
+		return protocol_error(err, "DATA without offset");
+	memcpy(&offset, f->body, sizeof(offset));
+	if (offset > INT64_MAX - WIRE_BODY_MAX)
+		return protocol_error(err, "DATA offset out of range");
+	if (f->container == WIRE_NO_CONTAINER) {
+		if (d->shared_now < 0)
+			return protocol_error(err, "DATA before FILE");
+		return tree_apply_data(d->shared[d->shared_now], offset, f->body + 8, f->len - 8, err);
+	}
+	if (d->containers[f->container].in_tree)
+		return tree_apply_data(d->containers[f->container].tree, offset, f->body + 8, f->len - 8, err);
+	return on_image_data(&d->containers[f->container], offset, f->body + 8, f->len - 8, err);
+}
+
+static int on_frozen(struct destination *d, const struct wire_frame *f, struct error *err)
+{
+	cleanup_json cJSON *j = NULL;
+	int64_t us = 0;
+	int r = wire_json(f, &j, err);
+
+	if (r == 0)
+		json_int(j, "frozenMicros", 0, 60000000, &us);
+	d->frozen_us = clock_mono_us() - us;
+	return r;
+}
+
+static int on_pages(struct destination *d, const struct wire_frame *f, struct error *err)
+{
+	return page_store_put(d->store, f, err);
+}
+
+static int on_container_end(struct destination *d, const struct wire_frame *f, struct error *err)
+{
+	struct destination_container *c = &d->containers[f->container];
+
+	if (c->ended || (c->image_fd >= 0 && c->image_left))
+		return protocol_error(err, "CONTAINER_END twice or within an image");
+	c->ended = true;
+	close_fd(&c->image_fd);
+	return wire_json(f, &c->sent, err);
+}
+
+static int on_abort(struct destination *d, const struct wire_frame *f, struct error *err)
+{
+	cleanup_json cJSON *j = NULL;
+
+	(void)d;
+	if (wire_json(f, &j, err) < 0)
+		return -EPROTO;
+	return error_reason(err, -ECONNABORTED, reason_from_name(json_str(j, "reason")), "%s", json_str_or(j, "message", "the source gave up"));
+}
+
+static const struct {
+	enum wire_type type;
+	enum { OF_CONTAINER, OF_NONE, OF_BOTH } scope;
+	int (*fn)(struct destination *d, const struct wire_frame *f, struct error *err);
+} handler[] = {
+	{ WIRE_FROZEN, OF_NONE, on_frozen },       { WIRE_PAGES, OF_CONTAINER, on_pages }, { WIRE_ZEROS, OF_CONTAINER, on_pages },
+	{ WIRE_FILE, OF_BOTH, on_file },           { WIRE_DATA, OF_BOTH, on_data },        { WIRE_IMAGE, OF_CONTAINER, on_image },
+	{ WIRE_CONTAINER_END, OF_CONTAINER, on_container_end },                             { WIRE_ABORT, OF_NONE, on_abort },
+};
+
+static int dispatch(struct destination *d, const struct wire_frame *f, struct error *err)
+{
+	for (size_t i = 0; i < sizeof(handler) / sizeof(handler[0]); i++) {
+		bool none = f->container == WIRE_NO_CONTAINER;
+
+		if (handler[i].type != f->type)
+			continue;
+		if ((none && handler[i].scope == OF_CONTAINER) || (!none && (handler[i].scope == OF_NONE || f->container >= d->n)))
+			return protocol_error(err, "a frame names a container that is not there");
+		if (!none && d->containers[f->container].ended)
+			return protocol_error(err, "a frame of a container came after its CONTAINER_END");
+		return handler[i].fn(d, f, err);
+	}
+	return error_reason(err, -EPROTO, REASON_ProtocolError, "frame type %d is not allowed while state is received", f->type);
+}
+
+static int finish_trees(struct destination *d, struct error *err)
+{
+	for (int i = 0; i < d->volumes.n; i++) {
+		int r = d->shared[i] ? tree_apply_finish(d->shared[i], err) : 0;
+
+		if (r < 0)
+			return error_wrap(err, r, "%s", d->volumes.items[i].tree);
+	}
+	for (int i = 0; i < d->n; i++) {
+		int r = d->containers[i].ended ? tree_apply_finish(d->containers[i].tree, err) : protocol_error(err, "it never ended");
+
+		if (r < 0)
+			return error_wrap(err, r, "container %s", d->containers[i].info.name);
+	}
+	return 0;
+}
+
+int destination_receive(struct destination *d, struct wire *w, struct error *err)
+{
+	for (;;) {
+		struct wire_frame f;
+		int r = wire_receive(w, 0, &f, err);
+
+		if (r < 0)
+			return r;
+		if (f.type == WIRE_ALL_SENT) {
+			r = wire_check_end(w, &f, err);
+			d->sent_us = clock_mono_us();
+			d->bytes = wire_bytes_received(w);
+			return r == 0 ? finish_trees(d, err) : r;
+		}
+		r = dispatch(d, &f, err);
+		if (r < 0)
+			return r;
+	}
+}

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "destination.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "container/criu_images.h"
+#include "migration/phase.h"
+#include "migration/reason.h"
+
+#define RESTORE_TIMEOUT_US 120000000
+#define OPEN_TIMEOUT_US 30000000
+#define PIDS_MAX 1024
+
+/* CRIU's images with our pages in them; the pod's IPC objects stay in one container's images only. */
+static int stage(struct destination_container *c, struct error *err)
+{
+	pid_t pids[PIDS_MAX];
+	int n = criu_pagemap_pids(c->images_fd, pids, PIDS_MAX, err);
+
+	if (n < 0)
+		return n;
+	for (int i = 0; i < n; i++) {
+		struct page_store_view view = { c->d->store, c->index, pids[i] };
+		int r = criu_pages_complete(c->images_fd, pids[i], page_store_lookup, &view, err);
+
+		if (r < 0)
+			return r;
+	}
+	page_store_drop(c->d->store, c->index);
+	return c->index == c->d->ipc_owner ? 0 : criu_ipc_clear(c->images_fd, err);
+}
+
+static int restore(struct destination_container *c, struct error *err)
+{
+	int64_t start = clock_mono_us();
+	int r = stage(c, err);
+
+	c->stage_us = clock_mono_us() - start;
+	if (r == 0)
+		r = monitor_restore(c->monitor, c->images, c->work, err);
+	if (r == 0)
+		r = monitor_wait(c->monitor, "barrier", start + RESTORE_TIMEOUT_US, err);
+	c->restore_us = clock_mono_us() - start - c->stage_us;
+	return r < 0 ? error_wrap(err, r, "container %s", c->info.name) : 0;
+}
+
+static void *restore_main(void *arg)
+{
+	struct destination_container *c = arg;
+
+	c->result = restore(c, &c->err);
+	return NULL;
+}
+
+static int open_one(struct destination_container *c, struct error *err)
+{
+	int r = monitor_wait(c->monitor, "running", clock_mono_us() + OPEN_TIMEOUT_US, err);
+
+	c->open_us = clock_mono_us() - c->d->committed_us;
+	return r < 0 ? error_wrap(err, r, "container %s", c->info.name) : 0;
+}
+
+int destination_restore(struct destination *d, struct error *err)
+{
+	int r = 0;
+
+	for (int i = 0; r == 0 && i < d->n; i++) {
+		struct destination_container *c = &d->containers[i];
+		int rc = pthread_create(&c->thread, NULL, restore_main, c);
+
+		c->thread_started = rc == 0;
+		if (rc)
+			r = error_set(err, -rc, "cannot start a thread");
+	}
+	for (int i = 0; i < d->n; i++) {
+		struct destination_container *c = &d->containers[i];
+
+		if (!c->thread_started)
+			continue;
+		pthread_join(c->thread, NULL);
+		c->thread_started = false;
+		if (c->result < 0 && r == 0) {
+			r = c->result;
+			*err = c->err;
+		}
+	}
+	d->prepared_us = clock_mono_us();
+	if (r == 0)
+		d->step = DEST_PREPARED;
+	return r;
+}
+
+/* All barriers are opened before the first answer is waited for: the containers start together. */
+int destination_open(struct destination *d, struct error *err)
+{
+	struct error first = { 0 };
+	int r = 0;
+
+	d->step = DEST_COMMITTED;
+	d->committed_us = clock_mono_us();
+	for (int i = 0; i < d->n; i++) {
+		int rc = monitor_open(d->containers[i].monitor, err);
+
+		if (rc < 0 && r == 0) {
+			r = rc;
+			first = *err;
+		}
+	}
+	for (int i = 0; i < d->n; i++) {
+		int rc = open_one(&d->containers[i], err);
+
+		if (rc < 0 && r == 0) {
+			r = rc;
+			first = *err;
+		}
+	}
+	d->running_us = clock_mono_us();
+	d->step = DEST_RUNNING;
+	if (r < 0)
+		*err = first;
+	return r;
+}
+
+void destination_abort(struct destination *d)
+{
+	for (int i = 0; i < d->n; i++) {
+		struct error ignored = { 0 };
+
+		if (d->containers[i].monitor)
+			monitor_abort(d->containers[i].monitor, &ignored);
+	}
+}
+
+cJSON *destination_prepared_json(const struct destination *d)
+{
+	cJSON *j = cJSON_CreateObject(), *list = cJSON_AddArrayToObject(j, "containers");
+
+	for (int i = 0; i < d->n; i++) {
+		cJSON *e = cJSON_CreateObject();
+
+		cJSON_AddStringToObject(e, "name", d->containers[i].info.name);
+		cJSON_AddNumberToObject(e, "stageMicros", (double)d->containers[i].stage_us);
+		cJSON_AddNumberToObject(e, "restoreMicros", (double)d->containers[i].restore_us);
+		cJSON_AddItemToArray(list, e);
+	}
+	return j;
+}
+
+cJSON *destination_running_json(const struct destination *d, const struct error *err)
+{
+	cJSON *j = cJSON_CreateObject(), *list = cJSON_AddArrayToObject(j, "containers");
+
+	for (int i = 0; i < d->n; i++) {
+		cJSON *e = cJSON_CreateObject();
+
+		cJSON_AddStringToObject(e, "name", d->containers[i].info.name);
+		cJSON_AddNumberToObject(e, "openMicros", (double)d->containers[i].open_us);
+		cJSON_AddItemToArray(list, e);
+	}
+	if (err && err->message[0])
+		cJSON_AddStringToObject(j, "error", err->message);
+	return j;
+}
+
+static void add_step(cJSON *list, const char *step, int64_t mono)
+{
+	char when[CLOCK_RFC3339_SIZE];
+	cJSON *e;
+
+	if (!mono)
+		return;
+	e = cJSON_CreateObject();
+	clock_rfc3339(clock_real_us() - (clock_mono_us() - mono), 0, when);
+	cJSON_AddStringToObject(e, "step", step);
+	cJSON_AddStringToObject(e, "time", when);
+	cJSON_AddItemToArray(list, e);
+}
+
+static cJSON *container_report(const struct destination_container *c)
+{
+	static const struct {
+		const char *sent, *shown;
+	} keys[] = { { "pages", "pages" }, { "pageBytes", "bytes" }, { "imageBytes", "imageBytes" }, { "treeBytes", "treeBytes" },
+		     { "dumpMicros", "dumpMicros" } };
+	cJSON *e = cJSON_CreateObject();
+
+	cJSON_AddStringToObject(e, "name", c->info.name);
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		int64_t v;
+
+		if (json_int(c->sent, keys[i].sent, 0, 1ll << 50, &v) == 0)
+			cJSON_AddNumberToObject(e, keys[i].shown, (double)v);
+	}
+	cJSON_AddNumberToObject(e, "stageMicros", (double)c->stage_us);
+	cJSON_AddNumberToObject(e, "restoreMicros", (double)c->restore_us);
+	cJSON_AddNumberToObject(e, "openMicros", (double)c->open_us);
+	return e;
+}
+
+cJSON *destination_source_report(const struct destination *d, const struct error *err)
+{
+	cJSON *j = cJSON_CreateObject(), *list;
+
+	cJSON_AddStringToObject(j, "agent", json_str_or(d->hello, "node", ""));
+	if (err && err->message[0]) {
+		cJSON *e = cJSON_AddObjectToObject(j, "error");
+
+		cJSON_AddStringToObject(e, "reason", reason_name(err->reason));
+		cJSON_AddStringToObject(e, "message", err->message);
+	}
+	if (d->running_us && d->frozen_us)
+		cJSON_AddNumberToObject(j, "downtimeMicroseconds", (double)(d->running_us - d->frozen_us));
+	cJSON_AddNumberToObject(j, "bytesTransferred", (double)d->bytes);
+	list = cJSON_AddArrayToObject(j, "containers");
+	for (int i = 0; i < d->n; i++)
+		cJSON_AddItemToArray(list, container_report(&d->containers[i]));
+	list = cJSON_AddArrayToObject(j, "timeline");
+	add_step(list, "frozen", d->frozen_us);
+	add_step(list, "sent", d->sent_us);
+	add_step(list, "prepared", d->prepared_us);
+	add_step(list, "committed", d->committed_us);
+	add_step(list, "running", d->running_us);
+	return j;
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "handshake.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/statfs.h>
+#include <sys/utsname.h>
+
+#include "base/json.h"
+#include "container/runc.h"
+#include "migration/reason.h"
+#include "transfer/wire.h"
+
+#define CRIU_OLDEST 40000
+#define CPUINFO_MAX 65536
+#define CGROUP2_MAGIC 0x63677270        /* linux/magic.h */
+
+static int cgroup_version(const struct agent_options *o)
+{
+	struct statfs st;
+	char path[4096];
+
+	if (agent_host_path(o, path, sizeof(path), "/sys/fs/cgroup") < 0 || statfs(path, &st) < 0)
+		return 1;
+	return st.f_type == CGROUP2_MAGIC ? 2 : 1;
+}
+
+static int add_cpuinfo(const struct agent_options *o, cJSON *out, struct error *err)
+{
+	cleanup_buf struct buf image = BUF_INIT(CPUINFO_MAX), text = BUF_INIT(CPUINFO_MAX * 2);
+	int r = criu_cpuinfo_dump(o->host_pid, &image, err);
+
+	if (r < 0)
+		return r;
+	if (base64_encode(image.data, image.len, &text) < 0)
+		return error_set(err, -ENOMEM, "CPU description too large");
+	cJSON_AddStringToObject(out, "cpuinfo", text.data);
+	return 0;
+}
+
+int node_facts(const struct agent_options *o, bool with_cpu, cJSON *out, struct error *err)
+{
+	struct utsname u;
+	char text[64];
+	int version, r;
+
+	r = criu_version(o->host_pid, &version, text, sizeof(text), err);
+	if (r < 0)
+		return error_reason(err, r, REASON_CRIUIncompatible, "node %s has no usable criu: %s", o->node, err->message);
+	if (uname(&u) < 0)
+		return error_errno(err, "uname");
+	cJSON_AddNumberToObject(out, "protocol", WIRE_PROTOCOL);
+	cJSON_AddStringToObject(out, "agent", PM_VERSION_STRING);
+	cJSON_AddStringToObject(out, "node", o->node);
+	cJSON_AddNumberToObject(out, "criu", version);
+	cJSON_AddStringToObject(out, "kernel", u.release);
+	cJSON_AddStringToObject(out, "arch", u.machine);
+	cJSON_AddNumberToObject(out, "cgroup", cgroup_version(o));
+	return with_cpu ? add_cpuinfo(o, out, err) : 0;
+}
+
+static int kernel_number(const char *release)
+{
+	unsigned major = 0, minor = 0;
+
+	return sscanf(release, "%u.%u", &major, &minor) == 2 ? (int)(major * 1000 + minor) : 0;
+}
+
+static int check_cpu(const struct agent_options *o, const cJSON *hello, struct error *err)
+{
+	cleanup_buf struct buf image = BUF_INIT(CPUINFO_MAX);
+	const char *text = json_str(hello, "cpuinfo");
+
+	if (!text)
+		return 0;
+	if (base64_decode(text, strlen(text), &image) < 0)
+		return error_reason(err, -EPROTO, REASON_ProtocolError, "HELLO: cpuinfo is not base64");
+	return criu_cpuinfo_check(o->host_pid, image.data, image.len, err);
+}
+
+int node_check(const struct agent_options *o, const cJSON *hello, const cJSON *here, struct error *err)
+{
+	const char *arch = json_str_or(hello, "arch", "?"), *kernel = json_str_or(hello, "kernel", "?");
+	const char *my_kernel = json_str_or(here, "kernel", "?");
+	int64_t protocol = 0, criu = 0, my_criu = 0, cgroup = 0, my_cgroup = 0;
+
+	if (json_int(hello, "protocol", 0, 1000, &protocol) < 0 || protocol != WIRE_PROTOCOL)
+		return error_reason(err, -EPROTO, REASON_ProtocolError, "the source agent speaks protocol %d, the destination %d",
+				    (int)protocol, WIRE_PROTOCOL);
+	if (strcmp(arch, json_str_or(here, "arch", "")))
+		return error_reason(err, -ENOTSUP, REASON_KernelIncompatible, "the source node is %s, the destination %s", arch,
+				    json_str_or(here, "arch", "?"));
+	if (kernel_number(kernel) > kernel_number(my_kernel))
+		return error_reason(err, -ENOTSUP, REASON_KernelIncompatible, "the source node runs kernel %s, the destination the older %s",
+				    kernel, my_kernel);
+	if (json_int(hello, "criu", 0, 1000000, &criu) < 0 || json_int(here, "criu", 0, 1000000, &my_criu) < 0 || criu < CRIU_OLDEST ||
+	    my_criu < criu)
+		return error_reason(err, -ENOTSUP, REASON_CRIUIncompatible, "the source node has CRIU %d, the destination %d (as 40201 for 4.2.1)",
+				    (int)criu, (int)my_criu);
+	if (json_int(hello, "cgroup", 1, 2, &cgroup) < 0 || json_int(here, "cgroup", 1, 2, &my_cgroup) < 0 || cgroup != my_cgroup)
+		return error_reason(err, -ENOTSUP, REASON_CgroupIncompatible, "the source node uses cgroup v%d, the destination v%d",
+				    (int)cgroup, (int)my_cgroup);
+	return check_cpu(o, hello, err);
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef AGENT_HANDSHAKE_H
+#define AGENT_HANDSHAKE_H
+
+#include <cjson/cJSON.h>
+
+#include "agent.h"
+
+/*
+ * What a node is, as the two agents tell each other in HELLO and WELCOME: {node, protocol, criu, kernel, arch, cgroup}, and cpuinfo (base64 of CRIU's image)
+ * from the source.
+ */
+int node_facts(const struct agent_options *o, bool with_cpu, cJSON *out, struct error *err);
+
+/*
+ * Can what was dumped there be restored here?  Same protocol, architecture and cgroup version, CRIU >= 4.0 and not older than the source's, kernel not
+ * older (major.minor), CPU features by `criu cpuinfo check`.  The error names the two values.
+ */
+int node_check(const struct agent_options *o, const cJSON *hello, const cJSON *here, struct error *err);
+
+#endif

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "monitors.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "migration/reason.h"
+#include "runtime/monitor.h"
+
+#define INFO_MAX 262144
+
+struct monitor {
+	int fd;
+	char state[16];
+};
+
+static int copy(char *out, size_t size, const char *s)
+{
+	return s && path_format(out, size, "%s", s) == 0 ? 0 : -EINVAL;
+}
+
+static int parse_info(const cJSON *j, struct monitor_info *m)
+{
+	if (copy(m->id, sizeof(m->id), json_str(j, "id")) < 0 || copy(m->name, sizeof(m->name), json_str(j, "name")) < 0 ||
+	    copy(m->sandbox, sizeof(m->sandbox), json_str(j, "sandbox")) < 0 ||
+	    copy(m->migration, sizeof(m->migration), json_str(j, "migration")) < 0 ||
+	    copy(m->pod_ns, sizeof(m->pod_ns), json_str(j, "pod/namespace")) < 0 ||
+	    copy(m->pod_name, sizeof(m->pod_name), json_str(j, "pod/name")) < 0 ||
+	    copy(m->pod_uid, sizeof(m->pod_uid), json_str(j, "pod/uid")) < 0 ||
+	    copy(m->bundle, sizeof(m->bundle), json_str(j, "bundle")) < 0 ||
+	    copy(m->netns, sizeof(m->netns), json_str_or(j, "netns", "")) < 0 ||
+	    copy(m->key_dir, sizeof(m->key_dir), json_str_or(j, "keyDir", "")) < 0 ||
+	    copy(m->order_dir, sizeof(m->order_dir), json_str_or(j, "orderDir", "")) < 0)
+		return -EINVAL;
+	return 0;
+}
+
+static int read_info(int containers_fd, const char *id, struct monitor_info *m)
+{
+	cleanup_buf struct buf info = BUF_INIT(INFO_MAX), state = BUF_INIT(64);
+	cleanup_json cJSON *j = NULL;
+	char path[512];
+
+	if (path_format(path, sizeof(path), "%s/%s", id, MONITOR_INFO) < 0 || file_read(containers_fd, path, &info, NULL) < 0 ||
+	    json_parse(info.data, info.len, INFO_MAX, &j, NULL) < 0 || parse_info(j, m) < 0 || strcmp(m->id, id))
+		return -EINVAL;
+	if (path_format(path, sizeof(path), "%s/%s", id, MONITOR_STATE) < 0 || file_read(containers_fd, path, &state, NULL) < 0)
+		return -EINVAL;
+	snprintf(m->state, sizeof(m->state), "%.*s", (int)strcspn(state.data, "\r\n"), state.data);
+	return 0;
+}
+
+static int open_containers(const struct agent_options *o)
+{
+	char path[4096];
+
+	if (agent_host_path(o, path, sizeof(path), "%s/%s", PM_RUN_DIR, MONITOR_CONTAINERS_DIR) < 0)
+		return -ENAMETOOLONG;
+	return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+int monitors_list(const struct agent_options *o, struct monitor_info *ret, int max, struct error *err)
+{
+	cleanup_closedir DIR *d = NULL;
+	int fd = open_containers(o), n = 0;
+	struct dirent *e;
+
+	if (fd < 0)
+		return errno == ENOENT ? 0 : error_errno(err, "open the folder of waiting containers");
+	d = fdopendir(fd);
+	if (!d) {
+		close(fd);
+		return error_set(err, -ENOMEM, "out of memory");
+	}
+	while (n < max && (e = readdir(d))) {
+		struct monitor_info m = { 0 };
+
+		if (e->d_name[0] != '.' && read_info(fd, e->d_name, &m) == 0)
+			ret[n++] = m;
+	}
+	return n;
+}
+
+int monitor_key(const struct agent_options *o, const struct monitor_info *m, uint8_t key[PM_KEY_SIZE], struct error *err)
+{
+	cleanup_buf struct buf b = BUF_INIT(PM_KEY_SIZE);
+	char path[4096];
+	int r;
+
+	if (!m->key_dir[0] || agent_host_path(o, path, sizeof(path), "%s/key", m->key_dir) < 0)
+		return error_set(err, -ENOENT, "pod %s/%s has no key volume", m->pod_ns, m->pod_name);
+	r = file_read(AT_FDCWD, path, &b, err);
+	if (r < 0)
+		return error_wrap(err, r, "key of the migration");
+	if (b.len != PM_KEY_SIZE)
+		return error_reason(err, -EINVAL, REASON_AuthenticationFailed, "the key of pod %s/%s is not %d bytes", m->pod_ns,
+				    m->pod_name, PM_KEY_SIZE);
+	memcpy(key, b.data, PM_KEY_SIZE);
+	explicit_bzero(b.data, b.len);
+	return 0;
+}
+
+/* Socket paths end at 107 bytes; through /proc/self/fd the folder's length does not matter. */
+static int connect_in(int dir_fd)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -errno;
+	snprintf(a.sun_path, sizeof(a.sun_path), "/proc/self/fd/%d/%s", dir_fd, MONITOR_SOCKET);
+	if (connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0) {
+		int r = -errno;
+
+		close(fd);
+		return r;
+	}
+	return fd;
+}
+
+int monitor_connect(const struct agent_options *o, const char *id, struct monitor **ret, struct error *err)
+{
+	cleanup_close int containers = open_containers(o), dir = -1;
+	struct monitor *m;
+	int fd;
+
+	if (containers < 0 || !name_is_safe(id))
+		return error_set(err, -ENOENT, "container %s is not waiting", id);
+	dir = openat(containers, id, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	fd = dir < 0 ? -errno : connect_in(dir);
+	if (fd < 0)
+		return error_set(err, fd, "connect to the monitor of container %s: %s", id, strerror(-fd));
+	m = calloc(1, sizeof(*m));
+	if (!m) {
+		close(fd);
+		return error_set(err, -ENOMEM, "out of memory");
+	}
+	m->fd = fd;
+	*ret = m;
+	return 0;
+}
+
+void monitor_close(struct monitor *m)
+{
+	if (!m)
+		return;
+	close(m->fd);
+	free(m);
+}
+
+static int send_json(struct monitor *m, const cJSON *j, struct error *err)
+{
+	cleanup_buf struct buf b = BUF_INIT(MONITOR_PACKET_MAX);
+
+	if (json_print(j, &b) < 0)
+		return error_set(err, -EMSGSIZE, "a message to a monitor is too large");
+	return send(m->fd, b.data, b.len, MSG_NOSIGNAL) < 0 ? error_errno(err, "tell the monitor") : 0;
+}
+
+static int send_op(struct monitor *m, const char *op, struct error *err)
+{
+	cleanup_json cJSON *j = cJSON_CreateObject();
+
+	cJSON_AddStringToObject(j, "op", op);
+	return send_json(m, j, err);
+}
+
+int monitor_restore(struct monitor *m, const char *images, const char *work, struct error *err)
+{
+	cleanup_json cJSON *j = cJSON_CreateObject();
+
+	cJSON_AddStringToObject(j, "op", "restore");
+	cJSON_AddStringToObject(j, "images", images);
+	cJSON_AddStringToObject(j, "work", work);
+	cJSON_AddBoolToObject(j, "lazy", 0);
+	return send_json(m, j, err);
+}
+
+int monitor_open(struct monitor *m, struct error *err)
+{
+	return send_op(m, "open", err);
+}
+
+int monitor_abort(struct monitor *m, struct error *err)
+{
+	return send_op(m, "abort", err);
+}
+
+static int receive_state(struct monitor *m, int64_t deadline_us, struct error *err)
+{
+	struct pollfd f = { m->fd, POLLIN, 0 };
+	int64_t left = deadline_us ? (deadline_us - clock_mono_us() + 999) / 1000 : -1;
+	cleanup_json cJSON *j = NULL;
+	char packet[MONITOR_PACKET_MAX];
+	ssize_t n;
+	int r = deadline_us && left <= 0 ? 0 : poll(&f, 1, (int)(left > 3600000 ? 3600000 : left));
+
+	if (r < 0 && errno == EINTR)
+		return 0;
+	if (r == 0)
+		return deadline_us && clock_mono_us() >= deadline_us ?
+			       error_reason(err, -ETIMEDOUT, REASON_TimedOut, "the container did not come up in time") : 0;
+	n = recv(m->fd, packet, sizeof(packet), 0);
+	if (n <= 0)
+		return error_reason(err, -EPIPE, REASON_DestinationLost, "the monitor of the container has ended");
+	if (json_parse(packet, (size_t)n, sizeof(packet), &j, err) < 0)
+		return error_wrap(err, -EPROTO, "message of the monitor");
+	snprintf(m->state, sizeof(m->state), "%s", json_str_or(j, "state", ""));
+	if (!strcmp(m->state, "failed"))
+		return error_reason(err, -EIO, REASON_RestoreFailed, "%s", json_str_or(j, "error", "restore failed"));
+	return 0;
+}
+
+int monitor_wait(struct monitor *m, const char *state, int64_t deadline_us, struct error *err)
+{
+	while (strcmp(m->state, state)) {
+		int r = receive_state(m, deadline_us, err);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}

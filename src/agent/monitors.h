@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef AGENT_MONITORS_H
+#define AGENT_MONITORS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "agent.h"
+#include "container/containerd.h"
+
+/* The waiting containers on this node (include/runtime/monitor.h), seen from the agent. */
+struct monitor_info {
+	char id[CONTAINERD_ID_MAX];
+	char name[254];
+	char sandbox[CONTAINERD_ID_MAX];
+	char migration[64];
+	char pod_ns[254], pod_name[254], pod_uid[64];
+	char bundle[512];
+	char netns[512];
+	char key_dir[1024], order_dir[1024];    /* "" for containers that do not mount them */
+	char state[16];
+};
+
+/* Reads the containers folder; entries that are not complete yet are skipped. Returns the count or negative errno. */
+int monitors_list(const struct agent_options *o, struct monitor_info *ret, int max, struct error *err);
+
+/* The key file of a pod's migration. */
+int monitor_key(const struct agent_options *o, const struct monitor_info *m, uint8_t key[PM_KEY_SIZE], struct error *err);
+
+struct monitor;
+int monitor_connect(const struct agent_options *o, const char *id, struct monitor **ret, struct error *err);
+void monitor_close(struct monitor *m);
+int monitor_restore(struct monitor *m, const char *images, const char *work, struct error *err);
+int monitor_open(struct monitor *m, struct error *err);         /* lets the restored processes run */
+int monitor_abort(struct monitor *m, struct error *err);
+/*
+ * Waits until the monitor says `state` ("barrier", "running").  "failed", a lost monitor and the deadline (clock_mono_us; 0: none) are errors; the first carries
+ * CRIU's own lines and reason RestoreFailed.
+ */
+int monitor_wait(struct monitor *m, const char *state, int64_t deadline_us, struct error *err);
+
+#endif

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef AGENT_ORDERS_H
+#define AGENT_ORDERS_H
+
+#include <cjson/cJSON.h>
+
+#include "agent.h"
+#include "monitors.h"
+
+/*
+ * The sealed order in a pod's downwardAPI file (docs/protocol.md).  -ENOENT when there is none; -EBADMSG when it was not sealed for this pod; -ETIME when its
+ * deadline has passed.
+ */
+int order_read(const struct agent_options *o, const struct monitor_info *pod, cJSON **ret, struct error *err);
+
+/* The worker's first line from an order and the pod it is for. */
+cJSON *order_line(const cJSON *order, const struct monitor_info *pod);
+
+#endif

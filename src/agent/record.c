@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "record.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "migration/reason.h"
+
+#define USER_AGENT "podmigration-agent"
+
+struct record {
+	struct kube_config *config;
+	struct kube_client *client;             /* of the calling thread */
+	struct kube_client *background;         /* of the progress thread */
+	char uid[64];
+	char object_path[1024], status_path[1024];
+
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	enum source_state queued;               /* SOURCE_None: nothing */
+	bool busy, stop;
+};
+
+/* A merge patch whose metadata.uid makes the server refuse (409) an object of the same name that is another one. */
+static cJSON *new_patch(const struct record *r, cJSON **ret_status)
+{
+	cJSON *p = cJSON_CreateObject(), *meta = cJSON_AddObjectToObject(p, "metadata");
+
+	cJSON_AddStringToObject(meta, "uid", r->uid);
+	*ret_status = cJSON_AddObjectToObject(p, "status");
+	return p;
+}
+
+static void stamp(cJSON *source, enum source_state state)
+{
+	char now[CLOCK_RFC3339_SIZE];
+
+	clock_rfc3339(clock_real_us(), 0, now);
+	cJSON_DeleteItemFromObjectCaseSensitive(source, "state");
+	cJSON_DeleteItemFromObjectCaseSensitive(source, "updated");
+	cJSON_AddStringToObject(source, "state", source_state_name(state));
+	cJSON_AddStringToObject(source, "updated", now);
+}
+
+static void send_progress(struct record *r, enum source_state state)
+{
+	cleanup_json cJSON *patch = NULL;
+	struct error err = { 0 };
+	cJSON *status;
+
+	patch = new_patch(r, &status);
+	stamp(cJSON_AddObjectToObject(status, "source"), state);
+	if (kube_merge_patch(r->background, r->status_path, PM_MANAGER_AGENT, patch, NULL, &err) < 0)
+		log_warning("progress could not be recorded", LOG_S("state", source_state_name(state)), LOG_S("err", err.message));
+}
+
+static void *progress_main(void *arg)
+{
+	struct record *r = arg;
+
+	pthread_mutex_lock(&r->lock);
+	for (;;) {
+		enum source_state s = r->queued;
+
+		if (s == SOURCE_None) {
+			if (r->stop)
+				break;
+			pthread_cond_wait(&r->changed, &r->lock);
+			continue;
+		}
+		r->queued = SOURCE_None;
+		r->busy = true;
+		pthread_mutex_unlock(&r->lock);
+		send_progress(r, s);
+		pthread_mutex_lock(&r->lock);
+		r->busy = false;
+		pthread_cond_broadcast(&r->changed);
+	}
+	pthread_mutex_unlock(&r->lock);
+	return NULL;
+}
+
+int record_open(const struct agent_options *o, const char *ns, const char *name, const char *uid, struct record **ret, struct error *err)
+{
+	struct record *r = calloc(1, sizeof(*r));
+	int rc;
+
+	if (!r)
+		return error_set(err, -ENOMEM, "out of memory");
+	pthread_mutex_init(&r->lock, NULL);
+	pthread_cond_init(&r->changed, NULL);
+	rc = kube_path(r->object_path, sizeof(r->object_path), PM_GROUP "/" PM_VERSION, ns, "podmigrations", name, NULL);
+	if (rc == 0)
+		rc = kube_path(r->status_path, sizeof(r->status_path), PM_GROUP "/" PM_VERSION, ns, "podmigrations", name, "status");
+	if (rc < 0) {
+		rc = error_set(err, rc, "not the name of a PodMigration");
+		goto fail;
+	}
+	snprintf(r->uid, sizeof(r->uid), "%s", uid);
+	rc = kube_config_load(o->kubeconfig, NULL, &r->config, err);
+	if (rc == 0)
+		rc = kube_client_new(r->config, USER_AGENT, &r->client, err);
+	if (rc == 0)
+		rc = kube_client_new(r->config, USER_AGENT, &r->background, err);
+	if (rc < 0)
+		goto fail;
+	rc = pthread_create(&r->thread, NULL, progress_main, r);
+	if (rc) {
+		rc = error_set(err, -rc, "cannot start a thread");
+		goto fail;
+	}
+	*ret = r;
+	return 0;
+fail:
+	kube_client_free(r->background);
+	kube_client_free(r->client);
+	kube_config_free(r->config);
+	free(r);
+	return rc;
+}
+
+/* Waits until nothing is queued or being sent, so that a synchronous write cannot be overtaken by an older one. */
+static void wait_idle(struct record *r)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += 10;
+	pthread_mutex_lock(&r->lock);
+	r->queued = SOURCE_None;
+	while (r->busy)
+		if (pthread_cond_timedwait(&r->changed, &r->lock, &until) == ETIMEDOUT)
+			break;
+	pthread_mutex_unlock(&r->lock);
+}
+
+void record_close(struct record *r)
+{
+	if (!r)
+		return;
+	pthread_mutex_lock(&r->lock);
+	r->stop = true;
+	pthread_cond_broadcast(&r->changed);
+	pthread_mutex_unlock(&r->lock);
+	pthread_join(r->thread, NULL);
+	kube_client_free(r->background);
+	kube_client_free(r->client);
+	kube_config_free(r->config);
+	pthread_cond_destroy(&r->changed);
+	pthread_mutex_destroy(&r->lock);
+	free(r);
+}
+
+int record_get(struct record *r, cJSON **ret, struct error *err)
+{
+	cJSON *o = NULL;
+	int rc = kube_get(r->client, r->object_path, &o, err);
+
+	if (rc < 0)
+		return rc;
+	if (strcmp(json_str_or(o, "metadata/uid", ""), r->uid)) {
+		cJSON_Delete(o);
+		return error_set(err, -ENOENT, "the PodMigration was replaced by another one of the same name");
+	}
+	*ret = o;
+	return 0;
+}
+
+void record_progress(struct record *r, enum source_state state)
+{
+	pthread_mutex_lock(&r->lock);
+	r->queued = state;
+	pthread_cond_broadcast(&r->changed);
+	pthread_mutex_unlock(&r->lock);
+}
+
+int record_report(struct record *r, enum source_state state, cJSON *source, cJSON *destination, struct error *err)
+{
+	cleanup_json cJSON *patch = NULL;
+	cJSON *status;
+
+	patch = new_patch(r, &status);
+	stamp(source, state);
+	cJSON_AddItemToObject(status, "source", source);
+	if (destination)
+		cJSON_AddItemToObject(status, "destination", destination);
+	wait_idle(r);
+	return kube_merge_patch(r->client, r->status_path, PM_MANAGER_AGENT, patch, NULL, err);
+}
+
+static enum record_decision decision_of(const cJSON *o)
+{
+	const char *d = json_str_or(o, "status/decision", "");
+
+	return !strcmp(d, "Commit") ? RECORD_COMMIT : !strcmp(d, "Abort") ? RECORD_ABORT : RECORD_UNDECIDED;
+}
+
+static void pause_ms(long ms)
+{
+	struct timespec t = { ms / 1000, ms % 1000 * 1000000 };
+
+	nanosleep(&t, NULL);
+}
+
+enum record_decision record_decide(struct record *r, enum record_decision want, int64_t deadline_us, bool *not_applied, struct error *err)
+{
+	cleanup_json cJSON *patch = NULL;
+	bool clean = true;
+	cJSON *status;
+
+	patch = new_patch(r, &status);
+	cJSON_AddStringToObject(status, "decision", want == RECORD_COMMIT ? "Commit" : "Abort");
+	for (;;) {
+		cleanup_json cJSON *o = NULL;
+		int rc = kube_merge_patch(r->client, r->status_path, PM_MANAGER_AGENT, patch, &o, err);
+
+		if (rc == 0)
+			return decision_of(o);
+		/* Nobody listened, or the server refused: not applied.  A lost answer may hide a success. */
+		clean = clean && rc != -ETIMEDOUT && rc != -EIO;
+		if (record_get(r, &o, err) == 0 && decision_of(o) != RECORD_UNDECIDED)
+			return decision_of(o);
+		if (clock_mono_us() >= deadline_us)
+			break;
+		pause_ms(50);
+	}
+	if (not_applied)
+		*not_applied = clean;
+	return RECORD_UNDECIDED;
+}
+
+int record_key(struct record *r, uint8_t key[PM_KEY_SIZE], struct error *err)
+{
+	cleanup_buf struct buf b = BUF_INIT(256);
+	cleanup_json cJSON *o = NULL;
+	const char *text;
+	char path[1024];
+	int rc;
+
+	if (kube_path(path, sizeof(path), "v1", PM_AGENT_NAMESPACE, "secrets", r->uid, NULL) < 0)
+		return error_set(err, -EINVAL, "not a migration's UID");
+	rc = kube_get(r->client, path, &o, err);
+	if (rc < 0)
+		return error_wrap(err, rc, "key of the migration");
+	text = json_str_or(o, "data/key", "");
+	if (base64_decode(text, strlen(text), &b) < 0 || b.len != PM_KEY_SIZE)
+		return error_reason(err, -EINVAL, REASON_AuthenticationFailed, "the Secret with the migration's key is damaged");
+	memcpy(key, b.data, PM_KEY_SIZE);
+	explicit_bzero(b.data, b.len);
+	return 0;
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef AGENT_SOURCE_H
+#define AGENT_SOURCE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "agent.h"
+#include "container/bundle.h"
+#include "container/containerd.h"
+#include "container/freezer.h"
+#include "container/runc.h"
+#include "control.h"
+#include "journal.h"
+#include "record.h"
+#include "transfer/pages.h"
+#include "transfer/tree.h"
+#include "transfer/wire.h"
+#include "volumes.h"
+
+#define SOURCE_PROCESSES_MAX 1024       /* per container */
+
+struct source;
+
+struct source_container {
+	struct source *source;
+	uint16_t index;                 /* position in HELLO */
+	struct pod_container info;
+	struct bundle *bundle;
+	pid_t init_pid;
+	struct runc_dump dump;
+	bool dumping;                   /* dump is started and not yet finished or aborted */
+	struct pages_stats pages;
+	struct tree_stats tree;
+	uint64_t image_bytes;
+	int64_t dump_us;                /* from the freeze to CRIU's metadata being complete */
+	pthread_t thread;
+	bool thread_started;
+	int result;
+	struct error err;
+};
+
+enum source_mark { MARK_FREEZE, MARK_FROZEN, MARK_SENT, MARK_PREPARED, MARK_COMMITTED, MARK_RUNNING, MARK_COUNT };
+
+/* One migration, seen from where the pod is. */
+struct source {
+	const struct agent_options *o;
+	struct control *control;
+	struct record *record;          /* NULL when the pod's home is another cluster */
+	struct journal_entry journal;
+	char pod_name[254];
+	int64_t epoch;
+	int64_t deadline_us;            /* of the whole migration */
+	uint8_t key[PM_KEY_SIZE];
+	struct containerd *containerd;
+	struct runc runc;
+	struct source_container containers[WIRE_CONTAINERS_MAX];
+	int n;
+	struct pod_volumes volumes;
+	struct freezer freezer;
+	bool freezer_ready;
+	bool frozen;
+	char run_dir[512];              /* on the node: images of this migration */
+	_Atomic(struct wire *) wire;
+	int64_t mark[MARK_COUNT];       /* clock_mono_us */
+	cJSON *welcome, *prepared, *running;    /* the destination's answers */
+};
+
+/* source_inspect.c: finds the containers and their processes, checks that CRIU can dump them; opens the freezer. */
+int source_inspect(struct source *s, struct error *err);
+/* Sum of the processes' resident memory: what the destination must have room for. */
+uint64_t source_state_bytes(struct source *s);
+/* Index of the container that attaches System V shared memory, else 0: its images carry the pod's IPC objects. */
+int source_ipc_owner(struct source *s);
+void source_release(struct source *s);
+
+/* source_dump.c: everything that is sent while the pod is frozen; returns when all is sent (CRIU may still be letting go). */
+int source_send_all(struct source *s, struct error *err);
+/* Waits until no CRIU of ours holds a process. kill: does not wait for a good end. */
+void source_end_dumps(struct source *s, bool kill);
+
+/* source_report.c: the JSON of status.source and status.destination. */
+cJSON *source_report_json(const struct source *s, const struct error *err);
+cJSON *source_destination_json(const struct source *s);
+
+#endif

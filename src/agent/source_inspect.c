@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "source.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "container/process_info.h"
+#include "migration/reason.h"
+
+static int inspect_container(struct source *s, struct source_container *c, struct error *err)
+{
+	char dir[4096];
+	int r;
+
+	if (!c->info.upperdir[0])
+		return error_reason(err, -ENOTSUP, REASON_UnsupportedContainer,
+				    "container %s: its snapshotter is not overlayfs, so its file changes cannot be read", c->info.name);
+	if (agent_host_path(s->o, dir, sizeof(dir), "%s", c->info.bundle) < 0)
+		return error_set(err, -ENAMETOOLONG, "bundle path too long");
+	r = bundle_load(AT_FDCWD, dir, &c->bundle, err);
+	if (r == 0 && c->bundle->terminal)
+		r = error_reason(err, -ENOTSUP, REASON_TerminalAttached, "it has a terminal");
+	if (r == 0)
+		r = runc_init_pid(&s->runc, c->info.id, &c->init_pid, err);
+	if (r == 0)
+		r = volumes_add(s->o, c->bundle, &s->volumes, err);
+	return r < 0 ? error_wrap(err, r, "container %s", c->info.name) : 0;
+}
+
+static int check_processes(struct source *s, int i, struct error *err)
+{
+	pid_t pids[SOURCE_PROCESSES_MAX];
+	int n = freezer_pids(&s->freezer, i, pids, SOURCE_PROCESSES_MAX);
+
+	if (n < 0)
+		return error_set(err, n, "container %s: its processes cannot be listed", s->containers[i].info.name);
+	for (int k = 0; k < n; k++) {
+		int r = process_check_migratable(pids[k], err);
+
+		/* A process that has ended in between is no obstacle. */
+		if (r < 0 && r != -ENOENT && r != -ESRCH)
+			return error_wrap(err, r, "container %s", s->containers[i].info.name);
+	}
+	return 0;
+}
+
+static int open_freezer(struct source *s, struct error *err)
+{
+	pid_t pids[WIRE_CONTAINERS_MAX];
+	char root[4096];
+	int r;
+
+	for (int i = 0; i < s->n; i++)
+		pids[i] = s->containers[i].init_pid;
+	if (agent_host_path(s->o, root, sizeof(root), "/sys/fs/cgroup") < 0)
+		return error_set(err, -ENAMETOOLONG, "cgroup path too long");
+	r = freezer_open(root, pids, s->n, &s->freezer, err);
+	s->freezer_ready = r == 0;
+	return r;
+}
+
+int source_inspect(struct source *s, struct error *err)
+{
+	struct pod_containers *all = calloc(1, sizeof(*all));
+	char socket[4096];
+	int r;
+
+	if (!all)
+		return error_set(err, -ENOMEM, "out of memory");
+	if (agent_host_path(s->o, socket, sizeof(socket), "%s", s->o->containerd_socket) < 0)
+		return error_set(err, -ENAMETOOLONG, "containerd socket path too long");
+	r = s->containerd ? 0 : containerd_open(socket, &s->containerd, err);
+	if (r == 0)
+		r = containerd_pod(s->containerd, s->journal.pod_uid, all, err);
+	for (int i = 0; r == 0 && i < all->n; i++) {
+		struct source_container *c = &s->containers[s->n];
+
+		if (all->items[i].sandbox)
+			continue;
+		if (s->n == WIRE_CONTAINERS_MAX) {
+			r = error_set(err, -E2BIG, "the pod has more than %d containers", WIRE_CONTAINERS_MAX);
+			break;
+		}
+		*c = (struct source_container){ .source = s, .index = (uint16_t)s->n, .info = all->items[i] };
+		s->n++;
+		r = inspect_container(s, c, err);
+	}
+	free(all);
+	if (r == 0 && s->n == 0)
+		r = error_reason(err, -ENOENT, REASON_PodNotRunning, "containerd runs no container of pod %s", s->pod_name);
+	if (r == 0)
+		r = open_freezer(s, err);
+	for (int i = 0; r == 0 && i < s->n; i++)
+		r = check_processes(s, i, err);
+	return r;
+}
+
+static uint64_t resident_bytes(pid_t pid)
+{
+	unsigned long long size, resident;
+	cleanup_buf struct buf b = BUF_INIT(256);
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/statm", pid);
+	if (file_read(AT_FDCWD, path, &b, NULL) < 0 || sscanf(b.data, "%llu %llu", &size, &resident) != 2)
+		return 0;
+	return resident * 4096;
+}
+
+uint64_t source_state_bytes(struct source *s)
+{
+	pid_t pids[SOURCE_PROCESSES_MAX];
+	uint64_t sum = 0;
+
+	for (int i = 0; i < s->n; i++) {
+		int n = freezer_pids(&s->freezer, i, pids, SOURCE_PROCESSES_MAX);
+
+		for (int k = 0; k < n; k++)
+			sum += resident_bytes(pids[k]);
+	}
+	return sum;
+}
+
+/* A mapping of a System V segment is called "/SYSV<key>" in maps (ipc/shm.c). */
+static bool attaches_shm(pid_t pid)
+{
+	cleanup_buf struct buf b = BUF_INIT(16 << 20);
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+	return file_read(AT_FDCWD, path, &b, NULL) == 0 && strstr(b.data, " /SYSV");
+}
+
+int source_ipc_owner(struct source *s)
+{
+	pid_t pids[SOURCE_PROCESSES_MAX];
+
+	for (int i = 0; i < s->n; i++) {
+		int n = freezer_pids(&s->freezer, i, pids, SOURCE_PROCESSES_MAX);
+
+		for (int k = 0; k < n; k++)
+			if (attaches_shm(pids[k]))
+				return i;
+	}
+	return 0;
+}
+
+void source_release(struct source *s)
+{
+	for (int i = 0; i < s->n; i++)
+		bundle_free(s->containers[i].bundle);
+	if (s->freezer_ready)
+		freezer_close(&s->freezer);
+	containerd_close(s->containerd);
+	if (s->runc.netns_fd >= 0)
+		close(s->runc.netns_fd);
+	record_close(s->record);
+	cJSON_Delete(s->welcome);
+	cJSON_Delete(s->prepared);
+	cJSON_Delete(s->running);
+	explicit_bzero(s->key, sizeof(s->key));
+}
