@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+# `make check`: everything, from cold.  Each suite can be run alone by its command.
+
+check-layers:
+	$(Q)tests/check-layers.sh
+
+# The lab's programs (Kubernetes, Liqo, a Debian root) are built once into a cache outside the tree.
+lab:
+	$(Q)tests/lab/lab build
+
+SUITES := \
+	"unit=make -s check-unit" \
+	"sanitizers=make -s SAN=1 check-unit" \
+	"kube-api=tests/api/kube/check.sh" \
+	"api=tests/api/run.sh" \
+	"runtime=tests/runtime/run.sh" \
+	"container=tests/container/run.sh" \
+	"e2e=make -s check-e2e"
+
+check: all tests check-layers lab
+	$(Q)tests/check.sh $(SUITES)
+
+.PHONY: check check-layers lab
