@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "container/criu_images.h"
+#include "migration/reason.h"
+#include "proto/criu.pb-c.h"
+
+/* criu/include/magic.h: the kind's magic is the place of a Russian town. */
+#define IMG_COMMON_MAGIC 0x54564319u
+#define PAGEMAP_MAGIC 0x56084025u
+
+#define PE_PARENT 1u
+#define PE_LAZY 2u              /* may be fetched later; its data is not in the pages file unless PE_PRESENT, too */
+#define PE_PRESENT 4u
+
+#define PAGE CRIU_PAGE_SIZE
+#define PAGEMAP_MAX (256u << 20)
+#define ENTRY_MAX 256           /* one entry has 5 numbers; the head has one */
+#define VADDR_END (1ull << 57)  /* five-level page tables; nothing a process maps is above */
+#define BATCH 256               /* pages or pieces written at once */
+
+const unsigned char criu_zero_page[PAGE] __attribute__((aligned(PAGE))) = { 0 };
+
+/* A pagemap image being read. */
+struct reader {
+	const char *name;
+	const uint8_t *p, *end;
+	struct error *err;
+};
+
+/* The pages file being written, in order. */
+struct writer {
+	int fd;
+	uint64_t pages;         /* put so far */
+	off_t flushed;          /* bytes of the file that are written, or skipped as zeros */
+	struct iovec iov[BATCH];
+	int n;
+};
+
+static int damaged(const struct reader *rd, const char *what)
+{
+	return error_reason(rd->err, -EBADMSG, REASON_RestoreFailed, "CRIU image %s is damaged: %s", rd->name, what);
+}
+
+/* Next entry's bytes; 0 at the end. */
+static int next_raw(struct reader *rd, const uint8_t **ret, uint32_t *ret_len)
+{
+	uint32_t len;
+
+	if (rd->p == rd->end)
+		return 0;
+	if (rd->end - rd->p < 4)
+		return damaged(rd, "an entry is cut off");
+	memcpy(&len, rd->p, 4);
+	rd->p += 4;
+	if (len == 0 || len > ENTRY_MAX || len > (size_t)(rd->end - rd->p))
+		return damaged(rd, "size of an entry");
+	*ret = rd->p;
+	*ret_len = len;
+	rd->p += len;
+	return 1;
+}
+
+static int start(struct reader *rd, const struct buf *image, uint32_t *ret_pages_id)
+{
+	uint32_t magic[2], len;
+	const uint8_t *raw;
+	Criu__PagemapHead *head;
+	int r;
+
+	rd->p = (const uint8_t *)image->data;
+	rd->end = rd->p + image->len;
+	if (image->len < sizeof(magic))
+		return damaged(rd, "no magic");
+	memcpy(magic, rd->p, sizeof(magic));
+	rd->p += sizeof(magic);
+	if (magic[0] != IMG_COMMON_MAGIC || magic[1] != PAGEMAP_MAGIC)
+		return damaged(rd, "not a pagemap");
+	r = next_raw(rd, &raw, &len);
+	if (r <= 0)
+		return r < 0 ? r : damaged(rd, "no head");
+	head = criu__pagemap_head__unpack(NULL, len, raw);
+	if (!head)
+		return damaged(rd, "its head");
+	*ret_pages_id = head->pages_id;
+	criu__pagemap_head__free_unpacked(head, NULL);
+	return 0;
+}
+
+struct entry {
+	uint64_t vaddr, pages;
+	uint32_t compat_pages;
+	bool has_pages;         /* field 5 (CRIU 4.2) rather than field 2 */
+	uint32_t flags;
+};
+
+static int check_entry(const struct reader *rd, const Criu__PagemapEntry *m, uint64_t from, struct entry *e)
+{
+	*e = (struct entry){ m->vaddr, m->has_nr_pages ? m->nr_pages : m->compat_nr_pages, m->compat_nr_pages, m->has_nr_pages,
+			     m->has_flags ? m->flags : PE_PRESENT };
+	if (m->base.n_unknown_fields)
+		return error_reason(rd->err, -ENOTSUP, REASON_CRIUIncompatible, "CRIU image %s is of a newer CRIU", rd->name);
+	if ((m->has_in_parent && m->in_parent) || (e->flags & PE_PARENT))
+		return error_reason(rd->err, -ENOTSUP, REASON_RestoreFailed, "CRIU image %s refers to a parent image", rd->name);
+	if (e->vaddr % PAGE || e->vaddr >= VADDR_END || e->pages == 0 || e->pages > (VADDR_END - e->vaddr) / PAGE)
+		return damaged(rd, "an address is out of range");
+	/* CRIU reads page files front to back, so it writes entries in order; overlaps would name a page twice. */
+	if (e->vaddr < from)
+		return damaged(rd, "entries overlap or are out of order");
+	if ((e->flags & ~(PE_LAZY | PE_PRESENT)) || !(e->flags & (PE_LAZY | PE_PRESENT)))
+		return damaged(rd, "flags of an entry");
+	return 1;
+}
+
+/* Next entry, at or above address from; 0 at the end. */
+static int next_entry(struct reader *rd, uint64_t from, struct entry *ret)
+{
+	Criu__PagemapEntry *m;
+	const uint8_t *raw;
+	uint32_t len;
+	int r = next_raw(rd, &raw, &len);
+
+	if (r <= 0)
+		return r;
+	m = criu__pagemap_entry__unpack(NULL, len, raw);
+	if (!m)
+		return damaged(rd, "an entry");
+	r = check_entry(rd, m, from, ret);
+	criu__pagemap_entry__free_unpacked(m, NULL);
+	return r;
+}
+
+static int flush(struct writer *w)
+{
+	struct iovec *v = w->iov;
+	int left = w->n;
+
+	while (left > 0) {
+		ssize_t done = pwritev(w->fd, v, left, w->flushed);
+
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done <= 0)
+			return done < 0 ? -errno : -EIO;
+		w->flushed += done;
+		while (left > 0 && (size_t)done >= v->iov_len) {
+			done -= (ssize_t)v->iov_len;
+			v++;
+			left--;
+		}
+		if (done > 0) {
+			v->iov_base = (char *)v->iov_base + done;
+			v->iov_len -= (size_t)done;
+		}
+	}
+	w->n = 0;
+	return 0;
+}
+
+/* Pages that lie behind one another in memory are one piece.  A zero page becomes a hole: it reads the same and takes no memory. */
+static int put(struct writer *w, const void *page)
+{
+	struct iovec *last = w->n ? &w->iov[w->n - 1] : NULL;
+	int r;
+
+	if (page == criu_zero_page) {
+		r = flush(w);
+		w->pages++;
+		w->flushed = (off_t)(w->pages * PAGE);
+		return r;
+	}
+	if (last && (const char *)last->iov_base + last->iov_len == page && last->iov_len < BATCH * PAGE) {
+		last->iov_len += PAGE;
+	} else {
+		if (w->n == BATCH && (r = flush(w)) < 0)
+			return r;
+		w->iov[w->n++] = (struct iovec){ (void *)(uintptr_t)page, PAGE };
+	}
+	w->pages++;
+	return 0;
+}
+
+static int append_entry(struct buf *out, const struct entry *e)
+{
+	Criu__PagemapEntry m = CRIU__PAGEMAP_ENTRY__INIT;
+	uint8_t packed[4 + ENTRY_MAX];
+	uint32_t len;
+
+	m.vaddr = e->vaddr;
+	m.compat_nr_pages = e->compat_pages;
+	m.has_nr_pages = e->has_pages;
+	m.nr_pages = e->has_pages ? e->pages : 0;
+	m.has_flags = 1;
+	m.flags = e->flags | PE_PRESENT;
+	len = (uint32_t)criu__pagemap_entry__pack(&m, packed + 4);
+	memcpy(packed, &len, 4);
+	return buf_append(out, packed, 4 + len);
+}
+
+/* The pages CRIU wrote itself, mapped. */
+struct old_pages {
+	const char *map;
+	uint64_t pages;
+};
+
+static void old_pages_unmap(struct old_pages *o)
+{
+	if (o->map)
+		munmap((void *)(uintptr_t)o->map, o->pages * PAGE);
+}
+
+static int old_pages_map(int dir_fd, const char *name, struct old_pages *o, struct error *err)
+{
+	cleanup_close int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
+	void *p;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return error_errno(err, "open CRIU image %s", name);
+	if (!S_ISREG(st.st_mode) || st.st_size % PAGE)
+		return error_reason(err, -EBADMSG, REASON_RestoreFailed, "CRIU image %s is damaged: its size", name);
+	if (st.st_size == 0)
+		return 0;
+	p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (p == MAP_FAILED)
+		return error_errno(err, "map CRIU image %s", name);
+	*o = (struct old_pages){ p, (uint64_t)st.st_size / PAGE };
+	return 0;
+}
+
+/* Everything checked before anything is written: *ret_lazy is how many pages must come from the store. */
+static int check_pagemap(struct reader *rd, uint64_t old_pages, uint64_t *ret_lazy)
+{
+	uint64_t present = 0, lazy = 0, from = 0;
+	struct entry e;
+	int r;
+
+	while ((r = next_entry(rd, from, &e)) > 0) {
+		from = e.vaddr + e.pages * PAGE;
+		if (e.flags & PE_PRESENT)
+			present += e.pages;
+		else
+			lazy += e.pages;
+	}
+	if (r == 0 && present != old_pages)
+		r = damaged(rd, "its pages file has another number of pages");
+	*ret_lazy = lazy;
+	return r;
+}
+
+struct completion {
+	struct reader rd;
+	struct writer w;
+	struct buf pagemap;
+	struct old_pages old;
+	uint64_t old_next;
+	page_lookup lookup;
+	void *ctx;
+	pid_t pid;
+};
+
+static int write_error(struct completion *c, int r)
+{
+	return error_reason(c->rd.err, r, r == -ENOSPC ? REASON_NoSpace : REASON_RestoreFailed, "write the pages of process %d: %s", c->pid,
+			    strerror(-r));
+}
+
+static int put_entry(struct completion *c, const struct entry *e)
+{
+	for (uint64_t i = 0; i < e->pages; i++) {
+		uint64_t vaddr = e->vaddr + i * PAGE;
+		const void *page;
+		int r;
+
+		if (e->flags & PE_PRESENT)
+			page = c->old.map + c->old_next++ * PAGE;
+		else
+			page = c->lookup(c->ctx, vaddr);
+		if (!page)
+			return error_reason(c->rd.err, -ENODATA, REASON_TransferFailed,
+					    "page 0x%llx of process %d was not transferred", (unsigned long long)vaddr, c->pid);
+		r = put(&c->w, page);
+		if (r < 0)
+			return write_error(c, r);
+	}
+	return append_entry(&c->pagemap, e) < 0 ? write_error(c, -ENOMEM) : 0;
+}
+
+static int put_all(struct completion *c)
+{
+	uint64_t from = 0;
+	struct entry e;
+	int r;
+
+	while ((r = next_entry(&c->rd, from, &e)) > 0) {
+		from = e.vaddr + e.pages * PAGE;
+		r = put_entry(c, &e);
+		if (r < 0)
+			return r;
+	}
+	if (r < 0)
+		return r;
+	r = flush(&c->w);
+	if (r == 0 && ftruncate(c->w.fd, (off_t)(c->w.pages * PAGE)) < 0)
+		r = -errno;
+	return r < 0 ? write_error(c, r) : 0;
+}
+
+/* Writes the pages file anew beside the old one, renames it, then the pagemap. */
+static int rewrite(int dir_fd, struct completion *c, const char *pages_name, const struct buf *image, struct error *err)
+{
+	char tmp[80];
+	cleanup_close int fd = -1;
+	uint32_t id;
+	int r;
+
+	path_format(tmp, sizeof(tmp), "%s.tmp", pages_name);
+	unlinkat(dir_fd, tmp, 0);
+	fd = openat(dir_fd, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return error_errno(err, "create %s", tmp);
+	c->w.fd = fd;
+	r = start(&c->rd, image, &id);
+	if (r == 0 && buf_append(&c->pagemap, image->data, (size_t)(c->rd.p - (const uint8_t *)image->data)) < 0)
+		r = write_error(c, -ENOMEM);
+	if (r == 0)
+		r = put_all(c);
+	if (r == 0 && renameat(dir_fd, tmp, dir_fd, pages_name) < 0)
+		r = error_errno(err, "rename %s", tmp);
+	if (r == 0)
+		r = file_write(dir_fd, c->rd.name, c->pagemap.data, c->pagemap.len, 0600, false, err);
+	if (r < 0)
+		unlinkat(dir_fd, tmp, 0);
+	return r;
+}
+
+int criu_pages_complete(int image_dir_fd, pid_t ns_pid, page_lookup lookup, void *ctx, struct error *err)
+{
+	cleanup_buf struct buf image = BUF_INIT(PAGEMAP_MAX);
+	struct completion c = { .pagemap = BUF_INIT(2 * PAGEMAP_MAX), .lookup = lookup, .ctx = ctx, .pid = ns_pid };
+	char name[64], pages_name[64];
+	uint64_t lazy;
+	uint32_t id;
+	int r;
+
+	path_format(name, sizeof(name), "pagemap-%d.img", ns_pid);
+	c.rd = (struct reader){ .name = name, .err = err };
+	r = file_read(image_dir_fd, name, &image, err);
+	if (r == 0)
+		r = start(&c.rd, &image, &id);
+	if (r < 0)
+		return r;
+	path_format(pages_name, sizeof(pages_name), "pages-%u.img", id);
+	r = old_pages_map(image_dir_fd, pages_name, &c.old, err);
+	if (r == 0)
+		r = check_pagemap(&c.rd, c.old.pages, &lazy);
+	if (r == 0 && lazy)
+		r = rewrite(image_dir_fd, &c, pages_name, &image, err);
+	old_pages_unmap(&c.old);
+	buf_free(&c.pagemap);
+	return r;
+}

@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "container/process_info.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <netinet/in.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "migration/reason.h"
+#include "process_rules.h"
+
+/* One process under examination; fds of /proc/PID and the process itself, so that a reused pid cannot answer. */
+struct subject {
+	pid_t pid;
+	int proc_fd;
+	int pidfd;
+	char name[32];
+	struct error *err;
+};
+
+static void subject_close(struct subject *s)
+{
+	if (s->proc_fd >= 0)
+		close(take_fd(&s->proc_fd));
+	if (s->pidfd >= 0)
+		close(take_fd(&s->pidfd));
+}
+
+static int subject_open(pid_t pid, struct subject *s, struct error *err)
+{
+	cleanup_buf struct buf name = BUF_INIT(sizeof(s->name) - 1);
+	char path[64];
+
+	*s = (struct subject){ .pid = pid, .proc_fd = -1, .pidfd = -1, .err = err };
+	path_format(path, sizeof(path), "/proc/%d", pid);
+	s->proc_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (s->proc_fd < 0)
+		return error_errno(err, "open %s", path);
+	s->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (s->pidfd < 0 || file_read(s->proc_fd, "comm", &name, NULL) < 0) {
+		error_errno(err, "open process %d", pid);
+		subject_close(s);
+		return -ESRCH;
+	}
+	path_format(s->name, sizeof(s->name), "%.*s", (int)strcspn(name.data, "\n"), name.data);
+	return 0;
+}
+
+static int refuse(const struct subject *s, int reason, const char *what, const char *advice)
+{
+	return error_reason(s->err, -ENOTSUP, reason, "process %d (%s) %s; %s", s->pid, s->name, what, advice);
+}
+
+static int status_number(const char *status, const char *key, bool last, pid_t *ret)
+{
+	const char *line = strstr(status, key), *p;
+	long v = -1;
+
+	if (!line)
+		return -ENOENT;
+	for (p = line + strlen(key); *p && *p != '\n'; p++) {
+		if (*p < '0' || *p > '9')
+			continue;
+		for (v = 0; *p >= '0' && *p <= '9' && v <= INT_MAX / 10 - 1; p++)
+			v = v * 10 + (*p - '0');
+		if (!last || *p == '\n' || *p == '\0')
+			break;
+	}
+	*ret = (pid_t)v;
+	return v < 0 ? -EBADMSG : 0;
+}
+
+int process_ns_pid(pid_t pid, pid_t *ret, struct error *err)
+{
+	cleanup_buf struct buf status = BUF_INIT(65536);
+	char path[64];
+	int r;
+
+	path_format(path, sizeof(path), "/proc/%d/status", pid);
+	r = file_read(AT_FDCWD, path, &status, err);
+	if (r == 0 && status_number(status.data, "\nNSpid:", true, ret) < 0)
+		r = error_set(err, -EBADMSG, "%s has no NSpid", path);
+	return r;
+}
+
+static int check_status(struct subject *s)
+{
+	cleanup_buf struct buf status = BUF_INIT(65536);
+	struct stat own, children;
+	char what[64];
+	pid_t tracer;
+	int r = file_read(s->proc_fd, "status", &status, s->err);
+
+	if (r < 0)
+		return r;
+	/* Only one process can trace another, and CRIU must. */
+	if (status_number(status.data, "\nTracerPid:", false, &tracer) == 0 && tracer > 0) {
+		path_format(what, sizeof(what), "is traced by process %d", tracer);
+		return refuse(s, REASON_CheckpointFailed, what, "detach the debugger");
+	}
+	if (fstatat(s->proc_fd, "ns/pid", &own, 0) == 0 && fstatat(s->proc_fd, "ns/pid_for_children", &children, 0) == 0 &&
+	    own.st_ino != children.st_ino)
+		return refuse(s, REASON_CheckpointFailed, "makes a pid namespace of its own", "CRIU cannot dump nested pid namespaces");
+	return 0;
+}
+
+static int check_maps(struct subject *s)
+{
+	cleanup_close int fd = openat(s->proc_fd, "maps", O_RDONLY | O_CLOEXEC);
+	cleanup_fclose FILE *f = NULL;
+	char line[PATH_MAX + 128], what[512];
+
+	f = fd < 0 ? NULL : fdopen(fd, "r");
+	if (!f)
+		return error_errno(s->err, "read the mappings of process %d", s->pid);
+	fd = -1;
+	while (fgets(line, sizeof(line), f)) {
+		const struct process_rule *rule;
+		const char *path = process_maps_path(line);
+
+		rule = path ? process_rule_for_mapping(path) : NULL;
+		if (rule) {
+			path_format(what, sizeof(what), "has %.400s mapped", path);
+			return refuse(s, rule->reason, what, rule->advice);
+		}
+	}
+	return 0;
+}
+
+static bool same_pid_ns(const struct subject *s, pid_t other)
+{
+	struct stat ours, theirs;
+	char path[64];
+
+	path_format(path, sizeof(path), "/proc/%d/ns/pid", other);
+	/* A peer that is gone or cannot be seen proves nothing. */
+	if (fstatat(s->proc_fd, "ns/pid", &ours, 0) < 0 || stat(path, &theirs) < 0)
+		return true;
+	return ours.st_ino == theirs.st_ino;
+}
+
+/* A stream to a process of another pid namespace, which is another container or the node, cannot be cut in two. */
+static int check_unix(struct subject *s, int sock, int type, int fd)
+{
+	struct ucred peer = { 0 };
+	socklen_t len = sizeof(peer);
+	char what[128];
+
+	if (type == SOCK_DGRAM || getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 || peer.pid <= 0)
+		return 0;
+	if (same_pid_ns(s, peer.pid))
+		return 0;
+	path_format(what, sizeof(what), "is connected by a unix socket (fd %d) to process %d outside its container", fd, peer.pid);
+	return refuse(s, REASON_ExternalUnixSocket, what, "close that connection before");
+}
+
+static int socket_number(int sock, int option)
+{
+	int v = -1;
+	socklen_t len = sizeof(v);
+
+	return getsockopt(sock, SOL_SOCKET, option, &v, &len) < 0 ? -1 : v;
+}
+
+/* pidfd_getfd (kernel 5.6) gives the very socket, whatever network namespace it is of; our copy is closed at once. */
+static int check_socket(struct subject *s, int fd)
+{
+	cleanup_close int sock = (int)syscall(SYS_pidfd_getfd, s->pidfd, fd, 0);
+	int domain, type, protocol;
+	const struct process_rule *rule;
+	char what[128];
+
+	if (sock < 0)
+		return 0;       /* closed meanwhile */
+	domain = socket_number(sock, SO_DOMAIN);
+	type = socket_number(sock, SO_TYPE);
+	protocol = socket_number(sock, SO_PROTOCOL);
+	if (domain == AF_UNIX)
+		return check_unix(s, sock, type, fd);
+	rule = process_rule_for_socket(domain, type, protocol);
+	if (!rule)
+		return 0;
+	path_format(what, sizeof(what), "has a socket of family %d, protocol %d (fd %d)", domain, protocol, fd);
+	return refuse(s, rule->reason, what, rule->advice);
+}
+
+/* "tty-index:" of /proc/PID/fdinfo of a ptmx (kernel 5.?; drivers/tty/pty.c pty_show_fdinfo); -1 when there is none. */
+static int ptmx_index(int proc_fd, const char *fd_name)
+{
+	cleanup_buf struct buf text = BUF_INIT(4096);
+	char path[64];
+	pid_t index;
+
+	if (path_format(path, sizeof(path), "fdinfo/%s", fd_name) < 0 || file_read(proc_fd, path, &text, NULL) < 0)
+		return -1;
+	return status_number(text.data, "tty-index:", false, &index) < 0 ? -1 : index;
+}
+
+static bool holds_master(int proc_fd, int index)
+{
+	cleanup_closedir DIR *d = NULL;
+	struct dirent *e;
+	char target[64];
+	int fd = openat(proc_fd, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	d = fd < 0 ? NULL : fdopendir(fd);
+	if (!d && fd >= 0)
+		close(fd);
+	while (d && (e = readdir(d))) {
+		ssize_t n = readlinkat(fd, e->d_name, target, sizeof(target) - 1);
+
+		target[n > 0 ? n : 0] = '\0';
+		if (strstr(target, "ptmx") && ptmx_index(proc_fd, e->d_name) == index)
+			return true;
+	}
+	return false;
+}
+
+/* Is the master of this terminal in the same pid namespace?  Then it is dumped along (script, tmux, sshd in a container). */
+static bool master_inside(const struct subject *s, int index)
+{
+	cleanup_closedir DIR *d = opendir("/proc");
+	struct stat own, other;
+	struct dirent *e;
+
+	if (!d || fstatat(s->proc_fd, "ns/pid", &own, 0) < 0)
+		return true;
+	while ((e = readdir(d))) {
+		cleanup_close int fd = -1;
+
+		if (e->d_name[0] < '1' || e->d_name[0] > '9')
+			continue;
+		fd = openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (fd >= 0 && fstatat(fd, "ns/pid", &other, 0) == 0 && other.st_ino == own.st_ino && holds_master(fd, index))
+			return true;
+	}
+	return false;
+}
+
+static int check_terminal(struct subject *s, int fd, const char *target)
+{
+	static const char pts[] = "/dev/pts/";
+	char what[128];
+	int index = 0;
+
+	if (strncmp(target, pts, sizeof(pts) - 1) || !strcmp(target, "/dev/pts/ptmx"))
+		return 0;
+	for (const char *p = target + sizeof(pts) - 1; *p >= '0' && *p <= '9' && index < 1000000; p++)
+		index = index * 10 + (*p - '0');
+	if (master_inside(s, index))
+		return 0;
+	path_format(what, sizeof(what), "uses the terminal %.40s (fd %d), whose other end is outside the container", target, fd);
+	return refuse(s, REASON_TerminalAttached, what, "run the container without stdin and tty");
+}
+
+static int check_fd(struct subject *s, int dir, int fd, const char *target)
+{
+	const struct process_rule *rule = process_rule_for_file(target);
+	char what[512], name[16];
+	struct stat st;
+
+	/* Only what looks like a device is asked for: stat of a file on a dead network file system would hang. */
+	path_format(name, sizeof(name), "%d", fd);
+	if (!rule && !strncmp(target, "/dev/", 5) && fstatat(dir, name, &st, 0) == 0)
+		rule = process_rule_for_device(st.st_mode, st.st_rdev);
+	if (rule) {
+		path_format(what, sizeof(what), "has %.400s open (fd %d)", target, fd);
+		return refuse(s, rule->reason, what, rule->advice);
+	}
+	if (!strncmp(target, "socket:[", 8))
+		return check_socket(s, fd);
+	return check_terminal(s, fd, target);
+}
+
+static int fd_number(const char *name)
+{
+	int v = 0;
+
+	for (; *name; name++) {
+		if (*name < '0' || *name > '9' || v > INT_MAX / 10 - 1)
+			return -1;
+		v = v * 10 + (*name - '0');
+	}
+	return v;
+}
+
+static int check_fds(struct subject *s)
+{
+	cleanup_closedir DIR *d = NULL;
+	struct dirent *e;
+	char target[PATH_MAX];
+	int dir = openat(s->proc_fd, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	d = dir < 0 ? NULL : fdopendir(dir);
+	if (!d) {
+		if (dir >= 0)
+			close(dir);
+		return error_errno(s->err, "list the open files of process %d", s->pid);
+	}
+	while ((e = readdir(d))) {
+		int fd = e->d_name[0] == '.' ? -1 : fd_number(e->d_name), r;
+		ssize_t n = fd < 0 ? -1 : readlinkat(dir, e->d_name, target, sizeof(target) - 1);
+
+		if (n <= 0)
+			continue;
+		target[n] = '\0';
+		r = check_fd(s, dir, fd, target);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int process_check_migratable(pid_t pid, struct error *err)
+{
+	struct subject s;
+	int r = subject_open(pid, &s, err);
+
+	if (r < 0)
+		return r;
+	r = check_status(&s);
+	if (r == 0)
+		r = check_fds(&s);
+	if (r == 0)
+		r = check_maps(&s);
+	subject_close(&s);
+	return r;
+}
