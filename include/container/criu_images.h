@@ -14,18 +14,12 @@
 
 #define CRIU_PAGE_SIZE 4096
 
-/* A lookup returns this address for a page known to be zero: it is not copied then, but left out of the file. */
-extern const unsigned char criu_zero_page[CRIU_PAGE_SIZE];
-
-/*
- * One process's pages as a store knows them: returns a pointer to the 4096 bytes at vaddr, valid until the store changes, criu_zero_page for a page known to
- * be zero, or NULL when it is missing.
- */
+/* One process's pages as a store knows them: returns a pointer to the 4096 bytes at vaddr, valid until the store changes, or NULL when the page is missing. */
 typedef const void *(*page_lookup)(void *ctx, uint64_t vaddr);
 
 /*
  * In image_dir: rewrites pagemap-<pid>.img so that every lazy entry is present, and writes its pages file with all pages in pagemap order (those CRIU wrote itself
- * kept).  -ENODATA (reason TransferFailed) when a page CRIU wants is missing in the store, with pid and address; -EBADMSG for a damaged image, -ENOTSUP for one
+ * kept; pages of zeros become holes).  -ENODATA (reason TransferFailed) when a page CRIU wants is missing in the store, with pid and address; -EBADMSG for a damaged image, -ENOTSUP for one
  * with a parent or of a newer CRIU.  On failure the images are as they were, or the folder is to be thrown away (write errors).
  */
 int criu_pages_complete(int image_dir_fd, pid_t ns_pid, page_lookup lookup, void *ctx, struct error *err);
