@@ -42,6 +42,8 @@ LIB_OBJS := $(foreach d,$(SHARED),$(call objs,$(d)))
 BINS := $(addprefix $(BUILD)/bin/,podmigration-controller podmigration-agent podmigration-runtime)
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
 
+MAKEFLAGS += -r
+
 all: $(BINS)
 
 # What the build needs and the machine lacks is installed once (Debian; root).
@@ -53,7 +55,7 @@ $(DEPS):
 $(BUILD)/gen/proto/%.pb-c.c: src/container/proto/%.proto | $(DEPS)
 	@echo "  PROTO   $<"
 	$(Q)mkdir -p $(@D) && protoc-c --proto_path=src/container/proto --c_out=$(@D) $<
-$(BUILD)/gen/proto/%.o: $(BUILD)/gen/proto/%.pb-c.c
+$(BUILD)/gen/proto/%.pb-c.o: $(BUILD)/gen/proto/%.pb-c.c
 	@echo "  CC      $<"
 	$(Q)$(CC) $(CPPFLAGS) $(filter-out $(WARN),$(CFLAGS)) -c -o $@ $<
 

@@ -365,6 +365,18 @@ static void tell_abort(struct source *s, const struct error *cause)
 	wire_send_json(s->wire, WIRE_ABORT, WIRE_NO_CONTAINER, j, &ignored);
 }
 
+/* CRIU of a worker that crashed would hold the tasks for ever. */
+static void kill_left_dumps(struct source *s)
+{
+	for (int i = 0; i < s->n; i++) {
+		char work[600];
+		struct error why = { 0 };
+
+		if (path_format(work, sizeof(work), "%s/%d/work", s->run_dir, i) == 0 && runc_dump_kill_left(work, &why) < 0)
+			log_error("CRIU still holds a container", LOG_S("container", s->containers[i].info.name), LOG_S("err", why.message));
+	}
+}
+
 /* The thaw comes first: everything else can wait for it. */
 static void roll_back(struct source *s, struct error *cause)
 {
@@ -374,6 +386,7 @@ static void roll_back(struct source *s, struct error *cause)
 		cause->reason = REASON_InternalError;
 	if (s->frozen) {
 		source_end_dumps(s, true);
+		kill_left_dumps(s);
 		if (freezer_thaw(&s->freezer, &why) < 0)
 			error_wrap(cause, 0, "THE SOURCE COULD NOT BE THAWED (%s); thaw its cgroup by hand", why.message);
 		else

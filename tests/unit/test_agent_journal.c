@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/agent.h"
+#include "agent/journal.h"
+#include "base/file.h"
+
+#include "agent/journal.c"
+
+int agent_host_path(const struct agent_options *o, char *out, size_t size, const char *fmt, ...)
+{
+	char path[4096];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(path, sizeof(path), fmt, ap);
+	va_end(ap);
+	return path_format(out, size, "%s%s", o->host_root, path);
+}
+
+static char root[] = "/tmp/pm-journal-XXXXXX";
+static struct agent_options options = { .host_root = root };
+
+static const struct journal_entry sample = {
+	.migration = "0b0c1d2e-0000-4000-8000-000000000001", .ns = "shop", .name = "web-to-milan", .pod_uid = "u-1",
+	.pod_ip = "10.20.0.7", .port = 7117, .remote = true, .step = JOURNAL_SENT,
+};
+
+static void entries_come_back_as_they_were(void **state)
+{
+	struct journal_entry e = { 0 };
+	struct error err = { 0 };
+
+	(void)state;
+	assert_int_equal(journal_write(&options, &sample, &err), 0);
+	assert_int_equal(journal_read(&options, sample.migration, &e, &err), 0);
+	assert_memory_equal(&e, &sample, sizeof(e));
+	e.step = JOURNAL_COMMIT;
+	assert_int_equal(journal_write(&options, &e, &err), 0);
+	assert_int_equal(journal_read(&options, sample.migration, &e, &err), 0);
+	assert_int_equal(e.step, JOURNAL_COMMIT);
+}
+
+static void count(void *ctx, const struct journal_entry *e)
+{
+	(void)e;
+	++*(int *)ctx;
+}
+
+static void damaged_entries_are_left_alone(void **state)
+{
+	struct journal_entry e = { 0 };
+	struct error err = { 0 };
+	char damaged[512];
+	int n = 0;
+
+	(void)state;
+	snprintf(damaged, sizeof(damaged), "%s%s/journal/half.json", root, PM_STATE_DIR);
+	assert_int_equal(journal_write(&options, &sample, &err), 0);
+	assert_int_equal(file_write(AT_FDCWD, damaged, "{\"migr", 6, 0600,
+				    false, &err), 0);
+	assert_int_equal(journal_read(&options, "half", &e, &err), -EINVAL);
+	assert_int_equal(journal_each(&options, count, &n, &err), 0);
+	assert_int_equal(n, 1);
+	/* An entry under another name than its own is somebody's mistake. */
+	assert_int_equal(journal_read(&options, "../journal/half", &e, &err), -EINVAL);
+	assert_int_equal(journal_remove(&options, sample.migration, &err), 0);
+	assert_int_equal(journal_remove(&options, sample.migration, &err), 0);
+	assert_int_equal(journal_read(&options, sample.migration, &e, &err), -ENOENT);
+}
+
+static int make_root(void **state)
+{
+	(void)state;
+	return mkdtemp(root) ? 0 : -1;
+}
+
+static int remove_root(void **state)
+{
+	(void)state;
+	return tree_remove(AT_FDCWD, root, NULL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(entries_come_back_as_they_were),
+		cmocka_unit_test(damaged_entries_are_left_alone),
+	};
+
+	return cmocka_run_group_tests_name("agent journal", tests, make_root, remove_root);
+}
