@@ -54,8 +54,11 @@ int runc_dump_finish(struct runc_dump *d, int64_t deadline_us, struct error *err
  * the tasks, it would leave them broken.  After wait_ready the group must be frozen again before.
  */
 void runc_dump_abort(struct runc_dump *d);
-/* Kills what a dump with this work_dir left when the agent that ran it crashed; the group must be frozen before.  Returns how many processes, or negative errno. */
-int runc_dump_kill_left(const char *work_dir, struct error *err);
+/*
+ * The same for a dump whose agent crashed: found by its work_dir, which must still be there.  Returns 0 when nothing was left, a positive number when something
+ * was and is gone now, or negative errno.
+ */
+int runc_dump_kill_left(const struct runc *r, const char *work_dir, struct error *err);
 
 /* Versions and CPU, for the handshake. criu_cpuinfo: the image of `criu cpuinfo dump`. */
 int criu_version(pid_t host_pid, int *ret_version /* 40201 = 4.2.1 */, char *text, size_t size, struct error *err);

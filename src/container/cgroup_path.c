@@ -144,12 +144,15 @@ static void *read_all(void *ctx)
 	return NULL;
 }
 
-/* *ret_fd: pid 1's cgroup namespace, or -1 when it is ours as well. */
+/* *ret_fd: pid 1's cgroup namespace, or -1 when it is ours as well.  A pid 1 that may not be looked at is no agent's node: we are on it. */
 static int node_cgroup_ns(int *ret_fd, struct error *err)
 {
 	cleanup_close int fd = open("/proc/1/ns/cgroup", O_RDONLY | O_CLOEXEC);
 	struct stat theirs, ours;
 
+	*ret_fd = -1;
+	if (fd < 0 && errno == EACCES)
+		return 0;
 	if (fd < 0 || fstat(fd, &theirs) < 0 || stat("/proc/self/ns/cgroup", &ours) < 0)
 		return error_errno(err, "look at the node's cgroup namespace");
 	*ret_fd = theirs.st_ino == ours.st_ino ? -1 : take_fd(&fd);

@@ -118,7 +118,7 @@ static int check_cpuinfo(pid_t host_pid, const struct scratch *s, const void *im
 {
 	cleanup_buf struct buf text = BUF_INIT(OUTPUT_MAX);
 	cleanup_buf struct buf quote = BUF_INIT(1024);
-	int reason = REASON_CPUIncompatible, r;
+	int reason = REASON_NONE, r;
 	char path[320];
 
 	if (path_format(path, sizeof(path), "%s/%s", s->here, CPUINFO_NAME) < 0)
@@ -130,9 +130,9 @@ static int check_cpuinfo(pid_t host_pid, const struct scratch *s, const void *im
 	if (r == 0)
 		return 0;
 	criu_log_quote(text.data ? text.data : "", text.len, quote.max, &quote, &reason);
-	/* Without a line of CRIU's it is criu that failed, not the CPU. */
-	if (!quote.len)
-		return error_wrap(err, r, "compare the CPUs");
+	/* Without such a line it is criu that failed, not the CPU. */
+	if (reason != REASON_CPUIncompatible)
+		return error_reason(err, r, reason, "compare the CPUs: %s", quote.len ? quote.data : "criu says nothing");
 	return error_reason(err, -ENOTSUP, REASON_CPUIncompatible, "this node's CPU lacks features of the source's; CRIU: %s", quote.data);
 }
 

@@ -23,6 +23,8 @@ static const struct {
 	enum reason reason;
 } causes[] = {
 	{ "io_uring", REASON_IOUringInUse },
+	/* Since 6.7 the kernel refuses to pass an io_uring to another process (net/core/scm.c scm_fp_copy: EINVAL), which is how CRIU gets at files. */
+	{ "send_fds failed (-22)", REASON_IOUringInUse },
 	{ "No space left on device", REASON_NoSpace },
 	{ "Disk quota exceeded", REASON_NoSpace },
 	{ "Can't dump half of stream unix connection", REASON_ExternalUnixSocket },
@@ -44,6 +46,9 @@ static const struct {
 	{ "Not supported images version", REASON_CRIUIncompatible },
 };
 
+/* Lines that say Error in dumps and restores that succeed. */
+static const char *const harmless[] = { "rlimit: Can't setup RLIMIT_NOFILE for self" };
+
 int criu_log_reason(const char *line, size_t len)
 {
 	for (size_t i = 0; i < sizeof(causes) / sizeof(causes[0]); i++)
@@ -55,6 +60,9 @@ int criu_log_reason(const char *line, size_t len)
 /* "(00.012345) Error (criu/files.c:123): text": the time says nothing to a person. */
 static const char *error_part(const char *line, size_t len)
 {
+	for (size_t i = 0; i < sizeof(harmless) / sizeof(harmless[0]); i++)
+		if (memmem(line, len, harmless[i], strlen(harmless[i])))
+			return NULL;
 	return memmem(line, len, "Error (", 7);
 }
 

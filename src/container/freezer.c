@@ -33,8 +33,8 @@ static const struct freezer_version *version(const struct freezer *f)
 	return f->v2 ? &version2 : &version1;
 }
 
-/* v1's first look comes after the time most tasks need to stop, then the pauses grow: nothing in v1 can be polled. */
-#define V1_PAUSE_FIRST_US 200
+/* Nothing in v1 can be polled: short pauses first, since most tasks stop within some 100 us, then longer ones. */
+#define V1_PAUSE_FIRST_US 100
 #define V1_PAUSE_MAX_US 5000
 
 void freezer_close(struct freezer *f)
@@ -87,7 +87,7 @@ static int wait_change(int fd, bool v2, int64_t left_us, int64_t *pause_us)
 	int64_t us = v2 || *pause_us > left_us ? left_us : *pause_us;
 	struct timespec ts = { us / 1000000, (long)(us % 1000000) * 1000 };
 
-	*pause_us = *pause_us * 2 > V1_PAUSE_MAX_US ? V1_PAUSE_MAX_US : *pause_us * 2;
+	*pause_us = *pause_us * 3 / 2 > V1_PAUSE_MAX_US ? V1_PAUSE_MAX_US : *pause_us * 3 / 2;
 	if (ppoll(v2 ? &p : NULL, v2 ? 1 : 0, &ts, NULL) < 0 && errno != EINTR)
 		return -errno;
 	return 0;

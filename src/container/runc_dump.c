@@ -1,15 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <poll.h>
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -19,10 +12,9 @@
 #include "container/criu_images.h"
 #include "container/runc.h"
 #include "migration/reason.h"
+#include "dump_left.h"
 #include "node.h"
 
-#define CONFIG_NAME "criu.conf"
-#define LOG_NAME "dump.log"     /* runc's name for it, in the work folder */
 #define OUTPUT_MAX 8192
 
 /*
@@ -51,8 +43,8 @@ static int write_config(const struct runc_dump *d, char *env, size_t size, struc
 {
 	char path[1024];
 
-	if (work_file(d, CONFIG_NAME, path, sizeof(path)) < 0 ||
-	    path_format(env, size, "CRIU_CONFIG_FILE=%s/%s", d->work_dir, CONFIG_NAME) < 0)
+	if (work_file(d, DUMP_CONFIG, path, sizeof(path)) < 0 ||
+	    path_format(env, size, "CRIU_CONFIG_FILE=%s/%s", d->work_dir, DUMP_CONFIG) < 0)
 		return error_set(err, -ENAMETOOLONG, "path of the work folder is too long");
 	return file_write(AT_FDCWD, path, criu_config, sizeof(criu_config) - 1, 0600, false, err);
 }
@@ -119,14 +111,20 @@ static void reaped(struct runc_dump *d)
 		close(take_fd(&d->status_fd));
 }
 
+/* runc's last line without its logger's dress: time="..." level=error msg="TEXT". */
 static const char *last_line(struct buf *b)
 {
-	char *nl;
+	static const char mark[] = " msg=\"";
+	char *line, *text;
 
-	while (b->len && (b->data[b->len - 1] == '\n' || b->data[b->len - 1] == ' '))
+	while (b->len && strchr("\n \"", b->data[b->len - 1]))
 		b->data[--b->len] = '\0';
-	nl = b->len ? strrchr(b->data, '\n') : NULL;
-	return nl ? nl + 1 : b->len ? b->data : "no output";
+	if (!b->len)
+		return "no output";
+	line = strrchr(b->data, '\n');
+	line = line ? line + 1 : b->data;
+	text = strstr(line, mark);
+	return text ? text + sizeof(mark) - 1 : line;
 }
 
 /* Waits for runc's end; a failure is told with CRIU's own lines. */
@@ -144,7 +142,7 @@ static int wait_end(struct runc_dump *d, int64_t deadline_us, struct error *err)
 		return 0;
 	error_reason(err, -EIO, REASON_CheckpointFailed, "runc checkpoint of %s ended with status %d: %s", d->id, status,
 		     last_line(&out));
-	if (err && work_file(d, LOG_NAME, log, sizeof(log)) == 0)
+	if (err && work_file(d, DUMP_LOG, log, sizeof(log)) == 0)
 		criu_explain(AT_FDCWD, log, err);
 	return -EIO;
 }
@@ -186,45 +184,6 @@ int runc_dump_wait_ready(struct runc_dump *d, int64_t deadline_us, struct error 
 	return r < 0 ? r : error_reason(err, -EIO, REASON_CheckpointFailed, "runc checkpoint of %s ended before CRIU was ready", d->id);
 }
 
-struct connector {
-	int netns_fd;
-	uint16_t port;
-	int result;
-};
-
-/*
- * A connection that is closed without a word ends CRIU's page server as success; with --leave-running the tasks live on (CRIU 4.2.1, page-xfer.c).
- * Never a port check elsewhere: each connection counts.
- */
-static void *connect_close(void *ctx)
-{
-	struct connector *c = ctx;
-	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(c->port), .sin_addr = { htonl(INADDR_LOOPBACK) } };
-	cleanup_close int fd = -1;
-
-	if (c->netns_fd > 0 && setns(c->netns_fd, CLONE_NEWNET) < 0) {
-		c->result = -errno;
-		return NULL;
-	}
-	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0)
-		c->result = -errno;
-	return NULL;
-}
-
-/* The connection must be made from inside the page server's network namespace: by a thread, whose namespace is its own. */
-static int end_page_server(struct runc_dump *d)
-{
-	struct connector c = { d->runc->netns_fd, d->port, 0 };
-	pthread_t t;
-	int r = pthread_create(&t, NULL, connect_close, &c);
-
-	if (r)
-		return -r;
-	pthread_join(t, NULL);
-	return c.result;
-}
-
 /* Every file CRIU writes last or always; a pagemap that cannot be read is found by the destination. */
 static int check_images(const struct runc_dump *d, struct error *err)
 {
@@ -254,7 +213,7 @@ int runc_dump_finish(struct runc_dump *d, int64_t deadline_us, struct error *err
 
 	if (!d->ready || d->process.pid == 0)
 		return error_set(err, -EINVAL, "dump of %s is not ready to be finished", d->id);
-	r = end_page_server(d);
+	r = page_server_end(d->runc->netns_fd, d->port);
 	if (r < 0)
 		return error_reason(err, r, REASON_CheckpointFailed, "connect to CRIU's page server for %s: %s", d->id, strerror(-r));
 	r = wait_end(d, deadline_us, err);
@@ -263,7 +222,6 @@ int runc_dump_finish(struct runc_dump *d, int64_t deadline_us, struct error *err
 
 #define ABORT_READY_US 10000000         /* for CRIU to get where it listens: 0.1 s and 70 ms per GiB */
 #define ABORT_END_US 5000000
-#define KILL_ROUNDS 50
 
 void runc_dump_abort(struct runc_dump *d)
 {
@@ -275,81 +233,19 @@ void runc_dump_abort(struct runc_dump *d)
 	 */
 	if (d->process.pid && !d->ready)
 		runc_dump_wait_ready(d, clock_mono_us() + ABORT_READY_US, &ignored);
-	if (d->process.pid && d->ready && end_page_server(d) == 0)
+	if (d->process.pid && d->ready && page_server_end(d->runc->netns_fd, d->port) == 0)
 		wait_end(d, clock_mono_us() + ABORT_END_US, &ignored);
 	if (d->process.pid) {
-		runc_dump_kill_left(d->work_dir, &ignored);
+		dump_left_end(d->runc->host_pid, d->work_dir, 0, &ignored);
 		wait_end(d, clock_mono_us() + ABORT_END_US, &ignored);
 	}
 	if (d->status_fd >= 0)
 		close(take_fd(&d->status_fd));
-	runc_dump_kill_left(d->work_dir, &ignored);
+	dump_left_end(d->runc->host_pid, d->work_dir, 0, &ignored);
 	d->ready = false;
 }
 
-/* Does a process's environment hold this variable?  Processes that end meanwhile do not. */
-static bool has_env(int proc_fd, const char *pid_name, const char *variable)
+int runc_dump_kill_left(const struct runc *r, const char *work_dir, struct error *err)
 {
-	cleanup_close int fd = -1;
-	char path[64], text[65536];
-	ssize_t n = 0;
-
-	if (path_format(path, sizeof(path), "%s/environ", pid_name) < 0)
-		return false;
-	fd = openat(proc_fd, path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	for (ssize_t got; (size_t)n < sizeof(text) && (got = read(fd, text + n, sizeof(text) - (size_t)n)) > 0;)
-		n += got;
-	for (const char *p = text, *end = text + n; p < end; p += strnlen(p, (size_t)(end - p)) + 1)
-		if (strnlen(p, (size_t)(end - p)) == strlen(variable) && !memcmp(p, variable, strlen(variable)))
-			return true;
-	return false;
-}
-
-/* The pidfd is taken before the look at the environment, so that it cannot be another process's by the time of the kill. */
-static bool kill_if_marked(int proc_fd, const char *pid_name, const char *variable)
-{
-	cleanup_close int pidfd = -1;
-	long pid = 0;
-
-	for (const char *c = pid_name; *c; c++) {
-		if (*c < '0' || *c > '9' || pid > 100000000)
-			return false;
-		pid = pid * 10 + (*c - '0');
-	}
-	pidfd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
-	return pidfd >= 0 && has_env(proc_fd, pid_name, variable) && syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) == 0;
-}
-
-static int kill_round(const char *variable, struct error *err)
-{
-	cleanup_closedir DIR *d = opendir("/proc");
-	struct dirent *e;
-	int n = 0;
-
-	if (!d)
-		return error_errno(err, "open /proc");
-	while ((e = readdir(d)))
-		n += kill_if_marked(dirfd(d), e->d_name, variable);
-	return n;
-}
-
-int runc_dump_kill_left(const char *work_dir, struct error *err)
-{
-	char variable[600];
-	int total = 0;
-
-	if (path_format(variable, sizeof(variable), "CRIU_CONFIG_FILE=%s/%s", work_dir, CONFIG_NAME) < 0)
-		return error_set(err, -ENAMETOOLONG, "path of the work folder is too long");
-	/* A killed process may have forked just before; one that is gone shows no environment any more. */
-	for (int i = 0; i < KILL_ROUNDS; i++) {
-		int n = kill_round(variable, err);
-
-		if (n <= 0)
-			return n < 0 ? n : total;
-		total += n;
-		poll(NULL, 0, i < 10 ? 2 : 100);
-	}
-	return error_set(err, -EBUSY, "processes of the dump in %s do not end", work_dir);
+	return dump_left_end(r->host_pid, work_dir, ABORT_READY_US, err);
 }

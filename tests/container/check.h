@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TESTS_CONTAINER_CHECK_H
+#define TESTS_CONTAINER_CHECK_H
+
+#include <stdbool.h>
+
+/* One line per check; counts.  Returns ok. */
+bool check(bool ok, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int check_summary(void);        /* "N passed, N failed"; the exit status */
+
+/* The suites. */
+void suite_freezer(const char *base);
+void suite_dump(const char *base);
+void suite_refusals(const char *base);
+void suite_abort(const char *base);
+void suite_criu(void);
+void suite_pod(const char *socket, const char *uid, const char *name);
+
+#endif

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "box.h"
+#include "check.h"
+#include "dump.h"
+
+#define GROUP "/kubepods/podct-abort"
+
+static void aborted(struct dump *d, struct box *b, struct freezer *f, const char *when)
+{
+	struct error err = { 0 };
+	int64_t t = clock_mono_us(), us;
+
+	runc_dump_abort(&d->dump);
+	us = clock_mono_us() - t;
+	freezer_thaw(f, &err);
+	check(dump_processes_left(d) == 0 && !dump_traced(b->pid), "abort %s (%lld us): no process of the dump is left", when, (long long)us);
+	check(box_rate(b, 0, 300) > 400 && box_rate(b, 1, 300) > 400 && !box_memory_bad(b), "abort %s: the source runs at full speed", when);
+	dump_end(d);
+}
+
+static bool begin(struct dump *d, const char *base, struct box *b, struct freezer *f)
+{
+	struct error err = { 0 };
+
+	return check(freezer_freeze(f, clock_mono_us() + 1000000, &err) == 0 && dump_start(d, base, b, &err), "freeze and start a dump %s",
+		     err.message);
+}
+
+static void steps(const char *base, struct box *b, struct freezer *f)
+{
+	static const struct {
+		int ms;
+		const char *when;
+	} early[] = { { 0, "at once" }, { 15, "after 15 ms" }, { 40, "after 40 ms" }, { 80, "after 80 ms" } };
+	struct error err = { 0 };
+	struct dump d;
+	int64_t t;
+	int n;
+
+	for (size_t i = 0; i < sizeof(early) / sizeof(early[0]); i++) {
+		if (!begin(&d, base, b, f))
+			return;
+		sleep_ms(early[i].ms);
+		aborted(&d, b, f, early[i].when);
+	}
+	if (!begin(&d, base, b, f))
+		return;
+	check(runc_dump_wait_ready(&d.dump, clock_mono_us() + 10000000, &err) == 0, "metadata is ready");
+	aborted(&d, b, f, "when ready");
+	if (!begin(&d, base, b, f))
+		return;
+	check(runc_dump_wait_ready(&d.dump, clock_mono_us() + 10000000, &err) == 0 &&
+		      freezer_refreeze(f, 0, clock_mono_us() + 1000000, &err) == 0,
+	      "ready and frozen again");
+	aborted(&d, b, f, "when ready and frozen again");
+	/* The agent crashed: nobody holds the dump; its successor knows the folder and freezes first. */
+	if (!begin(&d, base, b, f))
+		return;
+	check(runc_dump_wait_ready(&d.dump, clock_mono_us() + 10000000, &err) == 0 &&
+		      freezer_refreeze(f, 0, clock_mono_us() + 1000000, &err) == 0,
+	      "ready and frozen again");
+	t = clock_mono_us();
+	n = runc_dump_kill_left(&d.runc, d.work, &err);
+	t = clock_mono_us() - t;
+	check(n >= 2 && runc_dump_kill_left(&d.runc, d.work, &err) == 0, "what a crashed agent left is found and ended (%lld us)", (long long)t);
+	aborted(&d, b, f, "after a crash");
+	if (!begin(&d, base, b, f))
+		return;
+	sleep_ms(30);
+	t = clock_mono_us();
+	n = runc_dump_kill_left(&d.runc, d.work, &err);
+	t = clock_mono_us() - t;
+	check(n >= 2, "ended before it was ready (%lld us)", (long long)t);
+	aborted(&d, b, f, "after a crash before it was ready");
+	if (!begin(&d, base, b, f))
+		return;
+	check(runc_dump_wait_ready(&d.dump, clock_mono_us() - 1, &err) < 0, "a deadline in the past: %s", err.message);
+	aborted(&d, b, f, "after a deadline");
+}
+
+void suite_abort(const char *base)
+{
+	struct box b = { 0 };
+	struct freezer f;
+	struct error err = { 0 };
+
+	if (check(box_start(&b, base, "ct-abort", GROUP, "count", 8), "start a container") &&
+	    check(freezer_open("/sys/fs/cgroup", &b.pid, 1, &f, &err) == 0, "its group is found %s", err.message)) {
+		steps(base, &b, &f);
+		freezer_close(&f);
+	}
+	box_stop(&b);
+}

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "box.h"
+#include "check.h"
+#include "container/criu_images.h"
+#include "container/process_info.h"
+#include "dump.h"
+#include "migration/reason.h"
+
+#define GROUP "/kubepods/podct-dump"
+#define ARENA_PAGES (512u << 8)
+
+/* What a page store is in the product: here pages are read from the frozen process as they are asked for. */
+struct memory {
+	int fd;
+	char *arena;
+	uint64_t used;
+};
+
+static const void *lookup(void *ctx, uint64_t vaddr)
+{
+	struct memory *m = ctx;
+	char *page = m->arena + m->used * CRIU_PAGE_SIZE;
+
+	if (m->used == ARENA_PAGES || pread(m->fd, page, CRIU_PAGE_SIZE, (off_t)vaddr) != CRIU_PAGE_SIZE)
+		return NULL;
+	m->used++;
+	return page;
+}
+
+static const void *nothing(void *ctx, uint64_t vaddr)
+{
+	(void)ctx;
+	(void)vaddr;
+	return NULL;
+}
+
+/* Node pid of the process whose number in the images is ns_pid. */
+static pid_t find_pid(struct freezer *f, pid_t ns_pid)
+{
+	pid_t p[16], got;
+	int n = freezer_pids(f, 0, p, 16);
+
+	for (int i = 0; i < n; i++)
+		if (process_ns_pid(p[i], &got, NULL) == 0 && got == ns_pid)
+			return p[i];
+	return 0;
+}
+
+static bool complete_one(struct freezer *f, int dir, pid_t ns_pid, char *arena, struct error *err)
+{
+	struct memory m = { -1, arena, 0 };
+	char path[64];
+	int64_t t;
+	int r;
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", find_pid(f, ns_pid));
+	m.fd = open(path, O_RDONLY | O_CLOEXEC);
+	t = clock_mono_us();
+	r = criu_pages_complete(dir, ns_pid, lookup, &m, err);
+	printf("# process %d: %llu pages read and written in %lld us\n", ns_pid, (unsigned long long)m.used, (long long)(clock_mono_us() - t));
+	close(m.fd);
+	return r == 0 && m.used > 1000;
+}
+
+static bool complete(struct freezer *f, const char *images, struct error *err)
+{
+	char *arena = mmap(NULL, (size_t)ARENA_PAGES * CRIU_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	int dir = open(images, O_RDONLY | O_DIRECTORY | O_CLOEXEC), n;
+	pid_t pids[8];
+	bool ok;
+
+	n = criu_pagemap_pids(dir, pids, 8, err);
+	ok = check(n == 2 && pids[0] == 1, "the images hold two processes (%d)", n);
+	ok = ok && check(criu_pages_complete(dir, 1, nothing, NULL, err) == -ENODATA && err->reason == REASON_TransferFailed &&
+				 strstr(err->message, "0x"),
+			 "pages that are missing are named: %s", err->message);
+	for (int i = 0; ok && i < n; i++)
+		ok = complete_one(f, dir, pids[i], arena, err);
+	ok = ok && check(criu_pages_complete(dir, 1, nothing, NULL, err) == 0, "complete images need no page any more");
+	close(dir);
+	munmap(arena, (size_t)ARENA_PAGES * CRIU_PAGE_SIZE);
+	return ok;
+}
+
+static void restored_runs(const char *base, const char *images, const struct box *source, int64_t at)
+{
+	struct box copy;
+	int64_t n;
+
+	if (check(box_restore(&copy, base, "ct-copy", GROUP, images), "runc restores a new container from the completed images")) {
+		sleep_ms(100);
+		n = box_count(&copy, 0);
+		check(n > at && n < at + 5000, "it goes on counting (%lld, frozen at %lld)", (long long)n, (long long)at);
+		check(box_rate(&copy, 0, 300) > 400 && box_rate(&copy, 1, 300) > 400, "both its processes count at full speed");
+		sleep_ms(1500);
+		check(!box_memory_bad(&copy), "its memory is the source's");
+		check(box_count(source, 0) == at, "the source stayed frozen all the time");
+	}
+	box_stop(&copy);
+}
+
+static void dump_and_restore(const char *base, struct box *b, struct freezer *f)
+{
+	struct error err = { 0 };
+	struct dump d;
+	int64_t t = clock_mono_us(), at, us;
+	int r;
+
+	if (!check(freezer_freeze(f, t + 1000000, &err) == 0, "freeze %s", err.message) || !check(dump_start(&d, base, b, &err), "start the dump"))
+		return;
+	at = box_count(b, 0);
+	r = runc_dump_wait_ready(&d.dump, clock_mono_us() + 20000000, &err);
+	us = clock_mono_us() - t;
+	if (!check(r == 0, "metadata is ready (%lld us after the freeze) %s", (long long)us, r ? err.message : ""))
+		return;
+	t = clock_mono_us();
+	r = freezer_refreeze(f, 0, t + 1000000, &err);
+	check(r == 0, "frozen again while CRIU holds it (%lld us) %s", (long long)(clock_mono_us() - t), r ? err.message : "");
+	check(box_count(b, 0) == at, "it did not count meanwhile");
+	if (complete(f, d.images, &err)) {
+		t = clock_mono_us();
+		r = runc_dump_finish(&d.dump, t + 5000000, &err);
+		check(r == 0, "finish (%lld us) %s", (long long)(clock_mono_us() - t), r ? err.message : "");
+		check(dump_processes_left(&d) == 0 && !dump_traced(b->pid), "no process of the dump is left, nobody traces the source");
+		check(box_count(b, 0) == at, "the source is still frozen");
+		restored_runs(base, d.images, b, at);
+	} else {
+		check(false, "complete the images: %s", err.message);
+	}
+	runc_dump_abort(&d.dump);
+	freezer_thaw(f, &err);
+	check(box_rate(b, 0, 300) > 400 && box_rate(b, 1, 300) > 400 && !box_memory_bad(b), "the source, thawed, counts on at full speed");
+	dump_end(&d);
+}
+
+void suite_dump(const char *base)
+{
+	struct box b = { 0 };
+	struct freezer f;
+	struct error err = { 0 };
+
+	if (check(box_start(&b, base, "ct-dump", GROUP, "count", 80), "start a container of two processes, 80 MiB each") &&
+	    check(process_check_migratable(b.pid, &err) == 0, "nothing is found against it %s", err.message) &&
+	    check(freezer_open("/sys/fs/cgroup", &b.pid, 1, &f, &err) == 0, "its group is found %s", err.message)) {
+		dump_and_restore(base, &b, &f);
+		freezer_close(&f);
+	}
+	box_stop(&b);
+}

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "box.h"
+#include "check.h"
+
+#define GROUP "/kubepods/podct-freezer"
+
+static bool same_counts(const struct box *a, const struct box *b, int ms)
+{
+	int64_t from[4] = { box_count(a, 0), box_count(a, 1), box_count(b, 0), box_count(b, 1) };
+
+	sleep_ms(ms);
+	return from[0] == box_count(a, 0) && from[1] == box_count(a, 1) && from[2] == box_count(b, 0) && from[3] == box_count(b, 1);
+}
+
+static void freeze_and_thaw(struct freezer *f, const struct box *a, const struct box *b)
+{
+	struct error err = { 0 };
+	bool frozen = true;
+	int64_t t = clock_mono_us(), us;
+	int r = freezer_freeze(f, t + 2000000, &err);
+
+	us = clock_mono_us() - t;
+	check(r == 0, "two containers freeze (%lld us) %s", (long long)us, r ? err.message : "");
+	check(same_counts(a, b, 200), "no process counts while frozen");
+	for (int i = 0; i < 2; i++)
+		check(freezer_is_frozen(f, i, &frozen, &err) == 0 && frozen, "container %d is reported frozen", i);
+	check(freezer_refreeze(f, 0, clock_mono_us() + 1000000, &err) == 0, "freezing a frozen container again is fine");
+	check(freezer_thaw(f, &err) == 0 && freezer_thaw(f, &err) == 0, "thaw, twice");
+	check(box_rate(a, 0, 300) > 400 && box_rate(b, 1, 300) > 400, "both count again at full speed");
+	check(freezer_is_frozen(f, 0, &frozen, &err) == 0 && !frozen, "container 0 is reported thawed");
+}
+
+/* All four processes stop by one write: what the first still counts after the last has stopped would show as drift between two looks. */
+static void one_instant(struct freezer *f, const struct box *a, const struct box *b)
+{
+	struct error err = { 0 };
+	int64_t longest = 0;
+	int moved = 0;
+
+	for (int i = 0; i < 20; i++) {
+		int64_t t = clock_mono_us();
+
+		if (freezer_freeze(f, t + 2000000, &err) < 0)
+			break;
+		longest = clock_mono_us() - t > longest ? clock_mono_us() - t : longest;
+		moved += !same_counts(a, b, 5);
+		freezer_thaw(f, &err);
+		sleep_ms(5);
+	}
+	check(moved == 0, "20 freezes in a row: nothing moves after freezer_freeze has returned (longest %lld us)", (long long)longest);
+}
+
+static void pids(struct freezer *f, const struct box *a)
+{
+	pid_t p[16];
+	int n = freezer_pids(f, 0, p, 16);
+
+	check(n == 2 && (p[0] == a->pid || p[1] == a->pid), "the group's processes are listed (%d)", n);
+	check(freezer_pids(f, 0, p, 1) == -E2BIG, "more processes than room is an error");
+}
+
+/* A vfork parent sleeps uninterruptibly until its child execs; v1 and v2 both wait for it. */
+static void deadline(struct freezer *f, const struct box *a)
+{
+	struct error err = { 0 };
+	int64_t t = clock_mono_us();
+	int r;
+
+	r = freezer_freeze(f, t - 1, &err);
+	check(r == 0 || (r == -ETIMEDOUT && strstr(err.message, "did not freeze in time")), "a deadline in the past: %s",
+	      r ? err.message : "frozen at once");
+	freezer_thaw(f, &err);
+	check(box_rate(a, 0, 200) > 400, "it counts on");
+}
+
+static void stuck_child(int ready)
+{
+	pid_t p;
+
+	(void)!write(ready, "x", 1);
+	p = vfork();
+	if (p == 0) {
+		sleep(30);
+		_exit(0);
+	}
+	_exit(0);
+}
+
+/* A child moved into the group by hand, blocked in vfork(2): its parent state is D for as long as its child sleeps. */
+static void uninterruptible(struct freezer *f, const struct box *a)
+{
+	struct error err = { 0 };
+	char text[16];
+	int p[2], fd, r;
+	int64_t t;
+	pid_t pid;
+
+	if (pipe2(p, O_CLOEXEC) < 0 || (pid = fork()) < 0)
+		return;
+	if (pid == 0) {
+		setpgid(0, 0);
+		stuck_child(p[1]);
+	}
+	(void)!read(p[0], text, 1);
+	close(p[0]);
+	close(p[1]);
+	sleep_ms(50);
+	snprintf(text, sizeof(text), "%d", pid);
+	fd = openat(f->group_fd[0], "cgroup.procs", O_WRONLY | O_CLOEXEC);
+	r = write_full(fd, text, strlen(text));
+	close(fd);
+	t = clock_mono_us();
+	r = r < 0 ? r : freezer_freeze(f, t + 300000, &err);
+	check(r == -ETIMEDOUT || r == 0, "a process in vfork(2): %s after %lld ms", r ? err.message : "frozen", (long long)(clock_mono_us() - t) / 1000);
+	if (r == -ETIMEDOUT)
+		check(box_rate(a, 0, 200) > 400, "a freeze that failed leaves all running");
+	freezer_thaw(f, &err);
+	kill(-pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
+/* Containers stop by runc, groups by hand: the version the node does not use is tried on groups made here. */
+static void version2(const char *root)
+{
+	char path[300];
+	struct freezer f = { .pod_fd = -1, .n = 1, .v2 = true };
+	struct error err = { 0 };
+	bool frozen = false, made;
+	pid_t pid, got[4];
+	int r;
+
+	snprintf(path, sizeof(path), "%s/ct-v2-%d", root, getpid());
+	made = mkdir(path, 0755) == 0;
+	f.pod_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (!check(made && f.pod_fd >= 0 && mkdirat(f.pod_fd, "c", 0755) == 0, "make cgroup v2 groups below %s", root))
+		return;
+	f.group_fd[0] = openat(f.pod_fd, "c", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	pid = fork();
+	if (pid == 0)
+		for (;;)
+			pause();
+	snprintf(path, sizeof(path), "%d", pid);
+	r = openat(f.group_fd[0], "cgroup.procs", O_WRONLY | O_CLOEXEC);
+	(void)!write(r, path, strlen(path));
+	close(r);
+	r = freezer_freeze(&f, clock_mono_us() + 1000000, &err);
+	check(r == 0 && freezer_is_frozen(&f, 0, &frozen, &err) == 0 && frozen, "cgroup v2: frozen %s", r ? err.message : "");
+	check(freezer_pids(&f, 0, got, 4) == 1 && got[0] == pid, "cgroup v2: its process is listed");
+	r = freezer_thaw(&f, &err);
+	check(r == 0 && freezer_is_frozen(&f, 0, &frozen, &err) == 0 && !frozen, "cgroup v2: thawed");
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	unlinkat(f.pod_fd, "c", AT_REMOVEDIR);
+	freezer_close(&f);
+	snprintf(path, sizeof(path), "%s/ct-v2-%d", root, getpid());
+	rmdir(path);
+}
+
+void suite_freezer(const char *base)
+{
+	struct box a = { 0 }, b = { 0 };
+	struct freezer f;
+	struct error err = { 0 };
+
+	if (check(box_start(&a, base, "ct-a", GROUP, "count", 4) && box_start(&b, base, "ct-b", GROUP, "count", 4), "start two containers") &&
+	    check(freezer_open("/sys/fs/cgroup", (pid_t[]){ a.pid, b.pid }, 2, &f, &err) == 0 && f.pod_fd >= 0 && f.n == 2,
+		  "their groups and the pod's are found %s", err.message)) {
+		freeze_and_thaw(&f, &a, &b);
+		one_instant(&f, &a, &b);
+		pids(&f, &a);
+		deadline(&f, &a);
+		uninterruptible(&f, &a);
+		freezer_close(&f);
+	}
+	box_stop(&a);
+	box_stop(&b);
+	version2(access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/unified");
+}
