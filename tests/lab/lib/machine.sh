@@ -1,0 +1,102 @@
+# shellcheck shell=bash
+# Machines: a node each, made of namespaces. They are seen from the host here;
+# what runs inside is in ../machine.
+
+# Layers of a machine's root, top first: Liqo and images, Kubernetes, helpers, Debian.
+machine_layers() {
+	local kind path layers=
+	for kind in "$@"; do
+		path=$(cache_path "$kind")
+		layers=$layers${layers:+:}$path
+	done
+	echo "$layers"
+}
+
+# machine_start NAME LAYERS
+machine_start() {
+	local name=$1 layers=$2 dir=$LAB_DIR/machines/$1 lib unshare pid
+	lib=$dir/upper/usr/local/lib/lab
+	mkdir -p "$dir"/{upper,work,root} "$lib"
+	cp "$LAB_HOME"/machine/*.sh "$LAB_HOME"/liqo/*.yaml "$lib/"
+	mkdir -p "$dir/upper/etc"
+	echo "$name" >"$dir/upper/etc/hostname"
+	cat >"$lib/env" <<X
+NODE=$name
+NODE_IP=$(node_ip "$name")
+POD_CIDR=$(pod_cidr "$name")
+SERVICE_CIDR=$(service_cidr "$name")
+API_SERVICE_IP=$(service_cidr "$name" | sed 's,0/16,1,')
+X
+	cgroup_make "$name"
+	(
+		exec 8>&- </dev/null >"$dir/boot.log" 2>&1
+		cgroup_join "$name" .
+		NODE=$name DIR=$dir LOWER=$layers exec setsid unshare --cgroup --mount --pid --fork --uts --ipc --net \
+			--propagation private bash "$LAB_HOME/machine/assemble.sh"
+	) &
+	unshare=$!
+	wait_for 10 machine_assembled $unshare ||
+		die "machine $name did not start: $(tail -n 3 "$dir/boot.log")"
+	pid=$(machine_child $unshare)
+	for ns in pid mnt net; do readlink "/proc/$pid/ns/$ns"; done >"$dir/namespaces"
+	echo "$pid $(start_time "$pid")" >"$dir/pid"
+	network_attach "$name"
+}
+
+machine_child() { pgrep -P "$1"; }
+machine_assembled() { [ -e "/proc/$(machine_child "$1")/root/run/lab/assembled" ]; }
+
+# A pid alone may mean another process by now; with its start time it does not.
+start_time() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+
+# The host's pid of a machine's pid 1.
+machine_pid() {
+	local pid at
+	[ -s "$LAB_DIR/machines/$1/pid" ] || die "no machine $1 in lab $LAB_NAME (lab up?)"
+	read -r pid at <"$LAB_DIR/machines/$1/pid"
+	[ "$(start_time "$pid")" = "$at" ] || die "machine $1 of lab $LAB_NAME is dead (lab down, lab up)"
+	echo "$pid"
+}
+
+machine_alive() { (machine_pid "$1") >/dev/null 2>&1; }
+
+# in_machine NAME CMD..: run CMD inside; standard streams and exit code are its own.
+in_machine() {
+	local name=$1 pid
+	shift
+	pid=$(machine_pid "$name")
+	(
+		exec 8>&-
+		cgroup_join "$name"
+		exec nsenter --target "$pid" --mount --pid --uts --ipc --net --cgroup --root \
+			env -i -C /root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+			HOME=/root TERM="${TERM:-dumb}" LANG=C.UTF-8 KUBECONFIG=/etc/kubernetes/admin.conf "$@"
+	)
+}
+
+component() { in_machine "$1" bash /usr/local/lib/lab/component.sh "${@:2}"; }
+
+# The control plane alone, up to an API server that answers.
+control_plane_start() {
+	in_machine "$1" bash -euc '. /usr/local/lib/lab/pki.sh; . /usr/local/lib/lab/config.sh'
+	component "$1" start etcd
+	component "$1" start apiserver
+}
+
+control_plane_ready() {
+	wait_for 60 in_machine "$1" kubectl get --raw /readyz ||
+		die "API server of $1 does not answer: lab logs $1 apiserver"
+}
+
+# The rest is started when the API server is ready: sooner, each would be told
+# that it has no rights yet, and wait ever longer before it asks again.
+node_start() {
+	local c
+	for c in kcm scheduler kubelet kube-proxy; do
+		component "$1" start $c
+	done
+}
+
+node_ready() {
+	in_machine "$1" kubectl wait --for=condition=Ready "node/$1" --timeout=5s
+}

@@ -1,0 +1,105 @@
+# shellcheck shell=bash
+# lab up, lab apiserver: from nothing to clusters.
+
+verb_up() {
+	local n=2 liqo=liqo list layers c
+	while [ $# -gt 0 ]; do
+		case $1 in
+		--no-liqo) liqo= ;;
+		[1-5]) n=$1 ;;
+		*) die "usage: lab up [N] [--no-liqo]   (N from 1 to ${#LAB_CLUSTERS[@]})" ;;
+		esac
+		shift
+	done
+	list=("${LAB_CLUSTERS[@]:0:n}")
+	prepare "$n" root tools shim k8s $liqo
+	for c in $(clusters); do
+		! machine_alive "$c" || die "lab $LAB_NAME is up already (lab down)"
+	done
+	for c in $(clusters); do machine_down "$c"; done
+	network_exists || network_make
+	layers=$(machine_layers $liqo k8s $(has_sys_resource || echo shim) tools root)
+	for c in "${list[@]}"; do machine_start "$c" "$layers"; done
+	step "machines"
+	network_routes "${list[@]}"
+	parallel "lab $LAB_NAME did not come up (lab down)" up_node "${list[@]}"
+	step "clusters ready"
+	if [ -n "$liqo" ]; then
+		parallel "lab $LAB_NAME did not come up (lab down)" liqo_install "${list[@]}"
+		step "Liqo installed"
+		for c in "${list[@]:1}"; do
+			liqo_peer "$c"
+			step "virtual node $c ready in a"
+		done
+		[ "$n" -lt 2 ] || liqo_offload_demo
+	fi
+	step "lab $LAB_NAME is up"
+}
+
+# prepare CLUSTERS KIND..: checks, the lock, the cache, the host's settings.
+prepare() {
+	local n=$1
+	shift
+	check_name
+	check_root
+	if ! cache_complete "$@" || [ -n "$(missing_tools)" ]; then verb_build "$@"; fi
+	check_tools
+	check_kernel
+	check_memory "$n"
+	check_room "$LAB_BASE" 3 "the machines"
+	lock "$LAB_BASE/$LAB_NAME.lock"
+	knobs_set
+}
+
+up_node() {
+	control_plane_start "$1"
+	component "$1" start containerd
+	image_import "$1" "$(cache_path tools)/usr/local/lib/lab/pause.tar" localhost/lab/pause:1
+	door_open "$1"
+	control_plane_ready "$1"
+	node_start "$1"
+	wait_for 90 node_ready "$1" || die "node $1 does not become Ready: lab logs $1 kubelet"
+}
+
+# A port of this host's loopback that leads to a machine's API server, and a
+# kubeconfig for it.
+door_open() {
+	local dir=$LAB_DIR/machines/$1
+	(
+		exec 8>&- </dev/null >"$dir/forward.log" 2>&1
+		cgroup_join "$1"
+		exec setsid "$(cache_path tools)/usr/local/lib/lab/forward" "$dir/port" \
+			"/proc/$(machine_pid "$1")/ns/net" 127.0.0.1 6443
+	) &
+	wait_for 5 test -s "$dir/port" || die "no way to the API server of $1: $(cat "$dir/forward.log")"
+	(
+		umask 077
+		in_machine "$1" cat /etc/kubernetes/admin.conf |
+			sed "s|server: .*|server: https://127.0.0.1:$(cat "$dir/port")|" >"$dir/kubeconfig"
+	)
+}
+
+verb_apiserver() {
+	case ${1:-} in
+	up)
+		prepare 1 root tools shim k8s
+		! machine_alive api || die "the API server of lab $LAB_NAME is up already: $LAB_DIR/machines/api/kubeconfig"
+		[ ! -d "$LAB_DIR/machines/api" ] || machine_down api
+		network_exists || network_make
+		machine_start api "$(machine_layers k8s tools root)"
+		control_plane_start api
+		door_open api
+		control_plane_ready api
+		step "API server ready"
+		verb_kubeconfig api
+		;;
+	down)
+		check_name
+		check_root
+		lock "$LAB_BASE/$LAB_NAME.lock"
+		machine_down api
+		[ -n "$(machines)" ] || lab_remove
+		;;
+	*) die "usage: lab apiserver up|down" ;;
+	esac
+}
