@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SRC_TRANSFER_MAPPINGS_H
+#define SRC_TRANSFER_MAPPINGS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+
+/* The private mappings of a process, in ascending order (/proc/PID/maps), without the kernel's own ([vdso], [vvar], [vsyscall]). */
+struct mappings {
+	FILE *file;
+	char *line;
+	size_t size;
+};
+
+struct mapping {
+	uint64_t start, end;            /* bytes, page aligned, end exclusive */
+	bool executable;
+};
+
+int mappings_open(pid_t pid, struct mappings *m, struct error *err);
+void mappings_close(struct mappings *m);
+/* 1: *ret is the next one; 0: no more; negative errno. */
+int mappings_next(struct mappings *m, struct mapping *ret, struct error *err);
+
+/* 1 when the mapping at address is one of a device or of page frames without struct page (VM_IO, VM_PFNMAP), whose content no dump holds; 0; negative errno. */
+int mapping_is_device(pid_t pid, uint64_t address, struct error *err);
+
+#endif

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pagemap.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+
+#define PAGE 4096ull
+
+/* PAGEMAP_SCAN, kernel 6.7 (Documentation/admin-guide/mm/pagemap.rst); older headers lack it, so the numbers are ours. */
+struct scan_region {
+	uint64_t start, end, categories;
+};
+
+struct scan_arg {
+	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
+	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
+};
+
+#define SCAN_IOCTL _IOWR('f', 16, struct scan_arg)
+
+enum category {
+	IS_FILE = 1 << 2,
+	IS_PRESENT = 1 << 3,
+	IS_SWAPPED = 1 << 4,
+	IS_PFNZERO = 1 << 5,
+	IS_GUARD = 1 << 8,              /* kernel 6.15: MADV_GUARD_INSTALL, no content */
+};
+
+/* /proc/PID/pagemap, one u64 per page. */
+#define ENTRY_PRESENT (1ull << 63)
+#define ENTRY_SWAPPED (1ull << 62)
+#define ENTRY_FILE (1ull << 61)
+#define ENTRY_GUARD (1ull << 58)
+
+#define REGIONS 512
+#define ENTRIES 4096
+
+struct pagemap {
+	int fd;
+	bool scan;
+	uint64_t unwanted;              /* categories a page must not have */
+	uint64_t at, end;               /* not looked at yet */
+	size_t next, count;
+	struct scan_region regions[REGIONS];
+	uint64_t entries[ENTRIES];
+};
+
+/* Fills regions from the ioctl; -ENOTTY when the kernel has no such ioctl. */
+static int fill_by_scan(struct pagemap *p)
+{
+	struct scan_arg arg = {
+		.size = sizeof(arg),
+		.start = p->at,
+		.end = p->end,
+		.vec = (uint64_t)(uintptr_t)p->regions,
+		.vec_len = REGIONS,
+		.category_inverted = p->unwanted,
+		.category_mask = p->unwanted,
+		.category_anyof_mask = IS_PRESENT | IS_SWAPPED,
+		.return_mask = IS_PRESENT | IS_SWAPPED | IS_PFNZERO,
+	};
+	int n = ioctl(p->fd, SCAN_IOCTL, &arg);
+
+	if (n < 0)
+		return -errno;
+	p->count = (size_t)n;
+	p->at = arg.walk_end;
+	return 0;
+}
+
+static uint64_t categories_of(uint64_t entry)
+{
+	if (entry & (ENTRY_FILE | ENTRY_GUARD))
+		return 0;
+	return (entry & ENTRY_PRESENT ? IS_PRESENT : 0u) | (entry & ENTRY_SWAPPED ? IS_SWAPPED : 0u);
+}
+
+static int fill_by_entries(struct pagemap *p)
+{
+	uint64_t pages = (p->end - p->at) / PAGE, i, start = p->at;
+	size_t want = (size_t)(pages < ENTRIES ? pages : ENTRIES);
+	ssize_t got;
+
+	do
+		got = pread(p->fd, p->entries, want * 8, (off_t)(p->at / PAGE * 8));
+	while (got < 0 && errno == EINTR);
+	if (got < 0)
+		return -errno;
+	if (got < 8) {                  /* beyond the end of user space */
+		p->at = p->end;
+		return 0;
+	}
+	for (i = 0; i < (uint64_t)got / 8; i++) {
+		struct scan_region *last = p->count ? &p->regions[p->count - 1] : NULL;
+		uint64_t categories = categories_of(p->entries[i]), address = start + i * PAGE;
+
+		if (!categories)
+			continue;
+		if (last && last->end == address && last->categories == categories) {
+			last->end += PAGE;
+			continue;
+		}
+		if (p->count == REGIONS)
+			break;
+		p->regions[p->count++] = (struct scan_region){ address, address + PAGE, categories };
+	}
+	p->at = start + i * PAGE;
+	return 0;
+}
+
+static int fill(struct pagemap *p)
+{
+	int r;
+
+	p->next = p->count = 0;
+	if (!p->scan)
+		return fill_by_entries(p);
+	r = fill_by_scan(p);
+	if (r == -EINVAL && p->unwanted & IS_GUARD) {           /* 6.7 to 6.14 */
+		p->unwanted &= ~(uint64_t)IS_GUARD;
+		r = fill_by_scan(p);
+	}
+	if (r != -ENOTTY && r != -EINVAL)
+		return r;
+	p->scan = false;
+	return fill_by_entries(p);
+}
+
+int pagemap_open(pid_t pid, bool by_scan, struct pagemap **ret, struct error *err)
+{
+	cleanup_close int fd = -1;
+	struct pagemap *p;
+	char path[64];
+
+	path_format(path, sizeof(path), "/proc/%d/pagemap", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0) {
+		if (errno == ENOENT)
+			errno = ESRCH;
+		return error_errno(err, "open %s", path);
+	}
+	p = calloc(1, sizeof(*p));
+	if (!p)
+		return error_set(err, -ENOMEM, "out of memory for a page map");
+	p->fd = take_fd(&fd);
+	p->scan = by_scan;
+	p->unwanted = IS_FILE | IS_GUARD;
+	*ret = p;
+	return 0;
+}
+
+void pagemap_close(struct pagemap *p)
+{
+	if (!p)
+		return;
+	close(p->fd);
+	free(p);
+}
+
+void pagemap_range(struct pagemap *p, uint64_t start, uint64_t end)
+{
+	p->at = start;
+	p->end = end;
+	p->next = p->count = 0;
+}
+
+bool pagemap_by_scan(const struct pagemap *p)
+{
+	return p->scan;
+}
+
+int pagemap_next(struct pagemap *p, struct page_run *ret, struct error *err)
+{
+	const struct scan_region *r;
+
+	while (p->next == p->count) {
+		int code;
+
+		if (p->at >= p->end)
+			return 0;
+		code = fill(p);
+		if (code < 0) {
+			errno = -code;
+			return error_errno(err, "read the page map at %llx", (unsigned long long)p->at);
+		}
+	}
+	r = &p->regions[p->next++];
+	*ret = (struct page_run){
+		.start = r->start,
+		.end = r->end,
+		.zero = r->categories & IS_PFNZERO,
+		.swapped = r->categories & IS_SWAPPED,
+	};
+	return 1;
+}

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "mappings.h"
+#include "pagemap.h"
+#include "transfer/pages.h"
+
+#define PAGE 4096u
+
+enum content { DATA, ZERO, ABSENT };
+
+/* Pages that are next to each other in the process. */
+struct piece {
+	uint64_t address;
+	uint32_t pages;
+	bool swapped;
+};
+
+/* Up to one frame's worth of pages is read by one system call, wherever the pieces lie. */
+struct sender {
+	struct wire *wire;
+	uint16_t container;
+	pid_t pid, ns_pid;
+	struct pages_stats *stats;
+	int mem_fd;                     /* /proc/PID/mem, opened when needed */
+	struct piece pieces[WIRE_PAGES_MAX];
+	size_t count;
+	uint32_t pages;                 /* in all pieces */
+	uint8_t content[WIRE_PAGES_MAX];        /* enum content of each page in buffer */
+	uint8_t *buffer;
+	uint64_t zero_start, zero_end;  /* not sent yet */
+};
+
+static bool is_zero(const uint8_t *page)
+{
+	/* Most pages that are not zero show it in the first bytes; the rest is compared with itself, one step ahead, at memcmp's speed. */
+	uint64_t head[8], any = 0;
+
+	memcpy(head, page, sizeof(head));
+	for (size_t i = 0; i < 8; i++)
+		any |= head[i];
+	return any == 0 && memcmp(page, page + sizeof(head), PAGE - sizeof(head)) == 0;
+}
+
+static int send_run(struct sender *s, enum wire_type type, uint64_t address, uint32_t pages, const uint8_t *data, struct error *err)
+{
+	struct wire_pages p = { .ns_pid = s->ns_pid, .address = address, .pages = pages };
+	uint8_t head[WIRE_PAGES_HEAD];
+
+	wire_pages_pack(&p, head);
+	if (type == WIRE_PAGES) {
+		s->stats->pages += pages;
+		s->stats->bytes += (uint64_t)pages * PAGE;
+	} else {
+		s->stats->zero_pages += pages;
+	}
+	return wire_send(s->wire, type, s->container, head, sizeof(head), data, type == WIRE_PAGES ? (size_t)pages * PAGE : 0, err);
+}
+
+static int flush_zeros(struct sender *s, struct error *err)
+{
+	while (s->zero_start < s->zero_end) {
+		uint64_t pages = (s->zero_end - s->zero_start) / PAGE;
+		uint32_t n = pages < WIRE_ZEROS_MAX ? (uint32_t)pages : WIRE_ZEROS_MAX;
+		int r = send_run(s, WIRE_ZEROS, s->zero_start, n, NULL, err);
+
+		if (r < 0)
+			return r;
+		s->zero_start += (uint64_t)n * PAGE;
+	}
+	return 0;
+}
+
+/* Zero pages wait, so that neighbours found later go in the same frame. */
+static int add_zeros(struct sender *s, uint64_t start, uint64_t end, struct error *err)
+{
+	if (s->zero_end != start || s->zero_start == s->zero_end) {
+		int r = flush_zeros(s, err);
+
+		if (r < 0)
+			return r;
+		s->zero_start = start;
+	}
+	s->zero_end = end;
+	return 0;
+}
+
+/*
+ * /proc/PID/mem reads what the process itself may not (PROT_NONE), which process_vm_readv refuses.  A swap entry that cannot be read may be a marker without
+ * content (guard pages of kernel 6.13 and 6.14, poison): left out, and the destination refuses when CRIU wants it all the same.
+ */
+static int read_page(struct sender *s, const struct piece *piece, uint64_t address, uint8_t *out, enum content *content, struct error *err)
+{
+	ssize_t n;
+	int device;
+
+	if (s->mem_fd < 0) {
+		char path[64];
+
+		path_format(path, sizeof(path), "/proc/%d/mem", (int)s->pid);
+		s->mem_fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (s->mem_fd < 0)
+			return error_errno(err, "open %s", path);
+	}
+	do
+		n = pread(s->mem_fd, out, PAGE, (off_t)address);
+	while (n < 0 && errno == EINTR);
+	*content = DATA;
+	if (n == PAGE)
+		return 0;
+	*content = ABSENT;
+	if (n >= 0)
+		return error_set(err, -ESRCH, "process %d ended while its memory was read", (int)s->pid);
+	if (piece->swapped)
+		return 0;
+	device = mapping_is_device(s->pid, address, err);
+	if (device != 0)
+		return device < 0 ? device : 0;
+	return error_set(err, -EFAULT, "page %" PRIx64 " of process %d cannot be read", address, (int)s->pid);
+}
+
+static int read_one_by_one(struct sender *s, struct error *err)
+{
+	uint32_t k = 0;
+
+	for (size_t i = 0; i < s->count; i++)
+		for (uint32_t j = 0; j < s->pieces[i].pages; j++, k++) {
+			enum content content;
+			int r = read_page(s, &s->pieces[i], s->pieces[i].address + (uint64_t)j * PAGE, s->buffer + (size_t)k * PAGE, &content, err);
+
+			if (r < 0)
+				return r;
+			s->content[k] = (uint8_t)content;
+		}
+	return 0;
+}
+
+static int read_batch(struct sender *s, struct error *err)
+{
+	struct iovec local = { s->buffer, (size_t)s->pages * PAGE }, remote[WIRE_PAGES_MAX];
+	ssize_t n;
+
+	for (size_t i = 0; i < s->count; i++)
+		remote[i] = (struct iovec){ (void *)(uintptr_t)s->pieces[i].address, (size_t)s->pieces[i].pages * PAGE };
+	n = process_vm_readv(s->pid, &local, 1, remote, s->count, 0);
+	if (n < 0 && errno != EFAULT)
+		return error_errno(err, "read the memory of process %d", (int)s->pid);
+	if (n != (ssize_t)local.iov_len) {
+		int r = read_one_by_one(s, err);
+
+		if (r < 0)
+			return r;
+	} else {
+		memset(s->content, DATA, s->pages);
+	}
+	for (uint32_t k = 0; k < s->pages; k++)
+		if (s->content[k] == DATA && is_zero(s->buffer + (size_t)k * PAGE))
+			s->content[k] = ZERO;
+	return 0;
+}
+
+/* Sends pages [from, to) of a piece whose first page is number `first` in the buffer; all have the same content. */
+static int send_same(struct sender *s, const struct piece *piece, uint32_t first, uint32_t from, uint32_t to, struct error *err)
+{
+	uint64_t start = piece->address + (uint64_t)from * PAGE, end = piece->address + (uint64_t)to * PAGE;
+
+	switch (s->content[first + from]) {
+	case DATA:
+		return send_run(s, WIRE_PAGES, start, to - from, s->buffer + (size_t)(first + from) * PAGE, err);
+	case ZERO:
+		return add_zeros(s, start, end, err);
+	default:
+		return 0;
+	}
+}
+
+static int flush_batch(struct sender *s, struct error *err)
+{
+	uint32_t first = 0;
+	int r = s->count ? read_batch(s, err) : 0;
+
+	for (size_t i = 0; i < s->count && r == 0; i++) {
+		const struct piece *piece = &s->pieces[i];
+		uint32_t from = 0;
+
+		for (uint32_t j = 1; j <= piece->pages && r == 0; j++) {
+			if (j < piece->pages && s->content[first + j] == s->content[first + from])
+				continue;
+			r = send_same(s, piece, first, from, j, err);
+			from = j;
+		}
+		first += piece->pages;
+	}
+	s->count = s->pages = 0;
+	return r;
+}
+
+static int add_run(struct sender *s, const struct page_run *run, struct error *err)
+{
+	uint64_t at = run->start;
+
+	if (run->zero)
+		return add_zeros(s, run->start, run->end, err);
+	while (at < run->end) {
+		uint64_t left = (run->end - at) / PAGE;
+		uint32_t room = WIRE_PAGES_MAX - s->pages, n = left < room ? (uint32_t)left : room;
+
+		s->pieces[s->count++] = (struct piece){ .address = at, .pages = n, .swapped = run->swapped };
+		s->pages += n;
+		at += (uint64_t)n * PAGE;
+		if (s->pages == WIRE_PAGES_MAX) {
+			int r = flush_batch(s, err);
+
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
+static int send_range(struct sender *s, struct pagemap *map, uint64_t start, uint64_t end, struct error *err)
+{
+	struct page_run run;
+	int r;
+
+	pagemap_range(map, start, end);
+	while ((r = pagemap_next(map, &run, err)) > 0) {
+		r = add_run(s, &run, err);
+		if (r < 0)
+			return r;
+	}
+	return r;
+}
+
+/* Neighbouring mappings are walked as one: a process with 60000 of them costs few system calls. */
+static int send_mappings(struct sender *s, struct mappings *maps, struct pagemap *map, enum pages_which which, struct error *err)
+{
+	uint64_t start = 0, end = 0;
+	struct mapping m;
+	int r;
+
+	while ((r = mappings_next(maps, &m, err)) > 0) {
+		if (m.executable != (which == PAGES_EXECUTABLE))
+			continue;
+		if (m.start != end) {
+			r = send_range(s, map, start, end, err);
+			if (r < 0)
+				return r;
+			start = m.start;
+		}
+		end = m.end;
+	}
+	if (r == 0)
+		r = send_range(s, map, start, end, err);
+	if (r == 0)
+		r = flush_batch(s, err);
+	return r == 0 ? flush_zeros(s, err) : r;
+}
+
+int pages_send(struct wire *w, uint16_t container, pid_t pid, pid_t ns_pid, enum pages_which which, struct pages_stats *stats, struct error *err)
+{
+	struct sender s = { .wire = w, .container = container, .pid = pid, .ns_pid = ns_pid, .stats = stats, .mem_fd = -1 };
+	int64_t began = clock_mono_us();
+	struct pagemap *map = NULL;
+	struct mappings maps;
+	int r = mappings_open(pid, &maps, err);
+
+	if (r < 0)
+		return r;
+	s.buffer = aligned_alloc(PAGE, (size_t)WIRE_PAGES_MAX * PAGE);
+	r = s.buffer ? pagemap_open(pid, true, &map, err) : error_set(err, -ENOMEM, "out of memory for pages");
+	if (r == 0)
+		r = send_mappings(&s, &maps, map, which, err);
+	pagemap_close(map);
+	mappings_close(&maps);
+	free(s.buffer);
+	if (s.mem_fd >= 0)
+		close(s.mem_fd);
+	stats->micros += clock_mono_us() - began;
+	return r;
+}
