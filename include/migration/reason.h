@@ -20,6 +20,8 @@
 	R(DeviceInUse, "Devices and GPUs cannot be moved; remove the device from the pod.")                              \
 	R(TerminalAttached, "Remove stdin and tty from the container.")                                                  \
 	R(UnsupportedContainer, "Ephemeral containers cannot be moved; recreate the pod without them.")                  \
+	R(UnsupportedRuntime, "The pod runs with a RuntimeClass of its own; only containers of runc can be moved.")       \
+	R(UnsupportedSource, "A pod in another cluster can be moved only if a PodMigration brought it there.")            \
 	/* the destination */                                                                                           \
 	R(NoSuchDestination, "Name a Liqo peer of this cluster or a node that exists.")                                  \
 	R(DestinationNotReady, "Wait until the destination node is Ready and schedulable.")                              \
