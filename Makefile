@@ -3,6 +3,7 @@
 
 VERSION := 0.1.0
 SAN ?=
+comma := ,
 BUILD := build$(if $(SAN),/san,)
 CC ?= gcc
 V ?=
@@ -39,12 +40,12 @@ PROTO_O := $(PROTO_C:.c=.o)
 objs = $(patsubst src/%.c,$(BUILD)/obj/%.o,$(wildcard src/$(1)/*.c))
 LIB := $(BUILD)/libpodmigration.a
 LIB_OBJS := $(foreach d,$(SHARED),$(call objs,$(d)))
-BINS := $(addprefix $(BUILD)/bin/,podmigration-controller podmigration-agent podmigration-runtime)
+BINS := $(addprefix $(BUILD)/bin/,podmigration-controller podmigration-agent podmigration-runtime podmigration-hook)
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
 
 MAKEFLAGS += -r
 
-all: $(BINS)
+all: $(BINS) node
 
 # What the build needs and the machine lacks is installed once (Debian; root).
 DEPS := build/.deps
@@ -74,10 +75,25 @@ $(BUILD)/bin/podmigration-%: $(LIB)
 	$(Q)mkdir -p $(@D) && $(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(LIBS)
 $(BUILD)/bin/podmigration-controller: $(call objs,controller)
 $(BUILD)/bin/podmigration-agent: $(call objs,agent)
-# The runtime is copied onto nodes of any distribution: static, and only base (and cJSON) in it.
-$(BUILD)/bin/podmigration-runtime: $(call objs,runtime) $(LIB)
+# The runtime is copied onto nodes of any distribution.  Debian has cJSON only as a shared library, so it brings its loader and libraries along, in a folder of
+# its own; CRIU's hook, which runs while the application stands still, is static.
+NODE_DIR := /opt/podmigration
+LOADER := $(shell basename $$($(CC) -print-file-name=ld-linux-x86-64.so.2))
+NODE_LIBS := libcjson.so.1 libc.so.6 libm.so.6 $(LOADER)
+$(BUILD)/bin/podmigration-runtime: $(filter-out %/hook_main.o,$(call objs,runtime)) $(LIB)
 	@echo "  LD      $@"
-	$(Q)mkdir -p $(@D) && $(CC) $(CFLAGS) $(if $(SAN),$(LDFLAGS),-static) -o $@ $(filter %.o,$^) $(LIB) -lcjson -lm -lpthread
+	$(Q)mkdir -p $(@D) && $(CC) $(CFLAGS) $(LDFLAGS) $(if $(SAN),,-Wl$(comma)--dynamic-linker=$(NODE_DIR)/lib/$(LOADER) -Wl$(comma)-rpath=$(NODE_DIR)/lib) \
+		-o $@ $(filter %.o,$^) $(LIB) -lcjson -lm -lpthread
+$(BUILD)/bin/podmigration-hook: $(BUILD)/obj/runtime/hook_main.o $(LIB)
+	@echo "  LD      $@"
+	$(Q)mkdir -p $(@D) && $(CC) $(CFLAGS) $(if $(SAN),$(LDFLAGS),-static) -o $@ $(filter %.o,$^) $(LIB)
+
+# What `podmigration-agent install` puts on a node: bin/ and lib/ of $(NODE_DIR).
+$(BUILD)/node/.stamp: $(BUILD)/bin/podmigration-runtime $(BUILD)/bin/podmigration-hook
+	$(Q)rm -rf $(@D) && mkdir -p $(@D)/bin $(@D)/lib && cp $^ $(@D)/bin/
+	$(Q)for l in $(NODE_LIBS); do cp -L $$($(CC) -print-file-name=$$l) $(@D)/lib/$$l || exit 1; done
+	$(Q)touch $@
+node: $(BUILD)/node/.stamp
 
 $(BUILD)/tests/%: tests/unit/%.c $(LIB) | $(DEPS)
 	@echo "  TEST    $@"
@@ -94,6 +110,6 @@ check-san:
 clean:
 	rm -rf build
 
-.PHONY: all tests check-unit check-san clean
+.PHONY: all node tests check-unit check-san clean
 -include $(shell find build -name "*.d" 2>/dev/null)
 -include $(wildcard mk/*.mk)

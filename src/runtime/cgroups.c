@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cgroups.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+
+#define ROOT "/sys/fs/cgroup"
+
+/* "4:memory:/a/b" or "0::/a/b" (cgroups(7)); a hierarchy that is not mounted where everybody mounts it is skipped. */
+static void take_line(struct cgroups *g, char *line)
+{
+	char *controllers = strchr(line, ':'), *path = controllers ? strchr(controllers + 1, ':') : NULL;
+	const char *name;
+	struct stat st;
+
+	if (!path || g->n == CGROUPS_MAX)
+		return;
+	*path++ = '\0';
+	controllers++;
+	name = !strncmp(controllers, "name=", 5) ? controllers + 5 : controllers;
+	if (path_format(g->items[g->n].mount, sizeof(g->items[g->n].mount), "%s%s%s", ROOT, *name ? "/" : "", name) < 0 ||
+	    path_format(g->items[g->n].path, sizeof(g->items[g->n].path), "%s", path) < 0)
+		return;
+	if (!*name && (stat(ROOT "/cgroup.controllers", &st) < 0))
+		return;         /* the unified hierarchy beside v1 controls nothing here */
+	if (stat(g->items[g->n].mount, &st) < 0)
+		return;
+	g->items[g->n].cpuset = strstr(controllers, "cpuset") != NULL;
+	g->n++;
+}
+
+int cgroups_current(struct cgroups *ret, struct error *err)
+{
+	cleanup_buf struct buf b = BUF_INIT(65536);
+	int r = file_read(AT_FDCWD, "/proc/self/cgroup", &b, err);
+	char *save = NULL;
+
+	ret->n = 0;
+	if (r < 0)
+		return r;
+	for (char *line = strtok_r(b.data, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+		take_line(ret, line);
+	return ret->n ? 0 : error_set(err, -ENOENT, "no cgroup hierarchy is mounted below " ROOT);
+}
+
+/*
+ * systemd's form: slice "kubepods-burstable-podX.slice" lies in kubepods.slice/kubepods-burstable.slice/.. (systemd.slice(5)), and the group itself is
+ * prefix-name.scope.
+ */
+static int expand(const char *cgroups_path, char *out, size_t size)
+{
+	char slice[256], prefix[128], name[256];
+	size_t len = 0;
+
+	if (cgroups_path[0] == '/')
+		return strstr(cgroups_path, "..") ? -EINVAL : path_format(out, size, "%s", cgroups_path);
+	if (sscanf(cgroups_path, "%255[^:]:%127[^:]:%255[^:]", slice, prefix, name) != 3 || strchr(slice, '/') || strchr(name, '/'))
+		return -EINVAL;
+	out[0] = '\0';
+	for (size_t i = 0; slice[i]; i++) {
+		int n;
+
+		if (slice[i] != '-' && strcmp(slice + i, ".slice"))
+			continue;
+		n = snprintf(out + len, size - len, "/%.*s.slice", (int)i, slice);
+		if (n < 0 || (size_t)n >= size - len)
+			return -ENAMETOOLONG;
+		len += (size_t)n;
+		if (slice[i] == '.')
+			break;
+	}
+	return snprintf(out + len, size - len, "/%s-%s.scope", prefix, name) < (int)(size - len) ? 0 : -ENAMETOOLONG;
+}
+
+/* A new v1 cpuset is empty and takes no process before it has cpus and memory nodes (cpusets(7)). */
+static void fill_cpuset(const char *dir, const char *parent)
+{
+	static const char *const files[] = { "cpuset.cpus", "cpuset.mems" };
+
+	for (int i = 0; i < 2; i++) {
+		cleanup_buf struct buf own = BUF_INIT(4096), inherited = BUF_INIT(4096);
+		cleanup_close int fd = -1;
+		char path[1024];
+
+		if (path_format(path, sizeof(path), "%s/%s", dir, files[i]) < 0 || file_read(AT_FDCWD, path, &own, NULL) < 0 || own.len > 1)
+			continue;
+		fd = open(path, O_WRONLY | O_CLOEXEC);
+		if (path_format(path, sizeof(path), "%s/%s", parent, files[i]) == 0 && file_read(AT_FDCWD, path, &inherited, NULL) == 0 && fd >= 0)
+			write_full(fd, inherited.data, inherited.len);
+	}
+}
+
+static int make_group(const char *mount, const char *path, int cpuset, char *dir, size_t size, struct error *err)
+{
+	size_t base = strlen(mount), len;
+	char parent[1024];
+
+	if (path_format(dir, size, "%s%s", mount, path) < 0)
+		return error_set(err, -ENAMETOOLONG, "cgroup path too long");
+	len = strlen(dir);
+	for (size_t i = base + 1; i <= len; i++) {
+		char c = dir[i];
+
+		if (c != '/' && c != '\0')
+			continue;
+		dir[i] = '\0';
+		if (mkdir(dir, 0755) < 0 && errno != EEXIST)
+			return error_errno(err, "make cgroup %s", dir);
+		if (cpuset) {
+			snprintf(parent, sizeof(parent), "%.*s", (int)(strrchr(dir, '/') - dir), dir);
+			fill_cpuset(dir, parent);
+		}
+		dir[i] = c;
+	}
+	return 0;
+}
+
+static int enter(const char *dir, struct error *err)
+{
+	char path[1200];
+	cleanup_close int fd = -1;
+	int r;
+
+	if (path_format(path, sizeof(path), "%s/cgroup.procs", dir) < 0)
+		return error_set(err, -ENAMETOOLONG, "cgroup path too long");
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return error_errno(err, "open %s", path);
+	r = write_full(fd, "0", 1);
+	if (r < 0) {
+		errno = -r;
+		return error_errno(err, "join cgroup %s", dir);
+	}
+	return 0;
+}
+
+int cgroups_join(const struct cgroups *all, const char *cgroups_path, struct error *err)
+{
+	char path[1024], dir[1200];
+
+	if (expand(cgroups_path, path, sizeof(path)) < 0)
+		return error_set(err, -EINVAL, "config.json: linux.cgroupsPath %s is not understood", cgroups_path);
+	for (int i = 0; i < all->n; i++) {
+		int r = make_group(all->items[i].mount, path, all->items[i].cpuset, dir, sizeof(dir), err);
+
+		if (r == 0)
+			r = enter(dir, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int cgroups_return(const struct cgroups *all, struct error *err)
+{
+	char dir[1200];
+
+	for (int i = 0; i < all->n; i++) {
+		int r = path_format(dir, sizeof(dir), "%s%s", all->items[i].mount, all->items[i].path);
+
+		r = r < 0 ? error_set(err, r, "cgroup path too long") : enter(dir, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+void cgroups_remove(const struct cgroups *all, const char *cgroups_path)
+{
+	char path[1024], dir[1200];
+
+	if (expand(cgroups_path, path, sizeof(path)) < 0)
+		return;
+	for (int i = 0; i < all->n; i++)
+		if (path_format(dir, sizeof(dir), "%s%s", all->items[i].mount, path) == 0)
+			rmdir(dir);
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RUNTIME_CGROUPS_H
+#define RUNTIME_CGROUPS_H
+
+#include "base/error.h"
+
+/*
+ * The cgroups of this process, v1 (one per hierarchy) and v2.  The shim remembers the cgroup of the pid it is given, so a monitor must be in the container's
+ * before it is announced, and leaves it before the application comes.
+ */
+#define CGROUPS_MAX 32
+
+struct cgroups {
+	struct {
+		char mount[128];        /* /sys/fs/cgroup/cpu */
+		char path[512];         /* of this process in it */
+		int cpuset;
+	} items[CGROUPS_MAX];
+	int n;
+};
+
+int cgroups_current(struct cgroups *ret, struct error *err);
+/* cgroups_path as in config.json: "/kubepods/.." or, for systemd, "slice:prefix:name". Makes what is missing. */
+int cgroups_join(const struct cgroups *all, const char *cgroups_path, struct error *err);
+int cgroups_return(const struct cgroups *all, struct error *err);       /* back to where cgroups_current found us */
+void cgroups_remove(const struct cgroups *all, const char *cgroups_path);       /* the leaf groups, when empty */
+
+#endif
