@@ -26,12 +26,18 @@ cache_recipe() {
 	esac
 }
 
-cache_path() { echo "$LAB_CACHE/$1-$(cache_recipe "$1" | sha256sum | cut -c1-12)"; }
+# The directory of each kind.
+declare -A cache_path
+cache_index() {
+	local k
+	for k in "${cache_kinds[@]}"; do
+		cache_path[$k]=$LAB_CACHE/$k-$(cache_recipe "$k" | sha256sum | cut -c1-12)
+	done
+}
 
 # cache_fill KIND: build it unless it is there.
 cache_fill() {
-	local path tmp log=$LAB_CACHE/log/$1.log
-	path=$(cache_path "$1")
+	local path=${cache_path[$1]} tmp log=$LAB_CACHE/log/$1.log
 	[ ! -d "$path" ] || return 0
 	mkdir -p "$LAB_CACHE/log"
 	tmp=$(mktemp -d "$LAB_CACHE/.$1-XXXXXX")
@@ -147,6 +153,6 @@ cache_fill_all() {
 cache_complete() {
 	local k
 	for k; do
-		[ -d "$(cache_path "$k")" ] || return 1
+		[ -d "${cache_path[$k]}" ] || return 1
 	done
 }

@@ -3,26 +3,34 @@
 # lies outside the subtree is never touched. It is also how the lab knows its
 # own processes.
 
-cgroup_v2_only() { [ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ]; }
+cgroup_v2_only() { [ -e /sys/fs/cgroup/cgroup.controllers ]; }
 
-# The mount points of the host's hierarchies.
-cgroup_hierarchies() {
-	if cgroup_v2_only; then
-		echo /sys/fs/cgroup
-		return
-	fi
-	local h
+# cgroup_hierarchies: the mount points of the host's hierarchies, into the array
+# of that name.
+cgroup_hierarchies=()
+if cgroup_v2_only; then
+	cgroup_hierarchies=(/sys/fs/cgroup)
+else
 	for h in /sys/fs/cgroup/*; do
 		# links (cpu -> cpu,cpuacct) are the same hierarchy again
-		[ ! -L "$h" ] && [ -e "$h/cgroup.procs" ] && echo "$h"
+		if [ ! -L "$h" ] && [ -e "$h/cgroup.procs" ]; then cgroup_hierarchies+=("$h"); fi
 	done
-	return 0
+fi
+
+# cgroup_trees [NAME]: the directories of the lab, or of one machine, that exist;
+# into the array trees.
+cgroup_trees() {
+	local h
+	trees=()
+	for h in "${cgroup_hierarchies[@]}"; do
+		if [ -d "$h/$LAB_CGROUP/${1:-}" ]; then trees+=("$h/$LAB_CGROUP/${1:-}"); fi
+	done
 }
 
 # A new cpuset is empty and takes no process: it has to be filled from its parent.
 cgroup_make() {
 	local h d
-	for h in $(cgroup_hierarchies); do
+	for h in "${cgroup_hierarchies[@]}"; do
 		for d in "$LAB_CGROUP" "$LAB_CGROUP/$1"; do
 			[ -d "$h/$d" ] || mkdir "$h/$d"
 			if [ -e "$h/cpuset.cpus" ]; then
@@ -43,50 +51,47 @@ cgroup_make() {
 cgroup_join() {
 	local h leaf=$LAB_CGROUP/$1
 	cgroup_v2_only && leaf=$leaf/${2:-init}
-	for h in $(cgroup_hierarchies); do
+	for h in "${cgroup_hierarchies[@]}"; do
 		echo $BASHPID >"$h/$leaf/cgroup.procs"
 	done
 }
 
-# Every process of the lab, or of one machine of it.
+# Every process of the lab, or of one machine of it. A process outside our own
+# pid namespace shows as 0, which to kill would mean ourselves.
 cgroup_procs() {
-	local h
-	for h in $(cgroup_hierarchies); do
-		[ -d "$h/$LAB_CGROUP/${1:-}" ] || continue
-		find "$h/$LAB_CGROUP/${1:-}" -name cgroup.procs -exec cat {} + 2>/dev/null || true
-	done | sort -un | grep -vx 0 || true
+	local trees
+	cgroup_trees "${1:-}"
+	[ ${#trees[@]} -gt 0 ] || return 0
+	find "${trees[@]}" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -un | grep -vx 0 || true
 }
 
 # A frozen process does not die of SIGKILL under version 1, so thaw, parents
 # first; then kill until nothing is left.
 cgroup_kill() {
-	local h f end=$((SECONDS + 20)) procs
+	local trees f end=$((SECONDS + 20)) procs
+	cgroup_trees "${1:-}"
 	while procs=$(cgroup_procs "${1:-}") && [ -n "$procs" ]; do
 		[ $SECONDS -lt $end ] || return 1
-		for h in $(cgroup_hierarchies); do
-			[ -d "$h/$LAB_CGROUP/${1:-}" ] || continue
-			find "$h/$LAB_CGROUP/${1:-}" -name freezer.state 2>/dev/null | sort | while read -r f; do
-				echo THAWED 2>/dev/null >"$f" || true
-			done
-			find "$h/$LAB_CGROUP/${1:-}" -name cgroup.freeze 2>/dev/null | sort | while read -r f; do
-				echo 0 2>/dev/null >"$f" || true
-			done
-		done
+		find "${trees[@]}" -name freezer.state -o -name cgroup.freeze 2>/dev/null | sort | while read -r f; do
+			case $f in
+			*state) echo THAWED >"$f" || true ;;
+			*) echo 0 >"$f" || true ;;
+			esac
+		done 2>/dev/null
 		# shellcheck disable=SC2086
 		kill -KILL $procs 2>/dev/null || true
 		sleep 0.1
 	done
 }
 
-# Remove the (empty) groups; children first.
+# Remove the (empty) groups; children first. A group whose last process has just
+# died can still be busy.
 cgroup_remove() {
-	local h n
-	for h in $(cgroup_hierarchies); do
-		[ -d "$h/$LAB_CGROUP/${1:-}" ] || continue
-		for n in 1 2 3 4 5 6 7 8 9 10; do
-			find "$h/$LAB_CGROUP/${1:-}" -depth -type d -exec rmdir {} + 2>/dev/null || true
-			[ -d "$h/$LAB_CGROUP/${1:-}" ] || break
-			sleep 0.1
-		done
+	local trees n
+	for n in 1 2 3 4 5 6 7 8 9 10; do
+		cgroup_trees "${1:-}"
+		[ ${#trees[@]} -gt 0 ] || return 0
+		find "${trees[@]}" -depth -type d -exec rmdir {} + 2>/dev/null || true
+		sleep 0.1
 	done
 }

@@ -42,25 +42,27 @@ check_tools() {
 
 # Features are tried, not looked up: a kernel can have them built in or as modules.
 check_kernel() {
-	local h found
+	local h try
 	modprobe -qa overlay veth bridge nf_tables tun 2>/dev/null || true
 	grep -qw overlay /proc/filesystems || die "kernel lacks overlayfs"
-	(unshare --net ip link add name v0 type veth peer name v1) 2>/dev/null || die "kernel lacks veth pairs (or network namespaces)"
-	(unshare --net ip link add name br0 type bridge) 2>/dev/null || die "kernel lacks bridges"
-	(unshare --net nft add table inet t) 2>/dev/null || die "kernel lacks nf_tables"
-	(unshare --mount --pid --fork --uts --ipc --net --cgroup true) 2>/dev/null || die "kernel lacks a namespace kind"
+	try=$(unshare --mount --pid --fork --uts --ipc --net --cgroup bash -c '
+		ip link add name v0 type veth peer name v1 || { echo veth pairs; exit 0; }
+		ip link add name br0 type bridge || { echo bridges; exit 0; }
+		nft add table inet t || echo nf_tables' 2>/dev/null) || try="a kind of namespace"
+	[ -z "$try" ] || die "kernel lacks $try"
 	[ -e /dev/userfaultfd ] || [ -e /proc/sys/vm/unprivileged_userfaultfd ] || die "kernel lacks userfaultfd"
-	[ -e /sys/fs/cgroup ] || die "no cgroups are mounted at /sys/fs/cgroup"
+	[ ${#cgroup_hierarchies[@]} -gt 0 ] || die "no cgroups are mounted at /sys/fs/cgroup"
 	if cgroup_v2_only; then
-		for h in cpu memory pids; do
-			grep -qw $h /sys/fs/cgroup/cgroup.controllers || die "no $h cgroup controller"
+		h=$(</sys/fs/cgroup/cgroup.controllers)
+		for try in cpu memory pids; do
+			[[ " $h " == *" $try "* ]] || die "no $try cgroup controller"
 		done
-		return
+	else
+		h=$(</proc/self/cgroup)
+		for try in freezer cpu memory pids devices cpuset; do
+			[[ $h =~ [:,]${try}[:,] ]] || die "no $try cgroup controller"
+		done
 	fi
-	for h in freezer cpu memory pids devices cpuset; do
-		found=$(cut -d: -f2 /proc/self/cgroup | tr ',' '\n' | grep -x $h || true)
-		[ -n "$found" ] || die "no $h cgroup controller"
-	done
 }
 
 # check_room DIRECTORY GIGABYTES WHAT

@@ -7,14 +7,12 @@
 # nsenter, or one that an agent moved. Trusted only while the machine's pid 1
 # lives: later the kernel may have given the same numbers to others.
 strangers() {
-	local dir=$LAB_DIR/machines/$1 p ns
-	machine_alive "$1" && [ -s "$dir/namespaces" ] || return 0
-	for p in /proc/[0-9]*; do
-		for ns in pid mnt net; do
-			readlink "$p/ns/$ns" 2>/dev/null || true
-		done | grep -qxFf "$dir/namespaces" && echo "${p#/proc/}"
-	done
-	return 0
+	local ns match=()
+	machine_alive "$1" && [ -s "$LAB_DIR/machines/$1/namespaces" ] || return 0
+	while read -r ns; do # such as net:[4026532251]
+		match+=(${match[0]:+-o} -lname "${ns//[/\\[}")
+	done <"$LAB_DIR/machines/$1/namespaces"
+	find /proc/[0-9]*/ns -maxdepth 1 \( "${match[@]}" \) 2>/dev/null | cut -d/ -f3 | sort -un
 }
 
 machine_down() {
@@ -51,9 +49,11 @@ verb_down() {
 
 # Prints what is left of the lab; succeeds if there is nothing.
 remains() {
-	local h left=0
-	for h in $(cgroup_hierarchies); do
-		[ ! -d "$h/$LAB_CGROUP" ] || { say "left: cgroup $h/$LAB_CGROUP"; left=1; }
+	local h trees left=0
+	cgroup_trees
+	for h in "${trees[@]}"; do
+		say "left: cgroup $h"
+		left=1
 	done
 	for h in $(cgroup_procs); do
 		say "left: process $h ($(cat "/proc/$h/comm" 2>/dev/null))"

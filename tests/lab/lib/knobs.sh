@@ -26,7 +26,7 @@ knobs_set() {
 knobs_restore() {
 	local h k lab
 	[ -e $knobs_file ] || return 0
-	for h in $(cgroup_hierarchies); do
+	for h in "${cgroup_hierarchies[@]}"; do
 		for lab in "$h"/pmlab-*; do
 			[ ! -d "$lab" ] || return 0 # another lab is up
 		done

@@ -5,7 +5,7 @@
 # liqo_install CLUSTER
 liqo_install() {
 	local log=$LAB_DIR/machines/$1/liqo-install.log
-	image_import "$1" "$(cache_path liqo)/opt/liqo/image.tar" localhost/lab/liqo:lab
+	image_import "$1" "${cache_path[liqo]}/opt/liqo/image.tar" localhost/lab/liqo:lab
 	# shellcheck disable=SC2016
 	in_machine "$1" bash -euc '
 		. /usr/local/lib/lab/env

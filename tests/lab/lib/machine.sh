@@ -2,13 +2,10 @@
 # Machines: a node each, made of namespaces. They are seen from the host here;
 # what runs inside is in ../machine.
 
-# Layers of a machine's root, top first: Liqo and images, Kubernetes, helpers, Debian.
+# Layers of a machine's root, top first.
 machine_layers() {
-	local kind path layers=
-	for kind in "$@"; do
-		path=$(cache_path "$kind")
-		layers=$layers${layers:+:}$path
-	done
+	local kind layers=
+	for kind; do layers=$layers${layers:+:}${cache_path[$kind]}; done
 	echo "$layers"
 }
 
@@ -37,17 +34,27 @@ X
 	unshare=$!
 	wait_for 10 machine_assembled $unshare ||
 		die "machine $name did not start: $(tail -n 3 "$dir/boot.log")"
-	pid=$(machine_child $unshare)
+	pid=$(pgrep -P $unshare)
+	cgroup_v2_only && echo $unshare >"/sys/fs/cgroup/$LAB_CGROUP/$name/init/cgroup.procs"
 	for ns in pid mnt net; do readlink "/proc/$pid/ns/$ns"; done >"$dir/namespaces"
 	echo "$pid $(start_time "$pid")" >"$dir/pid"
 	network_attach "$name"
 }
 
-machine_child() { pgrep -P "$1"; }
-machine_assembled() { [ -e "/proc/$(machine_child "$1")/root/run/lab/assembled" ]; }
+machine_assembled() {
+	local child
+	child=$(pgrep -P "$1") && [ -e "/proc/$child/root/run/lab/assembled" ]
+}
 
-# A pid alone may mean another process by now; with its start time it does not.
-start_time() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+# start_time PID: a pid alone may mean another process by now; with its start
+# time (field 22 of stat) it does not.
+start_time() {
+	local stat
+	[ -r "/proc/$1/stat" ] && read -r stat <"/proc/$1/stat" || return 0
+	# the name, in parentheses, may hold anything
+	read -r -a stat <<<"${stat##*) }"
+	echo "${stat[19]}"
+}
 
 # The host's pid of a machine's pid 1.
 machine_pid() {
@@ -79,21 +86,18 @@ component() { in_machine "$1" bash /usr/local/lib/lab/component.sh "${@:2}"; }
 # The control plane alone, up to an API server that answers.
 control_plane_start() {
 	in_machine "$1" bash -euc '. /usr/local/lib/lab/pki.sh; . /usr/local/lib/lab/config.sh'
-	component "$1" start etcd
-	component "$1" start apiserver
+	component "$1" launch etcd
+	component "$1" launch apiserver
 }
 
-control_plane_ready() {
-	wait_for 60 in_machine "$1" kubectl get --raw /readyz ||
-		die "API server of $1 does not answer: lab logs $1 apiserver"
-}
+control_plane_ready() { component "$1" ready apiserver; }
 
 # The rest is started when the API server is ready: sooner, each would be told
 # that it has no rights yet, and wait ever longer before it asks again.
 node_start() {
 	local c
 	for c in kcm scheduler kubelet kube-proxy; do
-		component "$1" start $c
+		component "$1" launch $c
 	done
 }
 

@@ -42,6 +42,7 @@ prepare() {
 	shift
 	check_name
 	check_root
+	cache_index
 	if ! cache_complete "$@" || [ -n "$(missing_tools)" ]; then verb_build "$@"; fi
 	check_tools
 	check_kernel
@@ -53,8 +54,9 @@ prepare() {
 
 up_node() {
 	control_plane_start "$1"
-	component "$1" start containerd
-	image_import "$1" "$(cache_path tools)/usr/local/lib/lab/pause.tar" localhost/lab/pause:1
+	component "$1" launch containerd
+	component "$1" ready containerd
+	image_import "$1" "${cache_path[tools]}/usr/local/lib/lab/pause.tar" localhost/lab/pause:1
 	door_open "$1"
 	control_plane_ready "$1"
 	node_start "$1"
@@ -68,7 +70,7 @@ door_open() {
 	(
 		exec 8>&- </dev/null >"$dir/forward.log" 2>&1
 		cgroup_join "$1"
-		exec setsid "$(cache_path tools)/usr/local/lib/lab/forward" "$dir/port" \
+		exec setsid "${cache_path[tools]}/usr/local/lib/lab/forward" "$dir/port" \
 			"/proc/$(machine_pid "$1")/ns/net" 127.0.0.1 6443
 	) &
 	wait_for 5 test -s "$dir/port" || die "no way to the API server of $1: $(cat "$dir/forward.log")"

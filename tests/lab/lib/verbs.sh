@@ -7,6 +7,7 @@ verb_build() {
 	check_room "$LAB_CACHE" 6 "the cache"
 	install_tools
 	check_tools
+	cache_index
 	lock "$LAB_CACHE/lock"
 	cache_fill_all "${@:-${cache_kinds[@]}}"
 	unlock

@@ -1,6 +1,12 @@
 #!/bin/bash
-# component.sh start|stop|restart|kill NAME [SIGNAL]: one component of a node.
-# Pids in /run/lab/NAME.pid, output in /var/log/lab/NAME.log.
+# shellcheck disable=SC2054,SC2206  # commas and unquoted constants in the argument lists
+# component.sh VERB NAME [SIGNAL]: one component of a node.
+#   launch   start it
+#   ready    wait until it answers
+#   start    launch, ready
+#   stop, restart, kill, alive
+# Pids in /run/lab/NAME.pid, output in /var/log/lab/NAME.log. Nothing watches over
+# a component: who has been killed stays dead until it is started again.
 set -eu
 . /usr/local/lib/lab/env
 
@@ -63,11 +69,35 @@ alive() {
 	[ "$(cat "/proc/$(cat "$pidfile")/comm" 2>/dev/null)" = "${command[0]:0:15}" ]
 }
 
-start() {
+launch() {
 	! alive || return 0
 	echo "--- $(date -u +%FT%TZ) start" >>"/var/log/lab/$name.log"
 	setsid "${command[@]}" </dev/null >>"/var/log/lab/$name.log" 2>&1 &
 	echo $! >"$pidfile"
+}
+
+# listening PORT: with bash alone, since this is asked ten times a second
+listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+answers() {
+	case $name in
+	etcd) listening 2379 ;;
+	containerd) ctr --timeout 1s version >/dev/null 2>&1 ;;
+	apiserver) listening 6443 && kubectl --kubeconfig /etc/kubernetes/admin.conf get --raw /readyz >/dev/null 2>&1 ;;
+	kcm) listening 10257 ;;
+	scheduler) listening 10259 ;;
+	kubelet) listening 10248 && listening 10250 ;;
+	kube-proxy) listening 10256 ;;
+	esac
+}
+
+ready() {
+	local end=$((SECONDS + 60))
+	until answers; do
+		alive || { echo "$name ended: $(tail -n 1 "/var/log/lab/$name.log")" >&2; exit 1; }
+		[ $SECONDS -lt $end ] || { echo "$name does not answer (log: /var/log/lab/$name.log)" >&2; exit 1; }
+		sleep 0.1
+	done
 }
 
 # dead SECONDS: wait for the end.
@@ -88,17 +118,20 @@ stop() {
 
 command_of "$name"
 case $do in
-start) start ;;
-stop) stop ;;
+launch | ready | stop | alive) "$do" ;;
+start)
+	launch
+	ready
+	;;
 restart)
 	stop
-	start
+	launch
+	ready
 	;;
 kill)
 	alive || { echo "$name is not running" >&2; exit 1; }
 	kill -"$signal" "$(cat "$pidfile")"
 	;;
-alive) alive ;;
 *)
 	echo "component.sh: no such verb: $do" >&2
 	exit 2
