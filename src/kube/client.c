@@ -5,14 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <time.h>
 
 #include "base/clock.h"
 #include "base/json.h"
-#include "kube_internal.h"
+#include "transport.h"
 
 #define BODY_MAX (16u << 20)
+#define URL_MAX 4096
 #define RETRIES_MAX 10
 
 struct kube_client {
@@ -20,8 +20,23 @@ struct kube_client {
 	CURL *easy;
 	char user_agent[128];
 	int64_t timeout_ms;
-	long retry_after;               /* seconds, of the last answer; -1: none */
-	struct buf body;
+	struct buf body;                /* of the last answer */
+	bool cut;                       /* the answer was longer than wanted */
+};
+
+struct request {
+	const char *method, *path, *content_type;
+	const char *body;
+	size_t body_len, sent;
+	size_t answer_max;
+	bool may_cut;                   /* an answer longer than answer_max is not an error */
+};
+
+/* What one try gave besides its code. */
+struct attempt {
+	CURLcode rc;
+	long status;
+	int retry_after;
 };
 
 int kube_client_new(struct kube_config *config, const char *user_agent, struct kube_client **ret, struct error *err)
@@ -32,7 +47,6 @@ int kube_client_new(struct kube_config *config, const char *user_agent, struct k
 		return error_set(err, -ENOMEM, "out of memory");
 	c->config = config;
 	c->timeout_ms = KUBE_TIMEOUT_MS;
-	c->body.max = BODY_MAX;
 	snprintf(c->user_agent, sizeof(c->user_agent), "%s/%s", user_agent, PM_VERSION_STRING);
 	c->easy = curl_easy_init();
 	if (!c->easy) {
@@ -43,14 +57,20 @@ int kube_client_new(struct kube_config *config, const char *user_agent, struct k
 	return 0;
 }
 
+static void body_wipe(struct kube_client *c)
+{
+	/* It may have been a Secret. */
+	if (c->body.data)
+		explicit_bzero(c->body.data, c->body.cap);
+	buf_free(&c->body);
+}
+
 void kube_client_free(struct kube_client *c)
 {
 	if (!c)
 		return;
 	curl_easy_cleanup(c->easy);
-	if (c->body.data)
-		explicit_bzero(c->body.data, c->body.len);
-	buf_free(&c->body);
+	body_wipe(c);
 	free(c);
 }
 
@@ -59,226 +79,204 @@ void kube_set_timeout(struct kube_client *c, int64_t ms)
 	c->timeout_ms = ms;
 }
 
-int kube_easy_init(CURL *easy, struct kube_config *config, const char *user_agent, struct error *err)
+/* --- one try --- */
+
+static size_t on_answer(char *data, size_t size, size_t n, void *ctx)
 {
-	(void)config;
-	(void)err;
-	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "https");
-	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
-	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-	curl_easy_setopt(easy, CURLOPT_USERAGENT, user_agent);
-	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, 5000L);
-	curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-	curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
-	curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, 30L);
-	curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, 10L);
-	curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
+	struct kube_client *c = ctx;
+	size_t len = size * n, room = c->body.max - c->body.len;
+
+	if (len > room) {
+		c->cut = true;
+		buf_append(&c->body, data, room);
+		return 0;
+	}
+	return buf_append(&c->body, data, len) == 0 ? len : 0;
+}
+
+static size_t on_body(char *out, size_t size, size_t n, void *ctx)
+{
+	struct request *q = ctx;
+	size_t len = q->body_len - q->sent < size * n ? q->body_len - q->sent : size * n;
+
+	memcpy(out, q->body + q->sent, len);
+	q->sent += len;
+	return len;
+}
+
+/*
+ * The body is handed out by a callback that cannot rewind, and no seek function is set: libcurl would otherwise send a request again of its own accord when a pooled
+ * connection dies before the answer, though the server may have done it already.
+ */
+static int set_body(struct kube_client *c, struct request *q, struct kube_lists *lists, struct error *err)
+{
+	char line[128];
+
+	q->sent = 0;
+	curl_easy_setopt(c->easy, CURLOPT_POST, 1L);
+	curl_easy_setopt(c->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)q->body_len);
+	curl_easy_setopt(c->easy, CURLOPT_READFUNCTION, on_body);
+	curl_easy_setopt(c->easy, CURLOPT_READDATA, q);
+	snprintf(line, sizeof(line), "Content-Type: %s", q->content_type);
+	if (kube_add_header(lists, line, err) < 0)
+		return -ENOMEM;
+	return kube_add_header(lists, "Expect:", err);
+}
+
+static int set_up(struct kube_client *c, struct request *q, int64_t left_ms, struct kube_lists *lists, struct error *err)
+{
+	char url[URL_MAX];
+	int r;
+
+	if (snprintf(url, sizeof(url), "%s%s", kube_config_url(c->config), q->path) >= (int)sizeof(url))
+		return error_set(err, -ENAMETOOLONG, "URL too long: %.200s", q->path);
+	curl_easy_reset(c->easy);
+	r = kube_easy_setup(c->easy, c->config, c->user_agent, lists, err);
+	if (r == 0)
+		r = kube_add_header(lists, q->may_cut ? "Accept: */*" : "Accept: application/json", err);
+	if (r == 0 && q->body)
+		r = set_body(c, q, lists, err);
+	if (r < 0)
+		return r;
+	curl_easy_setopt(c->easy, CURLOPT_URL, url);
+	curl_easy_setopt(c->easy, CURLOPT_CUSTOMREQUEST, q->method);
+	curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, lists->headers);
+	curl_easy_setopt(c->easy, CURLOPT_TIMEOUT_MS, (long)left_ms);
+	curl_easy_setopt(c->easy, CURLOPT_WRITEFUNCTION, on_answer);
+	curl_easy_setopt(c->easy, CURLOPT_WRITEDATA, c);
 	return 0;
 }
 
-static size_t on_body(char *data, size_t size, size_t n, void *ctx)
+static int perform_once(struct kube_client *c, struct request *q, int64_t left_ms, struct attempt *a, struct error *err)
 {
-	struct kube_client *c = ctx;
+	struct kube_lists lists = { 0 };
+	char text[CURL_ERROR_SIZE] = "", what[400];
+	int r = set_up(c, q, left_ms, &lists, err);
 
-	return buf_append(&c->body, data, size * n) == 0 ? size * n : 0;
-}
-
-static size_t on_header(char *data, size_t size, size_t n, void *ctx)
-{
-	struct kube_client *c = ctx;
-	static const char name[] = "retry-after:";
-
-	if (size * n > sizeof(name) && !strncasecmp(data, name, sizeof(name) - 1))
-		c->retry_after = strtol(data + sizeof(name) - 1, NULL, 10);
-	return size * n;
-}
-
-/* The Status object's message and, for 422, its causes. */
-static void server_message(const struct buf *body, char *out, size_t size)
-{
-	cleanup_json cJSON *o = NULL;
-
-	out[0] = '\0';
-	if (!body->len)
-		return;
-	if (json_parse(body->data, body->len, BODY_MAX, &o, NULL) == 0 && json_str(o, "message"))
-		snprintf(out, size, "%s", json_str(o, "message"));
-	else
-		snprintf(out, size, "%.300s", body->data);
-}
-
-static const char *status_reason(const struct buf *body, char *out, size_t size)
-{
-	cleanup_json cJSON *o = NULL;
-
-	out[0] = '\0';
-	if (body->len && json_parse(body->data, body->len, BODY_MAX, &o, NULL) == 0)
-		snprintf(out, size, "%s", json_str_or(o, "reason", ""));
-	return out;
-}
-
-static int code_of(long status, const struct buf *body)
-{
-	static const struct {
-		long status;
-		int code;
-	} map[] = { { 400, -EINVAL }, { 401, -EACCES }, { 403, -EACCES }, { 404, -ENOENT }, { 410, -ESTALE }, { 422, -EINVAL }, { 429, -EBUSY },
-		    { 504, -ETIMEDOUT } };
-	char reason[64];
-
-	if (status >= 200 && status < 300)
-		return 0;
-	if (status == 409)
-		return !strcmp(status_reason(body, reason, sizeof(reason)), "AlreadyExists") ? -EEXIST : -EAGAIN;
-	for (size_t i = 0; i < sizeof(map) / sizeof(map[0]); i++)
-		if (map[i].status == status)
-			return map[i].code;
-	return -EIO;
-}
-
-int kube_result(CURLcode rc, const char *curl_error, long status, const struct buf *body, const char *what, struct error *err)
-{
-	char message[1024];
-	int code;
-
-	if (rc != CURLE_OK) {
-		code = rc == CURLE_COULDNT_CONNECT ? -ECONNREFUSED : rc == CURLE_OPERATION_TIMEDOUT ? -ETIMEDOUT : -EIO;
-		return error_set(err, code, "%s: %s", what, curl_error[0] ? curl_error : curl_easy_strerror(rc));
-	}
-	code = code_of(status, body);
-	if (code == 0)
-		return 0;
-	server_message(body, message, sizeof(message));
-	return error_set(err, code, "%s: HTTP %ld: %s", what, status, message);
-}
-
-static void sleep_ms(int64_t ms)
-{
-	struct timespec t = { ms / 1000, ms % 1000 * 1000000 };
-
-	nanosleep(&t, NULL);
-}
-
-struct request {
-	const char *method, *path, *content_type, *accept;
-	const char *body;
-	size_t body_len;
-};
-
-static int perform_once(struct kube_client *c, const struct request *q, int64_t left_ms, struct error *err)
-{
-	struct curl_slist *headers = NULL;
-	char url[2560], line[160], text[CURL_ERROR_SIZE] = "", what[600];
-	long status = 0;
-	CURLcode rc;
-	int r;
-
-	if (snprintf(url, sizeof(url), "%s%s", kube_config_server(c->config), q->path) >= (int)sizeof(url))
-		return error_set(err, -ENAMETOOLONG, "URL too long");
-	curl_easy_reset(c->easy);
-	r = kube_easy_init(c->easy, c->config, c->user_agent, err);
-	snprintf(line, sizeof(line), "Accept: %s", q->accept ? q->accept : "application/json");
-	headers = curl_slist_append(headers, line);
-	headers = curl_slist_append(headers, "Expect:");
-	if (q->body) {
-		snprintf(line, sizeof(line), "Content-Type: %s", q->content_type);
-		headers = curl_slist_append(headers, line);
-	}
-	if (r == 0)
-		r = kube_config_apply(c->config, c->easy, &headers, err);
 	if (r < 0) {
-		curl_slist_free_all(headers);
+		kube_lists_free(&lists);
 		return r;
 	}
 	buf_reset(&c->body);
-	c->retry_after = -1;
-	curl_easy_setopt(c->easy, CURLOPT_URL, url);
-	curl_easy_setopt(c->easy, CURLOPT_CUSTOMREQUEST, q->method);
-	curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, headers);
-	curl_easy_setopt(c->easy, CURLOPT_TIMEOUT_MS, (long)left_ms);
+	c->body.max = q->answer_max;
+	c->cut = false;
 	curl_easy_setopt(c->easy, CURLOPT_ERRORBUFFER, text);
-	curl_easy_setopt(c->easy, CURLOPT_WRITEFUNCTION, on_body);
-	curl_easy_setopt(c->easy, CURLOPT_WRITEDATA, c);
-	curl_easy_setopt(c->easy, CURLOPT_HEADERFUNCTION, on_header);
-	curl_easy_setopt(c->easy, CURLOPT_HEADERDATA, c);
-	if (q->body) {
-		curl_easy_setopt(c->easy, CURLOPT_POSTFIELDS, q->body);
-		curl_easy_setopt(c->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)q->body_len);
-	}
-	rc = curl_easy_perform(c->easy);
-	curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &status);
-	curl_slist_free_all(headers);
-	if (status == 401)
-		kube_config_refresh(c->config);
-	snprintf(what, sizeof(what), "%s %.500s", q->method, q->path);
-	return kube_result(rc, text, status, &c->body, what, err);
+	a->rc = curl_easy_perform(c->easy);
+	curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &a->status);
+	a->retry_after = kube_retry_after(c->easy);
+	kube_lists_free(&lists);
+	snprintf(what, sizeof(what), "%s %.*s", q->method, (int)strcspn(q->path, "?"), q->path);
+	if (c->cut && q->may_cut)
+		a->rc = CURLE_OK;
+	else if (c->cut)
+		return error_set(err, -EIO, "%s: the answer is larger than %zu bytes", what, q->answer_max);
+	return kube_result(&(struct kube_answer){ a->rc, text, a->status, &c->body }, what, err);
 }
 
-/* 429 and 5xx are tried again when the server says when; a GET once when its connection broke; nothing else. */
-static int perform(struct kube_client *c, const struct request *q, struct error *err)
+/* --- tries --- */
+
+static bool connection_broke(CURLcode rc)
 {
-	int64_t deadline = clock_mono_us() + c->timeout_ms * 1000;
-	bool get = !strcmp(q->method, "GET"), broke = false;
+	return rc == CURLE_GOT_NOTHING || rc == CURLE_RECV_ERROR || rc == CURLE_SEND_ERROR || rc == CURLE_PARTIAL_FILE;
+}
+
+static void sleep_until(int64_t mono_us)
+{
+	struct timespec t = { mono_us / 1000000, mono_us % 1000000 * 1000 };
+
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) == EINTR)
+		continue;
+}
+
+/*
+ * Again: 429 and 5xx when the server says when (it has not begun then); 401 once, when the token's file holds a new one; a GET once, when its connection
+ * broke.  Nothing else: only the caller knows how to find out whether a write was done.
+ */
+static bool again(struct kube_client *c, const struct request *q, const struct attempt *a, int64_t deadline_us, bool *once)
+{
+	int64_t at = clock_mono_us() + (int64_t)a->retry_after * 1000000;
+
+	if (a->rc == CURLE_OK && a->retry_after && (a->status == 429 || a->status >= 500)) {
+		if (at >= deadline_us)
+			return false;
+		sleep_until(at);
+		return true;
+	}
+	if (*once)
+		return false;
+	*once = true;
+	if (a->rc == CURLE_OK)
+		return a->status == 401 && kube_config_refresh(c->config);
+	/* A certificate that was replaced under us, theirs or ours. */
+	if (a->rc == CURLE_PEER_FAILED_VERIFICATION || a->rc == CURLE_SSL_CERTPROBLEM)
+		return kube_config_refresh(c->config);
+	return !strcmp(q->method, "GET") && connection_broke(a->rc);
+}
+
+static int perform(struct kube_client *c, struct request *q, struct error *err)
+{
+	int64_t deadline_us = clock_mono_us() + c->timeout_ms * 1000;
+	bool once = false;
 
 	for (int i = 0;; i++) {
-		int64_t left_ms = (deadline - clock_mono_us()) / 1000;
-		int r = perform_once(c, q, left_ms > 1 ? left_ms : 1, err);
+		int64_t left_ms = (deadline_us - clock_mono_us()) / 1000;
+		struct attempt a = { .rc = CURLE_FAILED_INIT };
+		int r = perform_once(c, q, left_ms > 1 ? left_ms : 1, &a, err);
 
-		if (r == 0 || i >= RETRIES_MAX)
+		if (r == 0 || i == RETRIES_MAX || a.rc == CURLE_FAILED_INIT || !again(c, q, &a, deadline_us, &once))
 			return r;
-		if (c->retry_after >= 0 && (r == -EBUSY || r == -EIO)) {
-			if (clock_mono_us() + c->retry_after * 1000000 >= deadline)
-				return r;
-			sleep_ms(c->retry_after * 1000);
-		} else if (get && r == -EIO && !broke) {
-			broke = true;
-		} else {
-			return r;
-		}
 	}
 }
 
 static int take_object(struct kube_client *c, int r, cJSON **ret, struct error *err)
 {
-	if (r < 0 || !ret)
-		return r;
-	r = json_parse(c->body.data ? c->body.data : "", c->body.len, BODY_MAX, ret, err);
-	return r < 0 ? error_wrap(err, -EIO, "answer of the API server") : 0;
+	if (r == 0 && ret) {
+		r = json_parse(c->body.data ? c->body.data : "", c->body.len, BODY_MAX, ret, err);
+		if (r < 0)
+			r = error_wrap(err, -EIO, "answer of the API server");
+	}
+	body_wipe(c);
+	return r;
 }
 
 static int send_object(struct kube_client *c, const char *method, const char *path, const char *type, const cJSON *object, cJSON **ret,
 		       struct error *err)
 {
 	struct buf body = BUF_INIT(BODY_MAX);
-	struct request q = { .method = method, .path = path, .content_type = type };
-	int r;
+	struct request q = { .method = method, .path = path, .content_type = type, .answer_max = BODY_MAX };
+	int r = json_print(object, &body);
 
-	if (json_print(object, &body) < 0) {
-		buf_free(&body);
-		return error_set(err, -ENOMEM, "object too large");
+	if (r < 0) {
+		error_set(err, r, "%s %.300s: the object cannot be written as JSON", method, path);
+	} else {
+		q.body = body.data;
+		q.body_len = body.len;
+		r = take_object(c, perform(c, &q, err), ret, err);
 	}
-	q.body = body.data;
-	q.body_len = body.len;
-	r = take_object(c, perform(c, &q, err), ret, err);
-	explicit_bzero(body.data, body.len);
+	if (body.data)
+		explicit_bzero(body.data, body.cap);
 	buf_free(&body);
 	return r;
 }
 
+/* --- the verbs --- */
+
 int kube_get(struct kube_client *c, const char *path, cJSON **ret, struct error *err)
 {
-	struct request q = { .method = "GET", .path = path };
+	struct request q = { .method = "GET", .path = path, .answer_max = BODY_MAX };
 
 	return take_object(c, perform(c, &q, err), ret, err);
 }
 
 int kube_get_raw(struct kube_client *c, const char *path, size_t max, struct buf *out, struct error *err)
 {
-	struct request q = { .method = "GET", .path = path, .accept = "*/*" };
+	struct request q = { .method = "GET", .path = path, .answer_max = max, .may_cut = true };
 	int r = perform(c, &q, err);
 
-	return r == 0 ? buf_append(out, c->body.data ? c->body.data : "", c->body.len < max ? c->body.len : max) : r;
+	if (r == 0 && buf_append(out, c->body.data ? c->body.data : "", c->body.len) < 0)
+		r = error_set(err, -ENOSPC, "GET %.300s: the answer does not fit", path);
+	body_wipe(c);
+	return r;
 }
 
 int kube_create(struct kube_client *c, const char *path, const cJSON *object, cJSON **ret, struct error *err)
@@ -293,19 +291,20 @@ int kube_replace(struct kube_client *c, const char *path, const cJSON *object, c
 
 int kube_apply(struct kube_client *c, const char *path, const char *manager, bool force, const cJSON *object, cJSON **ret, struct error *err)
 {
-	char url[2048];
+	char url[URL_MAX];
 
 	if (snprintf(url, sizeof(url), "%s?fieldManager=%s%s", path, manager, force ? "&force=true" : "") >= (int)sizeof(url))
-		return error_set(err, -ENAMETOOLONG, "URL too long");
+		return error_set(err, -ENAMETOOLONG, "URL too long: %.200s", path);
+	/* A JSON text is a YAML text. */
 	return send_object(c, "PATCH", url, "application/apply-patch+yaml", object, ret, err);
 }
 
 int kube_merge_patch(struct kube_client *c, const char *path, const char *manager, const cJSON *patch, cJSON **ret, struct error *err)
 {
-	char url[2048];
+	char url[URL_MAX];
 
 	if (snprintf(url, sizeof(url), "%s%s%s", path, manager ? "?fieldManager=" : "", manager ? manager : "") >= (int)sizeof(url))
-		return error_set(err, -ENAMETOOLONG, "URL too long");
+		return error_set(err, -ENAMETOOLONG, "URL too long: %.200s", path);
 	return send_object(c, "PATCH", url, "application/merge-patch+json", patch, ret, err);
 }
 
@@ -324,25 +323,8 @@ int kube_delete(struct kube_client *c, const char *path, const char *uid, int gr
 		cJSON_AddStringToObject(cJSON_AddObjectToObject(o, "preconditions"), "uid", uid);
 	if (grace_seconds >= 0)
 		cJSON_AddNumberToObject(o, "gracePeriodSeconds", grace_seconds);
+	/* An allocation that failed would have lost the precondition: then nothing is deleted. */
+	if (!o || (uid && !json_str(o, "preconditions/uid")))
+		return error_set(err, -ENOMEM, "out of memory");
 	return send_object(c, "DELETE", path, "application/json", o, NULL, err);
-}
-
-static bool is_name(const char *s)
-{
-	size_t n = strlen(s);
-
-	if (n == 0 || n > 253 || s[0] == '.' || s[0] == '-')
-		return false;
-	return strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789.-") == n;
-}
-
-int kube_path(char *out, size_t size, const char *group_version, const char *ns, const char *plural, const char *name, const char *sub)
-{
-	int n;
-
-	if ((ns && !is_name(ns)) || !is_name(plural) || (name && !is_name(name)) || (sub && !is_name(sub)))
-		return -EINVAL;
-	n = snprintf(out, size, "%s%s%s%s/%s%s%s%s%s", strchr(group_version, '/') ? "/apis/" : "/api/", group_version, ns ? "/namespaces/" : "",
-		     ns ? ns : "", plural, name ? "/" : "", name ? name : "", sub ? "/" : "", sub ? sub : "");
-	return n < 0 || (size_t)n >= size ? -EINVAL : 0;
 }

@@ -5,72 +5,88 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <xxhash.h>
+
+#define SIZE_FIRST 64
 
 struct entry {
 	struct entry *next;
 	unsigned generation;
-	char *ns, *name, *uid;          /* one allocation, behind the entry */
+	unsigned name_at, uid_at;       /* within text */
+	char text[];                    /* namespace, name, uid, each with its NUL */
 };
 
 struct known {
 	struct entry **table;
 	size_t size, count;             /* size: a power of two */
 	unsigned generation;
+	uint64_t seed;                  /* names are chosen by users: they shall not choose collisions */
 };
+
+static const char *name_of(const struct entry *e)
+{
+	return e->text + e->name_at;
+}
+
+static const char *uid_of(const struct entry *e)
+{
+	return e->text + e->uid_at;
+}
 
 struct known *known_new(void)
 {
 	struct known *k = calloc(1, sizeof(*k));
 
-	if (k) {
-		k->size = 256;
-		k->table = calloc(k->size, sizeof(*k->table));
-		if (!k->table) {
-			free(k);
-			k = NULL;
-		}
+	if (!k)
+		return NULL;
+	k->size = SIZE_FIRST;
+	k->table = calloc(k->size, sizeof(*k->table));
+	if (!k->table || getrandom(&k->seed, sizeof(k->seed), 0) != sizeof(k->seed)) {
+		known_free(k);
+		return NULL;
 	}
 	return k;
 }
 
 void known_free(struct known *k)
 {
-	for (size_t i = 0; k && i < k->size; i++)
+	if (!k)
+		return;
+	for (size_t i = 0; k->table && i < k->size; i++)
 		while (k->table[i]) {
 			struct entry *e = k->table[i];
 
 			k->table[i] = e->next;
 			free(e);
 		}
-	if (k)
-		free(k->table);
+	free(k->table);
 	free(k);
 }
 
+/* Where the entry hangs, or where it would. */
 static struct entry **find(const struct known *k, const char *ns, const char *name)
 {
-	uint64_t h = XXH3_64bits_withSeed(name, strlen(name), XXH3_64bits(ns, strlen(ns)));
+	uint64_t h = XXH3_64bits_withSeed(name, strlen(name), XXH3_64bits_withSeed(ns, strlen(ns), k->seed));
 	struct entry **p = &k->table[h & (k->size - 1)];
 
-	while (*p && (strcmp((*p)->name, name) || strcmp((*p)->ns, ns)))
+	while (*p && (strcmp(name_of(*p), name) || strcmp((*p)->text, ns)))
 		p = &(*p)->next;
 	return p;
 }
 
+/* A table that cannot grow is only slower. */
 static void grow(struct known *k)
 {
-	struct known bigger = { calloc(k->size * 2, sizeof(*k->table)), k->size * 2, k->count, k->generation };
+	struct known bigger = { calloc(k->size * 2, sizeof(*k->table)), k->size * 2, k->count, k->generation, k->seed };
 
-	/* A full table is only slower. */
 	if (!bigger.table)
 		return;
 	for (size_t i = 0; i < k->size; i++)
 		while (k->table[i]) {
-			struct entry *e = k->table[i], **p;
+			struct entry *e = k->table[i], **p = find(&bigger, e->text, name_of(e));
 
 			k->table[i] = e->next;
-			p = find(&bigger, e->ns, e->name);
 			e->next = NULL;
 			*p = e;
 		}
@@ -78,25 +94,16 @@ static void grow(struct known *k)
 	*k = bigger;
 }
 
-int known_put(struct known *k, const char *ns, const char *name, const char *uid)
+const char *known_uid(const struct known *k, const char *ns, const char *name)
 {
-	size_t a = strlen(ns) + 1, b = strlen(name) + 1, c = strlen(uid) + 1;
-	struct entry **p, *e;
+	const struct entry *e = *find(k, ns, name);
 
-	known_remove(k, ns, name);
-	if (k->count > k->size)
-		grow(k);
-	p = find(k, ns, name);
-	e = malloc(sizeof(*e) + a + b + c);
-	if (!e)
-		return -ENOMEM;
-	*e = (struct entry){ NULL, k->generation, (char *)(e + 1), (char *)(e + 1) + a, (char *)(e + 1) + a + b };
-	memcpy(e->ns, ns, a);
-	memcpy(e->name, name, b);
-	memcpy(e->uid, uid, c);
-	*p = e;
-	k->count++;
-	return 0;
+	return e ? uid_of(e) : NULL;
+}
+
+size_t known_count(const struct known *k)
+{
+	return k->count;
 }
 
 static void drop(struct known *k, struct entry **p)
@@ -106,6 +113,36 @@ static void drop(struct known *k, struct entry **p)
 	*p = e->next;
 	k->count--;
 	free(e);
+}
+
+int known_put(struct known *k, const char *ns, const char *name, const char *uid)
+{
+	size_t ns_size = strlen(ns) + 1, name_size = strlen(name) + 1, uid_size = strlen(uid) + 1;
+	struct entry **p = find(k, ns, name), *e = *p;
+
+	if (e && !strcmp(uid_of(e), uid)) {
+		e->generation = k->generation;
+		return 0;
+	}
+	if (ns_size + name_size + uid_size > UINT16_MAX)
+		return -ENOMEM;
+	e = malloc(sizeof(*e) + ns_size + name_size + uid_size);
+	if (!e)
+		return -ENOMEM;
+	if (*p)
+		drop(k, p);
+	if (k->count >= k->size)
+		grow(k);
+	e->next = NULL;
+	e->generation = k->generation;
+	e->name_at = (unsigned)ns_size;
+	e->uid_at = (unsigned)(ns_size + name_size);
+	memcpy(e->text, ns, ns_size);
+	memcpy(e->text + e->name_at, name, name_size);
+	memcpy(e->text + e->uid_at, uid, uid_size);
+	*find(k, ns, name) = e;
+	k->count++;
+	return 0;
 }
 
 void known_remove(struct known *k, const char *ns, const char *name)
@@ -121,25 +158,17 @@ void known_mark(struct known *k)
 	k->generation++;
 }
 
-void known_sweep(struct known *k, void (*gone)(void *ctx, const cJSON *object), void *ctx)
+void known_sweep(struct known *k, known_gone_fn *gone, void *ctx)
 {
 	for (size_t i = 0; i < k->size; i++) {
 		struct entry **p = &k->table[i];
 
 		while (*p) {
-			cJSON *o, *meta;
-
 			if ((*p)->generation == k->generation) {
 				p = &(*p)->next;
 				continue;
 			}
-			o = cJSON_CreateObject();
-			meta = cJSON_AddObjectToObject(o, "metadata");
-			cJSON_AddStringToObject(meta, "namespace", (*p)->ns);
-			cJSON_AddStringToObject(meta, "name", (*p)->name);
-			cJSON_AddStringToObject(meta, "uid", (*p)->uid);
-			gone(ctx, o);
-			cJSON_Delete(o);
+			gone(ctx, (*p)->text, name_of(*p), uid_of(*p));
 			drop(k, p);
 		}
 	}

@@ -9,43 +9,60 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "backoff.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
-#include "kube_internal.h"
-#include "known.h"
+#include "lines.h"
+#include "transport.h"
+#include "watch_internal.h"
+#include "watch_state.h"
 
-#define EVENT_MAX (16u << 20)
-#define LIST_MAX (256u << 20)
-#define SILENCE_US 150000000            /* bookmarks come about every minute: two missed */
-#define BACKOFF_FIRST_MS 800
-#define BACKOFF_LAST_MS 30000
-#define QUIET_US 120000000              /* so long without failure: the back-off starts anew */
+#define PAGE_BYTES_MAX (128u << 20)
+#define ERROR_BODY_MAX 65536
+#define CONTINUE_MAX 2048
+#define POLL_MS 1000
+/* A stream that ends well before this without an event is a failure, as in client-go: without a wait we would ask again and again. */
+#define SHORT_STREAM_US 1000000
+
+/* Bookmarks come about every minute (apiserver's cacher): two missed and a half. */
+static const struct watch_timing default_timing = { 150000, 30000, 300, 600, 15000, 500 };
 
 struct kube_watch {
 	struct kube_config *config;
+	struct kube_watch_spec spec;
+	struct watch_timing timing;
 	char path[512], field_selector[512], label_selector[512], name[64];
-	void (*on_upsert)(void *ctx, const cJSON *object);
-	void (*on_delete)(void *ctx, const cJSON *object);
-	void (*on_synced)(void *ctx);
-	void *ctx;
-
 	pthread_t thread;
 	CURLM *multi;
 	atomic_bool stop, synced;
 	pthread_mutex_t lock;           /* of status */
 	char status[512];
 
-	char rv[64];                    /* where to go on; "" before the first complete set */
-	struct known *known;
-	bool streaming_list;            /* within the initial events of a WatchList */
-	bool no_watch_list;             /* the server refused it */
-	struct buf in;
-	long retry_after;
+	/* The rest belongs to the thread. */
+	struct watch_state state;
+	struct backoff backoff;
+	bool no_watch_list;             /* the server does not know it */
+	bool list_next;                 /* WatchList failed in this round */
+	int page;                       /* objects in a page; halved when a page is too large */
+	int stale;                      /* 410 in a row */
+};
+
+/* One transfer. */
+struct transfer {
+	struct kube_watch *w;
+	CURL *easy;
+	struct kube_lists lists;
+	struct lines lines;
+	struct buf body;                /* a list's page, or what came with an HTTP error */
+	char text[CURL_ERROR_SIZE];
+	bool stream;
+	bool accepted;                  /* HTTP 200 came */
+	bool overdue;                   /* it did not end when it was to, and we ended it */
 	int64_t heard_us;
-	long http_status;
-	int event_error;                /* from an ERROR event or a broken line */
-	struct error err;
+	int code;                       /* why we ended it ourselves; 0: we did not */
+	int retry_after;
+	struct error *err;
 };
 
 static void set_status(struct kube_watch *w, const char *text)
@@ -57,11 +74,12 @@ static void set_status(struct kube_watch *w, const char *text)
 
 void kube_watch_status(const struct kube_watch *w, char *out, size_t size)
 {
-	struct kube_watch *m = (struct kube_watch *)(uintptr_t)w;
+	/* The lock is the one thing that a reader changes. */
+	pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&w->lock;
 
-	pthread_mutex_lock(&m->lock);
-	snprintf(out, size, "%.511s", m->status);
-	pthread_mutex_unlock(&m->lock);
+	pthread_mutex_lock(lock);
+	snprintf(out, size, "%s", w->status);
+	pthread_mutex_unlock(lock);
 }
 
 bool kube_watch_synced(const struct kube_watch *w)
@@ -69,336 +87,382 @@ bool kube_watch_synced(const struct kube_watch *w)
 	return w->synced;
 }
 
-/* --- objects --- */
+/* --- what comes in --- */
 
-static void synced(struct kube_watch *w)
+static void note_progress(struct kube_watch *w)
 {
-	known_sweep(w->known, w->on_delete, w->ctx);
-	w->synced = true;
-	if (w->on_synced)
-		w->on_synced(w->ctx);
-}
-
-static void upsert(struct kube_watch *w, const cJSON *o)
-{
-	if (known_put(w->known, json_str_or(o, "metadata/namespace", ""), json_str_or(o, "metadata/name", ""),
-		      json_str_or(o, "metadata/uid", "")) < 0)
-		w->event_error = error_set(&w->err, -ENOMEM, "out of memory for the watch");
-	w->on_upsert(w->ctx, o);
-}
-
-static void take_rv(struct kube_watch *w, const cJSON *o)
-{
-	const char *rv = json_str(o, "metadata/resourceVersion");
-
-	if (rv && strlen(rv) < sizeof(w->rv))
-		snprintf(w->rv, sizeof(w->rv), "%s", rv);
-}
-
-static void on_bookmark(struct kube_watch *w, const cJSON *o)
-{
-	take_rv(w, o);
-	if (w->streaming_list && !strcmp(json_str_or(o, "metadata/annotations/k8s.io~1initial-events-end", ""), "true")) {
-		w->streaming_list = false;
-		synced(w);
-	}
-}
-
-/* An ERROR event carries a Status; HTTP said 200. */
-static void on_error(struct kube_watch *w, const cJSON *o)
-{
-	int64_t code = 0;
-
-	json_int(o, "code", 0, 999, &code);
-	w->event_error = error_set(&w->err, code == 410 ? -ESTALE : code == 429 ? -EBUSY : -EIO, "watch: %s",
-				   json_str_or(o, "message", "error event"));
-}
-
-static void on_event(struct kube_watch *w, const char *line, size_t len)
-{
-	cleanup_json cJSON *e = NULL;
-	const char *type;
-	const cJSON *o;
-
-	if (json_parse(line, len, EVENT_MAX, &e, &w->err) < 0) {
-		w->event_error = error_wrap(&w->err, -EIO, "watch event");
+	if (!w->state.just_synced)
 		return;
-	}
-	type = json_str_or(e, "type", "");
-	o = json_at(e, "object");
-	if (!strcmp(type, "ADDED") || !strcmp(type, "MODIFIED")) {
-		upsert(w, o);
-		/* The initial events come in no order: their versions are no place to go on from. */
-		if (!w->streaming_list)
-			take_rv(w, o);
-	} else if (!strcmp(type, "DELETED")) {
-		known_remove(w->known, json_str_or(o, "metadata/namespace", ""), json_str_or(o, "metadata/name", ""));
-		w->on_delete(w->ctx, o);
-		if (!w->streaming_list)
-			take_rv(w, o);
-	} else if (!strcmp(type, "BOOKMARK")) {
-		on_bookmark(w, o);
-	} else if (!strcmp(type, "ERROR")) {
-		on_error(w, o);
-	}
+	w->state.just_synced = false;
+	w->synced = true;
+	w->list_next = false;
+	set_status(w, "");
+	log_info("watch synced", LOG_S("watch", w->name), LOG_N("objects", known_count(w->state.known)));
 }
 
-/* One event per line in practice, whatever the chunks are. */
-static size_t on_watch_data(char *data, size_t size, size_t n, void *ctx)
+static int on_line(void *ctx, const char *line, size_t len)
 {
-	struct kube_watch *w = ctx;
-	size_t at = 0;
-	char *nl;
+	struct transfer *t = ctx;
+	bool initial = t->w->state.initial;
+	int r = watch_state_line(&t->w->state, line, len, t->err);
 
-	w->heard_us = clock_mono_us();
-	if (buf_append(&w->in, data, size * n) < 0) {
-		w->event_error = error_set(&w->err, -EMSGSIZE, "a watch event is larger than %u bytes", EVENT_MAX);
-		return 0;
-	}
-	if (w->http_status && w->http_status != 200)
-		return size * n;
-	while (!w->event_error && at < w->in.len && (nl = memchr(w->in.data + at, '\n', w->in.len - at))) {
-		size_t len = (size_t)(nl - (w->in.data + at));
-
-		if (len)
-			on_event(w, w->in.data + at, len);
-		at += len + 1;
-	}
-	buf_consume(&w->in, at);
-	return w->event_error ? 0 : size * n;
+	note_progress(t->w);
+	/* A complete set alone does not count: a server that answers 410 after each would be asked without a pause. */
+	if (r == 0 && !initial)
+		t->w->stale = 0;
+	return t->w->stop ? -ECANCELED : r;
 }
 
-static size_t on_list_data(char *data, size_t size, size_t n, void *ctx)
+static int take_stream(struct transfer *t, const char *data, size_t len)
 {
-	struct kube_watch *w = ctx;
+	int r = lines_feed(&t->lines, data, len, on_line, t);
 
-	w->heard_us = clock_mono_us();
-	return buf_append(&w->in, data, size * n) == 0 ? size * n : 0;
+	if (r == -EMSGSIZE)
+		error_set(t->err, r, "a watch event is larger than %u bytes", WATCH_LINE_MAX);
+	else if (r == -ENOMEM)
+		error_set(t->err, r, "out of memory");
+	return r;
 }
 
-static size_t on_header(char *data, size_t size, size_t n, void *ctx)
+static size_t on_data(char *data, size_t size, size_t n, void *ctx)
 {
-	struct kube_watch *w = ctx;
+	struct transfer *t = ctx;
 	size_t len = size * n;
-	char line[64];
+	long status = 0;
 
-	snprintf(line, sizeof(line), "%.*s", (int)(len < 63 ? len : 63), data);
-	if (!strncmp(line, "HTTP/", 5)) {
-		const char *sp = strchr(line, ' ');
-
-		w->http_status = sp ? strtol(sp, NULL, 10) : 0;
-	}
-	for (size_t i = 0; i < sizeof(line) && line[i]; i++)
-		if (line[i] >= 'A' && line[i] <= 'Z')
-			line[i] = (char)(line[i] + 32);
-	if (!strncmp(line, "retry-after:", 12))
-		w->retry_after = strtol(line + 12, NULL, 10);
-	return len;
+	curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+	if (status == 200 && t->stream)
+		t->code = take_stream(t, data, len);
+	else if (status == 200)
+		t->code = buf_append(&t->body, data, len) < 0 ? error_set(t->err, -EMSGSIZE, "a page of the list is too large") : 0;
+	else if (t->body.len + len <= ERROR_BODY_MAX)
+		buf_append(&t->body, data, len);
+	/* After the handlers, however long they took. */
+	t->heard_us = clock_mono_us();
+	return t->code ? 0 : len;
 }
 
 /* --- one request --- */
 
-static void add_selectors(const struct kube_watch *w, struct buf *url)
+static int add_parameter(struct buf *url, const char *key, const char *value)
 {
-	const char *sel[2] = { w->field_selector, w->label_selector }, *const key[2] = { "fieldSelector", "labelSelector" };
+	char *esc = curl_easy_escape(NULL, value, 0);
+	int r = esc ? buf_printf(url, "&%s=%s", key, esc) : -ENOMEM;
 
-	for (int i = 0; i < 2; i++) {
-		char *esc = sel[i][0] ? curl_easy_escape(NULL, sel[i], 0) : NULL;
-
-		if (esc)
-			buf_printf(url, "&%s=%s", key[i], esc);
-		curl_free(esc);
-	}
+	curl_free(esc);
+	return r;
 }
 
-static int run_transfer(struct kube_watch *w, CURL *easy, int64_t silence_us)
+/* parameters: the fixed part.  rv and token: "" for none; they are the server's words and are escaped. */
+static int build_url(const struct kube_watch *w, const char *parameters, const char *rv, const char *token, struct buf *url)
 {
+	const struct {
+		const char *key, *value;
+	} more[] = { { "resourceVersion", rv }, { "continue", token }, { "fieldSelector", w->field_selector },
+		     { "labelSelector", w->label_selector } };
+	int r = buf_printf(url, "%s%s?%s", kube_config_url(w->config), w->path, parameters);
+
+	for (size_t i = 0; r == 0 && i < sizeof(more) / sizeof(more[0]); i++)
+		if (more[i].value[0])
+			r = add_parameter(url, more[i].key, more[i].value);
+	return r;
+}
+
+/* The stream is open: all is well again, though it may be a minute until the first event. */
+static void note_accepted(struct transfer *t)
+{
+	long status = 0;
+
+	if (t->accepted)
+		return;
+	curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+	t->accepted = status == 200;
+	if (t->accepted && t->stream && !t->w->state.initial)
+		set_status(t->w, "");
+}
+
+static int64_t silence_ms(const struct transfer *t)
+{
+	return t->stream && !t->w->state.initial ? t->w->timing.silence_ms : t->w->timing.initial_silence_ms;
+}
+
+/* Runs until the server ends it, we are stopped, or time is up. 0: the transfer is over, *ret_rc says how. */
+static int drive(struct transfer *t, int64_t total_ms, CURLcode *ret_rc)
+{
+	int64_t start = clock_mono_us();
 	int running = 1, left;
+	CURLMsg *m;
 
-	w->heard_us = clock_mono_us();
-	curl_multi_add_handle(w->multi, easy);
-	while (running && !w->stop) {
-		CURLMcode mc = curl_multi_perform(w->multi, &running);
+	t->heard_us = start;
+	while (!t->w->stop) {
+		int64_t now, most = silence_ms(t);
 
-		if (mc != CURLM_OK || !running)
+		if (curl_multi_perform(t->w->multi, &running) != CURLM_OK)
+			return error_set(t->err, -EIO, "libcurl failed");
+		if (!running)
 			break;
-		if (clock_mono_us() - w->heard_us > silence_us) {
-			w->event_error = error_set(&w->err, -ETIMEDOUT, "nothing was heard for %d s", (int)(silence_us / 1000000));
-			break;
+		note_accepted(t);
+		now = clock_mono_us();
+		if (now - t->heard_us > most * 1000)
+			return error_set(t->err, -ETIMEDOUT, "nothing was heard for %.1f s", (double)most / 1000);
+		t->overdue = total_ms && now - start > total_ms * 1000;
+		if (t->overdue) {
+			*ret_rc = CURLE_OK;
+			return 0;
 		}
-		curl_multi_poll(w->multi, NULL, 0, 1000, NULL);
+		curl_multi_poll(t->w->multi, NULL, 0, most / 2 < POLL_MS ? (int)(most / 2) + 1 : POLL_MS, NULL);
 	}
-	if (w->stop || w->event_error) {
-		curl_multi_remove_handle(w->multi, easy);
-		return w->event_error ? w->event_error : -ECANCELED;
-	}
-	for (CURLMsg *m; (m = curl_multi_info_read(w->multi, &left));)
-		if (m->msg == CURLMSG_DONE) {
-			CURLcode rc = m->data.result;
-
-			curl_multi_remove_handle(w->multi, easy);
-			if (w->event_error)
-				return w->event_error;
-			return kube_result(rc, "", w->http_status, &w->in, w->name, &w->err);
-		}
-	curl_multi_remove_handle(w->multi, easy);
-	return error_set(&w->err, -EIO, "transfer ended without a result");
+	if (t->w->stop)
+		return -ECANCELED;
+	while ((m = curl_multi_info_read(t->w->multi, &left)))
+		if (m->msg == CURLMSG_DONE)
+			*ret_rc = m->data.result;
+	return 0;
 }
 
-static int request(struct kube_watch *w, const char *query, bool watch)
+static int set_up(struct transfer *t, const char *parameters, const char *rv, const char *token)
 {
-	CURL *easy = curl_easy_init();
-	struct curl_slist *headers = curl_slist_append(NULL, "Accept: application/json");
+	struct kube_watch *w = t->w;
 	struct buf url = BUF_INIT(8192);
-	int r;
+	int r = kube_easy_setup(t->easy, w->config, "podmigration/" PM_VERSION_STRING, &t->lists, t->err);
 
-	w->http_status = 0;
-	w->retry_after = -1;
-	w->event_error = 0;
-	buf_reset(&w->in);
-	w->in.max = watch ? EVENT_MAX : LIST_MAX;
-	buf_printf(&url, "%s%s?%s", kube_config_server(w->config), w->path, query);
-	add_selectors(w, &url);
-	r = kube_easy_init(easy, w->config, "podmigration/" PM_VERSION_STRING, &w->err);
 	if (r == 0)
-		r = kube_config_apply(w->config, easy, &headers, &w->err);
+		r = kube_add_header(&t->lists, "Accept: application/json", t->err);
+	if (r == 0 && build_url(w, parameters, rv, token, &url) < 0)
+		r = error_set(t->err, -ENAMETOOLONG, "URL too long");
 	if (r == 0) {
 		/* No Accept-Encoding: from Kubernetes 1.37 a compressed WatchList is many gzip members, which libcurl does not read. */
-		curl_easy_setopt(easy, CURLOPT_URL, url.data);
-		curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
-		curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, watch ? on_watch_data : on_list_data);
-		curl_easy_setopt(easy, CURLOPT_WRITEDATA, w);
-		curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
-		curl_easy_setopt(easy, CURLOPT_HEADERDATA, w);
-		r = run_transfer(w, easy, watch ? SILENCE_US : 60000000);
+		curl_easy_setopt(t->easy, CURLOPT_URL, url.data);
+		curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->lists.headers);
+		curl_easy_setopt(t->easy, CURLOPT_ERRORBUFFER, t->text);
+		curl_easy_setopt(t->easy, CURLOPT_WRITEFUNCTION, on_data);
+		curl_easy_setopt(t->easy, CURLOPT_WRITEDATA, t);
 	}
-	if (w->http_status == 401)
-		kube_config_refresh(w->config);
-	curl_easy_cleanup(easy);
-	curl_slist_free_all(headers);
 	buf_free(&url);
+	return r;
+}
+
+/* What the transfer's end means. */
+static int conclude(struct transfer *t, CURLcode rc, struct error *err)
+{
+	struct kube_answer a = { rc, t->text, 0, &t->body };
+	char what[600];
+	int r;
+
+	if (t->code)
+		return t->code;
+	curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &a.status);
+	if (a.status >= 400)
+		t->retry_after = kube_retry_after(t->easy);
+	if (a.status == 401 || rc == CURLE_PEER_FAILED_VERIFICATION || rc == CURLE_SSL_CERTPROBLEM)
+		kube_config_refresh(t->w->config);
+	snprintf(what, sizeof(what), "%s %s", t->stream ? "WATCH" : "LIST", t->w->path);
+	r = kube_result(&a, what, err);
+	return r == 0 && t->stream && !t->overdue ? lines_end(&t->lines, on_line, t) : r;
+}
+
+static int request(struct kube_watch *w, struct transfer *t, const char *parameters, const char *rv, const char *token, int64_t total_ms)
+{
+	CURLcode rc = CURLE_FAILED_INIT;
+	int r;
+
+	t->easy = curl_easy_init();
+	if (!t->easy)
+		return error_set(t->err, -ENOMEM, "out of memory for libcurl");
+	w->state.retry_after = 0;
+	r = set_up(t, parameters, rv, token);
+	if (r == 0 && curl_multi_add_handle(w->multi, t->easy) != CURLM_OK)
+		r = error_set(t->err, -ENOMEM, "out of memory for libcurl");
+	if (r == 0) {
+		r = drive(t, total_ms, &rc);
+		if (r == 0)
+			r = conclude(t, rc, t->err);
+		curl_multi_remove_handle(w->multi, t->easy);
+	}
+	curl_easy_cleanup(t->easy);
+	kube_lists_free(&t->lists);
+	lines_reset(&t->lines);
+	if (w->state.retry_after > t->retry_after)
+		t->retry_after = w->state.retry_after;
+	return r;
+}
+
+/* --- the three ways to hear --- */
+
+static uint32_t random_u32(void)
+{
+	uint32_t v = 0;
+
+	if (getrandom(&v, sizeof(v), 0) != sizeof(v))
+		v = (uint32_t)clock_mono_us();
+	return v;
+}
+
+static int stream(struct kube_watch *w, const char *parameters, const char *rv, int *ret_retry_after, struct error *err)
+{
+	struct transfer t = { .w = w, .lines = LINES_INIT(WATCH_LINE_MAX), .body = BUF_INIT(ERROR_BODY_MAX), .stream = true, .err = err };
+	int seconds = w->timing.stream_min_s + (int)(random_u32() % (uint32_t)(w->timing.stream_max_s - w->timing.stream_min_s + 1));
+	int64_t start = clock_mono_us();
+	uint64_t before = w->state.events;
+	char all[256];
+	int r;
+
+	snprintf(all, sizeof(all), "watch=true&allowWatchBookmarks=true&timeoutSeconds=%d%s", seconds, parameters);
+	r = request(w, &t, all, rv, "", (int64_t)seconds * 1000 + w->timing.grace_ms);
+	buf_free(&t.body);
+	*ret_retry_after = t.retry_after;
+	if (r == 0 && w->state.events == before && clock_mono_us() - start < SHORT_STREAM_US)
+		return error_set(err, -EIO, "the stream ended at once");
+	return r;
+}
+
+/* One request for the complete set and what follows (Kubernetes 1.32 and newer). */
+static int stream_initial(struct kube_watch *w, int *ret_retry_after, struct error *err)
+{
+	int r;
+
+	watch_state_begin(&w->state, true);
+	r = stream(w, "&sendInitialEvents=true&resourceVersionMatch=NotOlderThan", "", ret_retry_after, err);
+	if (!w->state.initial)
+		return r;
+	/* It ended before the set was complete. */
+	w->state.initial = false;
+	if (w->stop || *ret_retry_after || r == -EBUSY)
+		return r;
+	/* 400 and 422: this server does not know the parameter (it is older, or its gate is off). */
+	if (r == -EINVAL)
+		w->no_watch_list = true;
+	w->list_next = true;
+	log_info("watch: no initial events, listing", LOG_S("watch", w->name), LOG_S("err", r < 0 ? err->message : "the stream ended"));
+	/* The list is asked at once, and says itself what is wrong. */
+	return 0;
+}
+
+static int list_page(struct kube_watch *w, char *token, int *ret_retry_after, struct error *err)
+{
+	struct transfer t = { .w = w, .body = BUF_INIT(PAGE_BYTES_MAX), .err = err };
+	cleanup_json cJSON *page = NULL;
+	char parameters[32];
+	int r;
+
+	snprintf(parameters, sizeof(parameters), "limit=%d", w->page);
+	/* No resourceVersion: the newest, whatever it costs the server.  An older one could bring back what was deleted. */
+	r = request(w, &t, parameters, "", token, 0);
+	*ret_retry_after = t.retry_after;
+	if (r == 0) {
+		r = json_parse(t.body.data ? t.body.data : "", t.body.len, PAGE_BYTES_MAX, &page, err);
+		if (r < 0)
+			r = error_wrap(err, -EBADMSG, "list");
+	}
+	buf_free(&t.body);
+	if (r == 0)
+		r = watch_state_page(&w->state, page, token, CONTINUE_MAX, err);
+	if (r == -EMSGSIZE && w->page > 1)
+		w->page /= 4;
+	if (w->page < 1)
+		w->page = 1;
+	note_progress(w);
+	return r;
+}
+
+static int list(struct kube_watch *w, int *ret_retry_after, struct error *err)
+{
+	char token[CONTINUE_MAX] = "";
+	int r;
+
+	watch_state_begin(&w->state, false);
+	do {
+		r = list_page(w, token, ret_retry_after, err);
+	} while (r == 0 && token[0] && !w->stop);
 	return r;
 }
 
 /* --- the loop --- */
 
-static unsigned random_below(unsigned n)
+/* Where there is a place to go on from, the stream from there; else a complete set. */
+static int step(struct kube_watch *w, int *ret_retry_after, struct error *err)
 {
-	unsigned v = 0;
+	if (w->state.rv[0]) {
+		int r = stream(w, "", w->state.rv, ret_retry_after, err);
 
-	if (getrandom(&v, sizeof(v), 0) != sizeof(v))
-		v = (unsigned)clock_mono_us();
-	return v % n;
-}
-
-static int watch_list(struct kube_watch *w)
-{
-	char q[512];
-
-	w->streaming_list = true;
-	known_mark(w->known);
-	snprintf(q, sizeof(q), "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&timeoutSeconds=%u",
-		 300 + random_below(300));
-	return request(w, q, true);
-}
-
-static int list(struct kube_watch *w)
-{
-	cleanup_json cJSON *o = NULL;
-	const cJSON *item;
-	int r = request(w, "limit=0", false);
-
-	if (r < 0)
+		/* What cannot be read from here will not become better by being read again. */
+		if (r == -ESTALE || r == -EBADMSG || r == -EMSGSIZE)
+			w->state.rv[0] = '\0';
 		return r;
-	r = json_parse(w->in.data ? w->in.data : "", w->in.len, LIST_MAX, &o, &w->err);
-	buf_free(&w->in);
-	w->in.max = EVENT_MAX;
-	if (r < 0)
-		return error_wrap(&w->err, -EIO, "list");
-	known_mark(w->known);
-	cJSON_ArrayForEach(item, json_at(o, "items"))
-		upsert(w, item);
-	take_rv(w, o);
-	synced(w);
-	return 0;
-}
-
-static int watch_on(struct kube_watch *w)
-{
-	char q[512];
-
-	snprintf(q, sizeof(q), "watch=true&allowWatchBookmarks=true&resourceVersion=%s&timeoutSeconds=%u", w->rv, 300 + random_below(300));
-	return request(w, q, true);
-}
-
-/* One step: a complete set where there is none, else the stream from where we are. */
-static int step(struct kube_watch *w)
-{
-	int r;
-
-	if (w->rv[0])
-		r = watch_on(w);
-	else if (!w->no_watch_list) {
-		r = watch_list(w);
-		/* Old servers answer 400 or 422: list and watch from now on. */
-		if (w->streaming_list && r == -EINVAL) {
-			w->no_watch_list = true;
-			r = 0;
-		}
-		w->streaming_list = false;
-	} else {
-		r = list(w);
 	}
-	if (r == -ESTALE)
-		w->rv[0] = '\0';
-	return r;
+	if (w->no_watch_list || w->list_next)
+		return list(w, ret_retry_after, err);
+	return stream_initial(w, ret_retry_after, err);
 }
 
-static void pause_for(struct kube_watch *w, int64_t ms)
+static void pause_ms(struct kube_watch *w, int64_t ms)
 {
 	int64_t until = clock_mono_us() + ms * 1000, left;
 
-	while (!w->stop && (left = (until - clock_mono_us()) / 1000) > 0)
-		curl_multi_poll(w->multi, NULL, 0, left > 1000 ? 1000 : (int)left, NULL);
+	while (!w->stop && (left = until - clock_mono_us()) > 0)
+		curl_multi_poll(w->multi, NULL, 0, left > POLL_MS * 1000 ? POLL_MS : (int)(left / 1000 + 1), NULL);
 }
 
 static void *watch_main(void *arg)
 {
 	struct kube_watch *w = arg;
-	int64_t backoff = BACKOFF_FIRST_MS;
 
 	while (!w->stop) {
-		int64_t start = clock_mono_us();
-		int r = step(w);
+		struct error err = { 0 };
+		int retry_after = 0, r = step(w, &retry_after, &err);
+		int64_t ms;
 
-		if (w->stop)
-			break;
-		if (clock_mono_us() - start > QUIET_US)
-			backoff = BACKOFF_FIRST_MS;
-		if (r == 0 && (clock_mono_us() - start > 1000000 || w->synced)) {
-			set_status(w, "");
-			/* A stream that ends cleanly and at once would otherwise spin. */
-			if (clock_mono_us() - start < 100000 && w->rv[0])
-				pause_for(w, 100);
+		if (r == 0 || w->stop)
+			continue;
+		/* A place that has expired is daily life: once, the new set is asked for at once. */
+		if (r == -ESTALE && w->stale++ == 0) {
+			log_info("watch expired, starting anew", LOG_S("watch", w->name), LOG_S("err", err.message));
 			continue;
 		}
-		if (r == 0)
-			continue;
-		set_status(w, w->err.message);
-		log_warning("watch interrupted", LOG_S("watch", w->name), LOG_S("err", w->err.message));
-		if (r == -ESTALE)
-			continue;
-		if (w->retry_after >= 0) {
-			pause_for(w, w->retry_after * 1000);
-			continue;
-		}
-		pause_for(w, backoff + random_below((unsigned)backoff));
-		backoff = backoff * 2 > BACKOFF_LAST_MS ? BACKOFF_LAST_MS : backoff * 2;
+		set_status(w, err.message);
+		ms = backoff_next_ms(&w->backoff, clock_mono_us(), random_u32());
+		if (retry_after)
+			ms = (int64_t)retry_after * 1000 + random_u32() % 1000;
+		log_warning("watch interrupted", LOG_S("watch", w->name), LOG_S("err", err.message), LOG_N("wait_ms", ms));
+		pause_ms(w, ms);
 	}
 	return NULL;
 }
 
-int kube_watch_start(struct kube_config *config, const struct kube_watch_spec *spec, struct kube_watch **ret, struct error *err)
+static int copy_spec(struct kube_watch *w, const struct kube_watch_spec *spec)
+{
+	const struct {
+		char *to;
+		size_t size;
+		const char *from, **at;
+	} text[] = {
+		{ w->path, sizeof(w->path), spec->path, &w->spec.path },
+		{ w->name, sizeof(w->name), spec->name, &w->spec.name },
+		{ w->field_selector, sizeof(w->field_selector), spec->field_selector, &w->spec.field_selector },
+		{ w->label_selector, sizeof(w->label_selector), spec->label_selector, &w->spec.label_selector },
+	};
+
+	w->spec = *spec;
+	for (size_t i = 0; i < sizeof(text) / sizeof(text[0]); i++) {
+		int n = snprintf(text[i].to, text[i].size, "%s", text[i].from ? text[i].from : "");
+
+		if (n < 0 || (size_t)n >= text[i].size)
+			return -ENAMETOOLONG;
+		*text[i].at = text[i].to;
+	}
+	return 0;
+}
+
+static void watch_free(struct kube_watch *w)
+{
+	watch_state_free(&w->state);
+	curl_multi_cleanup(w->multi);
+	pthread_mutex_destroy(&w->lock);
+	free(w);
+}
+
+int kube_watch_start_timed(struct kube_config *config, const struct kube_watch_spec *spec, const struct watch_timing *timing,
+			   struct kube_watch **ret, struct error *err)
 {
 	struct kube_watch *w = calloc(1, sizeof(*w));
 	int r;
@@ -406,44 +470,35 @@ int kube_watch_start(struct kube_config *config, const struct kube_watch_spec *s
 	if (!w)
 		return error_set(err, -ENOMEM, "out of memory");
 	w->config = config;
-	w->on_upsert = spec->on_upsert;
-	w->on_delete = spec->on_delete;
-	w->on_synced = spec->on_synced;
-	w->ctx = spec->ctx;
-	w->in.max = EVENT_MAX;
-	snprintf(w->path, sizeof(w->path), "%s", spec->path);
-	snprintf(w->name, sizeof(w->name), "%s", spec->name);
-	snprintf(w->field_selector, sizeof(w->field_selector), "%s", spec->field_selector ? spec->field_selector : "");
-	snprintf(w->label_selector, sizeof(w->label_selector), "%s", spec->label_selector ? spec->label_selector : "");
+	w->timing = *timing;
+	w->page = timing->page;
 	pthread_mutex_init(&w->lock, NULL);
 	set_status(w, "not synced yet");
-	w->known = known_new();
 	w->multi = curl_multi_init();
-	if (!w->multi || !w->known) {
-		r = error_set(err, -ENOMEM, "out of memory");
-	} else {
+	r = w->multi ? copy_spec(w, spec) : -ENOMEM;
+	if (r == 0)
+		r = watch_state_init(&w->state, &w->spec, err);
+	if (r == 0)
 		r = -pthread_create(&w->thread, NULL, watch_main, w);
-		if (r < 0)
-			error_set(err, r, "cannot start a thread");
-	}
 	if (r < 0) {
-		known_free(w->known);
-		curl_multi_cleanup(w->multi);
-		free(w);
-		return r;
+		watch_free(w);
+		return error_set(err, r, "watch of %s cannot be started", spec->path);
 	}
 	*ret = w;
 	return 0;
 }
 
+int kube_watch_start(struct kube_config *config, const struct kube_watch_spec *spec, struct kube_watch **ret, struct error *err)
+{
+	return kube_watch_start_timed(config, spec, &default_timing, ret, err);
+}
+
 void kube_watch_stop(struct kube_watch *w)
 {
+	if (!w)
+		return;
 	w->stop = true;
 	curl_multi_wakeup(w->multi);
 	pthread_join(w->thread, NULL);
-	curl_multi_cleanup(w->multi);
-	known_free(w->known);
-	buf_free(&w->in);
-	pthread_mutex_destroy(&w->lock);
-	free(w);
+	watch_free(w);
 }
