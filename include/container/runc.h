@@ -41,6 +41,7 @@ struct runc_dump {
 	int status_fd;                          /* -1: CRIU said it is ready, or never will */
 	uint16_t port;
 	bool ready;
+	bool killed;                            /* runc died before CRIU did */
 	char image_dir[512];
 	char work_dir[512];
 	char id[128];

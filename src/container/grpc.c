@@ -113,6 +113,7 @@ static int add_header(struct grpc *g, const char *line)
 	return 0;
 }
 
+/* A connection per call: libcurl before 8.0 breaks the second call of a connection with HTTP/2 prior knowledge; a unix socket costs next to nothing. */
 static int set_options(struct grpc *g, const char *socket)
 {
 	CURL *c = g->curl;
@@ -120,6 +121,7 @@ static int set_options(struct grpc *g, const char *socket)
 	if (curl_easy_setopt(c, CURLOPT_UNIX_SOCKET_PATH, socket) || curl_easy_setopt(c, CURLOPT_HTTPHEADER, g->headers) ||
 	    curl_easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE) ||
 	    curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http") || curl_easy_setopt(c, CURLOPT_PROXY, "") ||
+	    curl_easy_setopt(c, CURLOPT_FRESH_CONNECT, 1L) || curl_easy_setopt(c, CURLOPT_FORBID_REUSE, 1L) ||
 	    curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L) || curl_easy_setopt(c, CURLOPT_POST, 1L) ||
 	    curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, CALL_TIMEOUT_MS) ||
 	    curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS) ||

@@ -6,7 +6,7 @@
 #include "base/error.h"
 
 /*
- * Unary gRPC calls over a unix socket: HTTP/2 with prior knowledge by libcurl.  One connection that is kept, one thread at a time.
+ * Unary gRPC calls over a unix socket: HTTP/2 with prior knowledge by libcurl.  One thread at a time.
  */
 struct grpc;
 

@@ -96,6 +96,9 @@ int runc_dump_start(const struct runc *r, const char *id, const char *image_dir,
 		return error_errno(err, "pipe for runc's status");
 	status_r = p[0];
 	status_w = p[1];
+	/* What wakes wait_ready may be runc's end while something else still holds the pipe. */
+	if (fcntl(status_r, F_SETFL, O_NONBLOCK) < 0)
+		return error_errno(err, "pipe for runc's status");
 	e = spawn(&d, env, status_w, err);
 	if (e < 0)
 		return e;
@@ -136,6 +139,8 @@ static int wait_end(struct runc_dump *d, int64_t deadline_us, struct error *err)
 
 	r = process_wait(&d->process, deadline_us, &out, &status, err);
 	reaped(d);
+	/* A runc that exits has waited for CRIU; one that was killed has not. */
+	d->killed = r < 0 || status >= 128;
 	if (r < 0)
 		return error_wrap(err, r, "runc checkpoint of %s", d->id);
 	if (status == 0)
@@ -241,8 +246,9 @@ void runc_dump_abort(struct runc_dump *d)
 	}
 	if (d->status_fd >= 0)
 		close(take_fd(&d->status_fd));
-	dump_left_end(d->runc->host_pid, d->work_dir, 0, &ignored);
-	d->ready = false;
+	if (d->killed)
+		dump_left_end(d->runc->host_pid, d->work_dir, 0, &ignored);
+	d->killed = d->ready = false;
 }
 
 int runc_dump_kill_left(const struct runc *r, const char *work_dir, struct error *err)

@@ -45,36 +45,38 @@ static bool copy_file(const char *from, const char *to, mode_t mode)
 	return ok;
 }
 
-static bool make_bundle(struct box *b, const char *base, const char *name, const char *group, const char *mode, int mib)
+static bool make_bundle(struct box *b, const struct place *at, const char *name, const char *group, const char *mode, int mib)
 {
 	char path[512], text[4096], app[256];
 	ssize_t n = readlink("/proc/self/exe", app, sizeof(app) - 1);
 
-	b->runc = (struct runc){ .host_pid = 0, .root = "/run/ct-runc", .netns_fd = -1 };
+	b->runc = (struct runc){ .host_pid = at->host_pid, .root = "/run/ct-runc", .netns_fd = -1 };
 	snprintf(b->id, sizeof(b->id), "%s", name);
-	snprintf(b->dir, sizeof(b->dir), "%s/%s", base, name);
-	snprintf(path, sizeof(path), "%s/rootfs/proc", b->dir);
+	snprintf(b->dir, sizeof(b->dir), "%s/%s", at->base, name);
+	snprintf(b->here, sizeof(b->here), "%s%s", at->here, b->dir);
+	snprintf(path, sizeof(path), "%s/rootfs/proc", b->here);
 	if (n <= 0 || dir_make(AT_FDCWD, path, 0755, NULL) < 0)
 		return false;
 	for (const char *const *d = (const char *const[]){ "rootfs/dev", "rootfs/data", "data", NULL }; *d; d++) {
-		snprintf(path, sizeof(path), "%s/%s", b->dir, *d);
+		snprintf(path, sizeof(path), "%s/%s", b->here, *d);
 		if (dir_make(AT_FDCWD, path, 0755, NULL) < 0)
 			return false;
 	}
 	app[n] = '\0';
 	snprintf(strrchr(app, '/') + 1, 8, "app");
-	snprintf(path, sizeof(path), "%s/rootfs/app", b->dir);
+	snprintf(path, sizeof(path), "%s/rootfs/app", b->here);
 	n = snprintf(text, sizeof(text), config, mode, mib, b->dir, group, name);
 	if (!copy_file(app, path, 0755))
 		return false;
-	snprintf(path, sizeof(path), "%s/config.json", b->dir);
+	snprintf(path, sizeof(path), "%s/config.json", b->here);
 	return file_write(AT_FDCWD, path, text, (size_t)n, 0644, false, NULL) == 0;
 }
 
 static int run(const struct box *b, const char *const *args, const char *config_env)
 {
 	const char *argv[24] = { "runc", "--root", b->runc.root }, *env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", config_env, NULL };
-	struct process_spec spec = { .argv = argv, .env = env, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1 };
+	struct process_spec spec = { .argv = argv, .env = env, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1,
+				     .host_root_pid = b->runc.host_pid };
 	struct buf out = BUF_INIT(8192);
 	struct error err;
 	int n = 3, r;
@@ -91,36 +93,36 @@ static int run(const struct box *b, const char *const *args, const char *config_
 
 static bool wait_count(const struct box *b, int64_t more_than)
 {
-	for (int i = 0; i < 500; i++, sleep_ms(10))
+	for (int i = 0; i < 2000; i++, sleep_ms(10))
 		if (box_count(b, 0) > more_than && box_count(b, 1) > more_than)
 			return true;
 	return false;
 }
 
-bool box_start(struct box *b, const char *base, const char *name, const char *group, const char *mode, int mib)
+bool box_start(struct box *b, const struct place *at, const char *name, const char *group, const char *mode, int mib)
 {
 	*b = (struct box){ 0 };
-	if (!make_bundle(b, base, name, group, mode, mib) ||
+	if (!make_bundle(b, at, name, group, mode, mib) ||
 	    run(b, (const char *const[]){ "run", "--detach", "--bundle", b->dir, b->id, NULL }, NULL) < 0)
 		return false;
 	return wait_count(b, 20) && runc_init_pid(&b->runc, b->id, &b->pid, NULL) == 0;
 }
 
-bool box_restore(struct box *b, const char *base, const char *name, const char *group, const char *image_dir)
+bool box_restore(struct box *b, const struct place *at, const char *name, const char *group, const char *image_dir)
 {
 	static const uint64_t zero;
 	char path[512], env[544];
 
 	*b = (struct box){ 0 };
-	if (!make_bundle(b, base, name, group, "count", 1))
+	if (!make_bundle(b, at, name, group, "count", 1))
 		return false;
 	for (int i = 0; i < 2; i++) {
-		snprintf(path, sizeof(path), "%s/data/counter.%d", b->dir, i);
+		snprintf(path, sizeof(path), "%s/data/counter.%d", b->here, i);
 		if (file_write(AT_FDCWD, path, &zero, sizeof(zero), 0644, false, NULL) < 0)
 			return false;
 	}
-	snprintf(path, sizeof(path), "%s/criu.conf", b->dir);
-	snprintf(env, sizeof(env), "CRIU_CONFIG_FILE=%s", path);
+	snprintf(path, sizeof(path), "%s/criu.conf", b->here);
+	snprintf(env, sizeof(env), "CRIU_CONFIG_FILE=%s/criu.conf", b->dir);
 	if (file_write(AT_FDCWD, path, "network-lock skip\ntcp-close\n", 28, 0600, false, NULL) < 0 ||
 	    run(b, (const char *const[]){ "restore", "--detach", "--bundle", b->dir, "--image-path", image_dir, "--work-path", b->dir, b->id, NULL },
 		env) < 0)
@@ -133,7 +135,7 @@ void box_stop(struct box *b)
 	if (b->id[0])
 		run(b, (const char *const[]){ "delete", "--force", b->id, NULL }, NULL);
 	if (b->dir[0])
-		tree_remove(AT_FDCWD, b->dir, NULL);
+		tree_remove(AT_FDCWD, b->here, NULL);
 	b->id[0] = b->dir[0] = '\0';
 }
 
@@ -143,7 +145,7 @@ int64_t box_count(const struct box *b, int who)
 	int64_t n = -1;
 	int fd;
 
-	snprintf(path, sizeof(path), "%s/data/counter.%d", b->dir, who);
+	snprintf(path, sizeof(path), "%s/data/counter.%d", b->here, who);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd >= 0 && read(fd, &n, sizeof(n)) != sizeof(n))
 		n = -1;
@@ -156,14 +158,26 @@ bool box_memory_bad(const struct box *b)
 {
 	char path[512];
 
-	snprintf(path, sizeof(path), "%s/data/bad", b->dir);
+	snprintf(path, sizeof(path), "%s/data/bad", b->here);
 	return access(path, F_OK) == 0;
 }
 
-double box_rate(const struct box *b, int who, int ms)
+bool box_counts_on(const struct box *b)
 {
-	int64_t from = box_count(b, who), t = clock_mono_us();
+	int64_t from[2] = { box_count(b, 0), box_count(b, 1) }, end = clock_mono_us() + 2000000;
 
-	sleep_ms(ms);
-	return (double)(box_count(b, who) - from) * 1e6 / (double)(clock_mono_us() - t);
+	while (clock_mono_us() < end) {
+		if (box_count(b, 0) >= from[0] + 200 && box_count(b, 1) >= from[1] + 200)
+			return true;
+		sleep_ms(5);
+	}
+	return false;
+}
+
+int box_freezer(const struct place *at, const pid_t *pids, int n, struct freezer *f, struct error *err)
+{
+	char root[128];
+
+	snprintf(root, sizeof(root), "%s/sys/fs/cgroup", at->here);
+	return freezer_open(root, pids, n, f, err);
 }

@@ -5,19 +5,24 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
 
-bool dump_start(struct dump *d, const char *base, const struct box *b, struct error *err)
+bool dump_start(struct dump *d, const struct place *at, const struct box *b, struct error *err)
 {
+	char images[400], work[400];
+
 	*d = (struct dump){ .runc = b->runc };
-	snprintf(d->dir, sizeof(d->dir), "%s/dump-%s", base, b->id);
-	snprintf(d->images, sizeof(d->images), "%s/images", d->dir);
-	snprintf(d->work, sizeof(d->work), "%s/work", d->dir);
-	if (tree_remove(AT_FDCWD, d->dir, err) < 0 || dir_make(AT_FDCWD, d->images, 0700, err) < 0 ||
-	    dir_make(AT_FDCWD, d->work, 0700, err) < 0 || runc_private_netns(&d->runc.netns_fd, err) < 0 ||
-	    runc_dump_start(&d->runc, b->id, d->images, d->work, 7118, &d->dump, err) < 0) {
+	snprintf(d->here, sizeof(d->here), "%s%s/dump-%s", at->here, at->base, b->id);
+	snprintf(d->images_here, sizeof(d->images_here), "%s/images", d->here);
+	snprintf(work, sizeof(work), "%s/work", d->here);
+	snprintf(images, sizeof(images), "%s", d->images_here + strlen(at->here));
+	snprintf(d->work, sizeof(d->work), "%s", work + strlen(at->here));
+	if (tree_remove(AT_FDCWD, d->here, err) < 0 || dir_make(AT_FDCWD, d->images_here, 0700, err) < 0 ||
+	    dir_make(AT_FDCWD, work, 0700, err) < 0 || runc_private_netns(&d->runc.netns_fd, err) < 0 ||
+	    runc_dump_start(&d->runc, b->id, images, d->work, 7118, &d->dump, err) < 0) {
 		printf("# %s\n", err->message);
 		return false;
 	}
@@ -28,39 +33,25 @@ void dump_end(struct dump *d)
 {
 	if (d->runc.netns_fd >= 0)
 		close(d->runc.netns_fd);
-	tree_remove(AT_FDCWD, d->dir, NULL);
+	tree_remove(AT_FDCWD, d->here, NULL);
 }
 
-static bool is_runc_or_criu(const char *pid)
-{
-	struct buf comm = BUF_INIT(64), cmdline = BUF_INIT(65536);
-	char path[300];
-	bool yes = false;
-
-	snprintf(path, sizeof(path), "/proc/%s/comm", pid);
-	if (file_read(AT_FDCWD, path, &comm, NULL) == 0)
-		yes = !strncmp(comm.data, "runc", 4) || !strncmp(comm.data, "criu", 4);
-	/* A shim's or a zombie's name is no proof. */
-	snprintf(path, sizeof(path), "/proc/%s/cmdline", pid);
-	if (yes && (file_read(AT_FDCWD, path, &cmdline, NULL) < 0 || cmdline.len == 0))
-		yes = false;
-	buf_free(&comm);
-	buf_free(&cmdline);
-	return yes;
-}
-
+/* The dump's processes, and only they, are in its private network namespace: a mark the library does not use. */
 int dump_processes_left(const struct dump *d)
 {
 	DIR *dir = opendir("/proc");
+	struct stat ours, other;
 	struct dirent *e;
-	struct error err;
-	int n = runc_dump_kill_left(&d->runc, d->work, &err);
+	char path[300];
+	int n = 0;
 
-	while ((e = readdir(dir)))
-		if (e->d_name[0] >= '1' && e->d_name[0] <= '9' && is_runc_or_criu(e->d_name)) {
-			printf("# process %s is left\n", e->d_name);
+	if (!dir || fstat(d->runc.netns_fd, &ours) < 0)
+		return -1;
+	while ((e = readdir(dir))) {
+		snprintf(path, sizeof(path), "/proc/%s/ns/net", e->d_name);
+		if (e->d_name[0] >= '1' && e->d_name[0] <= '9' && stat(path, &other) == 0 && other.st_ino == ours.st_ino)
 			n++;
-		}
+	}
 	closedir(dir);
 	return n;
 }

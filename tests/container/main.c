@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The container layer against real runc, CRIU, cgroups and containerd.  Runs as root on a node (or in a root with runc and CRIU):
- *   container_test DIR                          without containerd
- *   container_test DIR SOCKET POD_UID NAME      and containerd's view of a real pod whose container NAME counts in its file /tmp/count
+ * The container layer against real runc, CRIU, cgroups and containerd.  Runs as root, on a node (HOST_PID 0) or, as the agent does, beside it with
+ * the node's pid namespace (HOST_PID 1).  DIR: a folder of the node.
+ *   container_test HOST_PID DIR                         without containerd
+ *   container_test HOST_PID DIR SOCKET POD_UID NAME     and containerd's view of a real pod whose container NAME runs `app count /tmp ..`
  */
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "check.h"
 
@@ -34,16 +36,22 @@ int check_summary(void)
 
 int main(int argc, char **argv)
 {
-	if (argc != 2 && argc != 5) {
-		fprintf(stderr, "usage: container_test DIR [SOCKET POD_UID NAME]\n");
+	struct place at = { 0 };
+
+	if (argc != 3 && argc != 6) {
+		fprintf(stderr, "usage: container_test HOST_PID DIR [SOCKET POD_UID NAME]\n");
 		return 2;
 	}
-	suite_freezer(argv[1]);
-	suite_criu();
-	suite_dump(argv[1]);
-	suite_abort(argv[1]);
-	suite_refusals(argv[1]);
-	if (argc == 5)
-		suite_pod(argv[2], argv[3], argv[4]);
+	at.host_pid = (pid_t)strtol(argv[1], NULL, 10);
+	at.base = argv[2];
+	if (at.host_pid > 0)
+		snprintf(at.here, sizeof(at.here), "/proc/%d/root", at.host_pid);
+	suite_freezer(&at);
+	suite_criu(&at);
+	suite_dump(&at);
+	suite_abort(&at);
+	suite_refusals(&at);
+	if (argc == 6)
+		suite_pod(&at, argv[3], argv[4], argv[5]);
 	return check_summary();
 }

@@ -14,13 +14,13 @@
 #include "container/process_info.h"
 
 /* The count in the container's file system, read through its upper folder as the agent reads files. */
-static int64_t count(const struct pod_container *c)
+static int64_t count(const struct place *at, const struct pod_container *c)
 {
 	char path[1200];
 	int64_t n = -1;
 	int fd;
 
-	snprintf(path, sizeof(path), "%s/tmp/count", c->upperdir);
+	snprintf(path, sizeof(path), "%s%s/tmp/counter.0", at->here, c->upperdir);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd >= 0 && read(fd, &n, sizeof(n)) != sizeof(n))
 		n = -1;
@@ -29,13 +29,19 @@ static int64_t count(const struct pod_container *c)
 	return n;
 }
 
-static void bundle(const struct pod_container *c, const char *uid)
+static void bundle(const struct place *at, const struct pod_container *c, const char *uid)
 {
+	char root[64];
 	struct bundle *b = NULL;
 	struct error err = { 0 };
 	const char *got;
+	int fd, r;
 
-	if (!check(bundle_load(AT_FDCWD, c->bundle, &b, &err) == 0, "its bundle is read %s", err.message))
+	snprintf(root, sizeof(root), "%s/", at->here);
+	fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	r = bundle_load(fd, c->bundle, &b, &err);
+	close(fd);
+	if (!check(r == 0, "its bundle is read %s", err.message))
 		return;
 	got = bundle_annotation(b, "io.kubernetes.cri.sandbox-uid");
 	check(got && !strcmp(got, uid), "its annotations name the pod");
@@ -44,33 +50,33 @@ static void bundle(const struct pod_container *c, const char *uid)
 	bundle_free(b);
 }
 
-static void freeze(const struct pod_containers *pod, const struct pod_container *c)
+static void freeze(const struct place *at, const struct pod_containers *pod, const struct pod_container *c)
 {
 	pid_t pids[CONTAINERS_MAX];
 	struct freezer f = { .pod_fd = -1 };
 	struct error err = { 0 };
-	int64_t at, t;
+	int64_t n, t;
 	int r;
 
 	for (int i = 0; i < pod->n; i++)
 		pids[i] = pod->items[i].task_pid;
-	r = freezer_open("/sys/fs/cgroup", pids, pod->n, &f, &err);
+	r = box_freezer(at, pids, pod->n, &f, &err);
 	if (!check(r == 0 && f.pod_fd >= 0, "the pod's cgroups are found (v%d) %s",
 		   f.v2 ? 2 : 1, err.message))
 		return;
 	t = clock_mono_us();
 	r = freezer_freeze(&f, t + 2000000, &err);
 	check(r == 0, "the pod freezes (%lld us) %s", (long long)(clock_mono_us() - t), r ? err.message : "");
-	at = count(c);
+	n = count(at, c);
 	sleep_ms(300);
-	check(at > 0 && count(c) == at, "its program does not count while frozen");
+	check(n > 0 && count(at, c) == n, "its program does not count while frozen");
 	check(freezer_thaw(&f, &err) == 0, "thaw");
 	sleep_ms(300);
-	check(count(c) > at + 50, "its program counts on");
+	check(count(at, c) > n + 50, "its program counts on");
 	freezer_close(&f);
 }
 
-void suite_pod(const char *socket, const char *uid, const char *name)
+void suite_pod(const struct place *at, const char *socket, const char *uid, const char *name)
 {
 	struct pod_containers *pod = calloc(1, sizeof(*pod));
 	const struct pod_container *c = NULL;
@@ -79,8 +85,10 @@ void suite_pod(const char *socket, const char *uid, const char *name)
 	char version[64] = "";
 	pid_t pid = 0;
 	int sandboxes = 0;
+	char path[128];
 
-	if (!check(containerd_open(socket, &cd, &err) == 0 && containerd_version(cd, version, sizeof(version), &err) == 0, "containerd is %s %s",
+	snprintf(path, sizeof(path), "%s%s", at->here, socket);
+	if (!check(containerd_open(path, &cd, &err) == 0 && containerd_version(cd, version, sizeof(version), &err) == 0, "containerd is %s %s",
 		   version, err.message))
 		return;
 	check(containerd_pod(cd, "0c0ffee0-0000-0000-0000-000000000000", pod, &err) == 0 && pod->n == 0, "a pod that is not there has no containers");
@@ -94,12 +102,12 @@ void suite_pod(const char *socket, const char *uid, const char *name)
 	check(sandboxes == 1, "one of them is the sandbox");
 	if (check(c && c->task_pid > 1 && c->upperdir[0] == '/', "container %s: pid %d, upper folder %s", name, c ? c->task_pid : 0,
 		  c ? c->upperdir : "")) {
-		struct runc r = { 0, "/run/containerd/runc/k8s.io", -1 };
+		struct runc r = { at->host_pid, "/run/containerd/runc/k8s.io", -1 };
 
 		check(runc_init_pid(&r, c->id, &pid, &err) == 0 && pid == c->task_pid, "runc knows the same init");
 		check(process_check_migratable(pid, &err) == 0, "nothing is found against it %s", err.message);
-		bundle(c, uid);
-		freeze(pod, c);
+		bundle(at, c, uid);
+		freeze(at, pod, c);
 	}
 	containerd_close(cd);
 	free(pod);
