@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "container/containerd.h"
+#include "container/cri.h"
 #include "container/runc.h"
 #include "net/http.h"
 #include "net/metrics.h"
@@ -56,10 +57,21 @@ static int check_containerd(const struct agent_options *o, struct error *err)
 	return r;
 }
 
+/* Not known before containerd was restarted after the installation (install.c). */
+static int check_runtime(const struct agent_options *o, struct error *err)
+{
+	struct cri_runtime found;
+	char socket[4096];
+
+	if (agent_host_path(o, socket, sizeof(socket), "%s", o->containerd_socket) < 0)
+		return error_set(err, -ENAMETOOLONG, "socket path too long");
+	return cri_runtime(socket, PM_RUNTIME_CLASS, &found, err);
+}
+
 static const struct {
 	const char *name;
 	int (*fn)(const struct agent_options *o, struct error *err);
-} check[] = { { "criu", check_criu }, { "containerd", check_containerd } };
+} check[] = { { "criu", check_criu }, { "containerd", check_containerd }, { "runtime", check_runtime } };
 
 static int readyz(struct health *h, struct buf *body)
 {
