@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+# Images, whole migrations in two real clusters, and the demonstration.
+
+APPS := $(patsubst tests/apps/%.c,$(BUILD)/apps/%,$(wildcard tests/apps/*.c))
+
+# Workloads of the tests: static, so that an image is one file.
+$(BUILD)/apps/%: tests/apps/%.c
+	@echo "  APP     $@"
+	$(Q)mkdir -p $(@D) && $(CC) -D_GNU_SOURCE $(CFLAGS) -static -s -o $@ $<
+apps: $(APPS)
+
+images: all node
+	$(Q)deploy/image/build.sh build/image
+
+demo: images apps lab
+	$(Q)tests/demo.sh
+
+# E2E_ARGS: options of tests/e2e/run.py, such as --case NAME.
+check-e2e: images apps lab
+	$(Q)tests/e2e/run.py $(E2E_ARGS)
+
+# Both clusters of a running lab get podmigration, as deploy/ says.
+install-lab: images lab
+	$(Q)tests/e2e/run.py --install-only $(E2E_ARGS)
+
+.PHONY: apps images demo check-e2e install-lab
