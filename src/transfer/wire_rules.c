@@ -22,8 +22,9 @@ static const struct rule rules[] = {
 	[WIRE_FROZEN] = JSON("FROZEN", false),
 	[WIRE_PAGES] = { "PAGES", WIRE_PAGES_HEAD + PAGE, WIRE_PAGES_HEAD + WIRE_PAGES_MAX * PAGE, true },
 	[WIRE_ZEROS] = { "ZEROS", WIRE_PAGES_HEAD, WIRE_PAGES_HEAD, true },
-	[WIRE_FILE] = JSON("FILE", true),
-	[WIRE_DATA] = { "DATA", WIRE_DATA_HEAD, WIRE_DATA_HEAD + WIRE_DATA_MAX, true },
+	/* Without a container: of a volume that several share. */
+	[WIRE_FILE] = JSON("FILE", false),
+	[WIRE_DATA] = { "DATA", WIRE_DATA_HEAD, WIRE_DATA_HEAD + WIRE_DATA_MAX, false },
 	[WIRE_IMAGE] = JSON("IMAGE", true),
 	[WIRE_CONTAINER_END] = JSON("CONTAINER_END", true),
 	[WIRE_ALL_SENT] = JSON("ALL_SENT", false),

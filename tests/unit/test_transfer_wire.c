@@ -94,7 +94,7 @@ static void own_mistakes(void **state)
 	} bad[] = {
 		{ WIRE_DATA, 0, 8, (1u << 20) + 1 },
 		{ WIRE_DATA, 0, 7, 0 },
-		{ WIRE_DATA, WIRE_NO_CONTAINER, 8, 1 },
+		{ WIRE_PAGES, WIRE_NO_CONTAINER, 24, 4096 },
 		{ WIRE_DATA, WIRE_CONTAINERS_MAX, 8, 1 },
 		{ WIRE_HELLO, WIRE_NO_CONTAINER, 0, WIRE_JSON_MAX + 1 },
 		{ WIRE_PAGES, 0, 24, 0 },
@@ -155,7 +155,7 @@ static void malformed_headers(void **state)
 		{ .len = 8, .type = WIRE_DATA, .flags = 1 },
 		{ .len = 8, .type = WIRE_DATA, .specific = 1 },
 		{ .len = 8, .type = WIRE_DATA, .container = WIRE_CONTAINERS_MAX },
-		{ .len = 8, .type = WIRE_DATA, .container = WIRE_NO_CONTAINER },
+		{ .len = 24, .type = WIRE_ZEROS, .container = WIRE_NO_CONTAINER },
 		{ .len = 8, .type = WIRE_DATA, .sequence = 1 },
 		{ .len = 8, .type = WIRE_DATA, .sequence = UINT32_MAX },
 	};
