@@ -16,10 +16,11 @@
  *
  * Failures: -ENOENT 404, -EEXIST 409 AlreadyExists, -EAGAIN 409 Conflict, -EINVAL 422/400, -EACCES 401/403, -ESTALE 410, -EBUSY 429 after its
  * retries, -ECONNREFUSED/-ETIMEDOUT/-EIO transport and 5xx.  err holds the server's own message.  429 and 5xx with Retry-After are retried (bounded by
- * the timeout); GET is retried once on a broken connection, nothing else is.
+ * the timeout); GET is retried once on a broken connection, nothing else is: after -EIO or -ETIMEDOUT a write may have been done, the caller finds out by reading.
  */
 struct kube_client;
 
+/* config must outlive the client.  user_agent: the program's name; the version is added. */
 int kube_client_new(struct kube_config *config, const char *user_agent, struct kube_client **ret, struct error *err);
 void kube_client_free(struct kube_client *c);
 
@@ -38,9 +39,9 @@ int kube_json_patch(struct kube_client *c, const char *path, const cJSON *ops, c
 int kube_delete(struct kube_client *c, const char *path, const char *uid, int grace_seconds, struct error *err);
 /* PUT, for leases. */
 int kube_replace(struct kube_client *c, const char *path, const cJSON *object, cJSON **ret, struct error *err);
-/* Any GET as text (for /readyz, pod logs..), at most max bytes. */
+/* Any GET as text (for /readyz, pod logs..); of a longer answer the first max bytes. */
 int kube_get_raw(struct kube_client *c, const char *path, size_t max, struct buf *out, struct error *err);
-void kube_set_timeout(struct kube_client *c, int64_t ms);
+void kube_set_timeout(struct kube_client *c, int64_t ms);       /* of each call, its retries included; KUBE_TIMEOUT_MS at first */
 
 /*
  * "/api/v1/namespaces/NS/PLURAL/NAME[/SUB]" or the /apis form; group_version "v1" or "podmigration.dev/v1alpha1".  ns NULL: cluster-scoped; name, sub may be

@@ -7,9 +7,10 @@
 #include "base/error.h"
 
 /*
- * Where the API server is and who we are: in-cluster (service account, token and CA reread every minute, as the kubelet rotates them) or a
- * kubeconfig (libyaml; certificate-authority[-data], client-certificate/key[-data] Ed25519 included, token, tokenFile, tls-server-name,
- * insecure-skip-tls-verify; exec, auth-provider and proxy-url are refused by name).  Immutable after loading but for the reread files; thread-safe.
+ * Where the API server is and who we are: in-cluster (service account) or a kubeconfig (libyaml; certificate-authority[-data], client-certificate/key[-data] Ed25519 included, token, tokenFile, tls-server-name,
+ * insecure-skip-tls-verify; exec, auth-provider and proxy-url are refused by name).  Whatever
+ * came from files (CA, certificate and key, token) is read again every minute, as the kubelet rotates them; one that cannot be read then leaves the last good one in
+ * force.  Otherwise immutable after loading; thread-safe.
  */
 struct kube_config;
 

@@ -13,8 +13,9 @@
  * One list+watch, forever, on a thread of its own: WatchList (sendInitialEvents) with fallback to list+watch, bookmarks, 410, 429 with Retry-After, half-open
  * streams (TCP keepalive and a 150 s watchdog), chunk-split and merged lines, rotated credentials, back-off with jitter.
  *
- * The handlers run on that thread; objects belong to the watch and live until the handler returns (no DOM is kept).  After a relist, objects that are gone are
- * reported by on_delete with only apiVersion/kind/metadata{namespace,name,uid}.
+ * The handlers run on that thread; objects belong to the watch and live until the handler returns (no DOM is kept).  After a relist all objects are reported by
+ * on_upsert again, and those that are gone by on_delete with only apiVersion/kind/metadata{namespace,name,uid}; so is the old one, first, when another object has
+ * taken its name.  The server drops a watcher that is slow to read: handlers should only take notes.
  */
 struct kube_watch;
 
@@ -29,9 +30,11 @@ struct kube_watch_spec {
 	void *ctx;
 };
 
+/* Strings are copied; config must outlive the watch. */
 int kube_watch_start(struct kube_config *config, const struct kube_watch_spec *spec, struct kube_watch **ret, struct error *err);
-void kube_watch_stop(struct kube_watch *w);             /* joins the thread */
-bool kube_watch_synced(const struct kube_watch *w);
+/* Ends the stream and joins the thread, within a second of the running handler's end; not from a handler. NULL is fine. */
+void kube_watch_stop(struct kube_watch *w);
+bool kube_watch_synced(const struct kube_watch *w);     /* a complete set has been handed out once */
 /* Last failure as text for /readyz?verbose; "" when all is well. Copies at most size bytes. */
 void kube_watch_status(const struct kube_watch *w, char *out, size_t size);
 

@@ -7,12 +7,25 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <time.h>
 
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "kube/client.h"
+#include "lease_record.h"
+
+#define LEASE_SECONDS 15
+#define RENEW_SECONDS 10
+#define RETRY_MS 2000
+/* client-go's JitterFactor: standbys do not all ask at once. */
+#define JITTER_PERCENT 120
+/* How long a leader may go unnoticed by the process it should have ended. */
+#define HEALTH_TOLERANCE_US 5000000
+#define RELEASE_TRIES 3
+
+enum outcome { OURS, NOT_OURS, UNKNOWN };
 
 struct kube_lease {
 	struct kube_client *client;
@@ -20,79 +33,119 @@ struct kube_lease {
 	char ns[254], name[254], identity[254];
 	char list_path[1024], path[1024];
 	pthread_t thread;
-	pthread_mutex_t lock;
+	pthread_mutex_t lock;           /* of stop */
 	pthread_cond_t wake;
-	bool stop, release;
+	bool stop;
 	atomic_bool leading;
-	_Atomic int64_t renewed_us;     /* our own last success */
-	/* What we saw last, and when (our clock): the times written in the record are never compared with ours. */
-	char seen_rv[64];
-	int64_t seen_us;
+	_Atomic int64_t renewed_us;     /* when the request of our last success was begun */
+
+	/* The thread's. */
+	struct lease_view view;
+	cJSON *record;                  /* as we wrote it last; the next renewal starts from it */
 };
 
-static cJSON *lease_object(const struct kube_lease *l, const cJSON *old, bool take_over, bool release)
+static void keep(struct kube_lease *l, cJSON *record)
 {
-	cJSON *o = cJSON_CreateObject(), *meta = cJSON_AddObjectToObject(o, "metadata"), *spec;
-	const char *acquired = json_str(old, "spec/acquireTime"), *rv = json_str(old, "metadata/resourceVersion");
-	char now[CLOCK_RFC3339_SIZE];
-	int64_t transitions = 0;
-
-	json_int(old, "spec/leaseTransitions", 0, INT32_MAX, &transitions);
-	clock_rfc3339(clock_real_us(), 0, now);
-	cJSON_AddStringToObject(o, "apiVersion", "coordination.k8s.io/v1");
-	cJSON_AddStringToObject(o, "kind", "Lease");
-	cJSON_AddStringToObject(meta, "name", l->name);
-	cJSON_AddStringToObject(meta, "namespace", l->ns);
-	if (rv)
-		cJSON_AddStringToObject(meta, "resourceVersion", rv);
-	spec = cJSON_AddObjectToObject(o, "spec");
-	cJSON_AddStringToObject(spec, "holderIdentity", release ? "" : l->identity);
-	cJSON_AddNumberToObject(spec, "leaseDurationSeconds", release ? 1 : l->spec.lease_seconds);
-	cJSON_AddStringToObject(spec, "acquireTime", !take_over && acquired ? acquired : now);
-	cJSON_AddStringToObject(spec, "renewTime", now);
-	cJSON_AddNumberToObject(spec, "leaseTransitions", (double)(transitions + (take_over ? 1 : 0)));
-	return o;
+	cJSON_Delete(l->record);
+	l->record = record;
 }
 
-/* May we take it: nobody holds it, we do, or its holder has not changed it for a whole lease by our clock. */
-static bool is_free(struct kube_lease *l, const cJSON *o)
+/* The answer to our write, or the record read anew. */
+static void see(struct kube_lease *l, cJSON *record)
 {
-	const char *holder = json_str_or(o, "spec/holderIdentity", ""), *rv = json_str_or(o, "metadata/resourceVersion", "");
-	int64_t seconds = l->spec.lease_seconds;
-
-	if (strcmp(rv, l->seen_rv)) {
-		snprintf(l->seen_rv, sizeof(l->seen_rv), "%s", rv);
-		l->seen_us = clock_mono_us();
-	}
-	json_int(o, "spec/leaseDurationSeconds", 1, 3600, &seconds);
-	return !*holder || !strcmp(holder, l->identity) || clock_mono_us() - l->seen_us > seconds * 1000000;
+	lease_see(&l->view, record, clock_mono_us());
+	keep(l, record);
 }
 
-/* One try to get or keep the lease. 1: ours (epoch in *ret_epoch), 0: somebody else's, negative errno. */
-static int try_once(struct kube_lease *l, int64_t *ret_epoch, struct error *err)
+/* Time that a request may take: half the renew deadline, and never beyond it, or we would act as leader on an answer that came too late. */
+static int64_t request_ms(const struct kube_lease *l)
 {
-	cleanup_json cJSON *old = NULL, *want = NULL, *got = NULL;
-	int r = kube_get(l->client, l->path, &old, err);
-	int64_t transitions = 0;
-	bool mine;
+	int64_t most = (int64_t)l->spec.renew_seconds * 500, left;
 
-	if (r == -ENOENT) {
-		want = lease_object(l, NULL, true, false);
-		r = kube_create(l->client, l->list_path, want, &got, err);
-	} else if (r == 0) {
-		if (!is_free(l, old))
-			return 0;
-		mine = !strcmp(json_str_or(old, "spec/holderIdentity", ""), l->identity);
-		want = lease_object(l, old, !mine || !l->leading, false);
-		r = kube_replace(l->client, l->path, want, &got, err);
-	}
-	if (r == -EAGAIN || r == -EEXIST)
-		return 0;
-	if (r < 0)
+	if (!l->leading)
+		return most;
+	left = (l->renewed_us + (int64_t)l->spec.renew_seconds * 1000000 - clock_mono_us()) / 1000;
+	return left < 100 ? 100 : left < most ? left : most;
+}
+
+static bool overdue(const struct kube_lease *l)
+{
+	return l->leading && clock_mono_us() - l->renewed_us > (int64_t)l->spec.renew_seconds * 1000000;
+}
+
+/* Writes; a conflict means that we looked at an old record. */
+static int put(struct kube_lease *l, enum lease_write what, struct error *err)
+{
+	cleanup_json cJSON *want = lease_object(&l->view, l->record, what, l->ns, l->name, l->identity, l->spec.lease_seconds, clock_real_us());
+	int64_t began_us = clock_mono_us();
+	cJSON *got = NULL;
+	int r;
+
+	if (!want)
+		return error_set(err, -ENOMEM, "out of memory");
+	kube_set_timeout(l->client, request_ms(l));
+	r = l->record ? kube_replace(l->client, l->path, want, &got, err) : kube_create(l->client, l->list_path, want, &got, err);
+	if (r < 0) {
+		/* Done or not: what we hold is no longer what is there. */
+		keep(l, NULL);
 		return r;
-	json_int(got, "spec/leaseTransitions", 0, INT32_MAX, &transitions);
-	*ret_epoch = transitions + 1;
-	return 1;
+	}
+	see(l, got);
+	if (what != LEASE_RELEASE)
+		l->renewed_us = began_us;
+	return 0;
+}
+
+static int read_record(struct kube_lease *l, struct error *err)
+{
+	cJSON *got = NULL;
+	int r;
+
+	kube_set_timeout(l->client, request_ms(l));
+	r = kube_get(l->client, l->path, &got, err);
+	if (r == 0)
+		see(l, got);
+	else
+		keep(l, NULL);
+	return r;
+}
+
+static bool is_mine(const struct kube_lease *l)
+{
+	return !strcmp(l->view.holder, l->identity);
+}
+
+static enum outcome renew(struct kube_lease *l, struct error *err)
+{
+	int r = l->record ? put(l, LEASE_RENEW, err) : -EAGAIN;
+
+	if (r == 0)
+		return OURS;
+	if (r != -EAGAIN)
+		return UNKNOWN;
+	r = read_record(l, err);
+	/* Deleted by a person: made again, with its count of transitions going on. */
+	if (r < 0 && r != -ENOENT)
+		return UNKNOWN;
+	if (r == 0 && !is_mine(l))
+		return NOT_OURS;
+	r = put(l, LEASE_RENEW, err);
+	return r == 0 ? OURS : UNKNOWN;
+}
+
+static enum outcome acquire(struct kube_lease *l, struct error *err)
+{
+	int r = read_record(l, err);
+
+	if (r < 0 && r != -ENOENT)
+		return UNKNOWN;
+	/* Ours by name, but from an earlier life of this identity: taken anew, so that the epoch moves on. */
+	if (r == 0 && !is_mine(l) && !lease_is_free(&l->view, clock_mono_us()))
+		return NOT_OURS;
+	r = put(l, LEASE_TAKE, err);
+	if (r == -EAGAIN || r == -EEXIST)
+		return NOT_OURS;
+	return r == 0 ? OURS : UNKNOWN;
 }
 
 /* True when asked to stop. */
@@ -110,32 +163,87 @@ static bool wait_ms(struct kube_lease *l, int64_t ms)
 	return stop;
 }
 
+static int64_t period_ms(const struct kube_lease *l)
+{
+	uint32_t v = 0;
+
+	if (l->leading || getrandom(&v, sizeof(v), 0) != sizeof(v))
+		return l->spec.retry_ms;
+	return l->spec.retry_ms + (int64_t)l->spec.retry_ms * (v % JITTER_PERCENT) / 100;
+}
+
+static void lead(struct kube_lease *l)
+{
+	int64_t epoch = l->view.transitions + 1;
+
+	l->leading = true;
+	log_info("became leader", LOG_S("lease", l->name), LOG_S("identity", l->identity), LOG_N("epoch", epoch));
+	l->spec.on_leading(l->spec.ctx, epoch);
+}
+
+static void lose(struct kube_lease *l, const char *why)
+{
+	l->leading = false;
+	log_error("leadership lost", LOG_S("lease", l->name), LOG_S("why", why));
+	l->spec.on_lost(l->spec.ctx);
+}
+
 static void *lease_main(void *arg)
 {
 	struct kube_lease *l = arg;
-	int64_t epoch = 0;
 
-	for (;;) {
+	do {
 		struct error err = { 0 };
-		int r = try_once(l, &epoch, &err);
+		enum outcome o;
 
-		if (r > 0) {
-			l->renewed_us = clock_mono_us();
-			if (!l->leading) {
-				l->leading = true;
-				log_info("became leader", LOG_S("lease", l->name), LOG_N("epoch", epoch));
-				l->spec.on_leading(l->spec.ctx, epoch);
-			}
-		} else if (r < 0) {
-			log_warning("the lease cannot be read or written", LOG_S("err", err.message));
-		}
-		if (l->leading && (r == 0 || clock_mono_us() - l->renewed_us > (int64_t)l->spec.renew_seconds * 1000000)) {
-			l->leading = false;
-			l->spec.on_lost(l->spec.ctx);
-		}
-		if (wait_ms(l, l->spec.retry_ms))
+		/* A process that was stopped for a while must notice before it asks: the answer would not bring back what others did meanwhile. */
+		if (overdue(l)) {
+			lose(l, "not renewed in time");
 			return NULL;
-	}
+		}
+		o = l->leading ? renew(l, &err) : acquire(l, &err);
+		if (o == UNKNOWN)
+			log_warning("the lease cannot be read or written", LOG_S("lease", l->name), LOG_S("err", err.message));
+		if (o == OURS && !l->leading)
+			lead(l);
+		if (o == NOT_OURS && l->leading) {
+			lose(l, l->view.holder[0] ? "another one holds it" : "it was released");
+			return NULL;
+		}
+	} while (!wait_ms(l, period_ms(l)));
+	return NULL;
+}
+
+static int check_spec(struct kube_lease *l, const struct kube_lease_spec *spec, struct error *err)
+{
+	l->spec = *spec;
+	if (!l->spec.lease_seconds)
+		l->spec.lease_seconds = LEASE_SECONDS;
+	if (!l->spec.renew_seconds)
+		l->spec.renew_seconds = RENEW_SECONDS;
+	if (!l->spec.retry_ms)
+		l->spec.retry_ms = RETRY_MS;
+	/* client-go's conditions: a leader must stop before others may start, and try more than once before it stops. */
+	if (l->spec.lease_seconds <= l->spec.renew_seconds || (int64_t)l->spec.renew_seconds * 100000 <= (int64_t)l->spec.retry_ms * JITTER_PERCENT)
+		return error_set(err, -EINVAL, "lease: the lease must be longer than the renew deadline, and that than 1.2 retries");
+	if (!spec->identity || !*spec->identity || strlen(spec->identity) >= sizeof(l->identity))
+		return error_set(err, -EINVAL, "lease: identity must have 1 to %zu bytes", sizeof(l->identity) - 1);
+	snprintf(l->identity, sizeof(l->identity), "%s", spec->identity);
+	if (kube_path(l->path, sizeof(l->path), "coordination.k8s.io/v1", spec->ns, "leases", spec->name, NULL) < 0 ||
+	    kube_path(l->list_path, sizeof(l->list_path), "coordination.k8s.io/v1", spec->ns, "leases", NULL, NULL) < 0)
+		return error_set(err, -EINVAL, "lease: bad name %.100s/%.100s", spec->ns, spec->name);
+	snprintf(l->ns, sizeof(l->ns), "%s", spec->ns);
+	snprintf(l->name, sizeof(l->name), "%s", spec->name);
+	return 0;
+}
+
+static void lease_free(struct kube_lease *l)
+{
+	kube_client_free(l->client);
+	cJSON_Delete(l->record);
+	pthread_cond_destroy(&l->wake);
+	pthread_mutex_destroy(&l->lock);
+	free(l);
 }
 
 int kube_lease_start(struct kube_config *config, const struct kube_lease_spec *spec, struct kube_lease **ret, struct error *err)
@@ -146,46 +254,49 @@ int kube_lease_start(struct kube_config *config, const struct kube_lease_spec *s
 
 	if (!l)
 		return error_set(err, -ENOMEM, "out of memory");
-	l->spec = *spec;
-	if (!l->spec.lease_seconds)
-		l->spec.lease_seconds = 15;
-	if (!l->spec.renew_seconds)
-		l->spec.renew_seconds = 10;
-	if (!l->spec.retry_ms)
-		l->spec.retry_ms = 2000;
-	snprintf(l->ns, sizeof(l->ns), "%s", spec->ns);
-	snprintf(l->name, sizeof(l->name), "%s", spec->name);
-	snprintf(l->identity, sizeof(l->identity), "%s", spec->identity);
 	pthread_mutex_init(&l->lock, NULL);
 	pthread_condattr_init(&mono);
 	pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
 	pthread_cond_init(&l->wake, &mono);
-	r = kube_path(l->path, sizeof(l->path), "coordination.k8s.io/v1", l->ns, "leases", l->name, NULL);
-	if (r == 0)
-		r = kube_path(l->list_path, sizeof(l->list_path), "coordination.k8s.io/v1", l->ns, "leases", NULL, NULL);
-	if (r < 0)
-		error_set(err, r, "lease: bad name");
+	pthread_condattr_destroy(&mono);
+	r = check_spec(l, spec, err);
+	/* A connection of its own: a long list must not cost the lease. */
 	if (r == 0)
 		r = kube_client_new(config, "podmigration-lease", &l->client, err);
 	if (r == 0) {
-		/* Its own connection and half the renew deadline: a slow answer must not cost the lease. */
-		kube_set_timeout(l->client, (int64_t)l->spec.renew_seconds * 500);
 		r = -pthread_create(&l->thread, NULL, lease_main, l);
+		if (r < 0)
+			error_set(err, r, "lease: no thread");
 	}
 	if (r < 0) {
-		kube_client_free(l->client);
-		free(l);
+		lease_free(l);
 		return r;
 	}
 	*ret = l;
 	return 0;
 }
 
-void kube_lease_stop(struct kube_lease *l, bool release)
+static void release_record(struct kube_lease *l)
 {
-	cleanup_json cJSON *old = NULL, *want = NULL;
 	struct error err = { 0 };
 
+	for (int i = 0; i < RELEASE_TRIES; i++) {
+		int r = l->record ? 0 : read_record(l, &err);
+
+		if (r < 0 || !is_mine(l))
+			return;
+		r = put(l, LEASE_RELEASE, &err);
+		if (r == 0)
+			return;
+		if (r != -EAGAIN)
+			break;
+	}
+	/* It runs out by itself. */
+	log_warning("the lease could not be released", LOG_S("lease", l->name), LOG_S("err", err.message));
+}
+
+void kube_lease_stop(struct kube_lease *l, bool release)
+{
 	if (!l)
 		return;
 	pthread_mutex_lock(&l->lock);
@@ -193,16 +304,12 @@ void kube_lease_stop(struct kube_lease *l, bool release)
 	pthread_cond_broadcast(&l->wake);
 	pthread_mutex_unlock(&l->lock);
 	pthread_join(l->thread, NULL);
-	if (release && l->leading && kube_get(l->client, l->path, &old, &err) == 0 &&
-	    !strcmp(json_str_or(old, "spec/holderIdentity", ""), l->identity)) {
-		want = lease_object(l, old, false, true);
-		kube_replace(l->client, l->path, want, NULL, &err);
-	}
-	kube_client_free(l->client);
-	free(l);
+	if (release && l->leading)
+		release_record(l);
+	lease_free(l);
 }
 
 bool kube_lease_healthy(const struct kube_lease *l)
 {
-	return !l->leading || clock_mono_us() - l->renewed_us < (int64_t)(l->spec.lease_seconds + 5) * 1000000;
+	return !l->leading || clock_mono_us() - l->renewed_us < (int64_t)l->spec.lease_seconds * 1000000 + HEALTH_TOLERANCE_US;
 }
