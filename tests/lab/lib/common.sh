@@ -42,7 +42,8 @@ lock() {
 
 unlock() { exec 8>&-; }
 
-# wait_for SECONDS CMD..: repeat CMD until it succeeds.
+# wait_for SECONDS CMD..: repeat CMD until it succeeds. Generous everywhere: the
+# machine may be busy with other labs.
 wait_for() {
 	local end=$((SECONDS + $1))
 	shift

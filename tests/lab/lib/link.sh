@@ -88,7 +88,7 @@ link_delay() {
 			"${cache_path[tools]}/usr/local/lib/lab/delay" "$2" "u-$1" "d-$1"
 	) &
 	echo $! >"$LAB_DIR/machines/$1/delay.pid"
-	wait_for 5 grep -q ready "$LAB_DIR/machines/$1/delay.log" ||
+	wait_for 30 grep -q ready "$LAB_DIR/machines/$1/delay.log" ||
 		die "no delay for $1: $(tail -n 1 "$LAB_DIR/machines/$1/delay.log")"
 	net ip link set "u-$1" master br0 up
 	net ip link set "d-$1" master "br-$1" up

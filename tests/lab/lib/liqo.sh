@@ -5,7 +5,6 @@
 # liqo_install CLUSTER
 liqo_install() {
 	local log=$LAB_DIR/machines/$1/liqo-install.log
-	image_import "$1" "${cache_path[liqo]}/opt/liqo/image.tar" localhost/lab/liqo:lab
 	# shellcheck disable=SC2016
 	in_machine "$1" bash -euc '
 		. /usr/local/lib/lab/env
@@ -13,7 +12,7 @@ liqo_install() {
 			--cluster-id "$NODE" --api-server-url "https://$NODE_IP:6443" \
 			--pod-cidr "$POD_CIDR" --service-cidr "$SERVICE_CIDR" \
 			--values /usr/local/lib/lab/values.yaml --disable-telemetry --disable-kernel-version-check \
-			--skip-confirm --timeout 240s' </dev/null >"$log" 2>&1 ||
+			--skip-confirm --timeout 300s' </dev/null >"$log" 2>&1 ||
 		die "Liqo could not be installed in $1: $(tail -n 2 "$log" | tr '\n' ' ') (all of it: $log)"
 }
 
@@ -24,17 +23,17 @@ liqo_peer() {
 	in_machine "$1" cat /etc/kubernetes/admin.conf | in_machine a tee "/etc/kubernetes/provider-$1.conf" >/dev/null
 	for n in 1 2; do
 		in_machine a liqoctl peer --remote-kubeconfig "/etc/kubernetes/provider-$1.conf" --networking-disabled \
-			--cpu 8 --memory 16Gi --pods 100 --skip-confirm --timeout 60s </dev/null >>"$log" 2>&1 && break
+			--cpu 8 --memory 16Gi --pods 100 --skip-confirm --timeout 120s </dev/null >>"$log" 2>&1 && break
 		[ $n = 1 ] || die "peering of a with $1 failed: $(tail -n 2 "$log" | tr '\n' ' ') (all of it: $log)"
 	done
 	# liqoctl returns before the virtual node exists
-	wait_for 60 in_machine a kubectl wait --for=condition=Ready "node/$1" --timeout=5s ||
+	wait_for 120 in_machine a kubectl wait --for=condition=Ready "node/$1" --timeout=5s ||
 		die "virtual node $1 does not become Ready: lab kubectl a get pods -A"
 }
 
 liqo_offload_demo() {
 	in_machine a kubectl apply -f /usr/local/lib/lab/demo.yaml >/dev/null &&
 		in_machine a kubectl wait -n demo --for=jsonpath='{.status.offloadingPhase}'=Ready \
-			namespaceoffloading/offloading --timeout=30s >/dev/null ||
+			namespaceoffloading/offloading --timeout=60s >/dev/null ||
 		die "namespace demo was not offloaded"
 }

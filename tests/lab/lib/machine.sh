@@ -32,7 +32,8 @@ X
 			--propagation private bash "$LAB_HOME/machine/assemble.sh"
 	) &
 	unshare=$!
-	wait_for 10 machine_assembled $unshare ||
+	wait_for 60 machine_assembled_or_dead $unshare || true
+	machine_assembled $unshare ||
 		die "machine $name did not start: $(tail -n 3 "$dir/boot.log")"
 	pid=$(pgrep -P $unshare)
 	cgroup_v2_only && echo $unshare >"/sys/fs/cgroup/$LAB_CGROUP/$name/init/cgroup.procs"
@@ -45,6 +46,8 @@ machine_assembled() {
 	local child
 	child=$(pgrep -P "$1") && [ -e "/proc/$child/root/run/lab/assembled" ]
 }
+
+machine_assembled_or_dead() { machine_assembled "$1" || ! kill -0 "$1"; }
 
 # start_time PID: a pid alone may mean another process by now; with its start
 # time (field 22 of stat) it does not.

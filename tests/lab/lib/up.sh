@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # lab up, lab apiserver: from nothing to clusters.
 
+with_liqo=
 verb_up() {
 	local n=2 liqo=liqo list layers c
 	while [ $# -gt 0 ]; do
@@ -16,12 +17,17 @@ verb_up() {
 	for c in $(clusters); do
 		! machine_alive "$c" || die "lab $LAB_NAME is up already (lab down)"
 	done
-	for c in $(clusters); do machine_down "$c"; done
+	# what a crash left; the API server of `lab apiserver` is not ours to end
+	for c in "$LAB_DIR"/machines/*/; do
+		c=$(basename "$c")
+		[ "$c" = api ] || machine_down "$c"
+	done
 	network_exists || network_make
 	layers=$(machine_layers $liqo k8s $(has_sys_resource || echo shim) tools root)
 	for c in "${list[@]}"; do machine_start "$c" "$layers"; done
 	step "machines"
 	network_routes "${list[@]}"
+	if [ -n "$liqo" ]; then with_liqo=1; fi
 	parallel "lab $LAB_NAME did not come up (lab down)" up_node "${list[@]}"
 	step "clusters ready"
 	if [ -n "$liqo" ]; then
@@ -52,15 +58,25 @@ prepare() {
 	knobs_set
 }
 
+# The images come in while the API server starts, which has more to compute than
+# to read.
 up_node() {
+	local images
 	control_plane_start "$1"
 	component "$1" launch containerd
 	component "$1" ready containerd
-	image_import "$1" "${cache_path[tools]}/usr/local/lib/lab/pause.tar" localhost/lab/pause:1
+	up_images "$1" &
+	images=$!
 	door_open "$1"
 	control_plane_ready "$1"
 	node_start "$1"
-	wait_for 90 node_ready "$1" || die "node $1 does not become Ready: lab logs $1 kubelet"
+	wait_for 180 node_ready "$1" || die "node $1 does not become Ready: lab logs $1 kubelet"
+	wait $images
+}
+
+up_images() {
+	image_import "$1" "${cache_path[tools]}/usr/local/lib/lab/pause.tar" localhost/lab/pause:1
+	[ -z "$with_liqo" ] || image_import "$1" "${cache_path[liqo]}/opt/liqo/image.tar" localhost/lab/liqo:lab
 }
 
 # A port of this host's loopback that leads to a machine's API server, and a
@@ -73,7 +89,7 @@ door_open() {
 		exec setsid "${cache_path[tools]}/usr/local/lib/lab/forward" "$dir/port" \
 			"/proc/$(machine_pid "$1")/ns/net" 127.0.0.1 6443
 	) &
-	wait_for 5 test -s "$dir/port" || die "no way to the API server of $1: $(cat "$dir/forward.log")"
+	wait_for 30 test -s "$dir/port" || die "no way to the API server of $1: $(cat "$dir/forward.log")"
 	(
 		umask 077
 		in_machine "$1" cat /etc/kubernetes/admin.conf |

@@ -82,7 +82,7 @@ listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 answers() {
 	case $name in
 	etcd) listening 2379 ;;
-	containerd) ctr --timeout 1s version >/dev/null 2>&1 ;;
+	containerd) ctr --connect-timeout 1s version >/dev/null 2>&1 ;;
 	apiserver) listening 6443 && kubectl --kubeconfig /etc/kubernetes/admin.conf get --raw /readyz >/dev/null 2>&1 ;;
 	kcm) listening 10257 ;;
 	scheduler) listening 10259 ;;
@@ -92,7 +92,7 @@ answers() {
 }
 
 ready() {
-	local end=$((SECONDS + 60))
+	local end=$((SECONDS + 180))
 	until answers; do
 		alive || { echo "$name ended: $(tail -n 1 "/var/log/lab/$name.log")" >&2; exit 1; }
 		[ $SECONDS -lt $end ] || { echo "$name does not answer (log: /var/log/lab/$name.log)" >&2; exit 1; }
