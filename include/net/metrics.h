@@ -8,7 +8,7 @@
 
 /*
  * Prometheus text exposition (version 0.0.4).  A program declares its metrics as one static table; updates are atomic; label values are
- * fixed at declaration (no unbounded label values).
+ * fixed at declaration (no unbounded label values).  Rows of one name follow each other in the table.
  */
 enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
 
@@ -27,8 +27,8 @@ struct metric {
 
 void metric_add(struct metric *m, int64_t n);
 void metric_set(struct metric *m, int64_t v);
-void metric_observe(struct metric *m, double v);
-/* Writes the table and the process_* metrics of this process. */
+void metric_observe(struct metric *m, double v);        /* histograms; not a number and less than 0 count as 0 */
+/* Writes the table and the process_* metrics of this process; 0 or negative errno (out is full). */
 int metrics_write(struct metric *table, int n, struct buf *out);
 
 #endif
