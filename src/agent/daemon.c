@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -335,6 +336,31 @@ static void scan(struct daemon *d)
 	forget_gone(d);
 }
 
+/* Memory images of a worker that crashed, or that CRIU still wrote into when they were removed, do not stay. */
+static void sweep_images(struct daemon *d)
+{
+	static const struct {
+		const char *name;
+		enum child_kind kind;
+	} dirs[] = { { "source", CHILD_SOURCE }, { "destination", CHILD_DESTINATION } };
+	char path[4096];
+
+	for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++) {
+		cleanup_closedir DIR *dir = NULL;
+		struct error err = { 0 };
+		struct dirent *e;
+
+		if (agent_host_path(d->o, path, sizeof(path), "%s/%s", PM_RUN_DIR, dirs[i].name) == 0)
+			dir = opendir(path);
+		while (dir && (e = readdir(dir))) {
+			struct child *c = e->d_name[0] == '.' ? NULL : children_find(&d->children, dirs[i].kind, e->d_name);
+
+			if (e->d_name[0] != '.' && (!c || !c->pid) && tree_remove(dirfd(dir), e->d_name, &err) < 0)
+				log_error("memory images could not be removed", LOG_S("err", err.message));
+		}
+	}
+}
+
 /* New folders get a watch of their own, for the info.json that is renamed into them. */
 static void handle_inotify(struct daemon *d)
 {
@@ -408,6 +434,7 @@ static int run(struct daemon *d)
 		if (r == 0 || ended) {
 			scan(d);
 			resume_frozen(d);
+			sweep_images(d);
 		}
 	}
 }

@@ -393,10 +393,10 @@ int agent_destination(const struct agent_options *o, const char *sandbox)
 	d->o = o;
 	d->listen_fd = -1;
 	d->facts = cJSON_CreateObject();
-	r = find_first(d, &err);
+	r = name_is_safe(d->sandbox) ? find_first(d, &err) : error_set(&err, -EINVAL, "--sandbox is not a sandbox id");
 	if (r == 0)
 		r = monitor_key(o, &d->first, d->key, &err);
-	if (r == 0 && path_format(d->run_dir, sizeof(d->run_dir), "%s/destination/%s", PM_RUN_DIR, d->first.migration) < 0)
+	if (r == 0 && path_format(d->run_dir, sizeof(d->run_dir), "%s/destination/%s", PM_RUN_DIR, d->sandbox) < 0)
 		r = error_set(&err, -ENAMETOOLONG, "image path too long");
 	if (r == 0)
 		r = open_listener(d, &err);

@@ -23,7 +23,7 @@ static int stage(struct destination_container *c, struct error *err)
 	if (n < 0)
 		return n;
 	for (int i = 0; i < n; i++) {
-		struct page_store_view view = { c->d->store, c->index, pids[i] };
+		struct page_store_view view = { .store = c->d->store, .container = c->index, .ns_pid = pids[i] };
 		int r = criu_pages_complete(c->images_fd, pids[i], page_store_lookup, &view, err);
 
 		if (r < 0)

@@ -322,20 +322,34 @@ static void remove_images(struct source *s)
 		log_error("memory images could not be removed", LOG_S("err", why.message));
 }
 
+/* The record must learn the end, or the source pod is never deleted: tried until it is told. */
+static int report_running(struct source *s, const struct error *failure, struct error *err)
+{
+	for (;;) {
+		int r = record_report(s->record, SOURCE_Running, source_report_json(s, failure), source_destination_json(s), err);
+
+		if (r == 0 || r == -ENOENT || clock_mono_us() > s->deadline_us)
+			return r;
+		log_warning("the end could not be recorded yet", LOG_S("err", err->message));
+		usleep(REDIAL_US);
+	}
+}
+
 static int conclude_running(struct source *s, struct error *err)
 {
-	const char *failure = json_str(s->running, "error");
-	int r;
+	const char *text = json_str(s->running, "error");
+	struct error failure = { 0 };
+	int r = set_step(s, JOURNAL_RUNNING, err);
 
-	r = set_step(s, JOURNAL_RUNNING, err);
-	if (failure)
-		error_reason(err, -EIO, REASON_RestoreFailed, "committed, but the destination could not run it: %s", failure);
+	if (text)
+		error_reason(&failure, -EIO, REASON_RestoreFailed, "committed, but the destination could not run it: %s", text);
 	if (s->record)
-		r = record_report(s->record, SOURCE_Running, source_report_json(s, failure ? err : NULL), source_destination_json(s), err);
-	if (r < 0)
-		log_error("the end could not be recorded", LOG_S("err", err->message));
+		r = report_running(s, text ? &failure : NULL, err);
 	log_info("the pod runs at the destination", LOG_S("pod", s->pod_name), LOG_S("migration", s->journal.migration),
 		 LOG_N("downtimeMicros", s->mark[MARK_FREEZE] ? s->mark[MARK_RUNNING] - s->mark[MARK_FREEZE] : -1));
+	/* Nothing is owed any more: the containers stay frozen until they are deleted. */
+	if (r == 0)
+		r = journal_remove(s->o, s->journal.migration, err);
 	return r;
 }
 
@@ -372,7 +386,7 @@ static void kill_left_dumps(struct source *s)
 		char work[600];
 		struct error why = { 0 };
 
-		if (path_format(work, sizeof(work), "%s/%d/work", s->run_dir, i) == 0 && runc_dump_kill_left(work, &why) < 0)
+		if (path_format(work, sizeof(work), "%s/%d/work", s->run_dir, i) == 0 && runc_dump_kill_left(&s->runc, work, &why) < 0)
 			log_error("CRIU still holds a container", LOG_S("container", s->containers[i].info.name), LOG_S("err", why.message));
 	}
 }

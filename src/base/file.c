@@ -162,10 +162,18 @@ static int remove_below(int dirfd, const char *name, int depth)
 	return unlinkat(dirfd, name, AT_REMOVEDIR) < 0 && errno != ENOENT ? -errno : 0;
 }
 
+#define REMOVE_TRIES 5
+
 int tree_remove(int dirfd, const char *path, struct error *err)
 {
-	int r = remove_below(dirfd, path, 0);
+	int r = 0;
 
+	/* A program that still writes there (CRIU its statistics) makes a folder change under our hands: look again. */
+	for (int i = 0; i < REMOVE_TRIES; i++) {
+		r = remove_below(dirfd, path, 0);
+		if (r != -ENOTEMPTY && r != -ENOTDIR && r != -ENOENT && r != -EEXIST)
+			break;
+	}
 	if (r < 0) {
 		errno = -r;
 		return error_errno(err, "remove %s", path);
