@@ -17,6 +17,7 @@ demo: images apps lab
 
 # E2E_ARGS: options of tests/e2e/run.py, such as --case NAME.
 check-e2e: images apps lab
+	$(Q)tests/e2e/selftest.py >/dev/null 2>&1 || { tests/e2e/selftest.py; exit 1; }
 	$(Q)tests/e2e/run.py $(E2E_ARGS)
 
 # Both clusters of a running lab get podmigration, as deploy/ says.

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""podmigration in the lab's clusters, from deploy/ and the images, as an operator would do it."""
+import json
+import os
+import subprocess
+import tempfile
+
+from cluster import LAB, ROOT, Failed, lab, parallel
+
+WORKLOADS = {
+    "counter": ["/counter"],
+    "files": ["/files"],
+    "uring": ["/uring"],
+    "peer": ["/peer"],
+}
+
+
+def import_image(cluster, tar):
+    with open(os.path.join(ROOT, "build/image", tar), "rb") as f:
+        p = subprocess.run([LAB, "exec", cluster, "ctr", "-n", "k8s.io", "images", "import", "--local", "-"], stdin=f, stdout=subprocess.PIPE,
+                           stderr=subprocess.STDOUT, text=True, timeout=120)
+    if p.returncode:
+        raise Failed("%s cannot be imported in %s: %s" % (tar, cluster, p.stdout[-300:]))
+
+
+def workload(name, entry, clusters, image=None):
+    """One static program, the tool for kubectl exec, and the folder /image that `files` changes."""
+    with tempfile.TemporaryDirectory() as root:
+        os.chmod(root, 0o755)
+        for program in (name, "tool"):
+            data = open(os.path.join(ROOT, "build/apps", program), "rb").read()
+            path = os.path.join(root, program)
+            open(path, "wb").write(data)
+            os.chmod(path, 0o755)
+        os.makedirs(os.path.join(root, "image/folder"))
+        os.mkdir(os.path.join(root, "state"))
+        for f in ("gone", "changed", "kept", "folder/old"):
+            open(os.path.join(root, "image", f), "w").write("image\n")
+        lab("image", ",".join(clusters), "localhost/e2e/%s:1" % (image or name), root, '["%s"]' % '", "'.join(entry))
+
+
+def images(clusters):
+    jobs = [lambda c=c, t=t: import_image(c.name, t) for c in clusters for t in ("agent.tar", "controller.tar")]
+    names = [c.name for c in clusters]
+    jobs += [lambda n=n, e=e: workload(n, e, names) for n, e in WORKLOADS.items()]
+    jobs.append(lambda: workload("counter", ["/counter"], names[:1], image="only-here"))
+    parallel(jobs)
+
+
+def apply(cluster, overlay):
+    was_there = cluster.get("daemonset", "podmigration-agent", "podmigration-agent") is not None
+    cluster.ok("apply", "--server-side", "-k", os.path.join(ROOT, "deploy/kustomize", overlay), timeout=120)
+    if was_there:  # same tags, other contents
+        cluster.ok("rollout", "restart", "-n", "podmigration-agent", "daemonset/podmigration-agent")
+        if overlay == "home":
+            cluster.ok("rollout", "restart", "-n", "podmigration-system", "deployment/podmigration-controller")
+
+
+def installed(pod):
+    for s in pod.get("status", {}).get("initContainerStatuses", []):
+        for state in (s.get("state", {}), s.get("lastState", {})):
+            ended = state.get("terminated")
+            if ended and ended["exitCode"] == 0:
+                return True
+            if ended:
+                raise Failed("podmigration-agent install: %s" % ended.get("message", "").strip())
+    return False
+
+
+def start_agents(cluster):
+    """The new containerd entry counts from containerd's next start, which in the lab (no systemd) is ours to make."""
+    cluster.watch("daemonset", "podmigration-agent", "podmigration-agent", scheduled, 60, "scheduled")
+    pods = [p for p in agent_pods(cluster) if not p["metadata"].get("deletionTimestamp")]
+    for p in pods:
+        name = p["metadata"]["name"]
+        cluster.watch("pods", name, "podmigration-agent", installed, 90, "through with its installation")
+        if "was not restarted" in cluster.ok("logs", "-n", "podmigration-agent", name, "-c", "install"):
+            lab("restart", cluster.name, "containerd")
+    cluster.watch("daemonset", "podmigration-agent", "podmigration-agent", ready, 120, "ready")
+
+
+def agent_pods(cluster):
+    out = cluster.ok("get", "pods", "-n", "podmigration-agent", "-l", "app.kubernetes.io/name=podmigration-agent", "-o", "json")
+    return json.loads(out)["items"]
+
+
+def scheduled(ds):
+    s = ds.get("status", {})
+    return s.get("observedGeneration") == ds["metadata"]["generation"] and s.get("updatedNumberScheduled", 0) == s.get("desiredNumberScheduled") != 0
+
+
+def ready(ds):
+    return scheduled(ds) and ds["status"].get("numberReady") == ds["status"]["desiredNumberScheduled"] and not ds["status"].get("numberUnavailable")
+
+
+def controller_ready(d):
+    s = d.get("status", {})
+    return s.get("observedGeneration") == d["metadata"]["generation"] and s.get("readyReplicas") == s.get("replicas") == d["spec"]["replicas"] == \
+        s.get("updatedReplicas")
+
+
+def install(home, others):
+    apply_jobs = [lambda: apply(home, "home")] + [lambda c=c: apply(c, "provider") for c in others]
+    parallel(apply_jobs)
+    parallel([lambda c=c: start_agents(c) for c in [home, *others]])
+    home.watch("deployment", "podmigration-controller", "podmigration-system", controller_ready, 120, "ready")
