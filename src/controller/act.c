@@ -1,0 +1,556 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "act.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "destination_pod.h"
+#include "facts.h"
+#include "migration/reason.h"
+#include "names.h"
+#include "notify.h"
+#include "order.h"
+#include "preflight.h"
+#include "secrets.h"
+#include "status.h"
+#include "view.h"
+
+#define NAME_ATTEMPTS 8
+#define DELETE_GRACE_S 1
+
+int path_of(char out[1024], const char *gv, const char *ns, const char *plural, const char *name, const char *sub, struct error *err)
+{
+	int r = kube_path(out, 1024, gv, ns, plural, name, sub);
+
+	return r < 0 ? error_set(err, r, "not a valid name: %s %s/%s", plural, ns ? ns : "", name ? name : "") : 0;
+}
+
+static int migration_path(const cJSON *m, const char *sub, char out[1024], struct error *err)
+{
+	return path_of(out, MIGRATION_API, view_namespace(m), MIGRATION_PLURAL, view_name(m), sub, err);
+}
+
+/* --- the PodMigration --- */
+
+/* The server's answer becomes what we know. */
+static void take_answer(struct worker *w, struct turn *t, cJSON *answer)
+{
+	if (!answer)
+		return;
+	store_put_migration(w->c->store, answer);
+	cJSON_Delete(t->migration);
+	t->migration = answer;
+}
+
+static void set_gone(struct worker *w, struct turn *t)
+{
+	store_remove_migration(w->c->store, t->migration);
+	t->gone = true;
+}
+
+int act_reread(struct worker *w, struct turn *t, struct error *err)
+{
+	char path[1024];
+	cJSON *o = NULL;
+	int r = migration_path(t->migration, NULL, path, err);
+
+	if (r == 0)
+		r = kube_get(w->client, path, &o, err);
+	if (r == 0 && strcmp(view_uid(o), view_uid(t->migration))) {
+		store_put_migration(w->c->store, o);
+		cJSON_Delete(o);
+		t->gone = true;
+		return 0;
+	}
+	if (r == -ENOENT) {
+		set_gone(w, t);
+		return 0;
+	}
+	if (r == 0)
+		take_answer(w, t, o);
+	return r;
+}
+
+/* A merge patch that is refused when the object is not the one that was read. */
+static cJSON *guarded_patch(const cJSON *m)
+{
+	cJSON *p = cJSON_CreateObject(), *meta = cJSON_AddObjectToObject(p, "metadata");
+
+	cJSON_AddStringToObject(meta, "uid", view_uid(m));
+	cJSON_AddStringToObject(meta, "resourceVersion", json_str_or(m, "metadata/resourceVersion", ""));
+	return p;
+}
+
+static int patch_migration(struct worker *w, struct turn *t, const char *sub, const cJSON *patch, struct error *err)
+{
+	char path[1024];
+	cJSON *answer = NULL;
+	int r = migration_path(t->migration, sub, path, err);
+
+	if (r == 0)
+		r = kube_merge_patch(w->client, path, PM_MANAGER_CONTROLLER, patch, &answer, err);
+	if (r == -ENOENT) {
+		set_gone(w, t);
+		return 0;
+	}
+	take_answer(w, t, answer);
+	return r;
+}
+
+static int patch_finalizers(struct worker *w, struct turn *t, bool add, struct error *err)
+{
+	cleanup_json cJSON *patch = guarded_patch(t->migration);
+	cJSON *list = cJSON_AddArrayToObject(cJSON_GetObjectItemCaseSensitive(patch, "metadata"), "finalizers");
+	const cJSON *e;
+	int r;
+
+	cJSON_ArrayForEach(e, json_at(t->migration, "metadata/finalizers")) {
+		if (cJSON_IsString(e) && strcmp(e->valuestring, PM_FINALIZER))
+			cJSON_AddItemToArray(list, cJSON_CreateString(e->valuestring));
+	}
+	if (add)
+		cJSON_AddItemToArray(list, cJSON_CreateString(PM_FINALIZER));
+	r = patch_migration(w, t, NULL, patch, err);
+	/* With its last finalizer a deleted object is gone; the answer was its last state. */
+	if (r == 0 && !add && view_deleting(t->migration) && !json_at(t->migration, "metadata/finalizers/0"))
+		set_gone(w, t);
+	return r;
+}
+
+static int write_status(struct worker *w, struct turn *t, struct status_change *c, struct error *err)
+{
+	enum phase from = view_phase(t->migration);
+	cleanup_json cJSON *o = NULL;
+	cJSON *answer = NULL;
+	char path[1024];
+	int r;
+
+	if (from != c->phase && !phase_may_follow(from, c->phase))
+		return error_reason(err, -EPROTO, REASON_InternalError, "phase %s may not follow %s", phase_name(c->phase), phase_name(from));
+	c->epoch = w->c->epoch;
+	c->now_us = clock_real_us();
+	o = status_build(t->migration, c);
+	t->unchanged = !o;
+	if (!o)
+		return 0;
+	r = migration_path(t->migration, "status", path, err);
+	if (r == 0)
+		r = kube_apply(w->client, path, PM_MANAGER_CONTROLLER, true, o, &answer, err);
+	if (r == -ENOENT) {
+		set_gone(w, t);
+		return 0;
+	}
+	if (r < 0)
+		return r;
+	take_answer(w, t, answer);
+	if (from != c->phase)
+		notify_phase(w->c, t->migration, from, c->phase, c->reason, c->message);
+	return 0;
+}
+
+/* --- pods --- */
+
+static int pod_path(const cJSON *m, const char *name, char out[1024], struct error *err)
+{
+	return path_of(out, "v1", view_namespace(m), "pods", name, NULL, err);
+}
+
+static void forget_pod(struct worker *w, const cJSON *pod)
+{
+	char ignored[STORE_KEY_SIZE];
+
+	store_remove_pod(w->c->store, pod, ignored);
+}
+
+static void remember_pod(struct worker *w, const cJSON *pod)
+{
+	char ignored[STORE_KEY_SIZE];
+
+	if (view_label(pod, PM_LABEL_MIGRATION)[0])
+		store_put_pod(w->c->store, pod, ignored);
+}
+
+int act_read_pod(struct worker *w, const char *ns, const char *name, const char *uid, cJSON **ret, struct error *err)
+{
+	cJSON *pod = NULL;
+	char path[1024];
+	int r = path_of(path, "v1", ns, "pods", name, NULL, err);
+
+	*ret = NULL;
+	if (r == 0)
+		r = kube_get(w->client, path, &pod, err);
+	if (r == -ENOENT)
+		return 0;
+	if (r < 0)
+		return r;
+	if (strcmp(view_uid(pod), uid)) {
+		cJSON_Delete(pod);
+		return 0;
+	}
+	remember_pod(w, pod);
+	*ret = pod;
+	return 0;
+}
+
+/* Deletes exactly this pod and looks at what has become of it. */
+static int delete_pod(struct worker *w, struct turn *t, cJSON **pod, struct error *err)
+{
+	cleanup_json cJSON *old = take_ptr(*pod);
+	char path[1024];
+	int r = pod_path(t->migration, view_name(old), path, err);
+
+	if (r == 0)
+		r = kube_delete(w->client, path, view_uid(old), DELETE_GRACE_S, err);
+	/* Gone, or another pod has the name by now (the precondition on the UID failed). */
+	if (r < 0 && r != -ENOENT && r != -EAGAIN && r != -EEXIST)
+		return error_wrap(err, r, "delete pod %s", view_name(old));
+	r = act_read_pod(w, view_namespace(old), view_name(old), view_uid(old), pod, err);
+	if (r == 0 && !*pod)
+		forget_pod(w, old);
+	return r;
+}
+
+/* Marks the source pod with the migration, so that the watch of labelled pods sees it; uid NULL takes the mark away. */
+static int label_source(struct worker *w, const cJSON *m, const cJSON *pod, const char *migration_uid, struct error *err)
+{
+	cleanup_json cJSON *patch = cJSON_CreateObject(), *answer = NULL;
+	cJSON *meta = cJSON_AddObjectToObject(patch, "metadata"), *labels;
+	char path[1024];
+	int r = pod_path(m, view_name(pod), path, err);
+
+	cJSON_AddStringToObject(meta, "uid", view_uid(pod));
+	labels = cJSON_AddObjectToObject(meta, "labels");
+	if (migration_uid)
+		cJSON_AddStringToObject(labels, PM_LABEL_MIGRATION, migration_uid);
+	else
+		cJSON_AddNullToObject(labels, PM_LABEL_MIGRATION);
+	if (r == 0)
+		r = kube_merge_patch(w->client, path, PM_MANAGER_CONTROLLER, patch, &answer, err);
+	if (r == 0)
+		remember_pod(w, answer);
+	return r < 0 ? error_wrap(err, r, "label pod %s", view_name(pod)) : 0;
+}
+
+/* --- Pending: preflight --- */
+
+static cJSON *source_json(const cJSON *pod, const struct preflight *p)
+{
+	cJSON *o = cJSON_CreateObject();
+
+	cJSON_AddStringToObject(o, "name", view_name(pod));
+	cJSON_AddStringToObject(o, "uid", view_uid(pod));
+	cJSON_AddStringToObject(o, "node", json_str_or(pod, "spec/nodeName", ""));
+	if (p->source_cluster[0])
+		cJSON_AddStringToObject(o, "cluster", p->source_cluster);
+	return o;
+}
+
+static cJSON *destination_json(const char *name, const char *uid, const char *cluster, const char *node, const char *ip)
+{
+	const struct {
+		const char *key, *value;
+	} fields[] = { { "name", name }, { "uid", uid }, { "cluster", cluster }, { "node", node }, { "podIP", ip } };
+	cJSON *o = cJSON_CreateObject();
+
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+		if (fields[i].value && fields[i].value[0])
+			cJSON_AddStringToObject(o, fields[i].key, fields[i].value);
+	return o;
+}
+
+static int refuse(struct worker *w, struct turn *t, const struct preflight *p, struct error *err)
+{
+	char all[4096];
+	struct status_change c = { .phase = PHASE_Failed, .reason = p->findings[0].reason, .message = all, .migratable = all };
+
+	preflight_message(p, all, sizeof(all));
+	return write_status(w, t, &c, err);
+}
+
+/* What must be there before an agent sees the phase Preparing: the label and, for an agent of this cluster, the key. */
+static int begin(struct worker *w, struct turn *t, const cJSON *pod, const struct preflight *p, struct error *err)
+{
+	cleanup_json cJSON *source = NULL, *destination = NULL;
+	struct status_change c = { .phase = PHASE_Preparing, .message = "the pod can be moved; the destination pod is being created", .migratable = "" };
+	char name[POD_NAME_SIZE];
+	int r = destination_pod_name(pod, view_uid(t->migration), 0, name, err);
+
+	if (r == 0)
+		r = label_source(w, t->migration, pod, view_uid(t->migration), err);
+	if (r == 0 && !p->source_cluster[0])
+		r = secrets_create_for_agent(w, view_uid(t->migration), err);
+	if (r < 0)
+		return r;
+	source = source_json(pod, p);
+	destination = destination_json(name, NULL, p->cluster, p->node, NULL);
+	c.source_pod = source;
+	c.destination_pod = destination;
+	return write_status(w, t, &c, err);
+}
+
+static int do_preflight(struct worker *w, struct turn *t, struct error *err)
+{
+	cleanup_json cJSON *facts = NULL;
+	struct preflight p;
+	int r = facts_read(w, t->migration, &facts, err);
+
+	if (r < 0)
+		return error_wrap(err, r, "preflight");
+	preflight_check(t->migration, facts, &p);
+	return p.n ? refuse(w, t, &p, err) : begin(w, t, json_at(facts, "pod"), &p, err);
+}
+
+/* --- Preparing: the destination pod --- */
+
+static int do_abort(struct worker *w, struct turn *t, struct error *err);
+
+static int abort_for(struct worker *w, struct turn *t, int reason, const char *message, struct error *err)
+{
+	t->step.reason = reason;
+	snprintf(t->step.message, sizeof(t->step.message), "%s", message);
+	return do_abort(w, t, err);
+}
+
+/* Creates the pod, or finds the one that an earlier try has created.  -EEXIST when the name belongs to another pod. */
+static int create_or_adopt(struct worker *w, const cJSON *m, const cJSON *pod, cJSON **ret, struct error *err)
+{
+	char path[1024];
+	cJSON *there = NULL;
+	int r = path_of(path, "v1", view_namespace(m), "pods", NULL, NULL, err);
+
+	if (r == 0)
+		r = kube_create(w->client, path, pod, ret, err);
+	if (r != -EEXIST)
+		return r;
+	r = pod_path(m, view_name(pod), path, err);
+	if (r == 0)
+		r = kube_get(w->client, path, &there, err);
+	if (r < 0)
+		return r == -ENOENT ? -EAGAIN : r;
+	if (strcmp(view_label(there, PM_LABEL_MIGRATION), view_uid(m)) || strcmp(view_annotation(there, PM_ANN_MIGRATION), view_uid(m))) {
+		cJSON_Delete(there);
+		return -EEXIST;
+	}
+	*ret = there;
+	return 0;
+}
+
+static int create_destination(struct worker *w, const cJSON *m, const cJSON *source, cJSON **ret, struct error *err)
+{
+	struct destination_spec spec = {
+		.node = json_str_or(m, "status/destinationPod/node", ""),
+		.cluster = json_str_or(m, "status/destinationPod/cluster", ""),
+	};
+	int r = -EEXIST;
+
+	for (int attempt = 0; r == -EEXIST && attempt < NAME_ATTEMPTS; attempt++) {
+		cleanup_json cJSON *pod = NULL;
+		char name[POD_NAME_SIZE];
+
+		r = destination_pod_name(source, view_uid(m), attempt, name, err);
+		spec.name = name;
+		if (r == 0)
+			r = destination_pod_build(m, source, &spec, &pod, err);
+		if (r < 0)
+			return r;
+		r = create_or_adopt(w, m, pod, ret, err);
+	}
+	return r;
+}
+
+static int record_destination(struct worker *w, struct turn *t, const cJSON *pod, struct error *err)
+{
+	const cJSON *m = t->migration;
+	cleanup_json cJSON *destination = destination_json(view_name(pod), view_uid(pod), json_str(m, "status/destinationPod/cluster"),
+							   json_str(m, "status/destinationPod/node"), NULL);
+	struct status_change c = { .phase = PHASE_Preparing, .message = "waiting for the destination pod to run", .destination_pod = destination };
+
+	return write_status(w, t, &c, err);
+}
+
+static int do_prepare(struct worker *w, struct turn *t, struct error *err)
+{
+	const char *name = json_str_or(t->migration, "status/sourcePod/name", ""), *uid = json_str_or(t->migration, "status/sourcePod/uid", "");
+	cleanup_json cJSON *source = NULL, *pod = NULL;
+	int r = act_read_pod(w, view_namespace(t->migration), name, uid, &source, err);
+
+	if (r < 0)
+		return r;
+	if (!source)
+		return abort_for(w, t, REASON_SourceLost, "the source pod is gone", err);
+	r = create_destination(w, t->migration, source, &pod, err);
+	if (r == -EINVAL || r == -EACCES || r == -EEXIST)
+		return abort_for(w, t, problem_of_refusal(err->message), err->message, err);
+	if (r < 0)
+		return error_wrap(err, r, "create the destination pod");
+	remember_pod(w, pod);
+	r = secrets_create_for_pod(w, view_uid(t->migration), pod, err);
+	return r == 0 ? record_destination(w, t, pod, err) : r;
+}
+
+/* --- orders to a remote source --- */
+
+static int write_order(struct worker *w, struct turn *t, enum order_action action, struct error *err)
+{
+	cleanup_json cJSON *patch = NULL, *answer = NULL;
+	uint8_t bringing[PM_KEY_SIZE], key[PM_KEY_SIZE];
+	char path[1024];
+	int r = secrets_key(w, view_annotation(t->source, PM_ANN_MIGRATION), bringing, err);
+
+	if (r == 0)
+		r = secrets_key(w, view_uid(t->migration), key, err);
+	if (r == 0)
+		r = order_patch(t->migration, t->source, action, bringing, key, clock_real_us(), &patch, err);
+	explicit_bzero(bringing, sizeof(bringing));
+	explicit_bzero(key, sizeof(key));
+	if (r == 0)
+		r = pod_path(t->migration, view_name(t->source), path, err);
+	if (r == 0)
+		r = kube_merge_patch(w->client, path, PM_MANAGER_CONTROLLER, patch, &answer, err);
+	if (r == -ENOENT || r == -EAGAIN) {     /* gone, or replaced by another pod of that name */
+		forget_pod(w, t->source);
+		return 0;
+	}
+	if (r < 0)
+		return error_wrap(err, r, "order to the source's agent");
+	remember_pod(w, answer);
+	return 0;
+}
+
+static int do_order(struct worker *w, struct turn *t, struct error *err)
+{
+	return write_order(w, t, ORDER_MIGRATE, err);
+}
+
+static int do_order_abort(struct worker *w, struct turn *t, struct error *err)
+{
+	return write_order(w, t, ORDER_ABORT, err);
+}
+
+/* --- phases, decision, end --- */
+
+static int do_record(struct worker *w, struct turn *t, struct error *err)
+{
+	const cJSON *m = t->migration;
+	cleanup_json cJSON *destination = NULL;
+	struct status_change c = { .phase = t->step.phase, .reason = t->step.reason, .message = t->step.message };
+
+	if (t->step.phase == PHASE_Transferring) {
+		destination = destination_json(json_str(m, "status/destinationPod/name"), json_str(m, "status/destinationPod/uid"),
+					       json_str(m, "status/destinationPod/cluster"), json_str(m, "status/destinationPod/node"),
+					       json_str(t->destination, "status/podIP"));
+		c.destination_pod = destination;
+	}
+	return write_status(w, t, &c, err);
+}
+
+/*
+ * The race against the commit: the resource version makes it a compare-and-swap, the CRD's rule a fence.  A refusal (-EAGAIN or -EINVAL) means that
+ * something was written in between, perhaps the commit: it is read and decided anew.
+ */
+static int do_abort(struct worker *w, struct turn *t, struct error *err)
+{
+	cleanup_json cJSON *patch = guarded_patch(t->migration);
+	cJSON *status = cJSON_AddObjectToObject(patch, "status"), *abort;
+	char now[CLOCK_RFC3339_SIZE];
+	int r;
+
+	clock_rfc3339(clock_real_us(), 0, now);
+	cJSON_AddStringToObject(status, "decision", "Abort");
+	abort = cJSON_AddObjectToObject(status, "abort");
+	cJSON_AddStringToObject(abort, "reason", reason_name(t->step.reason));
+	cJSON_AddStringToObject(abort, "message", t->step.message);
+	cJSON_AddStringToObject(abort, "time", now);
+	r = patch_migration(w, t, "status", patch, err);
+	if (r == 0 && !t->gone)
+		notify_abort(w->c, t->migration, t->step.reason, t->step.message);
+	if (r != -EINVAL)
+		return r;
+	r = act_reread(w, t, err);
+	return r < 0 || t->gone || view_decision(t->migration) != DECISION_NONE ? r : error_set(err, -EIO, "the abort was refused: %s", err->message);
+}
+
+static int do_delete_destination(struct worker *w, struct turn *t, struct error *err)
+{
+	return delete_pod(w, t, &t->destination, err);
+}
+
+static int do_delete_source(struct worker *w, struct turn *t, struct error *err)
+{
+	return delete_pod(w, t, &t->source, err);
+}
+
+/* The source goes on as before: with the label of the migration that brought it, when one did. */
+static int unmark_source(struct worker *w, struct turn *t, struct error *err)
+{
+	const char *bringing = t->source ? view_annotation(t->source, PM_ANN_MIGRATION) : "";
+	int r;
+
+	if (!t->source || strcmp(view_label(t->source, PM_LABEL_MIGRATION), view_uid(t->migration)))
+		return 0;
+	r = label_source(w, t->migration, t->source, bringing[0] ? bringing : NULL, err);
+	return r == -ENOENT || r == -EAGAIN ? 0 : r;
+}
+
+static int do_end(struct worker *w, struct turn *t, struct error *err)
+{
+	struct status_change c = { .phase = t->step.phase, .reason = t->step.reason, .message = t->step.message };
+	int r = secrets_delete_for_agent(w, view_uid(t->migration), err);
+
+	if (r == 0 && t->step.phase != PHASE_Succeeded)
+		r = unmark_source(w, t, err);
+	return r == 0 ? write_status(w, t, &c, err) : r;
+}
+
+static int do_add_finalizer(struct worker *w, struct turn *t, struct error *err)
+{
+	return patch_finalizers(w, t, true, err);
+}
+
+static int do_release(struct worker *w, struct turn *t, struct error *err)
+{
+	int r = phase_ended(view_phase(t->migration)) ? 0 : secrets_delete_for_agent(w, view_uid(t->migration), err);
+
+	return r == 0 ? patch_finalizers(w, t, false, err) : r;
+}
+
+static int do_delete_object(struct worker *w, struct turn *t, struct error *err)
+{
+	char path[1024];
+	int r = migration_path(t->migration, NULL, path, err);
+
+	if (r == 0)
+		r = kube_delete(w->client, path, view_uid(t->migration), -1, err);
+	if (r == 0 || r == -ENOENT)
+		set_gone(w, t);
+	return r == -ENOENT ? 0 : r;
+}
+
+typedef int (*act_fn)(struct worker *w, struct turn *t, struct error *err);
+
+static const act_fn table[ACTION_COUNT] = {
+	[ACT_ADD_FINALIZER] = do_add_finalizer,
+	[ACT_PREFLIGHT] = do_preflight,
+	[ACT_PREPARE] = do_prepare,
+	[ACT_RECORD] = do_record,
+	[ACT_ORDER] = do_order,
+	[ACT_ABORT] = do_abort,
+	[ACT_ORDER_ABORT] = do_order_abort,
+	[ACT_DELETE_DESTINATION] = do_delete_destination,
+	[ACT_DELETE_SOURCE] = do_delete_source,
+	[ACT_END] = do_end,
+	[ACT_RELEASE] = do_release,
+	[ACT_DELETE_OBJECT] = do_delete_object,
+};
+
+int act_do(struct worker *w, struct turn *t, struct error *err)
+{
+	act_fn fn = table[t->step.action];
+
+	return fn ? fn(w, t, err) : 0;
+}

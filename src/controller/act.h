@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CONTROLLER_ACT_H
+#define CONTROLLER_ACT_H
+
+#include "controller.h"
+#include "decide.h"
+
+/* One look at one PodMigration: what was seen, what is to be done. */
+struct turn {
+	cJSON *migration;               /* owned; replaced by the server's answer after each write */
+	cJSON *source, *destination;    /* owned */
+	struct step step;
+	bool gone;                      /* the PodMigration does not exist any more */
+	bool unchanged;                 /* the step had nothing to write */
+};
+
+/*
+ * Does t->step.  0; -EAGAIN when the PodMigration has changed since it was read (it is to be read anew); another negative errno to be tried
+ * again later.
+ */
+int act_do(struct worker *w, struct turn *t, struct error *err);
+
+/* Reads a pod anew and tells the store: *ret is NULL when there is none of this name with this UID. */
+int act_read_pod(struct worker *w, const char *ns, const char *name, const char *uid, cJSON **ret, struct error *err);
+
+/* The PodMigration as it is now, into t and the store; t->gone when it is no more. */
+int act_reread(struct worker *w, struct turn *t, struct error *err);
+
+#endif

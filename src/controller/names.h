@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CONTROLLER_NAMES_H
+#define CONTROLLER_NAMES_H
+
+#include "migration/names.h"
+
+/* Names only the controller uses. */
+
+/* Source pod: "<UID of the PodMigration> <action>", which order was written last; the order itself is sealed and cannot be compared. */
+#define ANN_ORDERED "podmigration.dev/ordered"
+
+/* Liqo 1.x (its API types and the labels its virtual kubelet puts on a node). */
+#define LIQO_LABEL_TYPE "liqo.io/type"
+#define LIQO_TYPE_VIRTUAL_NODE "virtual-node"
+#define LIQO_LABEL_CLUSTER "liqo.io/remote-cluster-id"
+#define LIQO_TAINT "virtual-node.liqo.io/not-allowed"
+#define LIQO_ANN_RUNTIME_CLASS "liqo.io/remote-runtime-class-name"
+#define LIQO_RUNTIME_CLASS "liqo"                       /* steers pods to virtual nodes; not a runtime */
+#define LIQO_OFFLOADING_API "offloading.liqo.io/v1beta1"
+#define LIQO_CORE_API "core.liqo.io/v1beta1"
+
+#define CONTROLLER_NAME "podmigration-controller"
+#define MIGRATION_API PM_GROUP "/" PM_VERSION
+#define MIGRATION_PLURAL "podmigrations"
+#define MIGRATION_KIND "PodMigration"
+
+#endif

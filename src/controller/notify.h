@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CONTROLLER_NOTIFY_H
+#define CONTROLLER_NOTIFY_H
+
+#include "controller.h"
+#include "migration/phase.h"
+
+/* Tells of a move to another phase: an Event on the PodMigration and on the source pod, metrics, the log. migration: as it is after the move. */
+void notify_phase(struct controller *c, const cJSON *migration, enum phase from, enum phase to, int reason, const char *message);
+/* The decision to abort. */
+void notify_abort(struct controller *c, const cJSON *migration, int reason, const char *message);
+
+#endif

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "order.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/json.h"
+#include "migration/keys.h"
+#include "names.h"
+#include "view.h"
+
+#define ORDER_MAX 16384
+
+static const char *const action_names[] = { [ORDER_MIGRATE] = "migrate", [ORDER_ABORT] = "abort" };
+
+const char *order_action_name(enum order_action a)
+{
+	return action_names[a];
+}
+
+static int add_route(cJSON *order, const cJSON *migration, const uint8_t key[PM_KEY_SIZE], int64_t now_us)
+{
+	cleanup_buf struct buf text = BUF_INIT(128);
+	int64_t since = view_phase_time_us(migration, PHASE_Preparing);
+
+	if (base64_encode(key, PM_KEY_SIZE, &text) < 0)
+		return -ENOMEM;
+	cJSON_AddStringToObject(order, "namespace", view_namespace(migration));
+	cJSON_AddStringToObject(order, "name", view_name(migration));
+	cJSON_AddStringToObject(order, "podIP", json_str_or(migration, "status/destinationPod/podIP", ""));
+	cJSON_AddNumberToObject(order, "port", PM_STREAM_PORT);
+	cJSON_AddStringToObject(order, "key", text.data);
+	/* Seconds since the epoch: an order that comes late finds nobody to talk to. */
+	cJSON_AddNumberToObject(order, "deadline", (double)(((since ? since : now_us) + view_timeout_us(migration)) / 1000000));
+	explicit_bzero(text.data, text.len);
+	return 0;
+}
+
+static int order_json(const cJSON *migration, enum order_action action, const uint8_t key[PM_KEY_SIZE], int64_t now_us, struct buf *out)
+{
+	cleanup_json cJSON *o = cJSON_CreateObject();
+	int64_t epoch = 0;
+	int r = 0;
+
+	json_int(migration, "status/epoch", 0, INT64_MAX, &epoch);
+	cJSON_AddStringToObject(o, "action", order_action_name(action));
+	cJSON_AddStringToObject(o, "migration", view_uid(migration));
+	cJSON_AddNumberToObject(o, "epoch", (double)epoch);
+	if (action == ORDER_MIGRATE)
+		r = add_route(o, migration, key, now_us);
+	return r == 0 ? json_print(o, out) : r;
+}
+
+int order_patch(const cJSON *migration, const cJSON *source, enum order_action action, const uint8_t bringing_key[PM_KEY_SIZE],
+		const uint8_t key[PM_KEY_SIZE], int64_t now_us, cJSON **ret, struct error *err)
+{
+	cleanup_buf struct buf json = BUF_INIT(ORDER_MAX), sealed = BUF_INIT(ORDER_MAX);
+	const char *bringing = view_annotation(source, PM_ANN_MIGRATION);
+	cJSON *patch, *meta, *annotations;
+	char note[256];
+	int r = order_json(migration, action, key, now_us, &json);
+
+	if (r < 0)
+		return error_set(err, r, "the order cannot be written");
+	r = order_seal(bringing_key, bringing, json.data, &sealed, err);
+	explicit_bzero(json.data, json.len);
+	if (r < 0)
+		return r;
+	snprintf(note, sizeof(note), "%s %s", view_uid(migration), order_action_name(action));
+	patch = cJSON_CreateObject();
+	meta = cJSON_AddObjectToObject(patch, "metadata");
+	cJSON_AddStringToObject(meta, "uid", view_uid(source));
+	annotations = cJSON_AddObjectToObject(meta, "annotations");
+	cJSON_AddStringToObject(annotations, PM_ANN_ORDER, sealed.data);
+	cJSON_AddStringToObject(annotations, ANN_ORDERED, note);
+	*ret = patch;
+	return 0;
+}

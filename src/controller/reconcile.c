@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "act.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "controller.h"
+#include "decide.h"
+#include "migration/names.h"
+#include "view.h"
+
+/* More steps than a migration has, that is, a loop: the key comes again by way of the queue. */
+#define STEPS_MAX 24
+
+/* --- seeing --- */
+
+/*
+ * A pod as the watch has it.  When the watch has it not, the API server is asked: somebody may only have taken our label off, and a pod is believed to be gone
+ * on no less than that.
+ */
+static int see_pod(struct worker *w, const cJSON *m, const char *which, cJSON **ret, struct error *err)
+{
+	const cJSON *status = json_at(m, "status"), *at = cJSON_GetObjectItemCaseSensitive(status, which);
+	const char *uid = json_str_or(at, "uid", "");
+
+	*ret = NULL;
+	if (!uid[0] || phase_ended(view_phase(m)))
+		return 0;
+	*ret = store_pod(w->c->store, uid);
+	return *ret ? 0 : act_read_pod(w, view_namespace(m), json_str_or(at, "name", ""), uid, ret, err);
+}
+
+/* A destination pod that was created but not recorded when a controller was stopped: found by its name, when the abort came before the record. */
+static int see_unrecorded(struct worker *w, const cJSON *m, cJSON **ret, struct error *err)
+{
+	const char *name = json_str_or(m, "status/destinationPod/name", "");
+	cJSON *pod = NULL;
+	char path[1024];
+	int r;
+
+	if (!name[0] || json_str(m, "status/destinationPod/uid") || view_decision(m) != DECISION_ABORT || phase_ended(view_phase(m)))
+		return 0;
+	r = path_of(path, "v1", view_namespace(m), "pods", name, NULL, err);
+	if (r == 0)
+		r = kube_get(w->client, path, &pod, err);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	if (!strcmp(view_annotation(pod, PM_ANN_MIGRATION), view_uid(m)))
+		*ret = pod;
+	else
+		cJSON_Delete(pod);
+	return 0;
+}
+
+static int see(struct worker *w, struct turn *t, struct error *err)
+{
+	int r;
+
+	cJSON_Delete(t->source);
+	cJSON_Delete(t->destination);
+	t->source = t->destination = NULL;
+	r = see_pod(w, t->migration, "sourcePod", &t->source, err);
+	if (r == 0)
+		r = see_pod(w, t->migration, "destinationPod", &t->destination, err);
+	return r == 0 ? see_unrecorded(w, t->migration, &t->destination, err) : r;
+}
+
+/* The destination pod's Events, core/v1, since those are what kubelet and Liqo write. */
+static int look(struct worker *w, const struct turn *t, struct observed *o, struct error *err)
+{
+	char path[1024], query[1200];
+	cleanup_json cJSON *list = NULL;
+	int r = path_of(path, "v1", view_namespace(t->migration), "events", NULL, NULL, err);
+
+	if (r < 0)
+		return r;
+	snprintf(query, sizeof(query), "%s?fieldSelector=involvedObject.uid%%3D%.64s", path, view_uid(t->destination));
+	r = kube_get(w->client, query, &list, err);
+	if (r < 0 && r != -EACCES)
+		return error_wrap(err, r, "events of the destination pod");
+	o->looked = true;
+	if (r == 0)
+		problem_of_events(list, &o->events, &o->pulling);
+	return 0;
+}
+
+static int see_and_decide(struct worker *w, struct turn *t, struct error *err)
+{
+	struct observed o = { .migration = t->migration };
+	int r = see(w, t, err);
+
+	if (r < 0)
+		return r;
+	o.source = t->source;
+	o.destination = t->destination;
+	o.now_us = clock_real_us();
+	decide(&o, &t->step);
+	if (t->step.action != ACT_LOOK)
+		return 0;
+	r = look(w, t, &o, err);
+	if (r == 0)
+		decide(&o, &t->step);
+	return r;
+}
+
+/* --- doing --- */
+
+/* An object that a later leader has written to is not ours to touch: we have lost the lease and do not know it yet. */
+static int check_epoch(const struct worker *w, const cJSON *m, struct error *err)
+{
+	int64_t epoch = 0, ours = w->c->epoch;
+
+	json_int(m, "status/epoch", 0, INT64_MAX, &epoch);
+	return ours && epoch <= ours ? 0 : error_set(err, -ESTALE, "a newer leader has written to this PodMigration");
+}
+
+/* 1: more to do at once; 0: nothing but to wait; negative errno. */
+static int one_step(struct worker *w, struct turn *t, struct error *err)
+{
+	int r = see_and_decide(w, t, err);
+
+	if (r < 0 || t->step.action == ACT_WAIT)
+		return r;
+	r = check_epoch(w, t->migration, err);
+	if (r < 0)
+		return r;
+	log_debug("step", LOG_S("namespace", view_namespace(t->migration)), LOG_S("name", view_name(t->migration)),
+		  LOG_S("phase", phase_name(view_phase(t->migration))), LOG_S("action", action_name(t->step.action)));
+	t->unchanged = false;
+	r = act_do(w, t, err);
+	/* Written to by somebody else in between: read it and think again. */
+	if (r == -EAGAIN)
+		r = act_reread(w, t, err);
+	if (r < 0)
+		return r;
+	return t->gone || (t->step.action == ACT_RECORD && t->unchanged) ? 0 : 1;
+}
+
+int reconcile(struct worker *w, const char *key, struct error *err)
+{
+	struct turn t = { .migration = store_migration(w->c->store, key) };
+	int r = 1;
+
+	if (!t.migration)
+		return 0;
+	for (int i = 0; r == 1 && i < STEPS_MAX; i++)
+		r = one_step(w, &t, err);
+	if (r == 1)
+		queue_add(w->c->queue, key);
+	else if (r == 0 && !t.gone && t.step.wait_us)
+		queue_add_after(w->c->queue, key, t.step.wait_us + 1000);
+	cJSON_Delete(t.migration);
+	cJSON_Delete(t.source);
+	cJSON_Delete(t.destination);
+	return r < 0 ? r : 0;
+}

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "status.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "migration/reason.h"
+#include "names.h"
+#include "view.h"
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+/* --- conditions --- */
+
+enum truth { UNKNOWN, FALSE, TRUE };
+static const char *const truth_name[] = { "Unknown", "False", "True" };
+
+struct condition {
+	enum truth truth;
+	const char *reason, *message;   /* NULL: as it was, or a default */
+};
+
+/* What the conditions are computed from. */
+struct now {
+	const struct status_change *c;
+	enum decision decision;
+	enum source_state state;
+	bool ended, stuck;
+	const char *reason, *message;   /* of the migration as a whole */
+};
+
+static struct condition migratable(const struct now *n)
+{
+	if (!n->c->migratable)
+		return (struct condition){ UNKNOWN, NULL, NULL };
+	if (n->c->migratable[0])
+		return (struct condition){ FALSE, reason_name(n->c->reason), n->c->migratable };
+	return (struct condition){ TRUE, "Checked", "the pod can be moved there" };
+}
+
+static struct condition source_frozen(const struct now *n)
+{
+	switch (n->state) {
+	case SOURCE_Freezing:
+	case SOURCE_Restoring:
+	case SOURCE_Committed:
+		if (n->ended)
+			return (struct condition){ UNKNOWN, "NotReported", "the agent has not reported whether the source was thawed" };
+		return (struct condition){ TRUE, "Frozen", "all containers of the source stand still" };
+	case SOURCE_Running:
+		return (struct condition){ TRUE, "Moved", "the source was frozen until it was deleted" };
+	case SOURCE_Aborted:
+		return (struct condition){ FALSE, "Thawed", "the source runs" };
+	default:
+		return (struct condition){ FALSE, "NotFrozen", "the source runs" };
+	}
+}
+
+static struct condition destination_prepared(const struct now *n)
+{
+	if (n->decision == DECISION_COMMIT)
+		return (struct condition){ TRUE, "Prepared", "all containers were restored before the commit" };
+	if (n->ended || n->decision == DECISION_ABORT)
+		return (struct condition){ FALSE, "Aborted", "the destination was given up" };
+	if (n->c->phase < PHASE_Transferring)
+		return (struct condition){ FALSE, "WaitingForPod", "the destination pod does not run yet" };
+	return (struct condition){ FALSE, "PodRunning", "the destination pod waits for the state of the source" };
+}
+
+static struct condition committed(const struct now *n)
+{
+	if (n->decision == DECISION_COMMIT)
+		return (struct condition){ TRUE, "Committed", "the destination has the only running copy" };
+	if (n->decision == DECISION_ABORT || n->ended)
+		return (struct condition){ FALSE, "Aborted", "the source has the only running copy" };
+	return (struct condition){ UNKNOWN, "Undecided", "neither committed nor aborted yet" };
+}
+
+static struct condition succeeded(const struct now *n)
+{
+	if (n->c->phase == PHASE_Succeeded)
+		return (struct condition){ TRUE, "Succeeded", n->message };
+	return (struct condition){ n->ended ? FALSE : UNKNOWN, n->reason, n->message };
+}
+
+/* The three that kstatus, Flux and Argo CD go by. */
+static struct condition ready(const struct now *n)
+{
+	return (struct condition){ n->c->phase == PHASE_Succeeded ? TRUE : FALSE, n->reason, n->message };
+}
+
+static struct condition reconciling(const struct now *n)
+{
+	return (struct condition){ n->ended || n->stuck ? FALSE : TRUE, n->ended ? "Ended" : n->reason, n->message };
+}
+
+static struct condition stalled(const struct now *n)
+{
+	bool failed = n->stuck || (n->ended && n->c->phase != PHASE_Succeeded);
+
+	return (struct condition){ failed ? TRUE : FALSE, failed ? n->reason : "NotStalled", failed ? n->message : "" };
+}
+
+static const struct {
+	const char *type;
+	struct condition (*compute)(const struct now *n);
+} conditions[] = {
+	{ "Migratable", migratable }, { "SourceFrozen", source_frozen }, { "DestinationPrepared", destination_prepared },
+	{ "Committed", committed }, { "Succeeded", succeeded }, { "Ready", ready }, { "Reconciling", reconciling }, { "Stalled", stalled },
+};
+
+static const cJSON *old_condition(const cJSON *migration, const char *type)
+{
+	const cJSON *e;
+
+	cJSON_ArrayForEach(e, json_at(migration, "status/conditions")) {
+		if (!strcmp(json_str_or(e, "type", ""), type))
+			return e;
+	}
+	return NULL;
+}
+
+static cJSON *condition_json(const cJSON *migration, const char *type, const struct condition *c, int64_t generation, int64_t now_us)
+{
+	const cJSON *old = old_condition(migration, type);
+	char when[CLOCK_RFC3339_SIZE];
+	cJSON *j;
+
+	if (old && !c->reason)
+		return cJSON_Duplicate(old, 1);
+	clock_rfc3339(now_us, 1, when);
+	j = cJSON_CreateObject();
+	cJSON_AddStringToObject(j, "type", type);
+	cJSON_AddStringToObject(j, "status", truth_name[c->truth]);
+	cJSON_AddNumberToObject(j, "observedGeneration", (double)generation);
+	/* Only a change of status is a transition (Kubernetes API conventions). */
+	cJSON_AddStringToObject(j, "lastTransitionTime",
+				old && !strcmp(json_str_or(old, "status", ""), truth_name[c->truth]) ? json_str_or(old, "lastTransitionTime", when) : when);
+	cJSON_AddStringToObject(j, "reason", c->reason ? c->reason : "NotChecked");
+	cJSON_AddStringToObject(j, "message", c->message ? c->message : "");
+	return j;
+}
+
+static cJSON *conditions_json(const cJSON *migration, const struct status_change *change, int64_t generation)
+{
+	const cJSON *old = old_condition(migration, "Succeeded");
+	struct now n = {
+		.c = change,
+		.decision = view_decision(migration),
+		.state = view_source_state(migration),
+		.ended = phase_ended(change->phase),
+		.stuck = change->reason != REASON_NONE && !phase_ended(change->phase),
+		.reason = change->reason != REASON_NONE ? reason_name(change->reason) : phase_name(change->phase),
+		.message = change->message[0] ? change->message : json_str_or(old, "message", ""),
+	};
+	cJSON *list = cJSON_CreateArray();
+
+	for (size_t i = 0; i < COUNT(conditions); i++) {
+		struct condition c = conditions[i].compute(&n);
+
+		cJSON_AddItemToArray(list, condition_json(migration, conditions[i].type, &c, generation, change->now_us));
+	}
+	return list;
+}
+
+/* --- the other fields --- */
+
+void bytes_format(int64_t bytes, char *out, size_t size)
+{
+	static const char *const unit[] = { "Ki", "Mi", "Gi", "Ti" };
+	double v = (double)bytes;
+	size_t i = 0;
+
+	if (bytes < 1024) {
+		snprintf(out, size, "%" PRId64, bytes);
+		return;
+	}
+	for (v /= 1024; v >= 1024 && i + 1 < COUNT(unit); i++)
+		v /= 1024;
+	snprintf(out, size, "%.1f%s", v, unit[i]);
+}
+
+static cJSON *transitions_json(const cJSON *migration, const struct status_change *c)
+{
+	const cJSON *old = json_at(migration, "status/phaseTransitionTimestamps");
+	cJSON *list = cJSON_IsArray(old) ? cJSON_Duplicate(old, 1) : cJSON_CreateArray(), *e;
+	char when[CLOCK_RFC3339_SIZE];
+
+	if (view_phase_time_us(migration, c->phase))
+		return list;
+	clock_rfc3339(c->now_us, 0, when);
+	e = cJSON_CreateObject();
+	cJSON_AddStringToObject(e, "phase", phase_name(c->phase));
+	cJSON_AddStringToObject(e, "time", when);
+	cJSON_AddItemToArray(list, e);
+	return list;
+}
+
+static void keep_or_set(cJSON *status, const cJSON *migration, const char *key, const cJSON *fresh)
+{
+	const cJSON *v = fresh ? fresh : cJSON_GetObjectItemCaseSensitive(json_at(migration, "status"), key);
+
+	if (v)
+		cJSON_AddItemToObject(status, key, cJSON_Duplicate(v, 1));
+}
+
+static void add_numbers(cJSON *status, const cJSON *migration)
+{
+	int64_t downtime, bytes;
+	char text[32];
+
+	if (json_int(migration, "status/source/downtimeMicroseconds", 0, INT64_MAX, &downtime) == 0) {
+		duration_format(downtime, text, sizeof(text));
+		cJSON_AddStringToObject(status, "downtime", text);
+	}
+	if (json_int(migration, "status/source/bytesTransferred", 0, INT64_MAX, &bytes) == 0) {
+		cJSON_AddNumberToObject(status, "bytesTransferred", (double)bytes);
+		bytes_format(bytes, text, sizeof(text));
+		cJSON_AddStringToObject(status, "transferred", text);
+	}
+}
+
+static void add_completion(cJSON *status, const cJSON *migration, const struct status_change *c)
+{
+	char when[CLOCK_RFC3339_SIZE];
+
+	if (!phase_ended(c->phase))
+		return;
+	clock_rfc3339(c->now_us, 1, when);
+	cJSON_AddStringToObject(status, "completionTime", json_str_or(migration, "status/completionTime", when));
+}
+
+/* Nothing in the new status differs from what is there. */
+static bool same(const cJSON *migration, const cJSON *status)
+{
+	const cJSON *old = json_at(migration, "status"), *e;
+
+	cJSON_ArrayForEach(e, status) {
+		if (!cJSON_Compare(e, cJSON_GetObjectItemCaseSensitive(old, e->string), 1))
+			return false;
+	}
+	return true;
+}
+
+static cJSON *status_json(const cJSON *migration, const struct status_change *c)
+{
+	cJSON *status = cJSON_CreateObject();
+	int64_t generation = 0;
+
+	json_int(migration, "metadata/generation", 0, INT64_MAX, &generation);
+	cJSON_AddNumberToObject(status, "observedGeneration", (double)generation);
+	cJSON_AddStringToObject(status, "phase", phase_name(c->phase));
+	cJSON_AddItemToObject(status, "phaseTransitionTimestamps", transitions_json(migration, c));
+	cJSON_AddNumberToObject(status, "epoch", (double)c->epoch);
+	keep_or_set(status, migration, "sourcePod", c->source_pod);
+	keep_or_set(status, migration, "destinationPod", c->destination_pod);
+	add_numbers(status, migration);
+	add_completion(status, migration, c);
+	cJSON_AddItemToObject(status, "conditions", conditions_json(migration, c, generation));
+	return status;
+}
+
+cJSON *status_build(const cJSON *migration, const struct status_change *change)
+{
+	cJSON *status = status_json(migration, change), *o, *meta;
+
+	if (same(migration, status)) {
+		cJSON_Delete(status);
+		return NULL;
+	}
+	o = cJSON_CreateObject();
+	cJSON_AddStringToObject(o, "apiVersion", MIGRATION_API);
+	cJSON_AddStringToObject(o, "kind", MIGRATION_KIND);
+	meta = cJSON_AddObjectToObject(o, "metadata");
+	cJSON_AddStringToObject(meta, "name", view_name(migration));
+	cJSON_AddStringToObject(meta, "namespace", view_namespace(migration));
+	cJSON_AddStringToObject(meta, "uid", view_uid(migration));
+	cJSON_AddStringToObject(meta, "resourceVersion", json_str_or(migration, "metadata/resourceVersion", ""));
+	cJSON_AddItemToObject(o, "status", status);
+	return o;
+}

@@ -1,0 +1,484 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "migration/phase.h"
+#include "names.h"
+#include "view.h"
+
+#define BUCKETS 4096
+#define OBJECT_MAX (4u << 20)
+
+/* A PodMigration, with the fields that are asked across all of them. */
+struct migration {
+	struct migration *by_key, *by_uid;      /* next in the bucket */
+	char *key, *uid, *pod_name, *pod_uid, *created, *version, *text;
+	enum phase phase;
+};
+
+struct pod {
+	struct pod *by_uid;
+	char *uid, *migration, *version, *text;
+};
+
+struct store {
+	pthread_mutex_t lock;
+	struct migration *by_key[BUCKETS], *by_uid[BUCKETS];
+	struct pod *pods[BUCKETS];
+	int n_pods;
+};
+
+int store_new(struct store **ret, struct error *err)
+{
+	struct store *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return error_set(err, -ENOMEM, "out of memory");
+	pthread_mutex_init(&s->lock, NULL);
+	*ret = s;
+	return 0;
+}
+
+static void migration_free(struct migration *m)
+{
+	free(m->key);
+	free(m->uid);
+	free(m->pod_name);
+	free(m->pod_uid);
+	free(m->created);
+	free(m->version);
+	free(m->text);
+	free(m);
+}
+
+static void pod_free(struct pod *p)
+{
+	free(p->uid);
+	free(p->migration);
+	free(p->version);
+	free(p->text);
+	free(p);
+}
+
+void store_free(struct store *s)
+{
+	if (!s)
+		return;
+	for (int i = 0; i < BUCKETS; i++) {
+		for (struct migration *m = s->by_key[i], *next; m; m = next) {
+			next = m->by_key;
+			migration_free(m);
+		}
+		for (struct pod *p = s->pods[i], *next; p; p = next) {
+			next = p->by_uid;
+			pod_free(p);
+		}
+	}
+	pthread_mutex_destroy(&s->lock);
+	free(s);
+}
+
+static unsigned hash(const char *s)
+{
+	unsigned h = 2166136261u;
+
+	for (; *s; s++)
+		h = (h ^ (unsigned char)*s) * 16777619u;
+	return h % BUCKETS;
+}
+
+int store_key(const cJSON *object, char out[STORE_KEY_SIZE])
+{
+	int n = snprintf(out, STORE_KEY_SIZE, "%s/%s", view_namespace(object), view_name(object));
+
+	return n > 0 && n < STORE_KEY_SIZE ? 0 : -ENAMETOOLONG;
+}
+
+/*
+ * True when version a is older than b. Decimal numbers of any length, comparable within one resource (KEP-5504); what is not such a number is taken as newer,
+ * so that a server that counts otherwise still works.
+ */
+static bool version_older(const char *a, const char *b)
+{
+	size_t la = strlen(a), lb = strlen(b);
+
+	if (strspn(a, "0123456789") != la || strspn(b, "0123456789") != lb)
+		return false;
+	return la != lb ? la < lb : strcmp(a, b) < 0;
+}
+
+static char *text_of(const cJSON *o)
+{
+	char *s = cJSON_PrintUnformatted(o);
+
+	/* cJSON grows its buffer by doubling; what is kept for long is kept exactly. */
+	return s ? realloc(s, strlen(s) + 1) : NULL;
+}
+
+static cJSON *parsed(const char *text)
+{
+	cJSON *o = NULL;
+
+	return text && json_parse(text, strlen(text), OBJECT_MAX, &o, NULL) == 0 ? o : NULL;
+}
+
+/* --- PodMigrations --- */
+
+static struct migration *find_key(struct store *s, const char *key)
+{
+	struct migration *m = s->by_key[hash(key)];
+
+	while (m && strcmp(m->key, key))
+		m = m->by_key;
+	return m;
+}
+
+static struct migration *find_uid(struct store *s, const char *uid)
+{
+	struct migration *m = s->by_uid[hash(uid)];
+
+	while (m && strcmp(m->uid, uid))
+		m = m->by_uid;
+	return m;
+}
+
+static void unlink_migration(struct store *s, struct migration *m)
+{
+	struct migration **p = &s->by_key[hash(m->key)];
+
+	while (*p != m)
+		p = &(*p)->by_key;
+	*p = m->by_key;
+	for (p = &s->by_uid[hash(m->uid)]; *p != m;)
+		p = &(*p)->by_uid;
+	*p = m->by_uid;
+	migration_free(m);
+}
+
+static void link_migration(struct store *s, struct migration *m)
+{
+	struct migration **p = &s->by_key[hash(m->key)];
+
+	m->by_key = *p;
+	*p = m;
+	p = &s->by_uid[hash(m->uid)];
+	m->by_uid = *p;
+	*p = m;
+}
+
+static struct migration *new_migration(const cJSON *object, const char *key)
+{
+	static const char *const kept[] = { "metadata", "spec", "status" };
+	struct migration *m = calloc(1, sizeof(*m));
+	cJSON *slim = cJSON_CreateObject();
+
+	for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
+		if (json_at(object, kept[i]))
+			cJSON_AddItemToObject(slim, kept[i], cJSON_Duplicate(json_at(object, kept[i]), 1));
+	cJSON_DeleteItemFromObjectCaseSensitive(cJSON_GetObjectItemCaseSensitive(slim, "metadata"), "managedFields");
+	if (m) {
+		m->key = strdup(key);
+		m->uid = strdup(view_uid(object));
+		m->pod_name = strdup(json_str_or(object, "spec/podName", ""));
+		m->pod_uid = strdup(json_str_or(object, "status/sourcePod/uid", ""));
+		m->created = strdup(json_str_or(object, "metadata/creationTimestamp", ""));
+		m->version = strdup(json_str_or(object, "metadata/resourceVersion", ""));
+		m->text = text_of(slim);
+		m->phase = view_phase(object);
+	}
+	cJSON_Delete(slim);
+	if (m && (!m->key || !m->uid || !m->pod_name || !m->pod_uid || !m->created || !m->version || !m->text)) {
+		migration_free(m);
+		m = NULL;
+	}
+	return m;
+}
+
+bool store_put_migration(struct store *s, const cJSON *object)
+{
+	char key[STORE_KEY_SIZE];
+	struct migration *fresh, *old;
+	bool newer = true;
+
+	if (store_key(object, key) < 0)
+		return false;
+	fresh = new_migration(object, key);
+	if (!fresh) {
+		log_error("out of memory, a PodMigration is not followed", LOG_S("name", view_name(object)));
+		return false;
+	}
+	pthread_mutex_lock(&s->lock);
+	old = find_key(s, key);
+	/* Another UID: an object of the same name made anew. */
+	if (old && !strcmp(old->uid, fresh->uid) && version_older(fresh->version, old->version))
+		newer = false;
+	if (old && newer)
+		unlink_migration(s, old);
+	if (newer)
+		link_migration(s, fresh);
+	pthread_mutex_unlock(&s->lock);
+	if (!newer)
+		migration_free(fresh);
+	return newer;
+}
+
+void store_remove_migration(struct store *s, const cJSON *object)
+{
+	char key[STORE_KEY_SIZE];
+	struct migration *m;
+
+	if (store_key(object, key) < 0)
+		return;
+	pthread_mutex_lock(&s->lock);
+	m = find_key(s, key);
+	if (m && !strcmp(m->uid, view_uid(object)))
+		unlink_migration(s, m);
+	pthread_mutex_unlock(&s->lock);
+}
+
+cJSON *store_migration(struct store *s, const char *key)
+{
+	struct migration *m;
+	char *text = NULL;
+	cJSON *o;
+
+	pthread_mutex_lock(&s->lock);
+	m = find_key(s, key);
+	if (m)
+		text = strdup(m->text);
+	pthread_mutex_unlock(&s->lock);
+	o = parsed(text);
+	free(text);
+	return o;
+}
+
+static bool has_claim(const struct migration *m, const cJSON *self, const char *self_key, const char *pod_uid)
+{
+	const char *slash = strchr(m->key, '/'), *created = json_str_or(self, "metadata/creationTimestamp", "");
+	int age;
+
+	if (phase_ended(m->phase) || !strcmp(m->key, self_key))
+		return false;
+	if (m->pod_uid[0])
+		return !strcmp(m->pod_uid, pod_uid);
+	if (strncmp(m->key, self_key, (size_t)(slash - m->key) + 1) || strcmp(m->pod_name, json_str_or(self, "spec/podName", "")))
+		return false;
+	age = strcmp(m->created, created);
+	return age < 0 || (age == 0 && strcmp(m->uid, view_uid(self)) < 0);
+}
+
+bool store_other_claim(struct store *s, const cJSON *self, const char *pod_uid, char ret_key[STORE_KEY_SIZE])
+{
+	char self_key[STORE_KEY_SIZE];
+	bool found = false;
+
+	if (store_key(self, self_key) < 0)
+		return false;
+	pthread_mutex_lock(&s->lock);
+	for (int i = 0; i < BUCKETS && !found; i++)
+		for (struct migration *m = s->by_key[i]; m && !found; m = m->by_key)
+			if (has_claim(m, self, self_key, pod_uid)) {
+				snprintf(ret_key, STORE_KEY_SIZE, "%s", m->key);
+				found = true;
+			}
+	pthread_mutex_unlock(&s->lock);
+	return found;
+}
+
+void store_each_key(struct store *s, void (*fn)(void *ctx, const char *key), void *ctx)
+{
+	pthread_mutex_lock(&s->lock);
+	for (int i = 0; i < BUCKETS; i++)
+		for (struct migration *m = s->by_key[i]; m; m = m->by_key)
+			fn(ctx, m->key);
+	pthread_mutex_unlock(&s->lock);
+}
+
+void store_count(struct store *s, int *by_phase, int *ret_pods)
+{
+	memset(by_phase, 0, PHASE_COUNT * sizeof(*by_phase));
+	pthread_mutex_lock(&s->lock);
+	for (int i = 0; i < BUCKETS; i++)
+		for (struct migration *m = s->by_key[i]; m; m = m->by_key)
+			by_phase[m->phase]++;
+	*ret_pods = s->n_pods;
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* --- pods --- */
+
+/* Container statuses without images and resources: what decide() and problem_of_pod() read. */
+static void copy_statuses(cJSON *to, const cJSON *pod, const char *key)
+{
+	static const char *const kept[] = { "name", "state", "lastState", "imageID" };
+	const cJSON *from = cJSON_GetObjectItemCaseSensitive(json_at(pod, "status"), key), *s;
+	cJSON *list;
+
+	if (!cJSON_IsArray(from))
+		return;
+	list = cJSON_AddArrayToObject(to, key);
+	cJSON_ArrayForEach(s, from) {
+		cJSON *e = cJSON_CreateObject();
+
+		for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
+			if (json_at(s, kept[i]))
+				cJSON_AddItemToObject(e, kept[i], cJSON_Duplicate(json_at(s, kept[i]), 1));
+		cJSON_AddItemToArray(list, e);
+	}
+}
+
+static void copy_container_names(cJSON *spec, const cJSON *pod, const char *key)
+{
+	const cJSON *from = cJSON_GetObjectItemCaseSensitive(json_at(pod, "spec"), key), *c;
+	cJSON *list;
+
+	if (!cJSON_IsArray(from))
+		return;
+	list = cJSON_AddArrayToObject(spec, key);
+	cJSON_ArrayForEach(c, from) {
+		cJSON *e = cJSON_CreateObject();
+
+		cJSON_AddStringToObject(e, "name", json_str_or(c, "name", ""));
+		if (view_is_sidecar(c))
+			cJSON_AddStringToObject(e, "restartPolicy", "Always");
+		cJSON_AddItemToArray(list, e);
+	}
+}
+
+static void copy_strings(cJSON *to, const cJSON *from, const char *const *keys, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		const cJSON *v = cJSON_GetObjectItemCaseSensitive(from, keys[i]);
+
+		if (cJSON_IsString(v))
+			cJSON_AddStringToObject(to, keys[i], v->valuestring);
+	}
+}
+
+#define COPY(to, from, ...) \
+	copy_strings(to, from, (const char *const[]){ __VA_ARGS__ }, sizeof((const char *const[]){ __VA_ARGS__ }) / sizeof(char *))
+
+static cJSON *slim_pod(const cJSON *pod)
+{
+	cJSON *o = cJSON_CreateObject(), *meta = cJSON_AddObjectToObject(o, "metadata"), *spec, *status;
+
+	COPY(meta, json_at(pod, "metadata"), "name", "namespace", "uid", "resourceVersion", "deletionTimestamp", "creationTimestamp");
+	COPY(cJSON_AddObjectToObject(meta, "labels"), json_at(pod, "metadata/labels"), PM_LABEL_MIGRATION);
+	COPY(cJSON_AddObjectToObject(meta, "annotations"), json_at(pod, "metadata/annotations"), PM_ANN_MIGRATION, PM_ANN_ORIGINAL_NAME, ANN_ORDERED);
+	spec = cJSON_AddObjectToObject(o, "spec");
+	COPY(spec, json_at(pod, "spec"), "nodeName");
+	copy_container_names(spec, pod, "containers");
+	copy_container_names(spec, pod, "initContainers");
+	status = cJSON_AddObjectToObject(o, "status");
+	COPY(status, json_at(pod, "status"), "phase", "reason", "message", "podIP");
+	copy_statuses(status, pod, "containerStatuses");
+	copy_statuses(status, pod, "initContainerStatuses");
+	return o;
+}
+
+static struct pod *new_pod(const cJSON *object)
+{
+	struct pod *p = calloc(1, sizeof(*p));
+	cJSON *slim = slim_pod(object);
+
+	if (p) {
+		p->uid = strdup(view_uid(object));
+		p->migration = strdup(view_label(object, PM_LABEL_MIGRATION));
+		p->version = strdup(json_str_or(object, "metadata/resourceVersion", ""));
+		p->text = text_of(slim);
+	}
+	cJSON_Delete(slim);
+	if (p && (!p->uid || !p->migration || !p->version || !p->text)) {
+		pod_free(p);
+		p = NULL;
+	}
+	return p;
+}
+
+static struct pod **find_pod(struct store *s, const char *uid)
+{
+	struct pod **p = &s->pods[hash(uid)];
+
+	while (*p && strcmp((*p)->uid, uid))
+		p = &(*p)->by_uid;
+	return p;
+}
+
+static bool key_of(struct store *s, const char *migration_uid, char ret_key[STORE_KEY_SIZE])
+{
+	const struct migration *m = find_uid(s, migration_uid);
+
+	if (m)
+		snprintf(ret_key, STORE_KEY_SIZE, "%s", m->key);
+	return m != NULL;
+}
+
+bool store_put_pod(struct store *s, const cJSON *object, char ret_key[STORE_KEY_SIZE])
+{
+	struct pod *fresh = new_pod(object), **at, *old;
+	bool known;
+
+	if (!fresh) {
+		log_error("out of memory, a pod is not followed", LOG_S("pod", view_name(object)));
+		return false;
+	}
+	pthread_mutex_lock(&s->lock);
+	known = key_of(s, fresh->migration, ret_key);
+	at = find_pod(s, fresh->uid);
+	old = *at;
+	if (old && version_older(fresh->version, old->version)) {
+		pod_free(fresh);
+	} else {
+		fresh->by_uid = old ? old->by_uid : NULL;
+		*at = fresh;
+		s->n_pods += !old;
+		if (old)
+			pod_free(old);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return known;
+}
+
+bool store_remove_pod(struct store *s, const cJSON *object, char ret_key[STORE_KEY_SIZE])
+{
+	struct pod **at, *old;
+	bool known = false;
+
+	pthread_mutex_lock(&s->lock);
+	at = find_pod(s, view_uid(object));
+	old = *at;
+	if (old) {
+		known = key_of(s, old->migration, ret_key);
+		*at = old->by_uid;
+		s->n_pods--;
+		pod_free(old);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return known;
+}
+
+cJSON *store_pod(struct store *s, const char *uid)
+{
+	struct pod *p;
+	char *text = NULL;
+	cJSON *o;
+
+	if (!uid[0])
+		return NULL;
+	pthread_mutex_lock(&s->lock);
+	p = *find_pod(s, uid);
+	if (p)
+		text = strdup(p->text);
+	pthread_mutex_unlock(&s->lock);
+	o = parsed(text);
+	free(text);
+	return o;
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CONTROLLER_STORE_H
+#define CONTROLLER_STORE_H
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/error.h"
+
+/*
+ * What the watches have seen, as compact JSON text: PodMigrations without managedFields, and of labelled pods only the parts that are looked at.
+ * (A parsed tree of cJSON takes six times the text.)  Thread-safe; what is handed out is the caller's own copy.
+ */
+struct store;
+
+#define STORE_KEY_SIZE 512              /* "namespace/name" */
+
+int store_new(struct store **ret, struct error *err);
+void store_free(struct store *s);
+
+/* "namespace/name" of an object; -ENAMETOOLONG. */
+int store_key(const cJSON *object, char out[STORE_KEY_SIZE]);
+
+/* Keeps the newer of the two: an answer to a write of our own may come before or after the watch's event.  False: what is there is newer. */
+bool store_put_migration(struct store *s, const cJSON *migration);
+void store_remove_migration(struct store *s, const cJSON *migration);
+cJSON *store_migration(struct store *s, const char *key);       /* NULL when unknown */
+
+/* Pods are found by the migration in their label.  ret_key gets the key of that PodMigration, when it is known: false else. */
+bool store_put_pod(struct store *s, const cJSON *pod, char ret_key[STORE_KEY_SIZE]);
+bool store_remove_pod(struct store *s, const cJSON *pod, char ret_key[STORE_KEY_SIZE]);
+cJSON *store_pod(struct store *s, const char *pod_uid);         /* NULL when unknown */
+
+/*
+ * Another PodMigration that has a claim to this pod: one that has recorded it and has not ended; or one that names it, is not yet beyond Pending and is
+ * older.  Its key in ret; false when there is none.
+ */
+bool store_other_claim(struct store *s, const cJSON *migration, const char *pod_uid, char ret_key[STORE_KEY_SIZE]);
+
+/* fn is called for each key. */
+void store_each_key(struct store *s, void (*fn)(void *ctx, const char *key), void *ctx);
+
+/* Counts, for metrics: PodMigrations by phase (index: enum phase). */
+void store_count(struct store *s, int *ret_by_phase, int *ret_pods);
+
+#endif

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CONTROLLER_VIEW_H
+#define CONTROLLER_VIEW_H
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "migration/phase.h"
+
+/* Typed reads of PodMigrations and pods.  All are pure; a field that is absent or of another type reads as its zero value. */
+
+enum decision { DECISION_NONE, DECISION_COMMIT, DECISION_ABORT };
+
+/* "2026-11-24T16:22:47[.123456]Z" to microseconds since the epoch; 0 when it is not such a time. */
+int64_t time_parse_us(const char *s);
+int64_t view_time_us(const cJSON *o, const char *path);
+
+/* Of any object; never NULL. */
+const char *view_name(const cJSON *o);
+const char *view_namespace(const cJSON *o);
+const char *view_uid(const cJSON *o);
+const char *view_annotation(const cJSON *o, const char *key);   /* "" when absent */
+const char *view_label(const cJSON *o, const char *key);
+bool view_deleting(const cJSON *o);
+
+/* Of a PodMigration. */
+enum phase view_phase(const cJSON *m);
+enum decision view_decision(const cJSON *m);
+enum source_state view_source_state(const cJSON *m);
+int64_t view_phase_time_us(const cJSON *m, enum phase p);       /* when the phase was entered; 0: it was not */
+bool view_has_finalizer(const cJSON *m);
+int64_t view_timeout_us(const cJSON *m);                        /* spec.timeout */
+bool view_ttl_us(const cJSON *m, int64_t *ret_us);              /* false: kept for ever */
+bool view_source_error(const cJSON *m, int *ret_reason, const char **ret_message);
+bool view_source_is_remote(const cJSON *m);                     /* the source pod runs behind a Liqo virtual node */
+
+/* Of a pod. */
+bool view_pod_ended(const cJSON *pod);                          /* phase Succeeded or Failed */
+/* Containers that must run: spec.containers and native sidecars.  True when the status of each says it runs. */
+bool view_pod_all_running(const cJSON *pod);
+/* status of container i of spec[list] ("containers" or "initContainers"), or NULL. */
+const cJSON *view_container_status(const cJSON *pod, const char *list, const char *name);
+bool view_is_sidecar(const cJSON *init_container);              /* an init container that keeps running */
+/* With Liqo, what a Node stands for: the remote cluster's ID, or "" for an ordinary node. */
+const char *view_node_cluster(const cJSON *node);
+
+#endif
