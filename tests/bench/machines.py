@@ -11,26 +11,16 @@ import json
 import os
 import re
 import ssl
-import subprocess
 import threading
 import urllib.parse
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-LAB = os.path.join(HERE, "..", "lab", "lab")
+from cluster import Failed, lab
+
 CLONE_NEWNET = 0x40000000
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def lab(*args, **more):
-    """Run `lab ARGS`; its standard output. Raises with the lab's own words."""
-    done = subprocess.run([LAB, *args], stdin=more.pop("stdin", subprocess.DEVNULL), capture_output=True, text=True,
-                          timeout=more.pop("timeout", 600), **more)
-    if done.returncode:
-        raise RuntimeError("lab %s: %s" % (" ".join(args[:3]), (done.stderr or done.stdout).strip()[-2000:]))
-    return done.stdout
-
-
-class ApiError(Exception):
+class ApiError(Failed):
     def __init__(self, status, text):
         super().__init__("HTTP %d: %s" % (status, text[:500]))
         self.status = status
@@ -53,7 +43,7 @@ class Machine:
     def _pid(name):
         m = re.search(r"^%s: .* pid 1 is (\d+)" % re.escape(name), lab("status"), re.M)
         if not m:
-            raise RuntimeError("machine %s does not run" % name)
+            raise Failed("machine %s does not run" % name)
         return int(m.group(1))
 
     def path(self, inside):
@@ -63,8 +53,8 @@ class Machine:
         with open(self.path(inside), encoding="utf-8", errors="replace") as f:
             return f.read()
 
-    def run(self, *cmd, **more):
-        return lab("exec", self.name, *cmd, **more)
+    def run(self, *cmd):
+        return lab("exec", self.name, *cmd)
 
     def tls(self):
         pki = self.path("/etc/kubernetes/pki/")
@@ -90,7 +80,7 @@ class Machine:
             try:
                 self.enter_network()
                 results[i] = fn(items[i])
-            except Exception as e:  # pylint: disable=broad-except
+            except Exception as e:
                 errors.append(e)
 
         threads = [threading.Thread(target=one, args=(i,)) for i in range(len(items))]
@@ -134,6 +124,14 @@ class Api:
     def get(self, path):
         return self.call("GET", path)
 
+    def delete(self, path, options=None):
+        """Also when there is nothing (more)."""
+        try:
+            self.call("DELETE", path, options)
+        except ApiError as e:
+            if e.status != 404:
+                raise
+
     def watch(self, path, timeout):
         """Objects of a watch as they change; ends when the server ends it."""
         sep = "&" if "?" in path else "?"
@@ -156,10 +154,10 @@ class Api:
         last = None
         for kind, obj in self.watch(path, timeout):
             if kind == "ERROR":
-                raise RuntimeError("watch %s: %s" % (path, obj.get("message")))
+                raise Failed("watch %s: %s" % (path, obj.get("message")))
             last = obj
             state = None if kind == "DELETED" else obj
             if accept(state):
                 return state
-        raise TimeoutError("%s %s is not as expected after %d s: %s" % (
+        raise Failed("%s %s is not as expected after %d s: %s" % (
             collection, name, timeout, json.dumps((last or {}).get("status"))[:1500]))

@@ -25,8 +25,9 @@ import tarfile
 import threading
 import time
 
+import continuity
 import workload
-from machines import LAB
+from cluster import LAB, Failed
 
 UPLOAD_PORT = 8071
 CHUNK = 1 << 20
@@ -38,7 +39,7 @@ KEPT = "/var/lib/bench-archives/"
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def log_message(self, *args):  # pylint: disable=arguments-differ
+    def log_message(self, *args):
         pass
 
     def do_PUT(self):
@@ -165,7 +166,7 @@ def import_images(machine, received, names, containers):
                 pass  # what ctr says about it is better
             said = p.stderr.read().decode("utf-8", "replace")
         if p.returncode:
-            raise RuntimeError("import of %s: %s" % (names[i], said))
+            raise Failed("import of %s: %s" % (names[i], said))
     machine.parallel(one, range(len(received)))
 
 
@@ -198,7 +199,7 @@ def _replace_source(source, pods, name, destination, received, images, container
     def work():
         try:
             import_images(destination, received, images, containers)
-        except Exception as e:  # pylint: disable=broad-except
+        except Exception as e:
             error.append(e)
 
     importing = threading.Thread(target=work)
@@ -212,42 +213,39 @@ def _replace_source(source, pods, name, destination, received, images, container
 
 def _gaps(before, after, created_ms):
     """Of one container: the application's stop, and what it had to do again."""
-    old, new = before.events(), after.events()
-    if workload.check(old, "source") != workload.check(new, "destination"):
-        raise AssertionError("the application was started anew, not restored")
-    end = next((v for kind, v in reversed(old) if kind == "end"), None)
-    gap = workload.longest_gap(new, created_ms)
+    workload.one_life(before, after)
+    end, gap = workload.last_words(before), workload.longest_gap(after, created_ms)
     if not end or not gap:
-        raise AssertionError("no end in the source's log or no first count in the destination's")
-    pauses = [v["n"] for kind, v in old if kind == "GAP"]
-    return {"gap_ms": gap["end"] - end["ms"], "since_checkpoint_ms": gap["n"], "lost_counts": end["tick"] - gap["tick"],
-            "checkpoint_pause_ms": max(pauses, default=0)}
+        raise Failed("no end in the source's log or no first count in the destination's")
+    pauses = [g[0] for g in continuity.gaps(before)]
+    return {"gap_ms": gap[2] - end[1], "since_checkpoint_ms": gap[0], "lost_counts": end[0] - gap[3], "pause_at_source_ms": max(pauses, default=0)}
 
 
-def move(source, destination, namespace, name, serial):
-    """Move the pod; {gap_ms, total_ms, steps, bytes, ..}. The destination's pod is left running, under the same name."""
-    pods = "/api/v1/namespaces/%s/pods" % namespace
-    spec = source.api.get("%s/%s" % (pods, name))["spec"]
-    containers = [c["name"] for c in spec["containers"]]
-    sizes = [int(c["args"][0]) for c in spec["containers"]]
+def move(source, destination, ns, name, logs, serial):
+    """Move the pod; {gap_ms, total_s, steps_ms, bytes, ..}. The destination's pod is left running, under the same name."""
+    containers = ["c%d" % i for i in range(len(logs))]
+    where = workload.collection(ns)
+    sizes = [int(c["args"][0]) for c in source.api.get("%s/%s" % (where, name))["spec"]["containers"]]
     images = ["localhost/checkpoint/%s-%s:%d" % (name, c, serial) for c in containers]
-    logs = [workload.Log(source, name, c) for c in containers]
     clock = Clock()
-    archives = checkpoint(source, namespace, name, containers)
+    archives = checkpoint(source, ns, name, containers)
     clock.step("checkpoint")
     received = upload(source, destination, archives)
     clock.step("upload")
-    _replace_source(source, pods, name, destination, received, images, containers)
+    _replace_source(source, where, name, destination, received, images, containers)
     clock.step("delete_and_import")
     created = time.time() * 1000
-    destination.api.call("POST", pods, workload.pod(name, sizes, destination.name, images))
-    destination.api.wait(pods, name, workload.all_ready)
+    destination.api.call("POST", where, workload.manifest(name, ns, sizes, destination.name, images))
+    destination.api.wait(where, name, workload.is_running)
     clock.step("restore")
     for a in archives:
         os.unlink(source.path(a))
-    time.sleep(0.3)  # the last lines reach the log
-    found = [_gaps(logs[i], workload.Log(destination, name, c), created) for i, c in enumerate(containers)]
-    for log in logs:
+    restored = [workload.Log(destination, name, c) for c in containers]
+    known = len(continuity.ticks(restored[0].lines()))
+    for log in restored:
+        log.wait_ticks(known + 1)
+    found = [_gaps(old.lines(), new.lines(), created) for old, new in zip(logs, restored)]
+    for log in restored:
         log.close()
     remove(destination, images)
     return {"gap_ms": max(f["gap_ms"] for f in found), "containers": found, "bytes": sum(r[2] for r in received), "steps_ms": clock.ms,

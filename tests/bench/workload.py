@@ -4,87 +4,94 @@
 The application is tests/apps/counter.c: it counts once a millisecond and prints, by its own clock, each pause longer than 20 ms. All downtimes of
 the benchmark come from these lines; nothing that a mover says about itself is used for them.
 """
-
 import glob
 import os
 import re
+import time
 
-IMAGE = "localhost/bench/counter:1"
-LINE = re.compile(r"^\S+ std\w+ F (\S+) (start|tick|GAP|CORRUPT|BACKWARDS|FILE|end)\b(.*)$")
+import continuity
+import pods
+from cluster import Failed
 
-
-def pod(name, sizes_mib, node, images=None):
-    """A pod with one counter of so many MiB per container; images: one per container instead of IMAGE."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, "labels": {"app": "bench"}, "annotations": {"liqo.io/api-server-support": "disabled"}},
-        "spec": {
-            "nodeName": node,
-            "terminationGracePeriodSeconds": 5,
-            "automountServiceAccountToken": False,
-            "enableServiceLinks": False,
-            "containers": [{
-                "name": "c%d" % i,
-                "image": images[i] if images else IMAGE,
-                "imagePullPolicy": "Never" if images else "IfNotPresent",
-                "args": [str(mib), "/state"],
-                "env": [{"name": "NAME", "value": "c%d" % i}],
-            } for i, mib in enumerate(sizes_mib)],
-        },
-    }
+CRI_LINE = re.compile(r"^\S+ std(?:out|err) F (.*)$")
+END = re.compile(r"^\S+ end tick=(\d+) ms=(\d+) gap=(\d+)$")
+GAP_TICK = re.compile(r"^\S+ GAP (\d+) start=(\d+) end=(\d+) tick=(\d+)$")
 
 
-def all_ready(p):
-    """Every container of the pod runs (None: no such pod)."""
-    if not p or p["status"].get("phase") in ("Failed", "Succeeded"):
-        return False
-    states = p["status"].get("containerStatuses", [])
-    return len(states) == len(p["spec"]["containers"]) and all("running" in s["state"] for s in states)
+def manifest(name, ns, sizes_mib, node, images=None):
+    """A pod with one counter of so many MiB per container; images: one per container instead of the counter's own."""
+    containers = [pods.container("c%d" % i, mib) for i, mib in enumerate(sizes_mib)]
+    for c, image in zip(containers, images or []):
+        c.update(image=image, imagePullPolicy="Never")
+    return pods.pod(name, containers, ns, node)
+
+
+def collection(ns):
+    return "/api/v1/namespaces/%s/pods" % ns
+
+
+def is_running(p):
+    return bool(p) and len(p["status"].get("containerStatuses", [])) == len(p["spec"]["containers"]) and pods.is_running(p)
+
+
+def start(machine, ns, name, sizes_mib):
+    """Create the pod and wait until every application has counted two seconds; its logs."""
+    machine.api.call("POST", collection(ns), manifest(name, ns, sizes_mib, machine.name))
+    machine.api.wait(collection(ns), name, is_running)
+    logs = [Log(machine, name, "c%d" % i) for i in range(len(sizes_mib))]
+    for log in logs:
+        log.wait_ticks(2)
+    return logs
+
+
+def remove(machine, ns, name):
+    """Whether it is there or not, and until it is gone."""
+    machine.api.delete("%s/%s" % (collection(ns), name), {"gracePeriodSeconds": 1})
+    machine.api.wait(collection(ns), name, lambda p: p is None)
 
 
 class Log:
     """The log of one container on its node. Kept open: it stays readable when the kubelet has removed it with its pod."""
 
-    def __init__(self, machine, pod_name, container):
-        pattern = machine.path("/var/log/pods/*_%s_*/%s/*.log" % (glob.escape(pod_name), container))
+    def __init__(self, machine, pod, container):
+        pattern = machine.path("/var/log/pods/*_%s_*/%s/*.log" % (glob.escape(pod), container))
         paths = sorted(glob.glob(pattern), key=os.path.getmtime)
         if not paths:
-            raise FileNotFoundError(pattern)
-        self.file = open(paths[-1], encoding="utf-8", errors="replace")  # pylint: disable=consider-using-with
+            raise Failed("no log of %s/%s on %s" % (pod, container, machine.name))
+        self.who = "%s/%s on %s" % (pod, container, machine.name)
+        self.file = open(paths[-1], encoding="utf-8", errors="replace")
 
-    def events(self):
-        """[(kind, {key: value})] of all lines so far; numbers are milliseconds or counts."""
+    def lines(self):
         self.file.seek(0)
-        found = []
-        for line in self.file:
-            m = LINE.match(line)
-            if not m:
-                continue
-            kind, rest = m.group(2), m.group(3)
-            values = dict(re.findall(r"(\w+)=(\w+)", rest))
-            first = re.match(r" (\d+)", rest)
-            if first:
-                values["n"] = first.group(1)
-            found.append((kind, {k: int(v) if v.isdigit() and k != "boot" else v for k, v in values.items()}))
-        return found
+        return [m[1] for m in map(CRI_LINE.match, self.file) if m]
+
+    def wait_ticks(self, n, timeout=60):
+        """n lines of counts. Polled, so slowly that it does not disturb; nothing is measured meanwhile."""
+        end = time.monotonic() + timeout
+        while not continuity.has_ticks(n)(self.lines()):
+            if time.monotonic() > end:
+                raise Failed("log of %s: no %d counts after %d s; last: %s" % (self.who, n * continuity.STEP, timeout, self.lines()[-2:]))
+            time.sleep(0.1)
 
     def close(self):
         self.file.close()
 
 
-def check(events, where):
-    """The application's own verdict on its memory, and one and the same life from the first line to the last."""
-    bad = [e for e in events if e[0] in ("CORRUPT", "BACKWARDS", "FILE")]
-    if bad:
-        raise AssertionError("%s: the application complains: %s" % (where, bad[:3]))
-    boots = {v["boot"] for _, v in events if "boot" in v}
-    if len(boots) != 1:
-        raise AssertionError("%s: not one life of the application but %s" % (where, boots))
-    return boots.pop()
+def longest_gap(lines, after_ms):
+    """(ms, start, end, tick) of the longest pause that ended after the given time; None if there was none above 20 ms."""
+    found = [tuple(map(int, m.groups())) for m in map(GAP_TICK.match, lines) if m]
+    return max((g for g in found if g[2] >= after_ms), default=None)
 
 
-def longest_gap(events, after_ms):
-    """The longest pause that ended after the given time: {n, start, end, tick}; None if there was none."""
-    gaps = [v for kind, v in events if kind == "GAP" and v["end"] >= after_ms]
-    return max(gaps, key=lambda g: g["n"], default=None)
+def last_words(lines):
+    """(tick, ms) of the line an application prints on SIGTERM."""
+    return next(((int(m[1]), int(m[2])) for m in map(END.match, reversed(lines)) if m), None)
+
+
+def one_life(*logs):
+    """The same program all along, and content with its memory and files."""
+    for line in (line for lines in logs for line in lines):
+        if " CORRUPT " in line or " FILE " in line:
+            raise Failed("the program complains: " + line)
+    if len({boot for lines in logs for _, _, boot in continuity.ticks(lines)}) != 1:
+        raise Failed("the application was started anew, not restored")

@@ -1,0 +1,234 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What a migration costs, measured by the application itself, beside the way of others, in one run on one machine.
+
+  bench.py [--seated-only] [--keep] [--no-install]       environment: N (runs a row), QUICK=1, ROWS="two one", LAB_NAME (bench)
+
+build/bench.json holds the figures and every single run, build/bench.md the tables, docs/timeline.svg a picture of one migration. Exit code 1 when
+a run failed; what else was measured is written all the same. docs/performance.md says what the figures mean.
+"""
+import argparse
+import json
+import os
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(1, os.path.join(HERE, "..", "e2e"))
+os.environ.setdefault("LAB_NAME", "bench")
+
+import install  # noqa: E402
+import picture  # noqa: E402
+import product  # noqa: E402
+import report  # noqa: E402
+import seated  # noqa: E402
+import workload  # noqa: E402
+from cluster import ROOT, Cluster, Failed, lab, parallel  # noqa: E402
+from machines import Machine  # noqa: E402
+
+NS = "demo"             # offloaded by the lab
+PLAIN_NS = "default"    # of the baseline, in both clusters
+AT_ONCE = 20
+GBIT = 1e9 / 8
+
+# key: title, sizes, runs and runs of the baseline as shares of N, also when quick
+ROWS = {
+    "two_containers": ("2 containers, 64 + 16 MiB", (64, 16), 2, 1, True),
+    "smallest": ("1 container, 1 MiB", (1,), 1, 0.6, True),
+    "containers_1": ("1 container, 8 MiB", (8,), 1, 0.6, True),
+    "containers_2": ("2 containers, 8 MiB each", (8,) * 2, 1, 0.4, False),
+    "containers_3": ("3 containers, 8 MiB each", (8,) * 3, 1, 0.4, False),
+    "containers_5": ("5 containers, 8 MiB each", (8,) * 5, 1, 0.4, False),
+    "containers_10": ("10 containers, 8 MiB each", (8,) * 10, 1, 0.6, True),
+    "one_gib": ("1 container, 1 GiB", (1024,), 1, 0.4, False),
+    "link_1gbit": ("1 container, 1 GiB, link of 1 Gbit/s", (1024,), 0.4, 0, False),
+}
+
+
+class Bench:
+    def __init__(self, home, away, n, with_product):
+        self.home, self.away, self.n, self.with_product = home, away, n, with_product
+        self.serial, self.failures, self.runs = 0, [], {}
+        self.node = seated.Node(away)
+        self.wire = product.WireCounter(home) if with_product else None
+
+    def attempt(self, what, f):
+        """One run; a failure is said, remembered, and does not stop the others."""
+        begin = time.monotonic()
+        try:
+            result = f()
+            print("  %-44s %7s ms  (%.0f s)" % (what, report.number(result["gap_ms"]), time.monotonic() - begin), flush=True)
+            return [result]
+        except (Failed, OSError) as e:
+            self.failures.append("%s: %s" % (what, e))
+            print("  %-44s FAILED: %s" % (what, e), flush=True)
+            return []
+
+    def ours(self, key, sizes):
+        self.serial += 1
+        name = "bench-%d" % self.serial
+
+        def run():
+            logs = []
+            try:
+                logs = workload.start(self.home, NS, name, sizes)
+                return product.move(self.home, self.away, NS, name, logs, self.wire)
+            finally:
+                workload.remove(self.home, NS, name)
+                for log in logs:
+                    log.close()
+        return self.attempt(key + ", podmigration", run)
+
+    def theirs(self, key, sizes):
+        self.serial += 1
+        name = "seated-%d" % self.serial
+
+        def run():
+            logs = []
+            try:
+                logs = workload.start(self.home, PLAIN_NS, name, sizes)
+                return seated.move(self.home, self.away, PLAIN_NS, name, logs, self.serial)
+            finally:
+                for machine in (self.home, self.away):
+                    workload.remove(machine, PLAIN_NS, name)
+                for log in logs:
+                    log.close()
+        return self.attempt(key + ", SEATED way", run)
+
+    def row(self, key):
+        title, sizes, share, baseline_share, _ = ROWS[key]
+        n = max(1, round(self.n * share)) if self.with_product else 0
+        m = max(1, round(self.n * baseline_share)) if baseline_share else 0
+        print("%s: %d runs, baseline %d" % (title, n, m), flush=True)
+        if key == "link_1gbit":
+            lab("link", "--rate", "1gbit")
+        ours, theirs = [], []
+        try:
+            for i in range(max(n, m)):  # in turns, so that both meet the same weather
+                ours += self.ours(key, sizes) if i < n else []
+                theirs += self.theirs(key, sizes) if i < m else []
+        finally:
+            if key == "link_1gbit":
+                lab("link", "--clear")
+        self.runs[key] = {"podmigration": ours, "seated": theirs}
+        r = report.row(ours, theirs)
+        if key == "link_1gbit" and ours:
+            r["goodput_share"] = round(r["podmigration"]["sending_mb_per_s"]["median"] * 1e6 / GBIT, 3)
+        return r
+
+    def at_once(self):
+        names = ["many-%d" % i for i in range(AT_ONCE)]
+        logs = {}
+
+        def start(name):
+            logs[name] = workload.start(self.home, NS, name, (8,))
+
+        try:
+            parallel([lambda n=n: start(n) for n in names])
+            results = product.move_many(self.home, self.away, NS, names, logs)
+            self.runs["at_once"] = results
+            return report.at_once(results)
+        except (Failed, OSError) as e:
+            self.failures.append("%d pods at once: %s" % (AT_ONCE, e))
+            print("  FAILED: %s" % e, flush=True)
+            return None
+        finally:
+            for n in names:
+                workload.remove(self.home, NS, n)
+
+
+def is_up():
+    try:
+        return Cluster("b").run("get", "--raw", "/readyz", timeout=20)[0] == 0
+    except Exception:
+        return False
+
+
+def prepare(args):
+    clusters = [Cluster("a"), Cluster("b")]
+    if args.seated_only:
+        install.workload("counter", install.WORKLOADS["counter"], ["a", "b"])
+    elif not args.no_install:
+        install.images(clusters)
+        install.install(clusters[0], clusters[1:])
+    return Machine("a"), Machine("b")
+
+
+def measure(bench, keys, quick):
+    result = {"versions": product.versions(bench.home), "n": bench.n, "quick": quick, "load_before": os.getloadavg()[0]}
+    print("warming up", flush=True)
+    if bench.with_product:
+        result["resident_mib_idle"] = product.resident(os.environ["LAB_NAME"])
+        bench.ours("warm-up", (8,))
+    bench.theirs("warm-up", (8,))
+    for key in keys:
+        result[key] = bench.row(key)
+    if bench.with_product and not quick and "at_once" in (os.environ.get("ROWS") or "at_once"):
+        print("%d pods at once" % AT_ONCE, flush=True)
+        result["at_once"] = bench.at_once()
+    if bench.with_product:
+        result["resident_mib_after"] = product.resident(os.environ["LAB_NAME"])
+    one, ten = (report.lookup(result, k + ".gap_ms.median") for k in ("containers_1", "containers_10"))
+    if one and ten:
+        result["ten_over_one"] = round(ten / one, 2)
+    whole = report.lookup(result, "two_containers.podmigration.apply_to_succeeded_s.median")
+    if whole:
+        result["apply_to_succeeded_s"] = whole
+    return result
+
+
+def draw(runs):
+    """The run of two containers with the median downtime."""
+    if not runs:
+        return
+    run = sorted(runs, key=lambda r: r["gap_ms"])[(len(runs) - 1) // 2]
+    if run["timeline"]:
+        with open(os.path.join(ROOT, "docs/timeline.svg"), "w", encoding="utf-8") as f:
+            f.write(picture.draw(run, "A pod of two containers (64 + 16 MiB) moves to another cluster"))
+
+
+def write(bench, result):
+    result.update(failures=bench.failures, goals=report.goals(result), runs=bench.runs)
+    text = report.tables(result, {k: v[0] for k, v in ROWS.items()})
+    os.makedirs(os.path.join(ROOT, "build"), exist_ok=True)
+    with open(os.path.join(ROOT, "build/bench.json"), "w", encoding="utf-8") as f:
+        json.dump(result, f, indent=1)
+    with open(os.path.join(ROOT, "build/bench.md"), "w", encoding="utf-8") as f:
+        f.write(text)
+    draw(bench.runs.get("two_containers", {}).get("podmigration"))
+    print("\n" + text)
+    print("%s\nload before: %.1f on %d CPUs%s" % (result["versions"], result["load_before"], os.cpu_count(),
+          "; the machine was not idle, the figures are worse than it can do" if result["load_before"] > 1.5 * os.cpu_count() else ""))
+    for f in bench.failures:
+        print("FAILED " + f)
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--seated-only", action="store_true", help="the baseline alone; podmigration is not installed")
+    p.add_argument("--keep", action="store_true", default=os.environ.get("KEEP") == "1", help="leave the lab up")
+    p.add_argument("--no-install", action="store_true", help="podmigration is there already")
+    args = p.parse_args()
+    quick = bool(os.environ.get("QUICK"))
+    n = int(os.environ.get("N") or (2 if quick else 5))
+    wanted = (os.environ.get("ROWS") or "").split()
+    keys = [k for k, row in ROWS.items() if (k in wanted if wanted else row[4] or not quick)]
+    was_up = is_up()
+    try:
+        if not was_up:
+            lab("up")
+        bench = Bench(*prepare(args), n, not args.seated_only)
+        result = measure(bench, keys, quick)
+        write(bench, result)
+        bench.node.close()
+        return 1 if bench.failures else 0
+    except Failed as e:
+        print("bench: %s" % e, file=sys.stderr)
+        return 1
+    finally:
+        if not was_up and not args.keep:
+            lab("down", check=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""podmigration itself: a PodMigration is created, watched to its end, and the application's logs are read."""
+import glob
+import json
+import os
+import re
+import time
+from datetime import datetime
+
+import continuity
+import pods
+import workload
+from cluster import Failed
+from machines import ApiError
+
+GROUP = "/apis/podmigration.dev/v1alpha1"
+TABLE = "podmigration-bench"
+PORT = 7117
+
+
+class WireCounter:
+    """Bytes on the wire of the agents' stream, with all headers, as the source's kernel counts them (both ways)."""
+
+    def __init__(self, machine):
+        self.machine = machine
+        rules = "".join("  chain %s { type filter hook %s priority 0; tcp %s %d counter name sent; }\n" % (hook, hook, port, PORT)
+                        for hook, port in (("postrouting", "dport"), ("prerouting", "sport")))
+        machine.run("nft", "add table ip %s; delete table ip %s; table ip %s {\n  counter sent { }\n%s}" % (TABLE, TABLE, TABLE, rules))
+
+    def take(self):
+        """Bytes since the last call."""
+        said = json.loads(self.machine.run("nft", "-j", "reset", "counter", "ip", TABLE, "sent"))
+        return next(o["counter"]["bytes"] for o in said["nftables"] if "counter" in o)
+
+
+def processes(cgroup_part, comm=None):
+    """Host pids of processes whose cgroup path contains the text."""
+    for path in glob.glob("/proc/[0-9]*/cgroup"):
+        try:
+            with open(path, encoding="ascii", errors="replace") as f:
+                if cgroup_part not in f.read():
+                    continue
+            pid = path.split("/")[2]
+            with open("/proc/%s/comm" % pid, encoding="ascii", errors="replace") as f:
+                if comm is None or f.read().strip() == comm[:15]:
+                    yield pid
+        except OSError:
+            continue  # ended meanwhile
+
+
+def field_kib(path, key):
+    with open(path, encoding="ascii") as f:
+        return sum(int(line.split()[1]) for line in f if line.startswith(key + ":"))
+
+
+def state_bytes(pod):
+    """What a copy cannot do without: the private memory of the pod's processes."""
+    return 1024 * sum(field_kib("/proc/%s/smaps_rollup" % pid, "Anonymous") for pid in processes(pod["metadata"]["uid"], "counter"))
+
+
+def resident(lab_name):
+    """{program: [MiB, ..]} of the product's own processes in this lab."""
+    return {name: [round(field_kib("/proc/%s/status" % pid, "VmRSS") / 1024, 1) for pid in processes("pmlab-" + lab_name, name)]
+            for name in ("podmigration-controller", "podmigration-agent")}
+
+
+def real_ms(rfc3339):
+    m = re.fullmatch(r"(.*?)(?:\.(\d+))?Z", rfc3339)
+    return datetime.fromisoformat(m[1] + "+00:00").timestamp() * 1000 + float("0." + (m[2] or "0")) * 1000
+
+
+def timeline(status):
+    """[(step, unix ms)] in order."""
+    return [(e["step"], real_ms(e["time"])) for e in status.get("source", {}).get("timeline", [])]
+
+
+def phases(status, begin_ms):
+    """Milliseconds from the creation of the object to each phase."""
+    return {e["phase"]: real_ms(e["time"]) - begin_ms for e in status.get("phaseTransitionTimestamps", [])}
+
+
+def ended(m):
+    return bool(m) and m.get("status", {}).get("phase") in pods.ENDED
+
+
+def create(home, ns, name, away_name):
+    """Creates the PodMigration of the pod of this name; unix ms before the request."""
+    begin = time.time() * 1000
+    home.api.call("POST", "%s/namespaces/%s/podmigrations" % (GROUP, ns), pods.migration(name, name, ns, cluster=away_name))
+    return begin
+
+
+def finish(home, ns, name, timeout):
+    """The PodMigration as it ended, and the unix ms when we heard of it."""
+    m = home.api.wait("%s/namespaces/%s/podmigrations" % (GROUP, ns), name, ended, timeout)
+    at = time.time() * 1000
+    if m["status"]["phase"] != "Succeeded":
+        raise Failed("the migration ended " + pods.explain(m))
+    return m, at
+
+
+def read_result(home, away, ns, name, logs, begin, m, at):
+    status, containers = m["status"], []
+    arrived = [workload.Log(away, status["destinationPod"]["name"], "c%d" % i) for i in range(len(logs))]
+    for old, new in zip(logs, arrived):
+        new.wait_ticks(1)
+        lines = old.lines(), new.lines()
+        continuity.check(lines)  # every count is there, once
+        gap = workload.longest_gap(lines[1], begin)
+        if not gap:
+            raise Failed("the application noticed no pause")
+        containers.append({"gap_ms": gap[0], "start": gap[1], "end": gap[2]})
+        new.close()
+    return {"gap_ms": max(c["gap_ms"] for c in containers), "containers": containers, "total_s": (at - begin) / 1000,
+            "agents_ms": status.get("source", {}).get("downtimeMicroseconds", 0) / 1000, "payload_bytes": status.get("bytesTransferred"),
+            "phases_ms": phases(status, begin), "timeline": timeline(status), "reports": status.get("source", {}).get("containers", [])}
+
+
+def forget(home, ns, name, destination_pod=None):
+    try:
+        home.api.delete("%s/namespaces/%s/podmigrations/%s" % (GROUP, ns, name))
+        home.api.wait("%s/namespaces/%s/podmigrations" % (GROUP, ns), name, lambda o: o is None)
+    except ApiError as e:
+        if e.status != 404:
+            raise
+    for pod in {name, destination_pod} - {None}:
+        workload.remove(home, ns, pod)
+
+
+def move(home, away, ns, name, logs, wire):
+    """Move one pod to the other cluster; it is removed there again."""
+    destination = None
+    state = state_bytes(home.api.get("%s/%s" % (workload.collection(ns), name)))
+    wire.take()
+    try:
+        begin = create(home, ns, name, away.name)
+        m, at = finish(home, ns, name, 180)
+        destination = m["status"]["destinationPod"]["name"]
+        result = read_result(home, away, ns, name, logs, begin, m, at)
+    finally:
+        forget(home, ns, name, destination)
+    return {**result, "state_bytes": state, "wire_bytes": wire.take()}
+
+
+def move_many(home, away, ns, names, logs):
+    """All pods at once; each one's seconds from the creation of the first object."""
+    arrived = {}
+    try:
+        begin = {n: create(home, ns, n, away.name) for n in names}
+        first = min(begin.values())
+        results = []
+        for n in names:
+            m, _ = finish(home, ns, n, 600)
+            arrived[n] = m["status"]["destinationPod"]["name"]
+            at = real_ms(m["status"]["completionTime"]) if "completionTime" in m["status"] else time.time() * 1000
+            results.append({**read_result(home, away, ns, n, logs[n], begin[n], m, at), "since_first_s": (at - first) / 1000})
+        return results
+    finally:
+        for n in names:
+            forget(home, ns, n, arrived.get(n))
+
+
+def versions(machine):
+    """What runs on a node, for the report."""
+    info = machine.api.get("/api/v1/nodes/" + machine.name)["status"]["nodeInfo"]
+    runc = machine.run("runc", "--version").split("\n")[0].split()[-1]
+    criu = re.search(r"Version: (\S+)", machine.run("criu", "--version"))[1]
+    return {"kernel": info["kernelVersion"], "kubelet": info["kubeletVersion"], "containerd": info["containerRuntimeVersion"].split("//")[-1],
+            "runc": runc, "criu": criu, "cpus": os.cpu_count(), "cgroup": 1 if os.path.isdir("/sys/fs/cgroup/freezer") else 2}
