@@ -3,7 +3,6 @@
 
 VERSION := 0.1.0
 SAN ?=
-comma := ,
 BUILD := build$(if $(SAN),/san,)
 CC ?= gcc
 V ?=
@@ -75,23 +74,17 @@ $(BUILD)/bin/podmigration-%: $(LIB)
 	$(Q)mkdir -p $(@D) && $(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(LIBS)
 $(BUILD)/bin/podmigration-controller: $(call objs,controller)
 $(BUILD)/bin/podmigration-agent: $(call objs,agent)
-# The runtime is copied onto nodes of any distribution.  Debian has cJSON only as a shared library, so it brings its loader and libraries along, in a folder of
-# its own; CRIU's hook, which runs while the application stands still, is static.
-NODE_DIR := /opt/podmigration
-LOADER := $(shell basename $$($(CC) -print-file-name=ld-linux-x86-64.so.2))
-NODE_LIBS := libcjson.so.1 libc.so.6 libm.so.6 $(LOADER)
-$(BUILD)/bin/podmigration-runtime: $(filter-out %/hook_main.o,$(call objs,runtime)) $(LIB)
-	@echo "  LD      $@"
-	$(Q)mkdir -p $(@D) && $(CC) $(CFLAGS) $(LDFLAGS) $(if $(SAN),,-Wl$(comma)--dynamic-linker=$(NODE_DIR)/lib/$(LOADER) -Wl$(comma)-rpath=$(NODE_DIR)/lib) \
-		-o $@ $(filter %.o,$^) $(LIB) -lcjson -lm -lpthread
-$(BUILD)/bin/podmigration-hook: $(BUILD)/obj/runtime/hook_main.o $(LIB)
+# The runtime is copied onto nodes of any distribution: static, with src/base only and no library (it reads JSON by itself).
+$(BUILD)/bin/podmigration-runtime: $(call objs,runtime) $(LIB)
 	@echo "  LD      $@"
 	$(Q)mkdir -p $(@D) && $(CC) $(CFLAGS) $(if $(SAN),$(LDFLAGS),-static) -o $@ $(filter %.o,$^) $(LIB)
+# CRIU's hook is the same program under another name.
+$(BUILD)/bin/podmigration-hook: $(BUILD)/bin/podmigration-runtime
+	$(Q)cp $< $@
 
-# What `podmigration-agent install` puts on a node: bin/ and lib/ of $(NODE_DIR).
+# What `podmigration-agent install` puts on a node, folder by folder.
 $(BUILD)/node/.stamp: $(BUILD)/bin/podmigration-runtime $(BUILD)/bin/podmigration-hook
 	$(Q)rm -rf $(@D) && mkdir -p $(@D)/bin $(@D)/lib && cp $^ $(@D)/bin/
-	$(Q)for l in $(NODE_LIBS); do cp -L $$($(CC) -print-file-name=$$l) $(@D)/lib/$$l || exit 1; done
 	$(Q)touch $@
 node: $(BUILD)/node/.stamp
 

@@ -11,12 +11,14 @@
 #include "kube/config.h"
 
 /*
- * Unary requests to one API server.  A client is used by one thread at a time (it holds a connection pool); make one per thread from the same config.
- * Paths are absolute ("/api/v1/namespaces/x/pods/y"); build them with kube_path so that names are checked.
+ * Unary requests to one API server.  A client is used by one thread at a time (it holds a connection pool); make one per thread
+ * from the same config. Paths are absolute ("/api/v1/namespaces/x/pods/y"); build them with kube_path so that names are
+ * checked.
  *
- * Failures: -ENOENT 404, -EEXIST 409 AlreadyExists, -EAGAIN 409 Conflict, -EINVAL 422/400, -EACCES 401/403, -ESTALE 410, -EBUSY 429 after its
- * retries, -ECONNREFUSED/-ETIMEDOUT/-EIO transport and 5xx.  err holds the server's own message.  429 and 5xx with Retry-After are retried (bounded by
- * the timeout); GET is retried once on a broken connection, nothing else is: after -EIO or -ETIMEDOUT a write may have been done, the caller finds out by reading.
+ * Failures: -ENOENT 404, -EEXIST 409 AlreadyExists, -EAGAIN 409 Conflict, -EINVAL 422/400, -EACCES 401/403, -ESTALE 410, -EBUSY
+ * 429 after its retries, -ECONNREFUSED/-ETIMEDOUT/-EIO transport and 5xx.  err holds the server's own message.  429 and 5xx
+ * with Retry-After are retried (bounded by the timeout); GET is retried once on a broken connection, nothing else is: after
+ * -EIO or -ETIMEDOUT a write may have been done, the caller finds out by reading.
  */
 struct kube_client;
 
@@ -44,8 +46,8 @@ int kube_get_raw(struct kube_client *c, const char *path, size_t max, struct buf
 void kube_set_timeout(struct kube_client *c, int64_t ms);       /* of each call, its retries included; KUBE_TIMEOUT_MS at first */
 
 /*
- * "/api/v1/namespaces/NS/PLURAL/NAME[/SUB]" or the /apis form; group_version "v1" or "podmigration.dev/v1alpha1".  ns NULL: cluster-scoped; name, sub may be
- * NULL.  Names must be valid DNS subdomains: -EINVAL.
+ * "/api/v1/namespaces/NS/PLURAL/NAME[/SUB]" or the /apis form; group_version "v1" or "podmigration.dev/v1alpha1".  ns NULL:
+ * cluster-scoped; name, sub may be NULL.  Names must be valid DNS subdomains: -EINVAL.
  */
 int kube_path(char *out, size_t size, const char *group_version, const char *ns, const char *plural, const char *name, const char *sub);
 

@@ -10,12 +10,14 @@
 #include "kube/config.h"
 
 /*
- * One list+watch, forever, on a thread of its own: WatchList (sendInitialEvents) with fallback to list+watch, bookmarks, 410, 429 with Retry-After, half-open
- * streams (TCP keepalive and a 150 s watchdog), chunk-split and merged lines, rotated credentials, back-off with jitter.
+ * One list+watch, forever, on a thread of its own: WatchList (sendInitialEvents) with fallback to list+watch, bookmarks, 410,
+ * 429 with Retry-After, half-open streams (TCP keepalive and a 150 s watchdog), chunk-split and merged lines, rotated
+ * credentials, back-off with jitter.
  *
- * The handlers run on that thread; objects belong to the watch and live until the handler returns (no DOM is kept).  After a relist all objects are reported by
- * on_upsert again, and those that are gone by on_delete with only apiVersion/kind/metadata{namespace,name,uid}; so is the old one, first, when another object has
- * taken its name.  The server drops a watcher that is slow to read: handlers should only take notes.
+ * The handlers run on that thread; objects belong to the watch and live until the handler returns (no DOM is kept).  After a
+ * relist all objects are reported by on_upsert again, and those that are gone by on_delete with only
+ * apiVersion/kind/metadata{namespace,name,uid}; so is the old one, first, when another object has taken its name.  The server
+ * drops a watcher that is slow to read: handlers should only take notes.
  */
 struct kube_watch;
 

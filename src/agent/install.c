@@ -25,7 +25,7 @@ static const char usage[] =
 	"\n"
 	"  --host-root DIR           the node's root (default: /proc/1/root)\n"
 	"  --host-pid PID            a process in the node's namespaces (default: 1; 0: we run on the node itself)\n"
-	"  --files DIR               what is to be installed, folders bin and lib (default: /usr/lib/podmigration/node)\n"
+	"  --files DIR               holds the folder bin that is to be installed (default: /usr/lib/podmigration/node)\n"
 	"  --containerd-socket PATH  on the node (default: /run/containerd/containerd.sock)\n"
 	"  --containerd-config PATH  on the node (default: the one containerd was started with)\n"
 	"  --drop-in PATH            on the node (default: /etc/containerd/conf.d/podmigration.toml)\n"
@@ -100,25 +100,17 @@ static int open_node(const struct arguments *a, struct node *n, struct error *er
 	return n->root_fd < 0 ? error_errno(err, "open the node's root %s", a->value[ROOT]) : 0;
 }
 
-/* The programs of bin/ are loaded by the loader of lib/: that one first, so that no program comes before what it needs. */
-static const char *const folders[] = { "lib", "bin" };
-#define N_FOLDERS (sizeof(folders) / sizeof(folders[0]))
-
 static int install_files(const struct node *n, const char *from, struct error *err)
 {
 	cleanup_close int fd = open(from, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r;
 
 	if (fd < 0)
 		return error_errno(err, "open %s", from);
-	for (size_t i = 0; i < N_FOLDERS; i++) {
-		int r = node_replace_folder(n, fd, folders[i], err);
-
-		if (r < 0)
-			return r;
-		if (r > 0)
-			log_info("written to the node", LOG_S("in", INSTALL_DIR), LOG_S("folder", folders[i]));
-	}
-	return 0;
+	r = node_replace_folder(n, fd, INSTALL_FOLDER, err);
+	if (r > 0)
+		log_info("runtime written to the node", LOG_S("in", INSTALL_DIR "/" INSTALL_FOLDER));
+	return r < 0 ? r : 0;
 }
 
 /* True when the bundle's container was made by our runtime: it is needed to stop and delete it. */
@@ -152,17 +144,6 @@ static int check_unused(const struct node *n, struct error *err)
 	return 0;
 }
 
-static int remove_files(const struct node *n, struct error *err)
-{
-	for (size_t i = N_FOLDERS; i-- > 0;) {
-		int r = node_remove_folder(n, folders[i], err);
-
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
 static int install(const struct arguments *a, const struct node *n, struct error *err)
 {
 	int r = install_files(n, a->value[FILES], err);
@@ -177,7 +158,7 @@ static int uninstall(const struct arguments *a, const struct node *n, struct err
 	(void)a;
 	if (r == 0)
 		r = containerd_entry_remove(n, err);
-	return r < 0 ? r : remove_files(n, err);
+	return r < 0 ? r : node_remove_folder(n, INSTALL_FOLDER, err);
 }
 
 static int run(int argc, char **argv, const char *what, int (*fn)(const struct arguments *a, const struct node *n, struct error *err))

@@ -9,9 +9,10 @@
 #include "base/buf.h"
 #include "base/error.h"
 
-/* Where things lie on the node. The path is in the node's containerd configuration and in the runtime (its loader), so it stays the same over versions. */
+/* Where things lie on the node. The path is in the node's containerd configuration, so it stays the same over versions. */
 #define INSTALL_DIR "/opt/podmigration"
-#define INSTALL_RUNTIME_PATH INSTALL_DIR "/bin/podmigration-runtime"
+#define INSTALL_FOLDER "bin"
+#define INSTALL_RUNTIME_PATH INSTALL_DIR "/" INSTALL_FOLDER "/podmigration-runtime"
 
 struct node {
 	int root_fd;                    /* the node's root folder */

@@ -41,7 +41,7 @@ static const struct {
 	{ "inet: Can't dump", REASON_UnsupportedFile },
 	{ "Can't dump ghost file", REASON_UnsupportedFile },
 	{ "Can't dump that handle", REASON_UnsupportedFile },
-	{ " cpu: ", REASON_CPUIncompatible },
+	{ "): cpu: ", REASON_CPUIncompatible },
 	{ "but host cpu doesn't support it", REASON_CPUIncompatible },
 	{ "Not supported images version", REASON_CRIUIncompatible },
 };
@@ -119,6 +119,7 @@ static int read_tail(int dirfd, const char *path, struct buf *b)
 
 void criu_explain(int dirfd, const char *log_path, struct error *err)
 {
+	static const char joint[] = "; CRIU: ";
 	cleanup_buf struct buf log = BUF_INIT(TAIL_MAX);
 	cleanup_buf struct buf quote = BUF_INIT(sizeof(err->message));
 	size_t used = strnlen(err->message, sizeof(err->message));
@@ -126,7 +127,9 @@ void criu_explain(int dirfd, const char *log_path, struct error *err)
 
 	if (read_tail(dirfd, log_path, &log) < 0)
 		return;
-	criu_log_quote(log.data, log.len, sizeof(err->message) - used - 8, &quote, &reason);
+	criu_log_quote(log.data, log.len, used + sizeof(joint) < sizeof(err->message) ? sizeof(err->message) - used - sizeof(joint) : 0, &quote,
+		       &reason);
+	err->reason = reason;
 	if (quote.len)
-		error_reason(err, 0, reason, "%s; CRIU: %s", err->message, quote.data);
+		error_reason(err, 0, reason, "%s%s%s", err->message, joint, quote.data);
 }

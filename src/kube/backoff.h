@@ -5,8 +5,8 @@
 #include <stdint.h>
 
 /*
- * How long to wait after a failure, as client-go's reflector does: 800 ms, doubled each time, with jitter, never above 30 s, and from the start again after two minutes
- * without failure.  No clock and no randomness in here.
+ * How long to wait after a failure, as client-go's reflector does: 800 ms, doubled each time, with jitter, never above 30 s,
+ * and from the start again after two minutes without failure.  No clock and no randomness in here.
  */
 #define BACKOFF_FIRST_MS 800
 #define BACKOFF_LAST_MS 30000

@@ -105,8 +105,8 @@ static size_t on_body(char *out, size_t size, size_t n, void *ctx)
 }
 
 /*
- * The body is handed out by a callback that cannot rewind, and no seek function is set: libcurl would otherwise send a request again of its own accord when a pooled
- * connection dies before the answer, though the server may have done it already.
+ * The body is handed out by a callback that cannot rewind, and no seek function is set: libcurl would otherwise send a request
+ * again of its own accord when a pooled connection dies before the answer, though the server may have done it already.
  */
 static int set_body(struct kube_client *c, struct request *q, struct kube_lists *lists, struct error *err)
 {
@@ -189,8 +189,8 @@ static void sleep_until(int64_t mono_us)
 }
 
 /*
- * Again: 429 and 5xx when the server says when (it has not begun then); 401 once, when the token's file holds a new one; a GET once, when its connection
- * broke.  Nothing else: only the caller knows how to find out whether a write was done.
+ * Again: 429 and 5xx when the server says when (it has not begun then); 401 once, when the token's file holds a new one; a GET
+ * once, when its connection broke.  Nothing else: only the caller knows how to find out whether a write was done.
  */
 static bool again(struct kube_client *c, const struct request *q, const struct attempt *a, int64_t deadline_us, bool *once)
 {

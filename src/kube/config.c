@@ -34,7 +34,9 @@ struct kube_config *kube_config_alloc(void)
 {
 	struct kube_config *c;
 
-	/* Counted and safe between threads since libcurl 7.84; each config holds one count, so that libcurl outlives its users. */
+	/*
+	 * Counted and safe between threads since libcurl 7.84; each config holds one count, so that libcurl outlives its users.
+	 */
 	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
 		return NULL;
 	c = calloc(1, sizeof(*c));
@@ -100,7 +102,10 @@ static int check_parts(CURLU *u, struct error *err)
 	return 0;
 }
 
-/* The certificate is checked against the URL's host: with tls-server-name that name is the host, and CONNECT_TO leads it to the server. */
+/*
+ * The certificate is checked against the URL's host: with tls-server-name that name is the host, and CONNECT_TO leads it to the
+ * server.
+ */
 static int take_parts(struct kube_config *c, CURLU *u, const char *tls_server_name, struct error *err)
 {
 	char host[300], port[16], *s = NULL;
@@ -213,8 +218,8 @@ int kube_config_set_file(struct kube_config *c, int which, const char *path, str
 }
 
 /*
- * Takes the n credentials from first on anew, all or none: a certificate without its key is of no use.  Files that cannot be read just now
- * (they are being replaced) leave the last good texts in force.
+ * Takes the n credentials from first on anew, all or none: a certificate without its key is of no use.  Files that cannot be
+ * read just now (they are being replaced) leave the last good texts in force.
  */
 static bool reread_group(struct kube_config *c, int first, int n)
 {
@@ -380,8 +385,8 @@ static int add_token(const struct buf *token, struct curl_slist **headers, struc
 int kube_config_apply(struct kube_config *c, CURL *easy, struct curl_slist **headers, struct error *err)
 {
 	/*
-	 * As blobs, not by name: libcurl keeps CA stores for a day by file name and would not see a rotated file.  It compares blobs before it uses a
-	 * pooled connection again, so new credentials mean new connections.
+	 * As blobs, not by name: libcurl keeps CA stores for a day by file name and would not see a rotated file.  It compares
+	 * blobs before it uses a pooled connection again, so new credentials mean new connections.
 	 */
 	static const CURLoption blob_option[CRED_N] = { [CRED_CA] = CURLOPT_CAINFO_BLOB, [CRED_CERT] = CURLOPT_SSLCERT_BLOB,
 							[CRED_KEY] = CURLOPT_SSLKEY_BLOB };

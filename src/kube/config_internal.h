@@ -10,7 +10,10 @@
 #include "base/error.h"
 #include "kube/config.h"
 
-/* What we show the server and what we check it with: a text (PEM, or the bearer token) and the file it came from, when it may be read again. */
+/*
+ * What we show the server and what we check it with: a text (PEM, or the bearer token) and the file it came from, when it may
+ * be read again.
+ */
 enum { CRED_CA, CRED_CERT, CRED_KEY, CRED_TOKEN, CRED_N };
 
 struct credential {

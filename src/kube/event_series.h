@@ -41,13 +41,16 @@ struct event_text {
 };
 
 /*
- * NULL: it is the same as one within the window, which now counts one more.  Else the Event object to create (caller owns it), which the table knows from now on.
- * serial makes its name unique.  *ret_ns: its namespace, valid as long as the table's entry.
+ * NULL: it is the same as one within the window, which now counts one more.  Else the Event object to create (caller owns it),
+ * which the table knows from now on. serial makes its name unique.  *ret_ns: its namespace, valid as long as the table's entry.
  */
 cJSON *series_note(struct series_table *t, const struct event_source *src, const struct event_text *e, uint64_t serial, int64_t now_us,
 		   int64_t real_us, const char **ret_ns);
 
-/* A series whose count should be written now (all: whatever is unwritten); NULL: none. *ret_at: when there will be one (INT64_MAX: not foreseen). */
+/*
+ * A series whose count should be written now (all: whatever is unwritten); NULL: none. *ret_at: when there will be one
+ * (INT64_MAX: not foreseen).
+ */
 struct series *series_due(struct series_table *t, bool all, int64_t now_us, int64_t *ret_at);
 
 /* The merge patch for it; the caller owns it and sets written and written_us. */

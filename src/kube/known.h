@@ -4,7 +4,9 @@
 
 #include <stddef.h>
 
-/* The names and UIDs of the objects a watch has seen, so that those that are missing after a relist can be reported as deleted. */
+/*
+ * The names and UIDs of the objects a watch has seen, so that those that are missing after a relist can be reported as deleted.
+ */
 struct known;
 
 struct known *known_new(void);

@@ -57,7 +57,10 @@ static void see(struct kube_lease *l, cJSON *record)
 	keep(l, record);
 }
 
-/* Time that a request may take: half the renew deadline, and never beyond it, or we would act as leader on an answer that came too late. */
+/*
+ * Time that a request may take: half the renew deadline, and never beyond it, or we would act as leader on an answer that came
+ * too late.
+ */
 static int64_t request_ms(const struct kube_lease *l)
 {
 	int64_t most = (int64_t)l->spec.renew_seconds * 500, left;
@@ -196,7 +199,10 @@ static void *lease_main(void *arg)
 		struct error err = { 0 };
 		enum outcome o;
 
-		/* A process that was stopped for a while must notice before it asks: the answer would not bring back what others did meanwhile. */
+		/*
+		 * A process that was stopped for a while must notice before it asks: the answer would not bring back what
+		 * others did meanwhile.
+		 */
 		if (overdue(l)) {
 			lose(l, "not renewed in time");
 			return NULL;

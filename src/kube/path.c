@@ -14,7 +14,10 @@ static size_t label_length(const char *s)
 	return n > 63 || n == 0 || s[0] == '-' || s[n - 1] == '-' ? 0 : n;
 }
 
-/* A DNS subdomain: labels with dots between, 253 bytes at most. Kubernetes does not limit a label to 63 bytes there, so neither do we. */
+/*
+ * A DNS subdomain: labels with dots between, 253 bytes at most. Kubernetes does not limit a label to 63 bytes there, so neither
+ * do we.
+ */
 static bool is_subdomain(const char *s)
 {
 	size_t total = strlen(s);

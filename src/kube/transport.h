@@ -10,7 +10,10 @@
 #include "base/error.h"
 #include "kube/config.h"
 
-/* What both unary requests and watches need of libcurl: who we are, whom we trust, how a dead connection is noticed, what an answer means. */
+/*
+ * What both unary requests and watches need of libcurl: who we are, whom we trust, how a dead connection is noticed, what an
+ * answer means.
+ */
 
 #define KUBE_RETRY_AFTER_MAX 60         /* seconds; a server that asks for more is asked again then */
 

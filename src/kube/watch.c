@@ -22,7 +22,10 @@
 #define ERROR_BODY_MAX 65536
 #define CONTINUE_MAX 2048
 #define POLL_MS 1000
-/* A stream that ends well before this without an event is a failure, as in client-go: without a wait we would ask again and again. */
+/*
+ * A stream that ends well before this without an event is a failure, as in client-go: without a wait we would ask again and
+ * again.
+ */
 #define SHORT_STREAM_US 1000000
 
 /* Bookmarks come about every minute (apiserver's cacher): two missed and a half. */
@@ -231,7 +234,10 @@ static int set_up(struct transfer *t, const char *parameters, const char *rv, co
 	if (r == 0 && build_url(w, parameters, rv, token, &url) < 0)
 		r = error_set(t->err, -ENAMETOOLONG, "URL too long");
 	if (r == 0) {
-		/* No Accept-Encoding: from Kubernetes 1.37 a compressed WatchList is many gzip members, which libcurl does not read. */
+		/*
+		 * No Accept-Encoding: from Kubernetes 1.37 a compressed WatchList is many gzip members, which libcurl does not
+		 * read.
+		 */
 		curl_easy_setopt(t->easy, CURLOPT_URL, url.data);
 		curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->lists.headers);
 		curl_easy_setopt(t->easy, CURLOPT_ERRORBUFFER, t->text);

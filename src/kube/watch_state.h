@@ -12,8 +12,8 @@
 #include "kube/watch.h"
 
 /*
- * What a watch knows and does with what it hears: no socket, no clock, no thread.  Invariant: rv is "" or a version from which the stream may go on, because
- * everything up to it has been handed to the handlers.
+ * What a watch knows and does with what it hears: no socket, no clock, no thread.  Invariant: rv is "" or a version from which
+ * the stream may go on, because everything up to it has been handed to the handlers.
  */
 #define WATCH_LINE_MAX (16u << 20)
 #define RV_MAX 128
@@ -36,7 +36,8 @@ void watch_state_free(struct watch_state *s);
 void watch_state_begin(struct watch_state *s, bool initial_events);
 
 /*
- * One line of a stream.  0; -ESTALE: list again (rv is "" now); -EBUSY, -EIO, ..: from an ERROR event, go on from rv later; -EBADMSG: not an event; -ENOMEM.
+ * One line of a stream.  0; -ESTALE: list again (rv is "" now); -EBUSY, -EIO, ..: from an ERROR event, go on from rv later;
+ * -EBADMSG: not an event; -ENOMEM.
  */
 int watch_state_line(struct watch_state *s, const char *line, size_t len, struct error *err);
 

@@ -40,43 +40,56 @@ int cgroups_current(struct cgroups *ret, struct error *err)
 {
 	cleanup_buf struct buf b = BUF_INIT(65536);
 	int r = file_read(AT_FDCWD, "/proc/self/cgroup", &b, err);
-	char *save = NULL;
 
 	ret->n = 0;
 	if (r < 0)
 		return r;
-	for (char *line = strtok_r(b.data, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+	for (char *line = b.data, *end; *line; line = end + 1) {
+		end = strchr(line, '\n');
+		if (!end)
+			break;
+		*end = '\0';
 		take_line(ret, line);
+	}
 	return ret->n ? 0 : error_set(err, -ENOENT, "no cgroup hierarchy is mounted below " ROOT);
 }
 
 /*
- * systemd's form: slice "kubepods-burstable-podX.slice" lies in kubepods.slice/kubepods-burstable.slice/.. (systemd.slice(5)), and the group itself is
+ * systemd's form (kubelet with cgroupDriver systemd): slice "kubepods-burstable-podX.slice" lies in kubepods.slice/kubepods-burstable.slice/.. (systemd.slice(5)), and the group itself is
  * prefix-name.scope.
  */
-static int expand(const char *cgroups_path, char *out, size_t size)
+static int expand_slice(const char *slice, size_t len, struct buf *out)
 {
-	char slice[256], prefix[128], name[256];
-	size_t len = 0;
+	static const char suffix[] = ".slice";
 
-	if (cgroups_path[0] == '/')
-		return strstr(cgroups_path, "..") ? -EINVAL : path_format(out, size, "%s", cgroups_path);
-	if (sscanf(cgroups_path, "%255[^:]:%127[^:]:%255[^:]", slice, prefix, name) != 3 || strchr(slice, '/') || strchr(name, '/'))
+	if (len <= sizeof(suffix) - 1 || memcmp(slice + len - (sizeof(suffix) - 1), suffix, sizeof(suffix) - 1))
 		return -EINVAL;
-	out[0] = '\0';
-	for (size_t i = 0; slice[i]; i++) {
-		int n;
-
-		if (slice[i] != '-' && strcmp(slice + i, ".slice"))
+	len -= sizeof(suffix) - 1;
+	if (memchr(slice, '/', len) || memchr(slice, '.', len) || slice[0] == '-')
+		return -EINVAL;
+	for (size_t i = 1; i <= len; i++) {
+		if (i < len && slice[i] != '-')
 			continue;
-		n = snprintf(out + len, size - len, "/%.*s.slice", (int)i, slice);
-		if (n < 0 || (size_t)n >= size - len)
+		if (buf_printf(out, "/%.*s%s", (int)i, slice, suffix) < 0)
 			return -ENAMETOOLONG;
-		len += (size_t)n;
-		if (slice[i] == '.')
-			break;
 	}
-	return snprintf(out + len, size - len, "/%s-%s.scope", prefix, name) < (int)(size - len) ? 0 : -ENAMETOOLONG;
+	return 0;
+}
+
+int cgroups_expand(const char *cgroups_path, char *out, size_t size)
+{
+	const char *prefix = strchr(cgroups_path, ':'), *name = prefix ? strchr(prefix + 1, ':') : NULL;
+	cleanup_buf struct buf b = BUF_INIT(size);
+	int r;
+
+	if (strstr(cgroups_path, ".."))
+		return -EINVAL;
+	if (cgroups_path[0] == '/')
+		return cgroups_path[1] ? path_format(out, size, "%s", cgroups_path) : -EINVAL;
+	if (!name || !name[1] || strchr(name + 1, ':') || strchr(prefix, '/'))
+		return -EINVAL;
+	r = expand_slice(cgroups_path, (size_t)(prefix - cgroups_path), &b);
+	return r < 0 ? r : path_format(out, size, "%s/%.*s-%s.scope", b.data, (int)(name - prefix - 1), prefix + 1, name + 1);
 }
 
 /* A new v1 cpuset is empty and takes no process before it has cpus and memory nodes (cpusets(7)). */
@@ -145,7 +158,7 @@ int cgroups_join(const struct cgroups *all, const char *cgroups_path, struct err
 {
 	char path[1024], dir[1200];
 
-	if (expand(cgroups_path, path, sizeof(path)) < 0)
+	if (cgroups_expand(cgroups_path, path, sizeof(path)) < 0)
 		return error_set(err, -EINVAL, "config.json: linux.cgroupsPath %s is not understood", cgroups_path);
 	for (int i = 0; i < all->n; i++) {
 		int r = make_group(all->items[i].mount, path, all->items[i].cpuset, dir, sizeof(dir), err);
@@ -166,6 +179,9 @@ int cgroups_return(const struct cgroups *all, struct error *err)
 		int r = path_format(dir, sizeof(dir), "%s%s", all->items[i].mount, all->items[i].path);
 
 		r = r < 0 ? error_set(err, r, "cgroup path too long") : enter(dir, err);
+		/* "/../x": above the root of our cgroup namespace, or the group is gone; the root is always there. */
+		if (r < 0)
+			r = enter(all->items[i].mount, err);
 		if (r < 0)
 			return r;
 	}
@@ -176,7 +192,7 @@ void cgroups_remove(const struct cgroups *all, const char *cgroups_path)
 {
 	char path[1024], dir[1200];
 
-	if (expand(cgroups_path, path, sizeof(path)) < 0)
+	if (cgroups_expand(cgroups_path, path, sizeof(path)) < 0)
 		return;
 	for (int i = 0; i < all->n; i++)
 		if (path_format(dir, sizeof(dir), "%s%s", all->items[i].mount, path) == 0)

@@ -1,129 +1,170 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "runtime.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/file.h"
-#include "base/json.h"
+#include "json_scan.h"
 #include "migration/names.h"
+#include "record.h"
+#include "runtime.h"
 
 #define PROCESS_MAX (1u << 20)
 
-/* Is this container ours and the application not there yet? */
-static bool before_restored(const struct oci_args *a)
+/* Ours, and the application is not there (yet, or never came). */
+static bool before_restored(const struct oci_args *a, struct record *r)
 {
-	char state[32];
-
-	if (!a->id)
-		return false;
-	container_state(a->id, state, sizeof(state));
-	return *state && strcmp(state, "running");
+	return record_load(a->id, r) && r->state != STATE_RUNNING;
 }
 
+static int refuse(const struct oci_args *a, const char *why)
+{
+	struct error err = { 0 };
+
+	error_set(&err, -EBUSY, "%s: %s", a->command, why);
+	return report_error(a, &err);
+}
+
+/* A monitor runs from the moment it is created; `runc start` would fail on what it has restored. */
 int command_start(const struct oci_args *a)
 {
-	char dir[512];
+	struct record r;
 
-	/* A monitor is running from the moment it is created; runc start would fail on what it restored. */
-	return a->id && container_dir(a->id, dir, sizeof(dir)) ? 0 : runc_exec(a);
+	return record_load(a->id, &r) ? 0 : runc_exec(a);
 }
 
+static bool is_sigkill(const char *s)
+{
+	static const char *const names[] = { "9", "KILL", "SIGKILL" };
+
+	for (size_t i = 0; s && i < sizeof(names) / sizeof(names[0]); i++)
+		if (!strcmp(s, names[i]))
+			return true;
+	return false;
+}
+
+/* Any other signal means "end" as well: there is no application that could know what it is for. */
 int command_kill(const struct oci_args *a)
 {
-	int number = a->operand2 ? (int)strtol(a->operand2, NULL, 10) : SIGTERM;
-	bool is_kill = number == SIGKILL || (a->operand2 && (!strcmp(a->operand2, "KILL") || !strcmp(a->operand2, "SIGKILL")));
-	pid_t pid;
+	struct record r;
+	int fd, rc;
 
-	if (!before_restored(a))
+	if (!before_restored(a, &r))
 		return runc_exec(a);
-	pid = container_monitor_pid(a->id);
-	if (pid > 1 && kill(pid, is_kill ? SIGKILL : SIGTERM) < 0 && errno != ESRCH) {
-		struct error err = { 0 };
-
-		error_errno(&err, "signal the monitor");
-		return report_error(a, &err);
-	}
-	return 0;
+	fd = record_monitor(&r);
+	if (fd < 0)
+		/* runc's words, which the shim knows (containerd: process/utils.go, checkKillError). */
+		return refuse(a, "container not running");
+	rc = (int)syscall(SYS_pidfd_send_signal, fd, is_sigkill(a->operand) ? SIGKILL : SIGTERM, NULL, 0);
+	close(fd);
+	return rc < 0 ? refuse(a, "container not running") : 0;
 }
 
 int command_state(const struct oci_args *a)
 {
-	if (!before_restored(a))
+	cleanup_buf struct buf b = BUF_INIT(8192);
+	char now[CLOCK_RFC3339_SIZE], rootfs[1100];
+	struct record r;
+	int fd;
+
+	if (!before_restored(a, &r))
 		return runc_exec(a);
-	printf("{\"ociVersion\":\"1.2.0\",\"id\":\"%s\",\"pid\":%d,\"status\":\"running\"}\n", a->id, container_monitor_pid(a->id));
-	return 0;
+	fd = record_monitor(&r);
+	clock_rfc3339(r.created * 1000000ll, 1, now);
+	if (path_format(rootfs, sizeof(rootfs), "%s/rootfs", r.bundle) < 0 || buf_puts(&b, "{\"ociVersion\":\"1.0.2\"") < 0 ||
+	    json_put_member(&b, "id", a->id) < 0 || buf_printf(&b, ",\"pid\":%d", fd >= 0 ? r.pid : 0) < 0 ||
+	    json_put_member(&b, "status", fd >= 0 ? "running" : "stopped") < 0 || json_put_member(&b, "bundle", r.bundle) < 0 ||
+	    json_put_member(&b, "rootfs", rootfs) < 0 || json_put_member(&b, "created", now) < 0 || buf_puts(&b, "}\n") < 0)
+		return refuse(a, "the container's paths are too long");
+	if (fd >= 0)
+		close(fd);
+	return write_full(STDOUT_FILENO, b.data, b.len) < 0;
 }
 
-int command_other(const struct oci_args *a)
+int command_update(const struct oci_args *a)
 {
-	struct error err = { 0 };
+	struct record r;
 
-	if (!before_restored(a))
-		return runc_exec(a);
-	/* The kubelet updates resources of containers that it just started; the values come again with the application. */
-	if (!strcmp(a->command, "update"))
-		return 0;
-	error_set(&err, -EAGAIN, "%s: the container waits for its migrated state", a->command);
-	return report_error(a, &err);
+	/* The kubelet updates resources of containers it has just started; `runc restore` takes them from config.json. */
+	return before_restored(a, &r) ? 0 : runc_exec(a);
 }
 
-/* --- exec of our own startup probe --- */
+int command_refused(const struct oci_args *a)
+{
+	struct record r;
 
+	return before_restored(a, &r) ? refuse(a, "the container waits for its migrated state") : runc_exec(a);
+}
+
+/* --- exec --- */
+
+/* Our startup probe: it holds back readiness and traffic until the application has arrived. */
 static bool is_started_probe(const char *process_file)
 {
 	cleanup_buf struct buf b = BUF_INIT(PROCESS_MAX);
-	cleanup_json cJSON *j = NULL;
+	struct span process, args, at, first, second;
 
-	return process_file && file_read(AT_FDCWD, process_file, &b, NULL) == 0 && json_parse(b.data, b.len, PROCESS_MAX, &j, NULL) == 0 &&
-	       !strcmp(json_str_or(j, "args/0", ""), PM_STARTED_COMMAND);
+	if (!process_file || file_read(AT_FDCWD, process_file, &b, NULL) < 0 || json_scan(b.data, b.len, &process) < 0 ||
+	    !json_member(process, "args", &args))
+		return false;
+	at = json_members(args);
+	return json_next(&at, NULL, &first) && json_equals(first, PM_STARTED_COMMAND) && !json_next(&at, NULL, &second);
 }
 
 /*
- * The shim wants a process to wait for: a child that ends with the answer as soon as we are gone (it is the shim's child then, which is a subreaper).
+ * The shim wants a process of its own to wait for: it becomes the shim's when we end, and ends then (end of file on the pipe), not before, so that it is
+ * never taken for our zombie.
  */
+static void __attribute__((noreturn)) probe_main(int pipe_r, int pipe_w, int status)
+{
+	char c;
+
+	for (int fd = 0; fd < 3; fd++)
+		close(fd);
+	close(pipe_w);
+	while (read(pipe_r, &c, 1) < 0 && errno == EINTR)
+		;
+	_exit(status);
+}
+
 static int answer_probe(const struct oci_args *a, int status)
 {
 	struct error err = { 0 };
-	char text[16], c;
-	int p[2];
+	char text[16];
+	int p[2], n;
 	pid_t pid;
 
-	if (!a->pid_file || pipe2(p, O_CLOEXEC) < 0) {
-		error_set(&err, -EINVAL, "exec: no --pid-file");
-		return report_error(a, &err);
-	}
+	if (!a->detach || !a->pid_file)
+		return status;
+	if (pipe2(p, O_CLOEXEC) < 0)
+		return refuse(a, strerror(errno));
 	pid = fork();
-	if (pid == 0) {
-		for (int fd = 0; fd < 3; fd++)
-			close(fd);
-		close(p[1]);
-		/* End of file when the parent has ended. */
-		while (read(p[0], &c, 1) < 0 && errno == EINTR)
-			;
-		_exit(status);
-	}
-	snprintf(text, sizeof(text), "%d", pid);
-	if (pid < 0 || file_write(AT_FDCWD, a->pid_file, text, strlen(text), 0644, false, &err) < 0)
-		return report_error(a, &err);
-	return 0;
+	if (pid < 0)
+		return refuse(a, strerror(errno));
+	if (pid == 0)
+		probe_main(p[0], p[1], status);
+	n = snprintf(text, sizeof(text), "%d", pid);
+	if (file_write(AT_FDCWD, a->pid_file, text, (size_t)n, 0644, false, &err) == 0)
+		return 0;
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	return report_error(a, &err);
 }
 
 int command_exec(const struct oci_args *a)
 {
-	bool waiting = before_restored(a);
-	struct error err = { 0 };
+	struct record r;
+	bool waiting = before_restored(a, &r);
 
+	/* A container that was started cold after a crash has the probe too, and no program of that name. */
 	if (is_started_probe(a->process))
 		return answer_probe(a, waiting ? 1 : 0);
-	if (!waiting)
-		return runc_exec(a);
-	error_set(&err, -EAGAIN, "exec: the container waits for its migrated state");
-	return report_error(a, &err);
+	return waiting ? refuse(a, "the container waits for its migrated state") : runc_exec(a);
 }

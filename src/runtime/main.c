@@ -1,34 +1,36 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "runtime.h"
-
-#include <stdio.h>
 #include <string.h>
+
+#include "hook.h"
+#include "runtime.h"
 
 static const struct {
 	const char *name;
-	int (*fn)(const struct oci_args *a);
-} command[] = {
-	{ "create", command_create }, { "start", command_start }, { "kill", command_kill },   { "delete", command_delete }, { "exec", command_exec },
-	{ "state", command_state },   { "pause", command_other }, { "resume", command_other }, { "update", command_other },  { "checkpoint", command_other },
-	{ "ps", command_other },      { "events", command_other },
+	int (*run)(const struct oci_args *a);
+} commands[] = {
+	{ "create", command_create },   { "start", command_start },   { "kill", command_kill },
+	{ "delete", command_delete },   { "state", command_state },   { "exec", command_exec },
+	{ "update", command_update },   { "pause", command_refused }, { "resume", command_refused },
+	{ "ps", command_refused },      { "events", command_refused }, { "checkpoint", command_refused },
 };
+
+/* One program under two names, so that a node gets one file. */
+static bool is_hook(const char *name)
+{
+	const char *slash = name ? strrchr(name, '/') : NULL;
+
+	return name && !strcmp(slash ? slash + 1 : name, HOOK_PROGRAM);
+}
 
 int main(int argc, char **argv)
 {
 	struct oci_args a;
-	int r;
 
+	if (is_hook(argv[0]))
+		return hook_main();
 	args_parse(argc, argv, &a);
-	for (size_t i = 0; a.command && i < sizeof(command) / sizeof(command[0]); i++)
-		if (!strcmp(a.command, command[i].name)) {
-			/* Negative: runc was to take over and could not be run. */
-			r = command[i].fn(&a);
-			if (r >= 0)
-				return r;
-			fprintf(stderr, "podmigration-runtime: cannot run runc: %s\n", strerror(-r));
-			return 127;
-		}
-	r = runc_exec(&a);
-	fprintf(stderr, "podmigration-runtime: cannot run runc: %s\n", strerror(-r));
-	return 127;
+	for (size_t i = 0; a.command && i < sizeof(commands) / sizeof(commands[0]); i++)
+		if (!strcmp(a.command, commands[i].name))
+			return commands[i].run(&a);
+	return runc_exec(&a);
 }

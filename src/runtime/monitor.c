@@ -1,387 +1,335 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "runtime.h"
+#include "monitor.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/time.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
-#include "base/json.h"
-#include "base/process.h"
-#include "cgroups.h"
 #include "hook.h"
 #include "migration/names.h"
-#include "restore.h"
 #include "runtime/monitor.h"
 
-#define EXIT_FAILED 125
-
-enum state { WAITING, RESTORING, BARRIER, RUNNING, FAILED };
-static const char *const state_name[] = { "waiting", "restoring", "barrier", "running", "failed" };
-
-struct monitor {
-	const struct monitor_spec *spec;
-	struct cgroups home;            /* where we came from */
-	char dir[512];
-	enum state state;
-	char error[4096];
-	int listen_fd, agent_fd;        /* monitor.sock */
-	int hook_listen_fd, hook_fd;    /* hook.sock; hook_fd: CRIU waits at the barrier */
-	int signal_fd;
-	struct restore restore;
-	pid_t init;                     /* the restored application, once it runs */
-	bool opened;                    /* the barrier was opened */
-};
+/* The init of the application was reaped by somebody else: its status cannot be known. */
+#define EXIT_UNKNOWN 255
 
 /* --- start --- */
 
-static int listen_on(const char *dir, const char *name, struct error *err)
+/* m->dir is the working directory: a socket's path ends at 107 bytes. */
+static int listen_on(const char *name, struct error *err)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	cleanup_close int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	if (fd < 0)
 		return error_errno(err, "socket");
-	if (path_format(a.sun_path, sizeof(a.sun_path), "%s/%s", dir, name) < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ||
-	    listen(fd, 8) < 0) {
-		int r = error_errno(err, "listen on %s/%s", dir, name);
-
-		close(fd);
-		return r;
-	}
-	return fd;
-}
-
-static int set_state(struct monitor *m, enum state s)
-{
-	m->state = s;
-	return container_set_state(m->spec->id, state_name[s]);
-}
-
-static int write_info(struct monitor *m, cJSON *info, struct error *err)
-{
-	cleanup_buf struct buf b = BUF_INIT(262144);
-	char path[600];
-
-	cJSON_AddNumberToObject(info, "pid", getpid());
-	if (json_print(info, &b) < 0 || path_format(path, sizeof(path), "%s/%s", m->dir, MONITOR_INFO) < 0)
-		return error_set(err, -ENOMEM, "info.json too large");
-	return file_write(AT_FDCWD, path, b.data, b.len, 0600, false, err);
+	if (path_format(a.sun_path, sizeof(a.sun_path), "%s", name) < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, 8) < 0)
+		return error_errno(err, "listen on %s", name);
+	return take_fd(&fd);
 }
 
 static int open_signals(struct error *err)
 {
+	static const int ours[] = { SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGQUIT };
 	sigset_t set;
 	int fd;
 
 	sigemptyset(&set);
-	sigaddset(&set, SIGCHLD);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
+	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+		sigaddset(&set, ours[i]);
 	sigprocmask(SIG_SETMASK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	return fd < 0 ? error_errno(err, "signalfd") : fd;
 }
 
-static int set_up(struct monitor *m, cJSON *info, struct error *err)
+static int write_info(struct monitor *m, struct error *err)
+{
+	cleanup_buf struct buf b = BUF_INIT(RECORD_INFO_MAX);
+	int64_t started;
+
+	if (process_started(getpid(), &started) < 0)
+		return error_set(err, -EIO, "the monitor's start time cannot be read");
+	if (buf_printf(&b, "{%s,\"pid\":%d,\"started\":%lld}\n", m->spec->info, getpid(), (long long)started) < 0)
+		return error_set(err, -ENOSPC, "config.json has too many mounts");
+	return file_write(AT_FDCWD, MONITOR_INFO, b.data, b.len, 0600, false, err);
+}
+
+static int make_dir(struct monitor *m, struct error *err)
 {
 	int r = dir_make(AT_FDCWD, PM_RUN_DIR "/" MONITOR_CONTAINERS_DIR, 0700, err);
 
+	if (r == 0 && record_dir(m->spec->id, m->dir) < 0)
+		r = error_set(err, -EINVAL, "container id is not valid");
 	if (r < 0)
 		return r;
-	if (path_format(m->dir, sizeof(m->dir), "%s/%s/%s", PM_RUN_DIR, MONITOR_CONTAINERS_DIR, m->spec->id) < 0)
-		return error_set(err, -ENAMETOOLONG, "container id too long");
-	tree_remove(AT_FDCWD, m->dir, NULL);
-	if (mkdir(m->dir, 0700) < 0)
+	if (mkdir(m->dir, 0700) < 0 || chdir(m->dir) < 0)
 		return error_errno(err, "make folder %s", m->dir);
+	return 0;
+}
+
+/* info.json last: who sees it may connect. */
+static int set_up(struct monitor *m, struct error *err)
+{
+	int r = make_dir(m, err);
+
+	if (r < 0)
+		return r;
 	m->signal_fd = open_signals(err);
-	m->listen_fd = m->signal_fd < 0 ? -1 : listen_on(m->dir, MONITOR_SOCKET, err);
-	m->hook_listen_fd = m->listen_fd < 0 ? -1 : listen_on(m->dir, HOOK_SOCKET, err);
+	m->listen_fd = m->signal_fd < 0 ? -1 : listen_on(MONITOR_SOCKET, err);
+	m->hook_listen_fd = m->listen_fd < 0 ? -1 : listen_on(HOOK_SOCKET, err);
 	if (m->hook_listen_fd < 0)
 		return -EIO;
 	r = cgroups_current(&m->home, err);
 	if (r == 0)
 		r = cgroups_join(&m->home, m->spec->cgroups_path, err);
 	if (r == 0)
-		r = set_state(m, WAITING) < 0 ? error_set(err, -EIO, "state file cannot be written") : 0;
-	return r == 0 ? write_info(m, info, err) : r;
+		r = record_set_state(m->dir, STATE_WAITING, err);
+	if (r == 0)
+		r = write_info(m, err);
+	if (r == 0 && chdir("/") < 0)
+		r = error_errno(err, "change folder");
+	return r;
 }
 
-/* --- telling the agent --- */
+/* --- changes of state --- */
 
-static void tell_agent(struct monitor *m)
+void monitor_enter(struct monitor *m, enum monitor_state s)
 {
-	cleanup_json cJSON *j = cJSON_CreateObject();
-	cleanup_buf struct buf b = BUF_INIT(MONITOR_PACKET_MAX);
+	struct error err = { 0 };
 
-	if (m->agent_fd < 0)
-		return;
-	cJSON_AddStringToObject(j, "state", state_name[m->state]);
-	if (m->error[0])
-		cJSON_AddStringToObject(j, "error", m->error);
-	if (m->init > 0)
-		cJSON_AddNumberToObject(j, "pid", m->init);
-	if (json_print(j, &b) == 0 && send(m->agent_fd, b.data, b.len, MSG_NOSIGNAL) < 0)
-		close(take_fd(&m->agent_fd));
-}
-
-static void enter(struct monitor *m, enum state s)
-{
 	if (m->state == s)
 		return;
-	/* The file before the message: who has been told may rely on it. */
-	set_state(m, s);
-	tell_agent(m);
+	m->state = s;
+	/* A state file that cannot be written (tmpfs full) must not stop a migration; the agent is told anyway. */
+	record_set_state(m->dir, s, &err);
+	agent_tell(m, NULL);
 }
 
-static void fail(struct monitor *m, const struct error *err)
+void monitor_fail(struct monitor *m, int exit_status)
 {
-	snprintf(m->error, sizeof(m->error), "%s", err->message);
-	enter(m, FAILED);
+	m->exit_status = exit_status;
+	monitor_enter(m, STATE_FAILED);
 }
 
-/* --- what the agent asks --- */
-
-static void start_restore(struct monitor *m, const cJSON *op)
+void monitor_abort(struct monitor *m, int exit_status)
 {
-	struct error err = { 0 };
-	char hook[600];
-
-	if (m->state != WAITING) {
-		tell_agent(m);
-		return;
-	}
-	snprintf(hook, sizeof(hook), "%s/%s", m->dir, HOOK_SOCKET);
-	/* The application's cgroup is the application's: a frozen or killed group must not hold its monitor. */
-	if (cgroups_return(&m->home, &err) < 0 ||
-	    restore_start(&m->restore, m->spec->id, m->spec->root, m->spec->bundle, m->spec->systemd_cgroup, json_str_or(op, "images", ""),
-			  json_str_or(op, "work", ""), json_bool(op, "lazy"), m->dir, hook, &err) < 0) {
-		fail(m, &err);
-		return;
-	}
-	enter(m, RESTORING);
-}
-
-static void open_barrier(struct monitor *m)
-{
-	if (m->state != BARRIER || m->opened) {
-		tell_agent(m);
-		return;
-	}
-	m->opened = true;
-	if (send(m->hook_fd, HOOK_OPEN, strlen(HOOK_OPEN), MSG_NOSIGNAL) < 0) {
-		struct error err = { 0 };
-
-		error_errno(&err, "CRIU does not wait any more");
-		fail(m, &err);
-	}
-}
-
-static void handle_agent(struct monitor *m)
-{
-	char packet[MONITOR_PACKET_MAX];
-	ssize_t n = recv(m->agent_fd, packet, sizeof(packet), 0);
-	cleanup_json cJSON *op = NULL;
-	struct error err = { 0 };
-	const char *what;
-
-	if (n < 0 && (errno == EINTR || errno == EAGAIN))
-		return;
-	if (n <= 0) {
-		close(take_fd(&m->agent_fd));
-		return;
-	}
-	if (json_parse(packet, (size_t)n, sizeof(packet), &op, &err) < 0) {
-		tell_agent(m);
-		return;
-	}
-	what = json_str_or(op, "op", "");
-	if (!strcmp(what, "restore")) {
-		start_restore(m, op);
-	} else if (!strcmp(what, "open")) {
-		open_barrier(m);
-	} else if (!strcmp(what, "abort") && m->state != RUNNING && !m->opened) {
-		error_set(&err, -ECANCELED, "aborted");
-		fail(m, &err);
-	} else {
-		tell_agent(m);
-	}
-}
-
-static void accept_agent(struct monitor *m)
-{
-	int fd = accept4(m->listen_fd, NULL, NULL, SOCK_CLOEXEC);
-
-	if (fd < 0)
-		return;
-	/* The newest agent is the living one. */
-	if (m->agent_fd >= 0)
-		close(m->agent_fd);
-	m->agent_fd = fd;
-	tell_agent(m);
-}
-
-/* --- what CRIU's hook says --- */
-
-static void handle_hook_word(struct monitor *m, int fd)
-{
-	char word[16] = "";
-	ssize_t n = recv(fd, word, sizeof(word) - 1, 0);
-
-	if (n > 0 && !strcmp(word, HOOK_BARRIER) && m->state == RESTORING && m->hook_fd < 0) {
-		m->hook_fd = fd;
-		enter(m, BARRIER);
-		return;
-	}
-	if (n > 0 && !strcmp(word, HOOK_RESUMED) && m->opened)
-		enter(m, RUNNING);
-	close(fd);
-}
-
-static void accept_hook(struct monitor *m)
-{
-	const struct timeval patience = { 1, 0 };
-	int fd = accept4(m->hook_listen_fd, NULL, NULL, SOCK_CLOEXEC);
-
-	if (fd < 0)
-		return;
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	handle_hook_word(m, fd);
-}
-
-/* --- children --- */
-
-static void restore_ended(struct monitor *m)
-{
-	struct error err = { 0 };
-	int r = restore_finish(&m->restore, &m->init, &err);
-
+	if (!m->aborting)
+		m->abort_status = exit_status;
+	m->aborting = true;
 	if (m->hook_fd >= 0)
 		close(take_fd(&m->hook_fd));
-	if (r < 0 || !m->opened) {
-		if (r == 0)
-			error_set(&err, -EPROTO, "CRIU went past the barrier by itself");
-		fail(m, &err);
+	if (!m->runc)
+		monitor_fail(m, m->abort_status);
+}
+
+/* --- signals --- */
+
+static bool before_open(const struct monitor *m)
+{
+	return m->state != STATE_RUNNING && !m->opened;
+}
+
+static void take_signal(struct monitor *m, int number)
+{
+	if (!before_open(m)) {
+		/* containerd took us for the application when it sent this. */
+		m->pending_signal = number;
 		return;
 	}
-	enter(m, RUNNING);
+	if (!m->aborting)
+		error_set(&m->error, -ECANCELED, "stopped by signal %d", number);
+	monitor_abort(m, 128 + number);
 }
 
-/* The restored init's end is ours; other orphans are only reaped. -1: go on. */
-static int reap(struct monitor *m)
+static void pass_signal(struct monitor *m)
 {
-	int st;
-
-	for (;;) {
-		pid_t pid = waitpid(m->init > 0 ? -1 : m->restore.process.pid > 0 ? m->restore.process.pid : -1, &st, WNOHANG);
-
-		if (pid <= 0)
-			return -1;
-		if (pid == m->init)
-			return WIFEXITED(st) ? WEXITSTATUS(st) : 128 + WTERMSIG(st);
-		if (pid == m->restore.process.pid) {
-			restore_reaped(&m->restore, st);
-			restore_ended(m);
-		}
+	if (m->state == STATE_RUNNING && m->pending_signal && m->init > 1) {
+		kill(m->init, m->pending_signal);
+		m->pending_signal = 0;
 	}
 }
 
-/* -1: go on; else the exit status. */
-static int handle_signals(struct monitor *m)
+/*
+ * runc first, even when the application's init has ended as well: init becomes our child by the end of runc, and only then we know its pid for certain.
+ * As a subreaper we get other orphans of runc and CRIU too.
+ */
+static void reap(struct monitor *m)
+{
+	pid_t pid;
+	int st;
+
+	if (m->runc && waitpid(m->runc, &st, WNOHANG) == m->runc) {
+		m->runc = 0;
+		restore_ended(m, st);
+	}
+	if (m->runc)
+		return;
+	while ((pid = waitpid(-1, &st, WNOHANG)) > 0)
+		if (pid == m->init)
+			m->exit_status = WIFEXITED(st) ? WEXITSTATUS(st) : 128 + WTERMSIG(st);
+	if (pid < 0 && errno == ECHILD && m->state == STATE_RUNNING && m->exit_status < 0)
+		m->exit_status = EXIT_UNKNOWN;
+}
+
+static void handle_signals(struct monitor *m)
 {
 	struct signalfd_siginfo s;
 
 	while (read(m->signal_fd, &s, sizeof(s)) == (ssize_t)sizeof(s)) {
-		int r;
-
-		if (s.ssi_signo == SIGCHLD) {
-			r = reap(m);
-			if (r >= 0)
-				return r;
-		} else if (m->state == WAITING) {
-			/* Nothing is here yet: the kubelet stops an empty place. */
-			return 128 + (int)s.ssi_signo;
-		}
-	}
-	return -1;
-}
-
-/* Whatever happens to us before the application runs: it must not run. */
-static int end_failed(struct monitor *m)
-{
-	if (m->hook_fd >= 0)
-		close(take_fd(&m->hook_fd));    /* the hook exits 1, CRIU kills what it restored */
-	restore_abort(&m->restore);
-	return EXIT_FAILED;
-}
-
-static int loop(struct monitor *m)
-{
-	for (;;) {
-		struct pollfd p[4] = {
-			{ m->signal_fd, POLLIN, 0 }, { m->listen_fd, POLLIN, 0 }, { m->agent_fd, POLLIN, 0 }, { m->hook_listen_fd, POLLIN, 0 },
-		};
-		int r;
-
-		if (m->state == FAILED)
-			return end_failed(m);
-		if (poll(p, 4, -1) < 0 && errno != EINTR)
-			return end_failed(m);
-		if (p[0].revents) {
-			r = handle_signals(m);
-			if (r >= 0)
-				return r;
-		}
-		if (p[3].revents)
-			accept_hook(m);
-		if (p[2].revents)
-			handle_agent(m);
-		if (p[1].revents)
-			accept_agent(m);
+		if (s.ssi_signo == SIGCHLD)
+			reap(m);
+		else
+			take_signal(m, (int)s.ssi_signo);
 	}
 }
 
-static void close_rest(int keep)
+/* --- the loop --- */
+
+/* CRIU or its hook died at the barrier; how, runc will tell by its end. */
+static void hook_lost(struct monitor *m)
 {
-	if (keep > 3)
-		syscall(SYS_close_range, 3u, (unsigned)keep - 1, 0u);
-	syscall(SYS_close_range, (unsigned)keep + 1, ~0u, 0u);
+	char packet[HOOK_PACKET_MAX];
+
+	if (m->hook_fd >= 0 && recv(m->hook_fd, packet, sizeof(packet), MSG_DONTWAIT) == 0)
+		close(take_fd(&m->hook_fd));
 }
 
-int monitor_main(const struct monitor_spec *s, cJSON *info, int ready_fd)
+static void wait_event(struct monitor *m)
 {
-	struct monitor m = { .spec = s, .listen_fd = -1, .agent_fd = -1, .hook_listen_fd = -1, .hook_fd = -1, .signal_fd = -1 };
-	struct error err = { 0 };
-	char text[1024];
+	/* One agent at a time: the next one waits in the queue until the first has gone. */
+	struct pollfd p[] = {
+		{ m->signal_fd, POLLIN, 0 },
+		{ m->hook_listen_fd, POLLIN, 0 },
+		{ m->hook_fd, POLLIN, 0 },
+		{ m->agent_fd, POLLIN, 0 },
+		{ m->agent_fd < 0 ? m->listen_fd : -1, POLLIN, 0 },
+	};
+
+	if (poll(p, sizeof(p) / sizeof(p[0]), -1) < 0)
+		return;
+	/* The hook before signals: its "resumed" comes before the end of runc. */
+	if (p[1].revents)
+		hook_accept(m);
+	if (p[2].revents)
+		hook_lost(m);
+	if (p[0].revents)
+		handle_signals(m);
+	if (p[3].revents && m->exit_status < 0)
+		agent_handle(m);
+	if (p[4].revents && m->exit_status < 0)
+		agent_accept(m);
+	pass_signal(m);
+}
+
+/* --- birth --- */
+
+/* Standard streams are the container's and stay; everything else of the shim is closed but for the two pipes. */
+static void keep_fds(int *ready, int *go)
+{
+	int r = fcntl(*ready, F_DUPFD_CLOEXEC, 100), g = fcntl(*go, F_DUPFD_CLOEXEC, 100);
+
+	syscall(SYS_close_range, 3u, 99u, 0u);
+	*ready = r;
+	*go = g;
+	syscall(SYS_close_range, (unsigned)(r > g ? r : g) + 1, ~0u, 0u);
+}
+
+/* 'g' when the shim has been told of us; end of file when `create` failed or was killed. */
+static bool may_live(int go)
+{
+	char c = 0;
+	ssize_t n;
+
+	do
+		n = read(go, &c, 1);
+	while (n < 0 && errno == EINTR);
+	close(go);
+	return n == 1 && c == 'g';
+}
+
+static void __attribute__((noreturn)) monitor_main(const struct monitor_spec *s, int ready, int go)
+{
+	struct monitor m = { .spec = s, .signal_fd = -1, .listen_fd = -1, .agent_fd = -1, .hook_listen_fd = -1, .hook_fd = -1, .exit_status = -1 };
 	int r;
 
-	close_rest(ready_fd);
+	keep_fds(&ready, &go);
+	umask(0077);
 	setsid();
 	prctl(PR_SET_NAME, "pm-monitor");
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	if (chdir("/") < 0)
-		return EXIT_FAILED;
-	restore_init(&m.restore);
-	r = set_up(&m, info, &err);
-	snprintf(text, sizeof(text), "%c%.900s", r < 0 ? '-' : '+', r < 0 ? err.message : "");
-	if (write(ready_fd, text, strlen(text)) < 0 || r < 0)
-		return EXIT_FAILED;
-	close(ready_fd);
-	return loop(&m);
+	r = set_up(&m, &m.error);
+	dprintf(ready, "%c%s", r < 0 ? '-' : '+', r < 0 ? m.error.message : "");
+	close(ready);
+	if (r < 0)
+		_exit(MONITOR_EXIT_FAILED);
+	if (!may_live(go)) {
+		cgroups_return(&m.home, NULL);
+		cgroups_remove(&m.home, s->cgroups_path);
+		tree_remove(AT_FDCWD, m.dir, NULL);
+		_exit(MONITOR_EXIT_FAILED);
+	}
+	while (m.exit_status < 0)
+		wait_event(&m);
+	_exit(m.exit_status);
+}
+
+static int hear_ready(int fd, struct error *err)
+{
+	char text[sizeof(err->message)];
+	size_t len = 0;
+	ssize_t n;
+
+	while (len < sizeof(text) - 1 && ((n = read(fd, text + len, sizeof(text) - 1 - len)) > 0 || (n < 0 && errno == EINTR)))
+		len += n > 0 ? (size_t)n : 0;
+	text[len] = '\0';
+	if (text[0] == '+')
+		return 0;
+	return error_set(err, -EIO, "the monitor could not start: %s", len > 1 ? text + 1 : "it ended");
+}
+
+int monitor_spawn(const struct monitor_spec *s, pid_t *ret_pid, int *ret_go, struct error *err)
+{
+	cleanup_close int ready_r = -1, ready_w = -1, go_r = -1, go_w = -1;
+	int ready[2], go[2], r;
+	pid_t pid;
+
+	if (pipe2(ready, O_CLOEXEC) < 0)
+		return error_errno(err, "pipe");
+	ready_r = ready[0];
+	ready_w = ready[1];
+	if (pipe2(go, O_CLOEXEC) < 0)
+		return error_errno(err, "pipe");
+	go_r = go[0];
+	go_w = go[1];
+	pid = fork();
+	if (pid < 0)
+		return error_errno(err, "fork");
+	if (pid == 0) {
+		close(ready_r);
+		close(go_w);
+		monitor_main(s, ready_w, go_r);
+	}
+	close(take_fd(&ready_w));
+	r = hear_ready(ready_r, err);
+	if (r < 0) {
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+		return r;
+	}
+	*ret_pid = pid;
+	*ret_go = take_fd(&go_w);
+	return 0;
 }

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RUNTIME_MONITOR_MAIN_H
+#define RUNTIME_MONITOR_MAIN_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "cgroups.h"
+#include "claim.h"
+#include "record.h"
+
+/* What a monitor must know; strings live as long as the process. */
+struct monitor_spec {
+	const char *id, *root, *bundle, *cgroups_path;
+	bool systemd_cgroup;
+	struct claim_key claim;
+	const char *program_dir;        /* where runc, criu and the hook are looked for first; found out before an upgrade can replace it */
+	const char *info;               /* members of info.json without the monitor's own */
+};
+
+/*
+ * The process in the application's place.  Its life is one way: waiting, restoring, barrier, running; failed from each of the first three.
+ */
+struct monitor {
+	const struct monitor_spec *spec;
+	struct cgroups home;            /* where we came from */
+	char dir[RECORD_DIR_MAX];
+	enum monitor_state state;
+	struct error error;             /* why it failed */
+	int signal_fd;
+	int listen_fd, agent_fd;        /* monitor.sock; agent_fd -1: nobody is connected */
+	int hook_listen_fd, hook_fd;    /* hook.sock; hook_fd: CRIU stands at the barrier */
+	pid_t runc;                     /* `runc restore`; 0: not running */
+	char work[512];
+	pid_t init;                     /* the restored application's, once it runs */
+	bool aborting;                  /* runc is giving up: the end of it is waited for */
+	int abort_status;               /* and then this is ours */
+	bool opened;                    /* the barrier was opened: committed */
+	int pending_signal;             /* for the application, as soon as it runs */
+	int exit_status;                /* -1: go on */
+};
+
+/* Forks the monitor and waits until it stands; *ret_go: one byte written there lets it live on, a close ends it and leaves nothing. */
+int monitor_spawn(const struct monitor_spec *s, pid_t *ret_pid, int *ret_go, struct error *err);
+
+/* --- monitor.c for the other parts --- */
+
+/* The state file, then the agent: who has been told may rely on it. */
+void monitor_enter(struct monitor *m, enum monitor_state s);
+/* Failed, with m->error; the loop ends. */
+void monitor_fail(struct monitor *m, int exit_status);
+/* Nothing that was restored may run: the hook gives up, CRIU kills what it made.  Failed at once when there is nothing yet. */
+void monitor_abort(struct monitor *m, int exit_status);
+
+/* --- monitor_agent.c --- */
+
+void agent_accept(struct monitor *m);
+void agent_handle(struct monitor *m);
+void agent_tell(struct monitor *m, const char *refusal);        /* state, pid, error (or why something was refused) */
+
+/* --- monitor_restore.c --- */
+
+/* Runs runc.  -EINVAL: the request is not valid, nothing was changed. */
+int restore_begin(struct monitor *m, const char *images, const char *work, bool lazy, struct error *err);
+void restore_open(struct monitor *m);
+void restore_ended(struct monitor *m, int wait_status);
+void hook_accept(struct monitor *m);
+
+#define MONITOR_EXIT_FAILED 125
+
+#endif

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/process.h"
+#include "criu_lines.h"
+#include "hook.h"
+#include "migration/names.h"
+#include "monitor.h"
+#include "runtime.h"
+
+#define CONFIG_NAME "podmigration-criu.conf"
+#define PID_NAME "restored.pid"
+#define LOG_NAME "runc.log"
+
+/* --- the request --- */
+
+/* An existing folder below PM_RUN_DIR, with no link on the way that leads out. */
+static int check_folder(const char *what, const char *path, struct error *err)
+{
+	static const char top[] = PM_RUN_DIR "/";
+	cleanup_close int run = -1, fd = -1;
+
+	/* The path is also a line of CRIU's configuration and a word of runc's log: nothing unusual in it. */
+	if (strncmp(path, top, strlen(top)) || strspn(path, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-") != strlen(path))
+		return error_set(err, -EINVAL, "restore: %s must be a folder below %s", what, PM_RUN_DIR);
+	run = open(PM_RUN_DIR, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	fd = run < 0 ? -errno : open_beneath(run, path + strlen(top), O_PATH | O_DIRECTORY, 0, true);
+	if (fd < 0)
+		return error_set(err, -EINVAL, "restore: %s folder %s: %s", what, path, strerror(-fd));
+	return 0;
+}
+
+/* CRIU runs the hook by `sh -c` (criu/action-scripts.c): a path that a shell would take apart is refused. */
+static int hook_path(const struct monitor *m, char *out, size_t size, struct error *err)
+{
+	if (path_format(out, size, "%s/%s", m->spec->program_dir, HOOK_PROGRAM) < 0 ||
+	    strspn(out, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-") != strlen(out))
+		return error_set(err, -EIO, "podmigration is installed in a folder with an unusual name: %s", m->spec->program_dir);
+	return access(out, X_OK) < 0 ? error_errno(err, "%s", out) : 0;
+}
+
+/*
+ * What runc has no option for (criu(8); found by CRIU_CONFIG_FILE).  Connections to the old address are closed, not kept; half-open ones are dropped; no
+ * firewall is touched (the images were made without); deleted files that are still open come along up to 512 MiB.
+ */
+static int write_config(const struct monitor *m, const char *work, char *ret, size_t size, struct error *err)
+{
+	char text[2048], hook[1100];
+	int r = hook_path(m, hook, sizeof(hook), err);
+
+	if (r < 0)
+		return r;
+	if (path_format(ret, size, "%s/%s", work, CONFIG_NAME) < 0 ||
+	    path_format(text, sizeof(text), "tcp-close\nnetwork-lock skip\nskip-in-flight\nghost-limit 512M\naction-script %s\n", hook) < 0)
+		return error_set(err, -ENAMETOOLONG, "restore: a path is too long");
+	return file_write(AT_FDCWD, ret, text, strlen(text), 0600, false, err);
+}
+
+/* --- runc --- */
+
+struct command {
+	const char *argv[32];
+	char runc[1100], pid_file[RECORD_DIR_MAX + 32], log[RECORD_DIR_MAX + 32];
+	char path_env[1200], config_env[640], hook_env[RECORD_DIR_MAX + 32];
+	const char *env[4];
+};
+
+static int fill_paths(const struct monitor *m, struct command *c, const char *config)
+{
+	if (path_format(c->pid_file, sizeof(c->pid_file), "%s/%s", m->dir, PID_NAME) < 0 ||
+	    path_format(c->log, sizeof(c->log), "%s/%s", m->dir, LOG_NAME) < 0 ||
+	    path_format(c->config_env, sizeof(c->config_env), "CRIU_CONFIG_FILE=%s", config) < 0 ||
+	    path_format(c->hook_env, sizeof(c->hook_env), "%s=%s", HOOK_ENV, m->dir) < 0 ||
+	    /* A CRIU that stands beside us comes before the node's. */
+	    path_format(c->path_env, sizeof(c->path_env), "PATH=%s:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+			m->spec->program_dir) < 0)
+		return -ENAMETOOLONG;
+	return 0;
+}
+
+static void fill_argv(const struct monitor *m, struct command *c, const char *images, const char *work, bool lazy)
+{
+	const char *fixed[] = {
+		c->runc, "--root", m->spec->root, "--log", c->log, "--log-format", "json", m->spec->systemd_cgroup ? "--systemd-cgroup" : NULL,
+		"restore", "--detach", "--no-subreaper", "--file-locks", "--ext-unix-sk", "--tcp-established", "--image-path", images,
+		"--work-path", work, "--bundle", m->spec->bundle, "--pid-file", c->pid_file, lazy ? "--lazy-pages" : NULL, m->spec->id,
+	};
+	size_t n = 0;
+
+	for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++)
+		if (fixed[i])
+			c->argv[n++] = fixed[i];
+	c->argv[n] = NULL;
+	c->env[0] = c->path_env;
+	c->env[1] = c->config_env;
+	c->env[2] = c->hook_env;
+	c->env[3] = NULL;
+}
+
+/* `delete` must be able to wait for it when we have been killed. */
+static void note_runc(const struct monitor *m)
+{
+	char path[RECORD_DIR_MAX + 32], text[64];
+	int64_t started;
+
+	if (process_started(m->runc, &started) < 0 || path_format(path, sizeof(path), "%s/%s", m->dir, RECORD_RUNC) < 0 ||
+	    path_format(text, sizeof(text), "{\"pid\":%d,\"started\":%lld}\n", m->runc, (long long)started) < 0)
+		return;
+	file_write(AT_FDCWD, path, text, strlen(text), 0600, false, NULL);
+}
+
+static int start_runc(struct monitor *m, const char *config, const char *images, const char *work, bool lazy, struct error *err)
+{
+	/* The container's standard streams are ours, and so become the application's. */
+	struct command c;
+	struct process_spec spec = { .argv = c.argv, .env = c.env, .stdin_fd = 0, .stdout_fd = 1, .stderr_fd = 2 };
+	struct process p;
+	int r;
+
+	if (fill_paths(m, &c, config) < 0)
+		return error_set(err, -ENAMETOOLONG, "restore: a path is too long");
+	if (runc_find(m->spec->program_dir, c.runc, sizeof(c.runc)) < 0)
+		return error_set(err, -ENOENT, "no runc on this node");
+	fill_argv(m, &c, images, work, lazy);
+	r = process_start(&spec, false, &p, err);
+	if (r < 0)
+		return r;
+	close(p.pidfd);
+	m->runc = p.pid;
+	note_runc(m);
+	return 0;
+}
+
+int restore_begin(struct monitor *m, const char *images, const char *work, bool lazy, struct error *err)
+{
+	char config[600];
+	int r = check_folder("images", images, err);
+
+	if (r == 0)
+		r = check_folder("work", work, err);
+	if (r == 0 && path_format(m->work, sizeof(m->work), "%s", work) < 0)
+		r = error_set(err, -EINVAL, "restore: work is too long");
+	if (r < 0)
+		return r;
+	r = claim_take(&m->spec->claim, err);
+	/* runc refuses a cgroup that holds a process, and a group that is frozen or killed must not hold its monitor. */
+	if (r == 0)
+		r = cgroups_return(&m->home, err);
+	if (r == 0)
+		r = write_config(m, work, config, sizeof(config), err);
+	if (r == 0)
+		r = start_runc(m, config, images, work, lazy, err);
+	if (r < 0) {
+		m->error = *err;
+		monitor_fail(m, MONITOR_EXIT_FAILED);
+		return -EIO;
+	}
+	monitor_enter(m, STATE_RESTORING);
+	return 0;
+}
+
+/* --- the barrier --- */
+
+void restore_open(struct monitor *m)
+{
+	static const char word[] = HOOK_OPEN;
+	struct error err = { 0 };
+
+	if (m->opened) {
+		agent_tell(m, NULL);
+		return;
+	}
+	if (m->hook_fd < 0 || m->aborting) {
+		agent_tell(m, "open: CRIU does not wait any more");
+		return;
+	}
+	/* Written before anything runs: from here on a new container of this pod is an ordinary one. */
+	if (claim_open(&m->spec->claim, 0, &err) < 0) {
+		m->error = err;
+		monitor_abort(m, MONITOR_EXIT_FAILED);
+		return;
+	}
+	m->opened = true;
+	/* When this fails CRIU is dead, and runc will tell. */
+	send(m->hook_fd, word, strlen(word), MSG_NOSIGNAL);
+	close(take_fd(&m->hook_fd));
+	/* The disk may take its time, the application does not wait for it. */
+	claim_open(&m->spec->claim, 1, NULL);
+}
+
+static pid_t packet_pid(const char *packet)
+{
+	const char *space = strchr(packet, ' ');
+	long pid = space ? strtol(space + 1, NULL, 10) : 0;
+
+	return pid > 1 && pid <= RECORD_PID_MAX ? (pid_t)pid : 0;
+}
+
+static bool says(const char *packet, const char *word)
+{
+	return !strncmp(packet, word, strlen(word)) && packet[strlen(word)] == ' ';
+}
+
+void hook_accept(struct monitor *m)
+{
+	const struct timeval patience = { 1, 0 };
+	cleanup_close int fd = accept4(m->hook_listen_fd, NULL, NULL, SOCK_CLOEXEC);
+	char packet[HOOK_PACKET_MAX];
+	ssize_t n;
+
+	if (fd < 0)
+		return;
+	/* The hook sends at once; one that was killed in between must not hold us. */
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	n = recv(fd, packet, sizeof(packet) - 1, 0);
+	if (n <= 0)
+		return;
+	packet[n] = '\0';
+	if (says(packet, HOOK_BARRIER) && m->state == STATE_RESTORING && !m->aborting && m->hook_fd < 0) {
+		m->hook_fd = take_fd(&fd);
+		monitor_enter(m, STATE_BARRIER);
+	} else if (says(packet, HOOK_RESUMED) && m->opened && m->state == STATE_BARRIER) {
+		m->init = packet_pid(packet);
+		monitor_enter(m, STATE_RUNNING);
+	}
+}
+
+/* --- the end of runc --- */
+
+static int read_init(const struct monitor *m, pid_t *ret, struct error *err)
+{
+	cleanup_buf struct buf b = BUF_INIT(32);
+	char path[RECORD_DIR_MAX + 32];
+	long pid;
+
+	if (path_format(path, sizeof(path), "%s/%s", m->dir, PID_NAME) < 0)
+		return error_set(err, -ENAMETOOLONG, "path of the pid file is too long");
+	if (file_read(AT_FDCWD, path, &b, err) < 0)
+		return -EIO;
+	pid = strtol(b.data, NULL, 10);
+	if (pid <= 1 || pid > RECORD_PID_MAX)
+		return error_set(err, -EIO, "runc restore wrote no pid");
+	*ret = (pid_t)pid;
+	return 0;
+}
+
+static int check_end(struct monitor *m, int st, struct error *err)
+{
+	char log[RECORD_DIR_MAX + 32];
+
+	if (WIFEXITED(st) && WEXITSTATUS(st) == 0) {
+		if (!m->opened)
+			return error_set(err, -EPROTO, "CRIU went past the barrier without waiting there");
+		return read_init(m, &m->init, err);
+	}
+	if (WIFSIGNALED(st))
+		error_set(err, -EIO, "runc restore was killed by signal %d", WTERMSIG(st));
+	else if (path_format(log, sizeof(log), "%s/%s", m->dir, LOG_NAME) < 0 || runc_message(log, err) < 0)
+		error_set(err, -EIO, "runc restore ended with status %d", WEXITSTATUS(st));
+	criu_lines(m->work, err);
+	return -EIO;
+}
+
+/* The shim sees the end of the streams when the application has closed them, not when we end. */
+static void release_streams(void)
+{
+	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	for (int i = 0; fd >= 0 && i < 3; i++)
+		dup2(fd, i);
+	if (fd > 2)
+		close(fd);
+}
+
+void restore_ended(struct monitor *m, int wait_status)
+{
+	struct error err = { 0 };
+
+	if (m->hook_fd >= 0)
+		close(take_fd(&m->hook_fd));
+	if (check_end(m, wait_status, &err) == 0) {
+		release_streams();
+		monitor_enter(m, STATE_RUNNING);
+		return;
+	}
+	m->init = 0;
+	/* CRIU and runc clean up behind themselves, unless one of them was killed. */
+	runc_delete(m->spec->program_dir, m->spec->root, m->spec->systemd_cgroup, m->spec->id, NULL);
+	if (!m->aborting)
+		m->error = err;
+	monitor_fail(m, m->aborting ? m->abort_status : MONITOR_EXIT_FAILED);
+}

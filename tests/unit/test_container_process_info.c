@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/perf_event.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/epoll.h>
+#include <sys/inotify.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/timerfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "container/process_info.h"
+#include "container/process_rules.h"
+#include "migration/reason.h"
+
+static void files_are_judged_by_their_links(void **state)
+{
+	static const struct {
+		const char *link;
+		int reason;
+	} cases[] = {
+		{ "anon_inode:[io_uring]", REASON_IOUringInUse },
+		{ "anon_inode:[eventpoll]", REASON_NONE },
+		{ "anon_inode:[eventfd]", REASON_NONE },
+		{ "anon_inode:inotify", REASON_NONE },
+		{ "anon_inode:[perf_event]", REASON_UnsupportedFile },
+		{ "anon_inode:[userfaultfd]", REASON_UnsupportedFile },
+		{ "anon_inode:kvm-vcpu:0", REASON_DeviceInUse },
+		{ "anon_inode:something new", REASON_UnsupportedFile },
+		{ "anon_inode:bpf-map", REASON_NONE },
+		{ "anon_inode:bpf-prog", REASON_UnsupportedFile },
+		{ "/secretmem (deleted)", REASON_UnsupportedFile },
+		{ "/memfd:x (deleted)", REASON_NONE },
+		{ "/var/lib/data", REASON_NONE },
+		{ "pipe:[123]", REASON_NONE },
+		{ "pidfd:[7]", REASON_NONE },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const struct process_rule *r = process_rule_for_file(cases[i].link);
+
+		assert_int_equal(r ? r->reason : REASON_NONE, cases[i].reason);
+		assert_true(!r || r->advice[0]);
+	}
+}
+
+static void mappings_are_judged_by_their_path(void **state)
+{
+	static const struct {
+		const char *line;
+		int reason;
+	} cases[] = {
+		{ "7f00-7f01 rw-s 00000000 00:0e 5 anon_inode:[io_uring]\n", REASON_IOUringInUse },
+		{ "7fff-8000 --xp 00000000 00:00 0                          [uprobes]\n", REASON_UnsupportedFile },
+		{ "7f00-7f01 rw-s 00000000 00:05 9                          /dev/nvidia0\n", REASON_DeviceInUse },
+		{ "7f00-7f01 rw-s 00000000 00:01 9                          /dev/zero (deleted)\n", REASON_NONE },
+		{ "7f00-7f01 rw-s 00000000 00:18 9                          /dev/shm/segment\n", REASON_NONE },
+		{ "7f00-7f01 rw-s 00000000 00:01 9                          /SYSV00000000 (deleted)\n", REASON_NONE },
+		{ "7f00-7f01 rw-p 00000000 00:00 0 \n", REASON_NONE },
+		{ "7f00-7f01 r-xp 00000000 08:01 77                         /opt/a name with blanks\n", REASON_NONE },
+		{ "garbage", REASON_NONE },
+		{ "", REASON_NONE },
+	};
+	char line[256];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const struct process_rule *r;
+		const char *path;
+
+		snprintf(line, sizeof(line), "%s", cases[i].line);
+		path = process_maps_path(line);
+		r = path ? process_rule_for_mapping(path) : NULL;
+		assert_int_equal(r ? r->reason : REASON_NONE, cases[i].reason);
+	}
+	snprintf(line, sizeof(line), "7f00-7f01 r-xp 00000000 08:01 77    /opt/a name\n");
+	assert_string_equal(process_maps_path(line), "/opt/a name");
+}
+
+static void devices_are_judged_by_their_numbers(void **state)
+{
+	(void)state;
+	assert_null(process_rule_for_device(S_IFCHR, makedev(1, 3)));
+	assert_null(process_rule_for_device(S_IFCHR, makedev(10, 200)));
+	assert_null(process_rule_for_device(S_IFCHR, makedev(136, 7)));
+	assert_null(process_rule_for_device(S_IFREG, 0));
+	assert_int_equal(process_rule_for_device(S_IFCHR, makedev(10, 232))->reason, REASON_DeviceInUse);       /* kvm */
+	assert_int_equal(process_rule_for_device(S_IFCHR, makedev(195, 0))->reason, REASON_DeviceInUse);        /* nvidia */
+	assert_int_equal(process_rule_for_device(S_IFBLK, makedev(8, 0))->reason, REASON_DeviceInUse);
+	assert_int_equal(process_rule_for_device(S_IFBLK, makedev(1, 0))->reason, REASON_DeviceInUse);
+}
+
+static void sockets_are_judged_by_family_and_protocol(void **state)
+{
+	(void)state;
+	assert_null(process_rule_for_socket(AF_UNIX, SOCK_STREAM, 0));
+	assert_null(process_rule_for_socket(AF_INET6, SOCK_STREAM, IPPROTO_TCP));
+	assert_null(process_rule_for_socket(AF_INET, SOCK_DGRAM, IPPROTO_UDP));
+	assert_null(process_rule_for_socket(AF_INET, SOCK_RAW, 89));
+	assert_null(process_rule_for_socket(AF_NETLINK, SOCK_RAW, 0));
+	assert_non_null(strstr(process_rule_for_socket(AF_INET, SOCK_STREAM, 262)->advice, "GODEBUG"));
+	assert_non_null(process_rule_for_socket(AF_INET, SOCK_STREAM, IPPROTO_SCTP));
+	assert_non_null(process_rule_for_socket(AF_VSOCK, SOCK_STREAM, 0));
+	assert_non_null(process_rule_for_socket(AF_ALG, SOCK_SEQPACKET, 0));
+	assert_non_null(process_rule_for_socket(-1, -1, -1));
+}
+
+/* A child that opens something (false: this kernel or user cannot) and waits. */
+struct child {
+	pid_t pid;
+	bool opened;
+};
+
+static struct child child_new(bool (*open_it)(void))
+{
+	struct child c = { 0, false };
+	int p[2];
+	char answer = 'n';
+
+	assert_int_equal(pipe2(p, O_CLOEXEC), 0);
+	c.pid = fork();
+	if (c.pid == 0) {
+		answer = open_it() ? 'y' : 'n';
+		(void)!write(p[1], &answer, 1);
+		for (;;)
+			pause();
+	}
+	close(p[1]);
+	assert_int_equal(read(p[0], &answer, 1), 1);
+	close(p[0]);
+	c.opened = answer == 'y';
+	return c;
+}
+
+static void child_end(struct child *c)
+{
+	kill(c->pid, SIGKILL);
+	waitpid(c->pid, NULL, 0);
+}
+
+static bool harmless(void)
+{
+	sigset_t set;
+	int pair[2];
+
+	sigemptyset(&set);
+	return eventfd(0, 0) >= 0 && epoll_create1(0) >= 0 && inotify_init1(0) >= 0 && signalfd(-1, &set, 0) >= 0 &&
+	       timerfd_create(CLOCK_MONOTONIC, 0) >= 0 && socket(AF_INET, SOCK_STREAM, 0) >= 0 && socket(AF_NETLINK, SOCK_RAW, 0) >= 0 &&
+	       socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0 && open("/dev/zero", O_RDWR) >= 0 && memfd_create("x", 0) >= 0 &&
+	       mmap(NULL, 4096, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0) != MAP_FAILED;
+}
+
+static void what_criu_knows_is_let_through(void **state)
+{
+	struct error e = { 0 };
+	struct child c = child_new(harmless);
+
+	(void)state;
+	assert_true(c.opened);
+	if (process_check_migratable(c.pid, &e) < 0)
+		fail_msg("%s", e.message);
+	child_end(&c);
+}
+
+static bool open_io_uring(void)
+{
+	char params[120] = { 0 };
+
+	return syscall(SYS_io_uring_setup, 4, params) >= 0;
+}
+
+static bool open_perf(void)
+{
+	struct perf_event_attr a = { .type = PERF_TYPE_SOFTWARE, .size = sizeof(a), .config = PERF_COUNT_SW_CPU_CLOCK, .exclude_kernel = 1 };
+
+	return syscall(SYS_perf_event_open, &a, 0, -1, -1, 0) >= 0;
+}
+
+static bool open_userfaultfd(void)
+{
+	return syscall(SYS_userfaultfd, O_CLOEXEC | 1 /* UFFD_USER_MODE_ONLY */) >= 0;
+}
+
+static bool open_alg(void)
+{
+	return socket(AF_ALG, SOCK_SEQPACKET, 0) >= 0;
+}
+
+static bool open_mptcp(void)
+{
+	return socket(AF_INET, SOCK_STREAM, 262) >= 0;
+}
+
+static bool open_fuse(void)
+{
+	return open("/dev/fuse", O_RDWR) >= 0;
+}
+
+static bool open_loop(void)
+{
+	return open("/dev/loop-control", O_RDWR) >= 0;
+}
+
+static void what_criu_does_not_know_is_named(void **state)
+{
+	static const struct {
+		bool (*open_it)(void);
+		int reason;
+		const char *says;
+	} cases[] = {
+		{ open_io_uring, REASON_IOUringInUse, "anon_inode:[io_uring] open (fd " },
+		{ open_perf, REASON_UnsupportedFile, "stop the profiler" },
+		{ open_userfaultfd, REASON_UnsupportedFile, "userfaultfd" },
+		{ open_alg, REASON_UnsupportedFile, "socket of family 38" },
+		{ open_mptcp, REASON_UnsupportedFile, "multipathtcp=0" },
+		{ open_fuse, REASON_DeviceInUse, "/dev/fuse" },
+		{ open_loop, REASON_DeviceInUse, "/dev/loop-control" },
+	};
+	int tried = 0;
+	char process[64];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct error e = { 0 };
+		struct child c = child_new(cases[i].open_it);
+
+		if (c.opened) {
+			tried++;
+			assert_int_equal(process_check_migratable(c.pid, &e), -ENOTSUP);
+			if (e.reason != cases[i].reason || !strstr(e.message, cases[i].says))
+				fail_msg("case %zu: %s: %s", i, reason_name(e.reason), e.message);
+			snprintf(process, sizeof(process), "process %d (test_container_", c.pid);
+			assert_int_equal(strncmp(e.message, process, strlen(process)), 0);
+		}
+		child_end(&c);
+	}
+	/* Every Linux this is built on lets at least one of them be opened. */
+	assert_true(tried > 0);
+}
+
+static bool traced(void)
+{
+	pid_t pid = getpid(), tracer = fork();
+
+	if (tracer == 0) {
+		if (ptrace(PTRACE_SEIZE, pid, 0, 0) < 0)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	usleep(100000);
+	return waitpid(tracer, NULL, WNOHANG) == 0;
+}
+
+static bool own_pid_namespace_for_children(void)
+{
+	return unshare(CLONE_NEWPID) == 0;
+}
+
+static void states_criu_cannot_take_are_named(void **state)
+{
+	struct error e = { 0 };
+	struct child c = child_new(traced);
+
+	(void)state;
+	if (c.opened) {
+		assert_int_equal(process_check_migratable(c.pid, &e), -ENOTSUP);
+		assert_non_null(strstr(e.message, "is traced by process"));
+	}
+	child_end(&c);
+	if (geteuid() != 0)
+		skip();
+	c = child_new(own_pid_namespace_for_children);
+	assert_int_equal(process_check_migratable(c.pid, &e), -ENOTSUP);
+	assert_non_null(strstr(e.message, "pid namespace"));
+	child_end(&c);
+}
+
+static int parents_end[2];
+
+/* What a container's process is to a process outside: another pid namespace, one connection. */
+static pid_t child_in_pid_namespace(bool connected)
+{
+	char answer = 0;
+	int p[2];
+	pid_t pid;
+
+	assert_int_equal(pipe2(p, O_CLOEXEC), 0);
+	pid = (pid_t)syscall(SYS_clone, CLONE_NEWPID | SIGCHLD, NULL, NULL, NULL, 0);
+	if (pid == 0) {
+		int own[2];
+
+		if (!connected) {
+			close(parents_end[0]);
+			close(parents_end[1]);
+			(void)!socketpair(AF_UNIX, SOCK_STREAM, 0, own);
+		}
+		(void)!write(p[1], "x", 1);
+		for (;;)
+			pause();
+	}
+	close(p[1]);
+	(void)!read(p[0], &answer, 1);
+	close(p[0]);
+	return pid;
+}
+
+static void unix_sockets_to_the_outside_are_named(void **state)
+{
+	struct error e = { 0 };
+	pid_t pid, inner = 0;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, parents_end), 0);
+	pid = child_in_pid_namespace(true);
+	assert_true(pid > 0);
+	assert_int_equal(process_ns_pid(pid, &inner, &e), 0);
+	assert_int_equal(inner, 1);
+	assert_int_equal(process_check_migratable(pid, &e), -ENOTSUP);
+	assert_int_equal(e.reason, REASON_ExternalUnixSocket);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	pid = child_in_pid_namespace(false);
+	if (process_check_migratable(pid, &e) < 0)
+		fail_msg("%s", e.message);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	close(parents_end[0]);
+	close(parents_end[1]);
+}
+
+static int master = -1;
+
+static bool terminal_with_master_outside(void)
+{
+	char name[64];
+	int slave;
+
+	if (ptsname_r(master, name, sizeof(name)))
+		return false;
+	slave = open(name, O_RDWR | O_NOCTTY);
+	close(master);
+	return slave >= 0;
+}
+
+static bool terminal_pair(void)
+{
+	char name[64];
+	int m = posix_openpt(O_RDWR | O_NOCTTY);
+
+	return m >= 0 && grantpt(m) == 0 && unlockpt(m) == 0 && ptsname_r(m, name, sizeof(name)) == 0 && open(name, O_RDWR | O_NOCTTY) >= 0;
+}
+
+/* In one pid namespace the other end counts as inside, wherever it is; a pair of one's own always does. */
+static void terminals_of_one_s_own_are_let_through(void **state)
+{
+	struct error e = { 0 };
+	struct child c;
+
+	(void)state;
+	c = child_new(terminal_pair);
+	if (c.opened && process_check_migratable(c.pid, &e) < 0)
+		fail_msg("%s", e.message);
+	child_end(&c);
+	master = posix_openpt(O_RDWR | O_NOCTTY);
+	if (master < 0 || grantpt(master) < 0 || unlockpt(master) < 0)
+		skip();
+	c = child_new(terminal_with_master_outside);
+	if (c.opened && process_check_migratable(c.pid, &e) < 0)
+		fail_msg("%s", e.message);
+	close(master);
+	/* The master is gone: nobody of this namespace holds it. */
+	if (c.opened) {
+		assert_int_equal(process_check_migratable(c.pid, &e), -ENOTSUP);
+		assert_int_equal(e.reason, REASON_TerminalAttached);
+	}
+	child_end(&c);
+}
+
+static void numbers_and_missing_processes(void **state)
+{
+	struct error e = { 0 };
+	pid_t ns_pid = 0;
+
+	(void)state;
+	assert_int_equal(process_ns_pid(getpid(), &ns_pid, &e), 0);
+	assert_true(ns_pid > 0);
+	assert_int_equal(process_ns_pid(1 << 30, &ns_pid, &e), -ENOENT);
+	assert_int_equal(process_check_migratable(1 << 30, &e), -ENOENT);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(files_are_judged_by_their_links),
+		cmocka_unit_test(mappings_are_judged_by_their_path),
+		cmocka_unit_test(devices_are_judged_by_their_numbers),
+		cmocka_unit_test(sockets_are_judged_by_family_and_protocol),
+		cmocka_unit_test(what_criu_knows_is_let_through),
+		cmocka_unit_test(what_criu_does_not_know_is_named),
+		cmocka_unit_test(states_criu_cannot_take_are_named),
+		cmocka_unit_test(unix_sockets_to_the_outside_are_named),
+		cmocka_unit_test(terminals_of_one_s_own_are_let_through),
+		cmocka_unit_test(numbers_and_missing_processes),
+	};
+
+	return cmocka_run_group_tests_name("container process info", tests, NULL, NULL);
+}
