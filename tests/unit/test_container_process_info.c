@@ -19,6 +19,7 @@
 #include <sys/epoll.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -264,7 +265,8 @@ static bool traced(void)
 	pid_t pid = getpid(), tracer = fork();
 
 	if (tracer == 0) {
-		if (ptrace(PTRACE_SEIZE, pid, 0, 0) < 0)
+		/* A traced process that ended is its parent's to reap only when the tracer is gone. */
+		if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || ptrace(PTRACE_SEIZE, pid, 0, 0) < 0)
 			_exit(1);
 		for (;;)
 			pause();

@@ -1,19 +1,19 @@
 # shellcheck shell=bash
 # lab up, lab apiserver: from nothing to clusters.
 
-with_liqo=
+with_liqo=liqo # or empty
 verb_up() {
-	local n=2 liqo=liqo list layers c
+	local n=2 list layers c
 	while [ $# -gt 0 ]; do
 		case $1 in
-		--no-liqo) liqo= ;;
+		--no-liqo) with_liqo= ;;
 		[1-5]) n=$1 ;;
 		*) die "usage: lab up [N] [--no-liqo]   (N from 1 to ${#LAB_CLUSTERS[@]})" ;;
 		esac
 		shift
 	done
 	list=("${LAB_CLUSTERS[@]:0:n}")
-	prepare "$n" root tools shim k8s $liqo
+	prepare "$n" root tools shim k8s $with_liqo
 	for c in $(clusters); do
 		! machine_alive "$c" || die "lab $LAB_NAME is up already (lab down)"
 	done
@@ -23,14 +23,13 @@ verb_up() {
 		[ "$c" = api ] || machine_down "$c"
 	done
 	network_exists || network_make
-	layers=$(machine_layers $liqo k8s $(has_sys_resource || echo shim) tools root)
+	layers=$(machine_layers $with_liqo k8s $(has_sys_resource || echo shim) tools root)
 	for c in "${list[@]}"; do machine_start "$c" "$layers"; done
 	step "machines"
 	network_routes "${list[@]}"
-	if [ -n "$liqo" ]; then with_liqo=1; fi
 	parallel "lab $LAB_NAME did not come up (lab down)" up_node "${list[@]}"
 	step "clusters ready"
-	if [ -n "$liqo" ]; then
+	if [ -n "$with_liqo" ]; then
 		parallel "lab $LAB_NAME did not come up (lab down)" liqo_install "${list[@]}"
 		step "Liqo installed"
 		for c in "${list[@]:1}"; do
