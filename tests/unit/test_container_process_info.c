@@ -275,9 +275,20 @@ static bool traced(void)
 	return waitpid(tracer, NULL, WNOHANG) == 0;
 }
 
+/* The namespace is there when its first process is. */
 static bool own_pid_namespace_for_children(void)
 {
-	return unshare(CLONE_NEWPID) == 0;
+	pid_t pid;
+
+	if (unshare(CLONE_NEWPID) < 0)
+		return false;
+	pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			pause();
+	}
+	return pid > 0;
 }
 
 static void states_criu_cannot_take_are_named(void **state)
@@ -294,6 +305,7 @@ static void states_criu_cannot_take_are_named(void **state)
 	if (geteuid() != 0)
 		skip();
 	c = child_new(own_pid_namespace_for_children);
+	assert_true(c.opened);
 	assert_int_equal(process_check_migratable(c.pid, &e), -ENOTSUP);
 	assert_non_null(strstr(e.message, "pid namespace"));
 	child_end(&c);
