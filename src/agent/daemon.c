@@ -77,12 +77,15 @@ static void on_delete(void *ctx, const cJSON *object)
 
 /* --- source side, home: PodMigrations whose pod runs on this node --- */
 
-static cJSON *home_line(const cJSON *m, bool resume)
+static cJSON *home_line(const cJSON *m)
 {
 	cJSON *line = cJSON_CreateObject();
-	int64_t epoch = 0;
+	int64_t epoch = 0, timeout_us;
 
 	json_int(m, "status/epoch", 0, INT64_MAX, &epoch);
+	/* The controller ends it in time; the worker's own limit only catches a controller that is gone. */
+	if (duration_parse(json_str_or(m, "spec/timeout", ""), 86400000000, &timeout_us) < 0)
+		timeout_us = SOURCE_TIMEOUT_S * 1000000ll;
 	cJSON_AddStringToObject(line, "migration", json_str_or(m, "metadata/uid", ""));
 	cJSON_AddStringToObject(line, "namespace", json_str_or(m, "metadata/namespace", ""));
 	cJSON_AddStringToObject(line, "name", json_str_or(m, "metadata/name", ""));
@@ -90,8 +93,8 @@ static cJSON *home_line(const cJSON *m, bool resume)
 	cJSON_AddStringToObject(line, "podName", json_str_or(m, "status/sourcePod/name", ""));
 	cJSON_AddNumberToObject(line, "epoch", (double)epoch);
 	cJSON_AddBoolToObject(line, "remote", 0);
-	cJSON_AddBoolToObject(line, "resume", resume);
-	cJSON_AddNumberToObject(line, "timeoutSeconds", SOURCE_TIMEOUT_S);
+	cJSON_AddBoolToObject(line, "resume", 0);
+	cJSON_AddNumberToObject(line, "timeoutSeconds", (double)(timeout_us / 1000000 + 60));
 	return line;
 }
 
@@ -147,7 +150,7 @@ static void handle_migration(struct daemon *d, const cJSON *m)
 	}
 	/* One worker for each migration in this daemon's life; a pod that is still frozen is taken up again by resume_frozen(). */
 	if (!c && phase >= PHASE_Preparing && !aborted && !journal_exists(d, uid, &j)) {
-		cleanup_json cJSON *line = home_line(m, false);
+		cleanup_json cJSON *line = home_line(m);
 
 		start_source(d, uid, line);
 		c = children_find(&d->children, CHILD_SOURCE, uid);

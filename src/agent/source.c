@@ -23,13 +23,22 @@
 #define COMMIT_TIMEOUT_US 60000000
 #define REDIAL_US 1000000
 
+/* From the control thread, while the main thread may be hanging up. */
 static void interrupt_stream(void *ctx)
 {
 	struct source *s = ctx;
-	struct wire *w = s->wire;
 
-	if (w)
-		wire_interrupt(w);
+	pthread_mutex_lock(&s->wire_lock);
+	if (s->wire)
+		wire_interrupt(s->wire);
+	pthread_mutex_unlock(&s->wire_lock);
+}
+
+static void set_stream(struct source *s, struct wire *w)
+{
+	pthread_mutex_lock(&s->wire_lock);
+	s->wire = w;
+	pthread_mutex_unlock(&s->wire_lock);
 }
 
 /* --- the order --- */
@@ -76,7 +85,7 @@ static int take_order(struct source *s, const cJSON *order, struct error *err)
 	if (r == 0 && json_int(order, "epoch", 0, INT64_MAX, &s->epoch) < 0)
 		r = error_reason(err, -EINVAL, REASON_ProtocolError, "order: epoch is missing");
 	j->remote = json_bool(order, "remote");
-	json_int(order, "timeoutSeconds", 1, 86400, &timeout);
+	json_int(order, "timeoutSeconds", 1, 100000, &timeout);
 	s->deadline_us = clock_mono_us() + timeout * 1000000;
 	if (r < 0 || !j->remote)
 		return r;
@@ -137,7 +146,8 @@ static int dial(struct source *s, struct error *err)
 		r = wire_new(tls, IDLE_US, &w, err);
 	if (r < 0)
 		return r;
-	s->wire = w;
+	set_stream(s, w);
+	/* An abort that came while there was no stream to interrupt. */
 	return control_check(s->control, err);
 }
 
@@ -145,7 +155,7 @@ static void hang_up(struct source *s)
 {
 	struct wire *w = s->wire;
 
-	s->wire = NULL;
+	set_stream(s, NULL);
 	wire_free(w);
 }
 
@@ -532,6 +542,7 @@ int agent_source(const struct agent_options *o, int control_fd)
 	if (!s)
 		return 1;
 	s->o = o;
+	pthread_mutex_init(&s->wire_lock, NULL);
 	s->runc = (struct runc){ .host_pid = o->host_pid, .root = o->runc_root, .netns_fd = -1 };
 	r = control_start(control_fd, &s->control, &order, &err);
 	if (r == 0)

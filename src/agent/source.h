@@ -3,7 +3,6 @@
 #define AGENT_SOURCE_H
 
 #include <pthread.h>
-#include <stdatomic.h>
 
 #include "agent.h"
 #include "container/bundle.h"
@@ -61,7 +60,8 @@ struct source {
 	bool freezer_ready;
 	bool frozen;
 	char run_dir[512];              /* on the node: images of this migration */
-	_Atomic(struct wire *) wire;
+	struct wire *wire;
+	pthread_mutex_t wire_lock;      /* for the control thread, which may interrupt it */
 	int64_t mark[MARK_COUNT];       /* clock_mono_us */
 	cJSON *welcome, *prepared, *running;    /* the destination's answers */
 };

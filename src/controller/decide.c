@@ -227,8 +227,19 @@ static bool reason_to_abort(const struct observed *o, struct step *s)
 
 /* --- before the decision: forward --- */
 
+/*
+ * Liqo tells only the remote cluster (an event of the ShadowPod there) when that cluster's admission refuses the pod; at home its status stays empty.  By far the
+ * most frequent cause is that podmigration is not installed there.
+ */
+static bool never_created(const struct observed *o)
+{
+	return json_str(o->migration, "status/destinationPod/cluster") && !json_at(o->destination, "status/conditions/0") &&
+	       !json_at(o->destination, "status/containerStatuses/0");
+}
+
 static void wait_for_destination(const struct observed *o, struct step *s)
 {
+	const char *cluster = json_str_or(o->migration, "status/destinationPod/cluster", "?");
 	int64_t since = entered(o, PHASE_Preparing);
 
 	say(s, "waiting for destination pod %s to run on node %s", destination_name(o), json_str_or(o->migration, "status/destinationPod/node", "?"));
@@ -240,6 +251,10 @@ static void wait_for_destination(const struct observed *o, struct step *s)
 	}
 	if (o->events.reason != REASON_NONE && over(o, s, since, o->events.patience_us))
 		abort_with(s, o->events.reason, "%s", o->events.message);
+	else if (never_created(o) && over(o, s, since, LIMIT_REMOTE_POD))
+		abort_with(s, REASON_RuntimeClassMissing,
+			   "cluster %s does not create the destination pod: RuntimeClass podmigration is missing there, or its admission refuses the pod "
+			   "(see the events of shadowpod %s in that cluster)", cluster, destination_name(o));
 	else if (!o->pulling && over(o, s, since, LIMIT_DESTINATION_POD))
 		abort_with(s, o->events.reason != REASON_NONE ? o->events.reason : REASON_DestinationPodFailed,
 			   "destination pod %s does not run after %d s: %s", destination_name(o), (int)(LIMIT_DESTINATION_POD / 1000000),

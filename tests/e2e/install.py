@@ -24,7 +24,7 @@ def import_image(cluster, tar):
 
 
 def workload(name, entry, clusters, image=None):
-    """One static program, the tool for kubectl exec, and the folder /image that `files` changes."""
+    """One static program, the tool for kubectl exec, and the folder /image that `files` changes. Each name is an image of its own, with a digest of its own."""
     with tempfile.TemporaryDirectory() as root:
         os.chmod(root, 0o755)
         for program in (name, "tool"):
@@ -34,6 +34,7 @@ def workload(name, entry, clusters, image=None):
             os.chmod(path, 0o755)
         os.makedirs(os.path.join(root, "image/folder"))
         os.mkdir(os.path.join(root, "state"))
+        open(os.path.join(root, "image/name"), "w").write((image or name) + "\n")
         for f in ("gone", "changed", "kept", "folder/old"):
             open(os.path.join(root, "image", f), "w").write("image\n")
         lab("image", ",".join(clusters), "localhost/e2e/%s:1" % (image or name), root, '["%s"]' % '", "'.join(entry))
