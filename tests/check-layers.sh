@@ -35,5 +35,9 @@ if grep -nE '\b(strcpy|strcat|sprintf|vsprintf|strtok|atoi|atol|gmtime|localtime
 	echo "layers: banned functions are used in the lines above" >&2
 	bad=1
 fi
+# Every reason a person can read is explained.
+for reason in $(sed -nE 's/^[[:space:]]R\(([A-Za-z]+), ".*/\1/p' include/migration/reason.h); do
+	grep -q "^| $reason |" docs/troubleshooting.md || { echo "docs: reason $reason is not in docs/troubleshooting.md" >&2; bad=1; }
+done
 [ $bad = 0 ] && echo "layers: ok"
 exit $bad
