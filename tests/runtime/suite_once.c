@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One-shot: what the kubelet's next container of the same name may be, after each way the first one can end. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "check.h"
+
+static bool claim_says(const char *uid, const char *name, const char *word)
+{
+	cleanup_buf struct buf b = BUF_INIT(4096);
+	char path[512];
+
+	snprintf(path, sizeof(path), "/var/lib/podmigration/claims/%s_%s", uid, name);
+	return file_read(AT_FDCWD, path, &b, NULL) == 0 && !strncmp(b.data, word, strlen(word)) && b.data[strlen(word)] == '\n';
+}
+
+static void end(struct box *b)
+{
+	shim_delete(b, true);
+	shim_wait(b, 3000);
+	close(b->out_fd);
+}
+
+static void up_to(struct box *b, int *fd, struct setup *s, const char *state)
+{
+	*fd = agent_open(b);
+	agent_restore(*fd, b, s->images);
+	agent_wait(*fd, "barrier", 10000);
+	if (!strcmp(state, "running"))
+		agent_say(*fd, "{\"op\":\"open\"}");
+	check(agent_wait(*fd, state, 5000) || strstr(agent_last(), state), "%s", state);
+}
+
+static void crashed_after_commit(struct setup *s)
+{
+	static const struct bundle_options o = { .migration = MIGRATION, .pod_uid = "cccccccc-0000-4000-8000-000000000001" };
+	static const struct bundle_options other = { .migration = MIGRATION, .pod_uid = "cccccccc-0000-4000-8000-000000000001", .name = "debugger" };
+	struct box a, b, c;
+	int fd, code;
+
+	shim_bundle(&a, s, &o);
+	shim_create(&a);
+	up_to(&a, &fd, s, "running");
+	check(claim_says(o.pod_uid, "app", "opened"), "the claim says opened");
+	end(&a);
+	shim_bundle(&b, s, &o);
+	check(shim_create(&b) == 0 && shim_op(&b, "start") == 0 && shim_output(&b, "tick 0\n", 3000), "a crash after the commit: started cold from its image");
+	check(claim_says(o.pod_uid, "app", "cold"), "which the claim shows");
+	check(shim_exec(&b, "[\"/.podmigration/started\"]", &code) == 0 && code == 0, "its startup probe says yes");
+	end(&b);
+	check(box_gone(&b), "nothing is left");
+	shim_bundle(&c, s, &other);
+	check(shim_create(&c) == 0 && shim_op(&c, "start") == 0 && shim_output(&c, "tick 0\n", 3000), "a container that is new in a moved pod is an ordinary one");
+	end(&c);
+	close(fd);
+}
+
+static void failed_before_commit(struct setup *s)
+{
+	static const struct bundle_options o = { .migration = MIGRATION, .pod_uid = "dddddddd-0000-4000-8000-000000000001" };
+	struct box a, b;
+	int fd;
+
+	shim_bundle(&a, s, &o);
+	shim_create(&a);
+	up_to(&a, &fd, s, "barrier");
+	agent_say(fd, "{\"op\":\"abort\"}");
+	agent_wait(fd, "failed", 5000);
+	shim_wait(&a, 5000);
+	end(&a);
+	check(claim_says(o.pod_uid, "app", "used"), "the claim says used");
+	shim_bundle(&b, s, &o);
+	check(shim_create(&b) == 1 && strstr(b.message, "not tried twice") && box_gone(&b) && box_count(&b) == 0,
+	      "an aborted restore: the kubelet's next container is refused, not started cold beside the source");
+	close(b.out_fd);
+	close(fd);
+}
+
+static void aborted_while_waiting(struct setup *s)
+{
+	static const struct bundle_options o = { .migration = MIGRATION, .pod_uid = "dddddddd-0000-4000-8000-000000000002" };
+	struct box a, b;
+	int fd;
+
+	shim_bundle(&a, s, &o);
+	shim_create(&a);
+	fd = agent_open(&a);
+	agent_say(fd, "{\"op\":\"abort\"}");
+	check(agent_wait(fd, "failed", 2000) && shim_wait(&a, 2000) == 125, "aborted while it waited: status 125");
+	end(&a);
+	shim_bundle(&b, s, &o);
+	check(shim_create(&b) == 1 && strstr(b.message, "not tried twice"), "and the next one is refused");
+	close(b.out_fd);
+	close(fd);
+}
+
+/* The kubelet's folder of the pod is what a claim lives by. */
+static void claims_go_with_the_pod(struct setup *s)
+{
+	static const struct bundle_options o = { .migration = MIGRATION, .pod_uid = "eeeeeeee-0000-4000-8000-000000000001" };
+	struct box a;
+	int fd;
+
+	tree_remove(AT_FDCWD, "/var/lib/kubelet/pods/dddddddd-0000-4000-8000-000000000001", NULL);
+	shim_bundle(&a, s, &o);
+	shim_create(&a);
+	up_to(&a, &fd, s, "barrier");
+	check(access("/var/lib/podmigration/claims/dddddddd-0000-4000-8000-000000000001_app", F_OK) < 0, "claims of pods that are gone are dropped");
+	check(claim_says("dddddddd-0000-4000-8000-000000000002", "app", "used"), "the others stay");
+	end(&a);
+	close(fd);
+}
+
+void suite_once(struct setup *s)
+{
+	crashed_after_commit(s);
+	failed_before_commit(s);
+	aborted_while_waiting(s);
+	claims_go_with_the_pod(s);
+}
