@@ -17,17 +17,20 @@ struct bundle_mount {
 };
 
 struct bundle {
-	cJSON *config;                          /* whole, owned */
+	cJSON *config; /* whole, owned */
 	struct bundle_mount mounts[BUNDLE_MOUNTS_MAX];
 	int n_mounts;
 	char cgroups_path[1024];
-	char netns[512];                        /* path of the joined network namespace, "" when none */
+	char netns[512]; /* path of the joined network namespace, "" when none */
 	bool terminal;
 };
 
-/* bundle_dir is found below dirfd even when it starts with "/" (dirfd: the node's root); AT_FDCWD: as it is. *ret is freed by bundle_free. */
+/*
+ * bundle_dir is found below dirfd even when it starts with "/" (dirfd: the node's root); AT_FDCWD: as it is. *ret is freed by
+ * bundle_free.
+ */
 int bundle_load(int dirfd, const char *bundle_dir, struct bundle **ret, struct error *err);
-void bundle_free(struct bundle *b);                                             /* NULL is fine */
-const char *bundle_annotation(const struct bundle *b, const char *key);         /* NULL when absent */
+void bundle_free(struct bundle *b);                                     /* NULL is fine */
+const char *bundle_annotation(const struct bundle *b, const char *key); /* NULL when absent */
 
 #endif

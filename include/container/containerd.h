@@ -16,11 +16,11 @@ struct containerd;
 
 struct pod_container {
 	char id[CONTAINERD_ID_MAX];
-	char name[254];                 /* container name in the pod, "" for the sandbox */
+	char name[254]; /* container name in the pod, "" for the sandbox */
 	bool sandbox;
-	pid_t task_pid;                 /* the pid containerd knows: init, or our monitor for a restored container */
-	char bundle[512];               /* /run/containerd/io.containerd.runtime.v2.task/k8s.io/<id> */
-	char upperdir[1024];            /* overlayfs upper folder, "" when the snapshotter has none (then rootfs changes cannot be read) */
+	pid_t task_pid;      /* the pid containerd knows: init, or our monitor for a restored container */
+	char bundle[512];    /* /run/containerd/io.containerd.runtime.v2.task/k8s.io/<id> */
+	char upperdir[1024]; /* overlayfs upper folder, "" when the snapshotter has none (then rootfs changes cannot be read) */
 	char image[512];
 };
 

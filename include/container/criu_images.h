@@ -8,19 +8,23 @@
 #include "base/error.h"
 
 /*
- * CRIU image files, as far as they are read or rewritten here.  Format: two u32 magics, then {u32 size, protobuf} entries (CRIU images documentation).
- * All input is outside bytes: sizes and counts are checked.
+ * CRIU image files, as far as they are read or rewritten here.  Format: two u32 magics, then {u32 size, protobuf} entries (CRIU
+ * images documentation). All input is outside bytes: sizes and counts are checked.
  */
 
 #define CRIU_PAGE_SIZE 4096
 
-/* One process's pages as a store knows them: returns a pointer to the 4096 bytes at vaddr, valid until the store changes, or NULL when the page is missing. */
+/*
+ * One process's pages as a store knows them: returns a pointer to the 4096 bytes at vaddr, valid until the store changes, or NULL
+ * when the page is missing.
+ */
 typedef const void *(*page_lookup)(void *ctx, uint64_t vaddr);
 
 /*
- * In image_dir: rewrites pagemap-<pid>.img so that every lazy entry is present, and writes its pages file with all pages in pagemap order (those CRIU wrote itself
- * kept; pages of zeros become holes).  -ENODATA (reason TransferFailed) when a page CRIU wants is missing in the store, with pid and address; -EBADMSG for a damaged image, -ENOTSUP for one
- * with a parent or of a newer CRIU.  On failure the images are as they were, or the folder is to be thrown away (write errors).
+ * In image_dir: rewrites pagemap-<pid>.img so that every lazy entry is present, and writes its pages file with all pages in
+ * pagemap order (those CRIU wrote itself kept; pages of zeros become holes).  -ENODATA (reason TransferFailed) when a page CRIU
+ * wants is missing in the store, with pid and address; -EBADMSG for a damaged image, -ENOTSUP for one with a parent or of a newer
+ * CRIU.  On failure the images are as they were, or the folder is to be thrown away (write errors).
  */
 int criu_pages_complete(int image_dir_fd, pid_t ns_pid, page_lookup lookup, void *ctx, struct error *err);
 

@@ -14,25 +14,27 @@
 #define FREEZER_GROUPS_MAX 64
 
 struct freezer {
-	int pod_fd;                             /* the pod's group: parent of all, -1 when unknown */
+	int pod_fd; /* the pod's group: parent of all, -1 when unknown */
 	int group_fd[FREEZER_GROUPS_MAX];
 	int n;
 	bool v2;
 };
 
 /*
- * cgroup_root: e.g. /proc/1/root/sys/fs/cgroup.  Group i is that of the container of process pids[i]: the group just below the pod's, even when the process
- * sits in a subgroup its container made.  The pod's group is found by the kubelet's name for it, else it is the groups' common parent.
+ * cgroup_root: e.g. /proc/1/root/sys/fs/cgroup.  Group i is that of the container of process pids[i]: the group just below the
+ * pod's, even when the process sits in a subgroup its container made.  The pod's group is found by the kubelet's name for it,
+ * else it is the groups' common parent.
  */
 int freezer_open(const char *cgroup_root, const pid_t *pids, int n, struct freezer *ret, struct error *err);
 /*
- * Freezes all groups at one instant: the pod's group first (one write stops everything), then each group on its own, then the pod's group is thawed while
- * the members stay frozen.  Waits until all are FROZEN or deadline (clock_mono_us): then all are thawed again and -ETIMEDOUT.
+ * Freezes all groups at one instant: the pod's group first (one write stops everything), then each group on its own, then the
+ * pod's group is thawed while the members stay frozen.  Waits until all are FROZEN or deadline (clock_mono_us): then all are
+ * thawed again and -ETIMEDOUT.
  */
 int freezer_freeze(struct freezer *f, int64_t deadline_us, struct error *err);
 /* Writes FROZEN again to one group and waits (CRIU thaws the group while it dumps). */
 int freezer_refreeze(struct freezer *f, int i, int64_t deadline_us, struct error *err);
-int freezer_thaw(struct freezer *f, struct error *err);                 /* all groups; idempotent */
+int freezer_thaw(struct freezer *f, struct error *err); /* all groups; idempotent */
 int freezer_is_frozen(struct freezer *f, int i, bool *ret, struct error *err);
 /* All pids of group i (its subgroups too); returns the count, -E2BIG when there are more than max, or another negative errno. */
 int freezer_pids(struct freezer *f, int i, pid_t *pids, int max);

@@ -11,12 +11,13 @@
 #include "base/process.h"
 
 /*
- * runc and CRIU of the node, run in the node's own namespaces (host_pid, 1 for an agent in a pod; 0 when we are on the host already).
+ * runc and CRIU of the node, run in the node's own namespaces (host_pid, 1 for an agent in a pod; 0 when we are on the host
+ * already).
  */
 struct runc {
 	pid_t host_pid;
-	const char *root;                       /* containerd's: /run/containerd/runc/k8s.io */
-	int netns_fd;                           /* where CRIU's page server may listen: an empty network namespace with only lo; -1: none */
+	const char *root; /* containerd's: /run/containerd/runc/k8s.io */
+	int netns_fd;     /* where CRIU's page server may listen: an empty network namespace with only lo; -1: none */
 };
 
 /* pid of the container's init as runc knows it (also for a container that was restored by podmigration-runtime). */
@@ -27,46 +28,51 @@ int runc_private_netns(int *ret_fd, struct error *err);
 
 /*
  * The metadata-only dump: `runc checkpoint --lazy-pages --page-server 127.0.0.1:port --status-fd --leave-running`.
- * The container must be frozen before.  start returns at once; wait_ready blocks until CRIU has written all metadata images into image_dir (it then holds the
- * tasks by ptrace and has thawed the freezer group); finish ends CRIU's page server by a clean close, so that CRIU lets go of the tasks, waits for runc and
- * checks that the images are whole.  The caller freezes the group again between wait_ready and finish: the source must never run on its own.
- * image_dir and work_dir are existing folders, paths on the node; work_dir gets the CRIU configuration and dump.log and tells this dump from others.
- * Errors quote CRIU's "Error (" lines of dump.log (reason CheckpointFailed, IOUringInUse, ExternalUnixSocket ..).
+ * The container must be frozen before.  start returns at once; wait_ready blocks until CRIU has written all metadata images into
+ * image_dir (it then holds the tasks by ptrace and has thawed the freezer group); finish ends CRIU's page server by a clean
+ * close, so that CRIU lets go of the tasks, waits for runc and checks that the images are whole.  The caller freezes the group
+ * again between wait_ready and finish: the source must never run on its own. image_dir and work_dir are existing folders, paths
+ * on the node; work_dir gets the CRIU configuration and dump.log and tells this dump from others. Errors quote CRIU's "Error ("
+ * lines of dump.log (reason CheckpointFailed, IOUringInUse, ExternalUnixSocket ..).
  *
- * After a successful start the caller always ends with finish or abort; abort after a failure of wait_ready or finish, and after finish, is harmless.
+ * After a successful start the caller always ends with finish or abort; abort after a failure of wait_ready or finish, and after
+ * finish, is harmless.
  */
 struct runc_dump {
 	const struct runc *runc;
-	struct process process;                 /* pid 0: ended and reaped */
-	int status_fd;                          /* -1: CRIU said it is ready, or never will */
+	struct process process; /* pid 0: ended and reaped */
+	int status_fd;          /* -1: CRIU said it is ready, or never will */
 	uint16_t port;
 	bool ready;
-	bool killed;                            /* runc died before CRIU did */
+	bool killed; /* runc died before CRIU did */
 	char image_dir[512];
 	char work_dir[512];
 	char id[128];
 };
-int runc_dump_start(const struct runc *r, const char *id, const char *image_dir, const char *work_dir, uint16_t port, struct runc_dump *ret,
-		    struct error *err);
+int runc_dump_start(const struct runc *r, const char *id, const char *image_dir, const char *work_dir, uint16_t port,
+		    struct runc_dump *ret, struct error *err);
 int runc_dump_wait_ready(struct runc_dump *d, int64_t deadline_us, struct error *err);
 int runc_dump_finish(struct runc_dump *d, int64_t deadline_us, struct error *err);
 /*
- * Ends the dump and leaves no process of it.  CRIU is asked first and killed only when it does not end in a few seconds: killed while its code runs in
- * the tasks, it would leave them broken.  After wait_ready the group must be frozen again before.
+ * Ends the dump and leaves no process of it.  CRIU is asked first and killed only when it does not end in a few seconds: killed
+ * while its code runs in the tasks, it would leave them broken.  After wait_ready the group must be frozen again before.
  */
 void runc_dump_abort(struct runc_dump *d);
 /*
- * The same for a dump whose agent crashed: found by its work_dir, which must still be there.  Returns 0 when nothing was left, a positive number when something
- * was and is gone now, or negative errno.
+ * The same for a dump whose agent crashed: found by its work_dir, which must still be there.  Returns 0 when nothing was left, a
+ * positive number when something was and is gone now, or negative errno.
  */
 int runc_dump_kill_left(const struct runc *r, const char *work_dir, struct error *err);
 
 /* Versions and CPU, for the handshake. criu_cpuinfo: the image of `criu cpuinfo dump`. */
 int criu_version(pid_t host_pid, int *ret_version /* 40201 = 4.2.1 */, char *text, size_t size, struct error *err);
 int criu_cpuinfo_dump(pid_t host_pid, struct buf *out, struct error *err);
-int criu_cpuinfo_check(pid_t host_pid, const void *image, size_t len, struct error *err);       /* reason CPUIncompatible */
+int criu_cpuinfo_check(pid_t host_pid, const void *image, size_t len, struct error *err); /* reason CPUIncompatible */
 
-/* Appends the "Error (" lines of a CRIU log to err's message (the last ones that fit) and picks a better reason where a line names one. */
+/*
+ * Appends the "Error (" lines of a CRIU log to err's message (the last ones that fit) and picks a better reason where a line
+ * names one.
+ */
 void criu_explain(int dirfd, const char *log_path, struct error *err);
 
 #endif

@@ -39,9 +39,9 @@ static bool is_bind(const cJSON *mount)
 {
 	const cJSON *option;
 
-	cJSON_ArrayForEach(option, json_at(mount, "options"))
-		if (cJSON_IsString(option) && (!strcmp(option->valuestring, "bind") || !strcmp(option->valuestring, "rbind")))
-			return true;
+	cJSON_ArrayForEach(option, json_at(mount, "options")) if (cJSON_IsString(option) &&
+								  (!strcmp(option->valuestring, "bind") ||
+								   !strcmp(option->valuestring, "rbind"))) return true;
 	return !strcmp(json_str_or(mount, "type", ""), "bind");
 }
 
@@ -74,9 +74,8 @@ static int read_linux(struct bundle *b, struct error *err)
 	const cJSON *ns;
 	const char *netns = "";
 
-	cJSON_ArrayForEach(ns, json_at(b->config, "linux/namespaces"))
-		if (!strcmp(json_str_or(ns, "type", ""), "network"))
-			netns = json_str_or(ns, "path", "");
+	cJSON_ArrayForEach(ns, json_at(b->config, "linux/namespaces")) if (!strcmp(json_str_or(ns, "type", ""), "network"))
+		netns = json_str_or(ns, "path", "");
 	if (path_format(b->netns, sizeof(b->netns), "%s", netns) < 0 ||
 	    path_format(b->cgroups_path, sizeof(b->cgroups_path), "%s", json_str_or(b->config, "linux/cgroupsPath", "")) < 0)
 		return error_set(err, -ENAMETOOLONG, "config.json: a path is too long");

@@ -107,7 +107,7 @@ struct reader {
 	int n;
 	struct cgroup_paths *ret;
 	struct error *err;
-	int node_ns;            /* -1: ours is the node's */
+	int node_ns; /* -1: ours is the node's */
 	int result;
 };
 
@@ -144,7 +144,10 @@ static void *read_all(void *ctx)
 	return NULL;
 }
 
-/* *ret_fd: pid 1's cgroup namespace, or -1 when it is ours as well.  A pid 1 that may not be looked at is no agent's node: we are on it. */
+/*
+ * ret_fd: pid 1's cgroup namespace, or -1 when it is ours as well.  A pid 1 that may not be looked at is no agent's node: we are
+ * on it.
+ */
 static int node_cgroup_ns(int *ret_fd, struct error *err)
 {
 	cleanup_close int fd = open("/proc/1/ns/cgroup", O_RDONLY | O_CLOEXEC);
@@ -159,7 +162,10 @@ static int node_cgroup_ns(int *ret_fd, struct error *err)
 	return 0;
 }
 
-/* /proc/PID/cgroup answers in terms of the reader's cgroup namespace; the agent's is not the node's, so a thread reads that has entered it. */
+/*
+ * /proc/PID/cgroup answers in terms of the reader's cgroup namespace; the agent's is not the node's, so a thread reads that has
+ * entered it.
+ */
 int cgroup_paths_read(const pid_t *pids, int n, struct cgroup_paths *ret, struct error *err)
 {
 	cleanup_close int node_ns = -1;

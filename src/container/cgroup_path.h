@@ -12,19 +12,23 @@
 
 /* Paths below the freezer hierarchy, each starting with "/". */
 struct cgroup_paths {
-	bool v2;                        /* no freezer hierarchy of its own: cgroup v2 */
-	char pod[CGROUP_PATH_MAX];      /* "" when it cannot be told */
+	bool v2;                   /* no freezer hierarchy of its own: cgroup v2 */
+	char pod[CGROUP_PATH_MAX]; /* "" when it cannot be told */
 	char group[FREEZER_GROUPS_MAX][CGROUP_PATH_MAX];
 	int n;
 };
 
 /*
- * The groups of the containers whose processes pids are, as the node's own cgroup namespace (that of pid 1) names them, and the pod's
- * group above them.  A process may sit in a subgroup its container made: the container's group is the one just below the pod's.
+ * The groups of the containers whose processes pids are, as the node's own cgroup namespace (that of pid 1) names them, and the
+ * pod's group above them.  A process may sit in a subgroup its container made: the container's group is the one just below the
+ * pod's.
  */
 int cgroup_paths_read(const pid_t *pids, int n, struct cgroup_paths *ret, struct error *err);
 
-/* The parts of it that need no kernel: one process's path out of the text of /proc/PID/cgroup (0 or -EBADMSG), and the split at the pod's group. */
+/*
+ * The parts of it that need no kernel: one process's path out of the text of /proc/PID/cgroup (0 or -EBADMSG), and the split at
+ * the pod's group.
+ */
 int cgroup_path_parse(const char *text, char *out, size_t size, bool *ret_v2);
 void cgroup_paths_split(struct cgroup_paths *p);
 

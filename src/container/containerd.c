@@ -53,8 +53,8 @@ void containerd_close(struct containerd *c)
 }
 
 /* One call: packs request, unpacks the answer as `type`.  The caller frees *ret by protobuf_c_message_free_unpacked. */
-static int call(struct containerd *c, const char *method, const ProtobufCMessage *request,
-		const ProtobufCMessageDescriptor *type, ProtobufCMessage **ret, struct error *err)
+static int call(struct containerd *c, const char *method, const ProtobufCMessage *request, const ProtobufCMessageDescriptor *type,
+		ProtobufCMessage **ret, struct error *err)
 {
 	size_t len = protobuf_c_message_get_packed_size(request);
 	cleanup_free uint8_t *packed = malloc(len + 1);
@@ -85,8 +85,8 @@ int containerd_version(struct containerd *c, char *out, size_t size, struct erro
 	cleanup_message ProtobufCMessage *m = NULL;
 	int r;
 
-	r = call(c, "containerd.services.version.v1.Version/Version", &request.base, &containerd__version_response__descriptor, &m,
-		 err);
+	r = call(c, "containerd.services.version.v1.Version/Version", &request.base, &containerd__version_response__descriptor,
+		 &m, err);
 	if (r < 0)
 		return r;
 	if (path_format(out, size, "%s", ((Containerd__VersionResponse *)m)->version) < 0)
@@ -142,8 +142,8 @@ static int fill_upperdir(struct containerd *c, const Containerd__Container *in, 
 		return 0;
 	request.snapshotter = in->snapshotter;
 	request.key = in->snapshot_key;
-	r = call(c, "containerd.services.snapshots.v1.Snapshots/Mounts", &request.base, &containerd__mounts_response__descriptor, &m,
-		 err);
+	r = call(c, "containerd.services.snapshots.v1.Snapshots/Mounts", &request.base, &containerd__mounts_response__descriptor,
+		 &m, err);
 	if (r < 0)
 		return error_wrap(err, r, "root file system of container %s", in->id);
 	answer = (const Containerd__MountsResponse *)m;

@@ -133,7 +133,8 @@ static int check_cpuinfo(pid_t host_pid, const struct scratch *s, const void *im
 	/* Without such a line it is criu that failed, not the CPU. */
 	if (reason != REASON_CPUIncompatible)
 		return error_reason(err, r, reason, "compare the CPUs: %s", quote.len ? quote.data : "criu says nothing");
-	return error_reason(err, -ENOTSUP, REASON_CPUIncompatible, "this node's CPU lacks features of the source's; CRIU: %s", quote.data);
+	return error_reason(err, -ENOTSUP, REASON_CPUIncompatible, "this node's CPU lacks features of the source's; CRIU: %s",
+			    quote.data);
 }
 
 int criu_cpuinfo_check(pid_t host_pid, const void *image, size_t len, struct error *err)

@@ -15,15 +15,16 @@
 #define TAIL_MAX (256 * 1024)
 
 /*
- * Texts of CRIU 4.2.1 that name a cause (files.c, sk-unix.c, sk-inet.c, sockets.c, tty.c, files-reg.c, fsnotify.c, proc_parse.c, image.c,
- * arch/x86/cpu.c), the telling ones first: io_uring is reported by the general "Can't dump file".
+ * Texts of CRIU 4.2.1 that name a cause (files.c, sk-unix.c, sk-inet.c, sockets.c, tty.c, files-reg.c, fsnotify.c, proc_parse.c,
+ * image.c, arch/x86/cpu.c), the telling ones first: io_uring is reported by the general "Can't dump file".
  */
 static const struct {
 	const char *text;
-	enum reason reason;
+	int reason;
 } causes[] = {
 	{ "io_uring", REASON_IOUringInUse },
-	/* Since 6.7 the kernel refuses to pass an io_uring to another process (net/core/scm.c scm_fp_copy: EINVAL), which is how CRIU gets at files. */
+	/* Since 6.7 the kernel refuses to pass an io_uring to another process (net/core/scm.c scm_fp_copy: EINVAL), which is how
+	   CRIU gets at files. */
 	{ "send_fds failed (-22)", REASON_IOUringInUse },
 	{ "No space left on device", REASON_NoSpace },
 	{ "Disk quota exceeded", REASON_NoSpace },
@@ -98,7 +99,8 @@ void criu_log_quote(const char *log, size_t len, size_t room, struct buf *out, i
 	for (first = n; first > 0 && n - first < LINES_MAX && total + ring[(first - 1) % LINES_MAX].len + 3 <= room; first--)
 		total += ring[(first - 1) % LINES_MAX].len + 3;
 	for (; first < n; first++)
-		if (buf_printf(out, "%s%.*s", out->len ? " | " : "", (int)ring[first % LINES_MAX].len, ring[first % LINES_MAX].text) < 0)
+		if (buf_printf(out, "%s%.*s", out->len ? " | " : "", (int)ring[first % LINES_MAX].len,
+			       ring[first % LINES_MAX].text) < 0)
 			return;
 }
 
@@ -127,7 +129,8 @@ void criu_explain(int dirfd, const char *log_path, struct error *err)
 
 	if (read_tail(dirfd, log_path, &log) < 0)
 		return;
-	criu_log_quote(log.data, log.len, used + sizeof(joint) < sizeof(err->message) ? sizeof(err->message) - used - sizeof(joint) : 0, &quote,
+	criu_log_quote(log.data, log.len,
+		       used + sizeof(joint) < sizeof(err->message) ? sizeof(err->message) - used - sizeof(joint) : 0, &quote,
 		       &reason);
 	err->reason = reason;
 	if (quote.len)

@@ -10,8 +10,8 @@
 int criu_log_reason(const char *line, size_t len);
 
 /*
- * Adds the last "Error (" lines of a log that fit into room to out, joined by " | ".  *reason is replaced by what the first telling line
- * names, unless it is more than CheckpointFailed or RestoreFailed already.
+ * Adds the last "Error (" lines of a log that fit into room to out, joined by " | ".  *reason is replaced by what the first
+ * telling line names, unless it is more than CheckpointFailed or RestoreFailed already.
  */
 void criu_log_quote(const char *log, size_t len, size_t room, struct buf *out, int *reason);
 

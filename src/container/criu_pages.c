@@ -19,14 +19,14 @@
 #define PAGEMAP_MAGIC 0x56084025u
 
 #define PE_PARENT 1u
-#define PE_LAZY 2u              /* may be fetched later; its data is not in the pages file unless PE_PRESENT, too */
+#define PE_LAZY 2u /* may be fetched later; its data is not in the pages file unless PE_PRESENT, too */
 #define PE_PRESENT 4u
 
 #define PAGE CRIU_PAGE_SIZE
 #define PAGEMAP_MAX (256u << 20)
-#define ENTRY_MAX 256           /* one entry has 5 numbers; the head has one */
-#define VADDR_END (1ull << 57)  /* five-level page tables; nothing a process maps is above */
-#define BATCH 256               /* pages or pieces written at once */
+#define ENTRY_MAX 256          /* one entry has 5 numbers; the head has one */
+#define VADDR_END (1ull << 57) /* five-level page tables; nothing a process maps is above */
+#define BATCH 256              /* pages or pieces written at once */
 
 static const unsigned char zero_page[PAGE];
 
@@ -40,8 +40,8 @@ struct reader {
 /* The pages file being written, in order. */
 struct writer {
 	int fd;
-	uint64_t pages;         /* put so far */
-	off_t flushed;          /* bytes of the file that are written, or skipped as zeros */
+	uint64_t pages; /* put so far */
+	off_t flushed;  /* bytes of the file that are written, or skipped as zeros */
 	struct iovec iov[BATCH];
 	int n;
 };
@@ -99,7 +99,7 @@ static int start(struct reader *rd, const struct buf *image, uint32_t *ret_pages
 struct entry {
 	uint64_t vaddr, pages;
 	uint32_t compat_pages;
-	bool has_pages;         /* field 5 (CRIU 4.2) rather than field 2 */
+	bool has_pages; /* field 5 (CRIU 4.2) rather than field 2 */
 	uint32_t flags;
 };
 
@@ -172,7 +172,9 @@ static bool is_zero(const void *page)
 	return !memcmp(page, zero_page, 16) && !memcmp(page, zero_page, PAGE);
 }
 
-/* Pages that lie behind one another in memory are one piece.  A zero page becomes a hole: it reads the same and takes no memory. */
+/*
+ * Pages that lie behind one another in memory are one piece.  A zero page becomes a hole: it reads the same and takes no memory.
+ */
 static int put(struct writer *w, const void *page)
 {
 	struct iovec *last = w->n ? &w->iov[w->n - 1] : NULL;
@@ -276,8 +278,8 @@ struct completion {
 
 static int write_error(struct completion *c, int r)
 {
-	return error_reason(c->rd.err, r, r == -ENOSPC ? REASON_NoSpace : REASON_RestoreFailed, "write the pages of process %d: %s", c->pid,
-			    strerror(-r));
+	return error_reason(c->rd.err, r, r == -ENOSPC ? REASON_NoSpace : REASON_RestoreFailed,
+			    "write the pages of process %d: %s", c->pid, strerror(-r));
 }
 
 static int put_entry(struct completion *c, const struct entry *e)

@@ -58,7 +58,10 @@ int page_server_end(int netns_fd, uint16_t port)
 	return c.result;
 }
 
-/* One dump's marks on its processes: the variable in the environment (runc, its children) and the open log (CRIU overwrites its environment by its title). */
+/*
+ * One dump's marks on its processes: the variable in the environment (runc, its children) and the open log (CRIU overwrites its
+ * environment by its title).
+ */
 struct marks {
 	char variable[600];
 	struct stat log;
@@ -91,7 +94,10 @@ static DIR *open_list(int dir_fd, const char *name)
 	return d;
 }
 
-/* Paths are those of another mount namespace, so the files are compared; only candidates, for a stat may hang on a dead network file system. */
+/*
+ * Paths are those of another mount namespace, so the files are compared; only candidates, for a stat may hang on a dead network
+ * file system.
+ */
 static bool has_open(int pid_fd, const struct stat *log)
 {
 	cleanup_closedir DIR *d = open_list(pid_fd, "fd");
@@ -205,7 +211,10 @@ int dump_left_end(pid_t host_pid, const char *work_dir, int64_t patience_us, str
 	if (path_format(m.variable, sizeof(m.variable), "CRIU_CONFIG_FILE=%s/%s", work_dir, DUMP_CONFIG) < 0 ||
 	    path_format(log, sizeof(log), "%s/%s", work_dir, DUMP_LOG) < 0 || node_path(host_pid, log, path, sizeof(path)) < 0)
 		return error_set(err, -ENAMETOOLONG, "path of the work folder is too long");
-	/* Again and again until a round finds nobody: a process may just have been forked, and one that was ended is there for a moment. */
+	/*
+	 * Again and again until a round finds nobody: a process may just have been forked, and one that was ended is there for a
+	 * moment.
+	 */
 	while (clock_mono_us() < kill_at + KILL_US) {
 		int n;
 

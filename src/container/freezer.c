@@ -20,8 +20,8 @@
  * stops when it next passes its signal check.  A task in uninterruptible sleep passes late or never, hence the deadlines.
  */
 struct freezer_version {
-	const char *file, *freeze, *thaw;       /* where and what to write */
-	const char *state_file, *frozen;        /* where the state that is reached stands, and how it reads */
+	const char *file, *freeze, *thaw; /* where and what to write */
+	const char *state_file, *frozen;  /* where the state that is reached stands, and how it reads */
 };
 
 /* Documentation/admin-guide/cgroup-v1/freezer-subsystem.rst and cgroup-v2.rst. */
@@ -140,7 +140,10 @@ static int freeze_members(struct freezer *f, int64_t deadline_us, struct error *
 	for (int i = 0; i < f->n; i++)
 		if ((r = write_state(f->group_fd[i], v->file, v->freeze)) < 0)
 			return freeze_error(err, r, i, "freeze");
-	/* CRIU thaws a container's own group to run code in its tasks; that needs a thawed parent (effective state is theirs or ours). */
+	/*
+	 * CRIU thaws a container's own group to run code in its tasks; that needs a thawed parent (effective state is theirs or
+	 * ours).
+	 */
 	if (f->pod_fd >= 0 && (r = write_state(f->pod_fd, v->file, v->thaw)) < 0)
 		return error_reason(err, r, REASON_FreezeFailed, "thaw the pod's cgroup: %s", strerror(-r));
 	for (int i = 0; i < f->n; i++)

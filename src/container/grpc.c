@@ -13,7 +13,8 @@
 
 /*
  * gRPC over HTTP/2 (grpc.io, PROTOCOL-HTTP2): the body of request and answer is a 5-byte prefix (compressed flag, big-endian u32
- * length) and the message.  The outcome is the header grpc-status, in the trailers after a message, or in the header block itself when there is none.
+ * length) and the message.  The outcome is the header grpc-status, in the trailers after a message, or in the header block itself
+ * when there is none.
  */
 #define PREFIX_LEN 5
 #define REQUEST_MAX (64 * 1024)
@@ -113,7 +114,10 @@ static int add_header(struct grpc *g, const char *line)
 	return 0;
 }
 
-/* A connection per call: libcurl before 8.0 breaks the second call of a connection with HTTP/2 prior knowledge; a unix socket costs next to nothing. */
+/*
+ * A connection per call: libcurl before 8.0 breaks the second call of a connection with HTTP/2 prior knowledge; a unix socket
+ * costs next to nothing.
+ */
 static int set_options(struct grpc *g, const char *socket)
 {
 	CURL *c = g->curl;
@@ -133,7 +137,8 @@ static int set_options(struct grpc *g, const char *socket)
 int grpc_open(const char *socket, const char *const *headers, struct grpc **ret, struct error *err)
 {
 	/* "Expect:" with no value keeps libcurl from waiting for a 100 Continue that gRPC servers never send. */
-	static const char *const own[] = { "content-type: application/grpc", "te: trailers", "Expect:", "user-agent: podmigration" };
+	static const char *const own[] = { "content-type: application/grpc", "te: trailers",
+					   "Expect:", "user-agent: podmigration" };
 	struct grpc *g = calloc(1, sizeof(*g));
 	int r = g ? 0 : -ENOMEM;
 
@@ -191,7 +196,8 @@ int grpc_call(struct grpc *g, const char *method, const void *request, size_t le
 	      struct error *err)
 {
 	cleanup_buf struct buf body = BUF_INIT(REQUEST_MAX + PREFIX_LEN);
-	const unsigned char prefix[PREFIX_LEN] = { 0, (uint8_t)(len >> 24), (uint8_t)(len >> 16), (uint8_t)(len >> 8), (uint8_t)len };
+	const unsigned char prefix[PREFIX_LEN] = { 0, (uint8_t)(len >> 24), (uint8_t)(len >> 16), (uint8_t)(len >> 8),
+						   (uint8_t)len };
 	struct answer a = { .body = reply, .status = -1 };
 	char url[256];
 	int r;

@@ -18,8 +18,9 @@ int grpc_open(const char *socket, const char *const *headers, struct grpc **ret,
 void grpc_close(struct grpc *g);
 
 /*
- * Calls "pkg.Service/Method" with the message in request; the answer's message is in reply afterwards (bounded by reply->max).  0,
- * or negative errno; *ret_status (may be NULL) is gRPC's status when the server answered with one (GRPC_OK on success), -1 when not.
+ * Calls "pkg.Service/Method" with the message in request; the answer's message is in reply afterwards (bounded by reply->max). 0,
+ * or negative errno; *ret_status (may be NULL) is gRPC's status when the server answered with one (GRPC_OK on success), -1 when
+ * not.
  */
 int grpc_call(struct grpc *g, const char *method, const void *request, size_t len, struct buf *reply, int *ret_status,
 	      struct error *err);

@@ -15,8 +15,8 @@
 #define SAY_FILE "CRIU cannot dump it"
 
 /*
- * Targets of /proc/PID/fd links, by prefix; the first that fits counts.  Anonymous inodes: CRIU 4.2 dumps those it has a handler for and no
- * other (criu/files.c dump_one_file), hence the allowed ones first.
+ * Targets of /proc/PID/fd links, by prefix; the first that fits counts.  Anonymous inodes: CRIU 4.2 dumps those it has a handler
+ * for and no other (criu/files.c dump_one_file), hence the allowed ones first.
  */
 static const struct process_rule files[] = {
 	{ "anon_inode:[io_uring]", REASON_IOUringInUse, "turn io_uring off in the application" },
@@ -69,15 +69,18 @@ const struct process_rule *process_rule_for_mapping(const char *path)
 	return find(mappings, path);
 }
 
-/* criu/files.c dump_chrdev: memory devices, tun, and terminals (criu/tty.c); Documentation/admin-guide/devices.txt for the numbers. */
+/*
+ * criu/files.c dump_chrdev: memory devices, tun, and terminals (criu/tty.c); Documentation/admin-guide/devices.txt for the
+ * numbers.
+ */
 static const struct {
 	unsigned int major, minor_first, minor_last;
 } devices[] = {
-	{ 1, 0, 255 },                  /* null, zero, urandom .. */
-	{ 10, 200, 200 },               /* net/tun */
-	{ 4, 0, 255 },                  /* tty, ttyS */
-	{ 5, 0, 2 },                    /* tty, console, ptmx */
-	{ 136, 0, 1048575 },            /* pts */
+	{ 1, 0, 255 },       /* null, zero, urandom .. */
+	{ 10, 200, 200 },    /* net/tun */
+	{ 4, 0, 255 },       /* tty, ttyS */
+	{ 5, 0, 2 },         /* tty, console, ptmx */
+	{ 136, 0, 1048575 }, /* pts */
 };
 
 const struct process_rule *process_rule_for_device(mode_t mode, dev_t rdev)
@@ -87,7 +90,8 @@ const struct process_rule *process_rule_for_device(mode_t mode, dev_t rdev)
 	if (!S_ISCHR(mode) && !S_ISBLK(mode))
 		return NULL;
 	for (size_t i = 0; S_ISCHR(mode) && i < sizeof(devices) / sizeof(devices[0]); i++)
-		if (major(rdev) == devices[i].major && minor(rdev) >= devices[i].minor_first && minor(rdev) <= devices[i].minor_last)
+		if (major(rdev) == devices[i].major && minor(rdev) >= devices[i].minor_first &&
+		    minor(rdev) <= devices[i].minor_last)
 			return NULL;
 	return &rule;
 }
@@ -97,7 +101,8 @@ const struct process_rule *process_rule_for_device(mode_t mode, dev_t rdev)
 #endif
 
 /* criu/sockets.c and sk-inet.c (can_dump_ipproto): families and protocols CRIU 4.2 knows. */
-static const int inet_protocols[] = { IPPROTO_IP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_RAW };
+static const int inet_protocols[] = { IPPROTO_IP,   IPPROTO_TCP,    IPPROTO_UDP, IPPROTO_UDPLITE,
+				      IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_RAW };
 
 static bool inet_known(int type, int protocol)
 {
@@ -111,8 +116,9 @@ static bool inet_known(int type, int protocol)
 
 const struct process_rule *process_rule_for_socket(int domain, int type, int protocol)
 {
-	static const struct process_rule mptcp = { "", REASON_UnsupportedFile,
-						   "CRIU cannot dump Multipath TCP; for a Go program set GODEBUG=multipathtcp=0" };
+	static const struct process_rule mptcp = {
+		"", REASON_UnsupportedFile, "CRIU cannot dump Multipath TCP; for a Go program set GODEBUG=multipathtcp=0"
+	};
 	static const struct process_rule other = { "", REASON_UnsupportedFile, "CRIU cannot dump sockets of this kind" };
 
 	switch (domain) {

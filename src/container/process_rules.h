@@ -7,12 +7,12 @@
 /* What CRIU cannot dump, as tables.  NULL: nothing against it. */
 struct process_rule {
 	const char *match;
-	int reason;             /* REASON_NONE: allowed, the search ends */
-	const char *advice;     /* half a sentence: what to do */
+	int reason;         /* REASON_NONE: allowed, the search ends */
+	const char *advice; /* half a sentence: what to do */
 };
 
-const struct process_rule *process_rule_for_file(const char *link);     /* target of /proc/PID/fd/N */
-const struct process_rule *process_rule_for_mapping(const char *path);  /* last column of /proc/PID/maps */
+const struct process_rule *process_rule_for_file(const char *link);    /* target of /proc/PID/fd/N */
+const struct process_rule *process_rule_for_mapping(const char *path); /* last column of /proc/PID/maps */
 const struct process_rule *process_rule_for_device(mode_t mode, dev_t rdev);
 const struct process_rule *process_rule_for_socket(int domain, int type, int protocol);
 

@@ -27,7 +27,9 @@ int node_path(pid_t host_pid, const char *path, char *out, size_t size)
 int runc_init_pid(const struct runc *r, const char *id, pid_t *ret, struct error *err)
 {
 	const char *argv[] = { "runc", "--root", r->root, "state", id, NULL };
-	struct process_spec spec = { .argv = argv, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1, .host_root_pid = r->host_pid };
+	struct process_spec spec = {
+		.argv = argv, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1, .host_root_pid = r->host_pid
+	};
 	cleanup_buf struct buf text = BUF_INIT(STATE_MAX);
 	cleanup_json cJSON *state = NULL;
 	int64_t pid;
@@ -42,7 +44,8 @@ int runc_init_pid(const struct runc *r, const char *id, pid_t *ret, struct error
 		return error_wrap(err, e, "runc state of %s", id);
 	/* A container that has ended is still there with pid 0 until it is deleted. */
 	if (json_int(state, "pid", 1, INT_MAX, &pid) < 0)
-		return error_set(err, -ESRCH, "runc: container %s does not run (%s)", id, json_str_or(state, "status", "no status"));
+		return error_set(err, -ESRCH, "runc: container %s does not run (%s)", id,
+				 json_str_or(state, "status", "no status"));
 	*ret = (pid_t)pid;
 	return 0;
 }
@@ -64,7 +67,9 @@ static int lo_up(void)
 	return ioctl(fd, SIOCSIFFLAGS, &lo);
 }
 
-/* In a thread of its own: a network namespace belongs to a thread, and this one's dies with it while the fd keeps the namespace. */
+/*
+ * In a thread of its own: a network namespace belongs to a thread, and this one's dies with it while the fd keeps the namespace.
+ */
 static void *make_netns(void *ctx)
 {
 	struct netns_maker *m = ctx;

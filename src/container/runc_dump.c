@@ -18,9 +18,9 @@
 #define OUTPUT_MAX 8192
 
 /*
- * What runc has no option for goes into CRIU's configuration file (criu(8), found by CRIU_CONFIG_FILE, which CRIU inherits through runc):
- * the pod's traffic is not blocked by CRIU (its iptables would also block the other containers), TCP connections are closed at the
- * destination and reset by it, deleted files up to 512 MiB are kept.
+ * What runc has no option for goes into CRIU's configuration file (criu(8), found by CRIU_CONFIG_FILE, which CRIU inherits
+ * through runc): the pod's traffic is not blocked by CRIU (its iptables would also block the other containers), TCP connections
+ * are closed at the destination and reset by it, deleted files up to 512 MiB are kept.
  */
 static const char criu_config[] = "network-lock skip\n"
 				  "tcp-close\n"
@@ -34,8 +34,8 @@ static int work_file(const struct runc_dump *d, const char *name, char *out, siz
 {
 	char path[sizeof(d->work_dir) + 32];
 
-	return path_format(path, sizeof(path), "%s/%s", d->work_dir, name) < 0 ? -ENAMETOOLONG :
-										  node_path(d->runc->host_pid, path, out, size);
+	return path_format(path, sizeof(path), "%s/%s", d->work_dir, name) < 0 ? -ENAMETOOLONG
+									       : node_path(d->runc->host_pid, path, out, size);
 }
 
 /* In work_dir for CRIU_CONFIG_FILE; the variable also marks every process of this dump (runc_dump_kill_left). */
@@ -53,9 +53,25 @@ static int spawn(struct runc_dump *d, const char *env_config, int status_w, stru
 {
 	char server[32], fd[16];
 	const char *argv[] = {
-		"runc",		     "--root",		  d->runc->root, "checkpoint",	 "--leave-running", "--lazy-pages", "--page-server",
-		server,		     "--status-fd",	  fd,		 "--file-locks", "--ext-unix-sk",   "--tcp-established",
-		"--image-path",	     d->image_dir,	  "--work-path", d->work_dir,	 d->id,		    NULL,
+		"runc",
+		"--root",
+		d->runc->root,
+		"checkpoint",
+		"--leave-running",
+		"--lazy-pages",
+		"--page-server",
+		server,
+		"--status-fd",
+		fd,
+		"--file-locks",
+		"--ext-unix-sk",
+		"--tcp-established",
+		"--image-path",
+		d->image_dir,
+		"--work-path",
+		d->work_dir,
+		d->id,
+		NULL,
 	};
 	const char *env[] = { NODE_PATH, env_config, NULL };
 	const int keep[] = { status_w, -1 };
@@ -75,8 +91,8 @@ static int spawn(struct runc_dump *d, const char *env_config, int status_w, stru
 	return process_start(&spec, true, &d->process, err);
 }
 
-int runc_dump_start(const struct runc *r, const char *id, const char *image_dir, const char *work_dir, uint16_t port, struct runc_dump *ret,
-		    struct error *err)
+int runc_dump_start(const struct runc *r, const char *id, const char *image_dir, const char *work_dir, uint16_t port,
+		    struct runc_dump *ret, struct error *err)
 {
 	struct runc_dump d = { .runc = r, .process = { 0, -1, -1 }, .status_fd = -1, .port = port };
 	cleanup_close int status_r = -1, status_w = -1;
@@ -178,7 +194,8 @@ int runc_dump_wait_ready(struct runc_dump *d, int64_t deadline_us, struct error 
 	if (d->process.pid == 0 || d->status_fd < 0)
 		return error_set(err, -EINVAL, "dump of %s has ended already", d->id);
 	if (!wait_status(d, deadline_us))
-		return error_reason(err, -ETIMEDOUT, REASON_CheckpointFailed, "CRIU did not write the metadata of %s in time", d->id);
+		return error_reason(err, -ETIMEDOUT, REASON_CheckpointFailed, "CRIU did not write the metadata of %s in time",
+				    d->id);
 	/* One NUL when CRIU is ready; end of file when it gave up. */
 	if (read_full(d->status_fd, &byte, 1) == 0) {
 		d->ready = true;
@@ -186,7 +203,9 @@ int runc_dump_wait_ready(struct runc_dump *d, int64_t deadline_us, struct error 
 	}
 	close(take_fd(&d->status_fd));
 	r = wait_end(d, deadline_us, err);
-	return r < 0 ? r : error_reason(err, -EIO, REASON_CheckpointFailed, "runc checkpoint of %s ended before CRIU was ready", d->id);
+	return r < 0 ? r
+		     : error_reason(err, -EIO, REASON_CheckpointFailed, "runc checkpoint of %s ended before CRIU was ready",
+				    d->id);
 }
 
 /* Every file CRIU writes last or always; a pagemap that cannot be read is found by the destination. */
@@ -220,12 +239,13 @@ int runc_dump_finish(struct runc_dump *d, int64_t deadline_us, struct error *err
 		return error_set(err, -EINVAL, "dump of %s is not ready to be finished", d->id);
 	r = page_server_end(d->runc->netns_fd, d->port);
 	if (r < 0)
-		return error_reason(err, r, REASON_CheckpointFailed, "connect to CRIU's page server for %s: %s", d->id, strerror(-r));
+		return error_reason(err, r, REASON_CheckpointFailed, "connect to CRIU's page server for %s: %s", d->id,
+				    strerror(-r));
 	r = wait_end(d, deadline_us, err);
 	return r < 0 ? r : check_images(d, err);
 }
 
-#define ABORT_READY_US 10000000         /* for CRIU to get where it listens: 0.1 s and 70 ms per GiB */
+#define ABORT_READY_US 10000000 /* for CRIU to get where it listens: 0.1 s and 70 ms per GiB */
 #define ABORT_END_US 5000000
 
 void runc_dump_abort(struct runc_dump *d)

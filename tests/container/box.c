@@ -24,17 +24,23 @@ void sleep_ms(int ms)
 	nanosleep(&t, NULL);
 }
 
-/* What the kubelet's containers have: own pid, mount, ipc, uts and network namespaces, /dev and /dev/shm on tmpfs, one bind mount. */
+/*
+ * What the kubelet's containers have: own pid, mount, ipc, uts and network namespaces, /dev and /dev/shm on tmpfs, one bind
+ * mount.
+ */
+/* clang-format off */
 static const char config[] =
-	"{\"ociVersion\":\"1.0.2\",\"process\":{\"terminal\":false,\"user\":{\"uid\":0,\"gid\":0},\"args\":[\"/app\",\"%s\",\"/data\",\"%d\"],"
-	"\"env\":[\"PATH=/\"],\"cwd\":\"/\",\"noNewPrivileges\":true,\"capabilities\":{\"bounding\":[\"CAP_KILL\"],\"effective\":[\"CAP_KILL\"],"
-	"\"permitted\":[\"CAP_KILL\"]}},\"root\":{\"path\":\"rootfs\",\"readonly\":false},\"hostname\":\"box\","
-	"\"mounts\":[{\"destination\":\"/proc\",\"type\":\"proc\",\"source\":\"proc\"},"
+	"{\"ociVersion\":\"1.0.2\",\"process\":{\"terminal\":false,\"user\":{\"uid\":0,\"gid\":0},"
+	"\"args\":[\"/app\",\"%s\",\"/data\",\"%d\"],\"env\":[\"PATH=/\"],\"cwd\":\"/\",\"noNewPrivileges\":true,"
+	"\"capabilities\":{\"bounding\":[\"CAP_KILL\"],\"effective\":[\"CAP_KILL\"],\"permitted\":[\"CAP_KILL\"]}},"
+	"\"root\":{\"path\":\"rootfs\",\"readonly\":false},\"hostname\":\"box\",\"mounts\":["
+	"{\"destination\":\"/proc\",\"type\":\"proc\",\"source\":\"proc\"},"
 	"{\"destination\":\"/dev\",\"type\":\"tmpfs\",\"source\":\"tmpfs\",\"options\":[\"nosuid\",\"mode=755\",\"size=65536k\"]},"
 	"{\"destination\":\"/dev/shm\",\"type\":\"tmpfs\",\"source\":\"shm\",\"options\":[\"nosuid\",\"noexec\",\"nodev\",\"mode=1777\"]},"
 	"{\"destination\":\"/data\",\"type\":\"bind\",\"source\":\"%s/data\",\"options\":[\"rbind\",\"rw\"]}],"
-	"\"linux\":{\"cgroupsPath\":\"%s/%s\",\"namespaces\":[{\"type\":\"pid\"},{\"type\":\"ipc\"},{\"type\":\"uts\"},{\"type\":\"mount\"},"
-	"{\"type\":\"network\"}]}}";
+	"\"linux\":{\"cgroupsPath\":\"%s/%s\",\"namespaces\":["
+	"{\"type\":\"pid\"},{\"type\":\"ipc\"},{\"type\":\"uts\"},{\"type\":\"mount\"},{\"type\":\"network\"}]}}";
+/* clang-format on */
 
 static bool copy_file(const char *from, const char *to, mode_t mode)
 {
@@ -74,9 +80,11 @@ static bool make_bundle(struct box *b, const struct place *at, const char *name,
 
 static int run(const struct box *b, const char *const *args, const char *config_env)
 {
-	const char *argv[24] = { "runc", "--root", b->runc.root }, *env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", config_env, NULL };
-	struct process_spec spec = { .argv = argv, .env = env, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1,
-				     .host_root_pid = b->runc.host_pid };
+	const char *argv[24] = { "runc", "--root", b->runc.root },
+		   *env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", config_env, NULL };
+	struct process_spec spec = {
+		.argv = argv, .env = env, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1, .host_root_pid = b->runc.host_pid
+	};
 	struct buf out = BUF_INIT(8192);
 	struct error err;
 	int n = 3, r;
@@ -124,7 +132,9 @@ bool box_restore(struct box *b, const struct place *at, const char *name, const 
 	snprintf(path, sizeof(path), "%s/criu.conf", b->here);
 	snprintf(env, sizeof(env), "CRIU_CONFIG_FILE=%s/criu.conf", b->dir);
 	if (file_write(AT_FDCWD, path, "network-lock skip\ntcp-close\n", 28, 0600, false, NULL) < 0 ||
-	    run(b, (const char *const[]){ "restore", "--detach", "--bundle", b->dir, "--image-path", image_dir, "--work-path", b->dir, b->id, NULL },
+	    run(b,
+		(const char *const[]){ "restore", "--detach", "--bundle", b->dir, "--image-path", image_dir, "--work-path",
+				       b->dir, b->id, NULL },
 		env) < 0)
 		return false;
 	return runc_init_pid(&b->runc, b->id, &b->pid, NULL) == 0;

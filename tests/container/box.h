@@ -9,7 +9,10 @@
 #include "container/freezer.h"
 #include "container/runc.h"
 
-/* Where the tests work: a folder of the node; from here it is found below `here` ("" when we are on the node, else /proc/PID/root). */
+/*
+ * Where the tests work: a folder of the node; from here it is found below `here` ("" when we are on the node, else
+ * /proc/PID/root).
+ */
 struct place {
 	pid_t host_pid;
 	char here[32];
@@ -18,8 +21,8 @@ struct place {
 
 /* A container made by runc alone, in a folder of its own, with /data bound to <dir>/data. */
 struct box {
-	char dir[256];                  /* on the node */
-	char here[320];                 /* the same, seen from here */
+	char dir[256];  /* on the node */
+	char here[320]; /* the same, seen from here */
 	char id[64];
 	pid_t pid;
 	struct runc runc;

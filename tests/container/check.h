@@ -8,7 +8,7 @@
 
 /* One line per check; counts.  Returns ok. */
 bool check(bool ok, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-int check_summary(void);        /* "N passed, N failed"; the exit status */
+int check_summary(void); /* "N passed, N failed"; the exit status */
 
 /* The suites. */
 void suite_freezer(const struct place *at);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The container layer against real runc, CRIU, cgroups and containerd.  Runs as root, on a node (HOST_PID 0) or, as the agent does, beside it with
- * the node's pid namespace (HOST_PID 1).  DIR: a folder of the node.
- *   container_test HOST_PID DIR                         without containerd
- *   container_test HOST_PID DIR SOCKET POD_UID NAME     and containerd's view of a real pod whose container NAME runs `app count /tmp ..`
+ * The container layer against real runc, CRIU, cgroups and containerd.  Runs as root, on a node (HOST_PID 0) or, as the agent
+ * does, beside it with the node's pid namespace (HOST_PID 1).  DIR: a folder of the node. container_test HOST_PID DIR without
+ * containerd container_test HOST_PID DIR SOCKET POD_UID NAME     and containerd's view of a real pod whose container NAME runs
+ * `app count /tmp ..`
  */
 #include <stdarg.h>
 #include <stdio.h>

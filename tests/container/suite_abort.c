@@ -16,7 +16,8 @@ static void aborted(struct dump *d, struct box *b, struct freezer *f, const char
 	runc_dump_abort(&d->dump);
 	us = clock_mono_us() - t;
 	freezer_thaw(f, &err);
-	check(dump_processes_left(d) == 0 && !dump_traced(b->pid), "abort %s (%lld us): no process of the dump is left", when, (long long)us);
+	check(dump_processes_left(d) == 0 && !dump_traced(b->pid), "abort %s (%lld us): no process of the dump is left", when,
+	      (long long)us);
 	check(box_counts_on(b) && !box_memory_bad(b), "abort %s: the source runs", when);
 	dump_end(d);
 }
@@ -25,8 +26,8 @@ static bool begin(struct dump *d, const struct place *at, struct box *b, struct 
 {
 	struct error err = { 0 };
 
-	return check(freezer_freeze(f, clock_mono_us() + 1000000, &err) == 0 && dump_start(d, at, b, &err), "freeze and start a dump %s",
-		     err.message);
+	return check(freezer_freeze(f, clock_mono_us() + 1000000, &err) == 0 && dump_start(d, at, b, &err),
+		     "freeze and start a dump %s", err.message);
 }
 
 static void steps(const struct place *at, struct box *b, struct freezer *f)
@@ -66,7 +67,8 @@ static void steps(const struct place *at, struct box *b, struct freezer *f)
 	t = clock_mono_us();
 	n = runc_dump_kill_left(&d.runc, d.work, &err);
 	t = clock_mono_us() - t;
-	check(n >= 2 && runc_dump_kill_left(&d.runc, d.work, &err) == 0, "what a crashed agent left is found and ended (%lld us)", (long long)t);
+	check(n >= 2 && runc_dump_kill_left(&d.runc, d.work, &err) == 0, "what a crashed agent left is found and ended (%lld us)",
+	      (long long)t);
 	aborted(&d, b, f, "after a crash");
 	if (!begin(&d, at, b, f))
 		return;

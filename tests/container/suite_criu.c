@@ -20,11 +20,14 @@ void suite_criu(const struct place *at)
 	if (check(r == 0 && image.len > 20, "CPU image: %zu bytes %s", image.len, r ? err.message : "")) {
 		r = criu_cpuinfo_check(at->host_pid, image.data, image.len, &err);
 		check(r == 0, "this CPU fits itself %s", r ? err.message : "");
-		/* The entry ends with xfeatures_mask (field 8), xsave_size and xsave_size_max, two bytes each: all features set. */
+		/*
+		 * The entry ends with xfeatures_mask (field 8), xsave_size and xsave_size_max, two bytes each: all features set.
+		 */
 		check(image.data[image.len - 9] == 0x40, "the image ends as CRIU 4.2's do");
 		memcpy(image.data + image.len - 8, "\xff\x7f", 2);
 		r = criu_cpuinfo_check(at->host_pid, image.data, image.len, &err);
-		check(r < 0 && err.reason == REASON_CPUIncompatible, "another CPU does not (%s): %s", reason_name(err.reason), err.message);
+		check(r < 0 && err.reason == REASON_CPUIncompatible, "another CPU does not (%s): %s", reason_name(err.reason),
+		      err.message);
 	}
 	buf_free(&image);
 }

@@ -67,14 +67,16 @@ static bool complete_one(struct freezer *f, int dir, pid_t ns_pid, char *arena, 
 	m.fd = open(path, O_RDONLY | O_CLOEXEC);
 	t = clock_mono_us();
 	r = criu_pages_complete(dir, ns_pid, lookup, &m, err);
-	printf("# process %d: %llu pages read and written in %lld us\n", ns_pid, (unsigned long long)m.used, (long long)(clock_mono_us() - t));
+	printf("# process %d: %llu pages read and written in %lld us\n", ns_pid, (unsigned long long)m.used,
+	       (long long)(clock_mono_us() - t));
 	close(m.fd);
 	return r == 0 && m.used > 1000;
 }
 
 static bool complete(struct freezer *f, const char *images, struct error *err)
 {
-	char *arena = mmap(NULL, (size_t)ARENA_PAGES * CRIU_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *arena = mmap(NULL, (size_t)ARENA_PAGES * CRIU_PAGE_SIZE, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	int dir = open(images, O_RDONLY | O_DIRECTORY | O_CLOEXEC), n;
 	pid_t pids[8];
 	bool ok;
@@ -100,7 +102,8 @@ static void restored_runs(const struct place *at, const char *images, const stru
 	if (check(box_restore(&copy, at, "ct-copy", GROUP, images), "runc restores a new container from the completed images")) {
 		sleep_ms(100);
 		n = box_count(&copy, 0);
-		check(n > count && n < count + 5000, "it goes on counting (%lld, frozen at %lld)", (long long)n, (long long)count);
+		check(n > count && n < count + 5000, "it goes on counting (%lld, frozen at %lld)", (long long)n,
+		      (long long)count);
 		check(box_counts_on(&copy), "both its processes count");
 		sleep_ms(1500);
 		check(!box_memory_bad(&copy), "its memory is the source's");
@@ -116,7 +119,8 @@ static void dump_and_restore(const struct place *at, struct box *b, struct freez
 	int64_t t = clock_mono_us(), count, us;
 	int r;
 
-	if (!check(freezer_freeze(f, t + 1000000, &err) == 0, "freeze %s", err.message) || !check(dump_start(&d, at, b, &err), "start the dump"))
+	if (!check(freezer_freeze(f, t + 1000000, &err) == 0, "freeze %s", err.message) ||
+	    !check(dump_start(&d, at, b, &err), "start the dump"))
 		return;
 	count = box_count(b, 0);
 	r = runc_dump_wait_ready(&d.dump, clock_mono_us() + 20000000, &err);
@@ -131,7 +135,8 @@ static void dump_and_restore(const struct place *at, struct box *b, struct freez
 		t = clock_mono_us();
 		r = runc_dump_finish(&d.dump, t + 5000000, &err);
 		check(r == 0, "finish (%lld us) %s", (long long)(clock_mono_us() - t), r ? err.message : "");
-		check(dump_processes_left(&d) == 0 && !dump_traced(b->pid), "no process of the dump is left, nobody traces the source");
+		check(dump_processes_left(&d) == 0 && !dump_traced(b->pid),
+		      "no process of the dump is left, nobody traces the source");
 		check(box_count(b, 0) == count, "the source is still frozen");
 		restored_runs(at, d.images_here + strlen(at->here), b, count);
 	} else {

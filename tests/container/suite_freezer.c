@@ -22,7 +22,8 @@ static bool same_counts(const struct box *a, const struct box *b, int ms)
 	int64_t from[4] = { box_count(a, 0), box_count(a, 1), box_count(b, 0), box_count(b, 1) };
 
 	sleep_ms(ms);
-	return from[0] == box_count(a, 0) && from[1] == box_count(a, 1) && from[2] == box_count(b, 0) && from[3] == box_count(b, 1);
+	return from[0] == box_count(a, 0) && from[1] == box_count(a, 1) && from[2] == box_count(b, 0) &&
+	       from[3] == box_count(b, 1);
 }
 
 static void freeze_and_thaw(struct freezer *f, const struct box *a, const struct box *b)
@@ -43,7 +44,10 @@ static void freeze_and_thaw(struct freezer *f, const struct box *a, const struct
 	check(freezer_is_frozen(f, 0, &frozen, &err) == 0 && !frozen, "container 0 is reported thawed");
 }
 
-/* All four processes stop by one write: what the first still counts after the last has stopped would show as drift between two looks. */
+/*
+ * All four processes stop by one write: what the first still counts after the last has stopped would show as drift between two
+ * looks.
+ */
 static void one_instant(struct freezer *f, const struct box *a, const struct box *b)
 {
 	struct error err = { 0 };
@@ -60,7 +64,8 @@ static void one_instant(struct freezer *f, const struct box *a, const struct box
 		freezer_thaw(f, &err);
 		sleep_ms(5);
 	}
-	check(moved == 0, "20 freezes in a row: nothing moves after freezer_freeze has returned (longest %lld us)", (long long)longest);
+	check(moved == 0, "20 freezes in a row: nothing moves after freezer_freeze has returned (longest %lld us)",
+	      (long long)longest);
 }
 
 static void pids(struct freezer *f, const struct box *a)
@@ -124,7 +129,8 @@ static void uninterruptible(struct freezer *f, const struct box *a)
 	close(fd);
 	t = clock_mono_us();
 	r = r < 0 ? r : freezer_freeze(f, t + 300000, &err);
-	check(r == -ETIMEDOUT || r == 0, "a process in vfork(2): %s after %lld ms", r ? err.message : "frozen", (long long)(clock_mono_us() - t) / 1000);
+	check(r == -ETIMEDOUT || r == 0, "a process in vfork(2): %s after %lld ms", r ? err.message : "frozen",
+	      (long long)(clock_mono_us() - t) / 1000);
 	if (r == -ETIMEDOUT)
 		check(box_counts_on(a), "a freeze that failed leaves all running");
 	freezer_thaw(f, &err);
@@ -166,7 +172,8 @@ static void version2(void)
 	if (!check(mkdtemp(root) && mount("none", root, "cgroup2", 0, NULL) == 0, "mount cgroup v2"))
 		return;
 	snprintf(path, sizeof(path), "%s/ct-v2-%d", root, getpid());
-	if (check(mkdir(path, 0755) == 0 && (f.pod_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) >= 0 && mkdirat(f.pod_fd, "c", 0755) == 0,
+	if (check(mkdir(path, 0755) == 0 && (f.pod_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) >= 0 &&
+			  mkdirat(f.pod_fd, "c", 0755) == 0,
 		  "make groups in it")) {
 		f.group_fd[0] = openat(f.pod_fd, "c", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		version2_group(&f);
@@ -184,7 +191,8 @@ void suite_freezer(const struct place *at)
 	struct freezer f;
 	struct error err = { 0 };
 
-	if (check(box_start(&a, at, "ct-a", GROUP, "count", 4) && box_start(&b, at, "ct-b", GROUP, "count", 4), "start two containers") &&
+	if (check(box_start(&a, at, "ct-a", GROUP, "count", 4) && box_start(&b, at, "ct-b", GROUP, "count", 4),
+		  "start two containers") &&
 	    check(box_freezer(at, (pid_t[]){ a.pid, b.pid }, 2, &f, &err) == 0 && f.pod_fd >= 0 && f.n == 2,
 		  "their groups and the pod's are found %s", err.message)) {
 		freeze_and_thaw(&f, &a, &b);

@@ -45,8 +45,8 @@ static void bundle(const struct place *at, const struct pod_container *c, const 
 		return;
 	got = bundle_annotation(b, "io.kubernetes.cri.sandbox-uid");
 	check(got && !strcmp(got, uid), "its annotations name the pod");
-	check(b->n_mounts > 5 && b->cgroups_path[0] && !strncmp(b->netns, "/", 1) && !b->terminal, "%d mounts, cgroup %s, netns %s", b->n_mounts,
-	      b->cgroups_path, b->netns);
+	check(b->n_mounts > 5 && b->cgroups_path[0] && !strncmp(b->netns, "/", 1) && !b->terminal,
+	      "%d mounts, cgroup %s, netns %s", b->n_mounts, b->cgroups_path, b->netns);
 	bundle_free(b);
 }
 
@@ -61,8 +61,7 @@ static void freeze(const struct place *at, const struct pod_containers *pod, con
 	for (int i = 0; i < pod->n; i++)
 		pids[i] = pod->items[i].task_pid;
 	r = box_freezer(at, pids, pod->n, &f, &err);
-	if (!check(r == 0 && f.pod_fd >= 0, "the pod's cgroups are found (v%d) %s",
-		   f.v2 ? 2 : 1, err.message))
+	if (!check(r == 0 && f.pod_fd >= 0, "the pod's cgroups are found (v%d) %s", f.v2 ? 2 : 1, err.message))
 		return;
 	t = clock_mono_us();
 	r = freezer_freeze(&f, t + 2000000, &err);
@@ -88,20 +87,22 @@ void suite_pod(const struct place *at, const char *socket, const char *uid, cons
 	char path[128];
 
 	snprintf(path, sizeof(path), "%s%s", at->here, socket);
-	if (!check(containerd_open(path, &cd, &err) == 0 && containerd_version(cd, version, sizeof(version), &err) == 0, "containerd is %s %s",
-		   version, err.message))
+	if (!check(containerd_open(path, &cd, &err) == 0 && containerd_version(cd, version, sizeof(version), &err) == 0,
+		   "containerd is %s %s", version, err.message))
 		return;
-	check(containerd_pod(cd, "0c0ffee0-0000-0000-0000-000000000000", pod, &err) == 0 && pod->n == 0, "a pod that is not there has no containers");
+	check(containerd_pod(cd, "0c0ffee0-0000-0000-0000-000000000000", pod, &err) == 0 && pod->n == 0,
+	      "a pod that is not there has no containers");
 	check(containerd_pod(cd, "\",name~=x", pod, &err) == -EINVAL, "what is no UID does not reach containerd's filter");
-	check(containerd_pod(cd, uid, pod, &err) == 0 && pod->n >= 2, "the pod has %d running containers %s", pod->n, err.message);
+	check(containerd_pod(cd, uid, pod, &err) == 0 && pod->n >= 2, "the pod has %d running containers %s", pod->n,
+	      err.message);
 	for (int i = 0; i < pod->n; i++) {
 		sandboxes += pod->items[i].sandbox;
 		if (!strcmp(pod->items[i].name, name))
 			c = &pod->items[i];
 	}
 	check(sandboxes == 1, "one of them is the sandbox");
-	if (check(c && c->task_pid > 1 && c->upperdir[0] == '/', "container %s: pid %d, upper folder %s", name, c ? c->task_pid : 0,
-		  c ? c->upperdir : "")) {
+	if (check(c && c->task_pid > 1 && c->upperdir[0] == '/', "container %s: pid %d, upper folder %s", name,
+		  c ? c->task_pid : 0, c ? c->upperdir : "")) {
 		struct runc r = { at->host_pid, "/run/containerd/runc/k8s.io", -1 };
 
 		check(runc_init_pid(&r, c->id, &pid, &err) == 0 && pid == c->task_pid, "runc knows the same init");

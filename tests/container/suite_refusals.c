@@ -28,8 +28,8 @@ static void dump_fails(const struct place *at, struct box *b, struct freezer *f,
 	if (!check(freezer_freeze(f, clock_mono_us() + 1000000, &err) == 0 && dump_start(&d, at, b, &err), "start a dump of it"))
 		return;
 	r = runc_dump_wait_ready(&d.dump, clock_mono_us() + 20000000, &err);
-	check(r < 0 && err.reason == reason && strstr(err.message, criu_text), "CRIU cannot dump it (%s): %s", reason_name(err.reason),
-	      err.message);
+	check(r < 0 && err.reason == reason && strstr(err.message, criu_text), "CRIU cannot dump it (%s): %s",
+	      reason_name(err.reason), err.message);
 	runc_dump_abort(&d.dump);
 	freezer_thaw(f, &err);
 	check(dump_processes_left(&d) == 0 && !dump_traced(b->pid) && box_counts_on(b), "the source counts on");
@@ -93,5 +93,6 @@ void suite_refusals(const struct place *at)
 		waitpid(pid, NULL, 0);
 	}
 	check(process_check_migratable(1 << 30, &err) < 0, "a process that is not there: %s", err.message);
-	check(runc_init_pid(&(struct runc){ at->host_pid, "/run/ct-runc", -1 }, "ct-nobody", &pid, &err) < 0, "a container that is not there: %s", err.message);
+	check(runc_init_pid(&(struct runc){ at->host_pid, "/run/ct-runc", -1 }, "ct-nobody", &pid, &err) < 0,
+	      "a container that is not there: %s", err.message);
 }
