@@ -19,10 +19,11 @@ os.environ.setdefault("LAB_NAME", "e2e")
 import cases_install  # noqa: E402
 import cases_move  # noqa: E402
 import cases_refused  # noqa: E402
+import cases_rights  # noqa: E402
 import install  # noqa: E402
 from cluster import ROOT, Cluster, Failed, lab  # noqa: E402
 
-CASES = {**cases_move.CASES, **cases_refused.CASES, **cases_install.CASES}
+CASES = {**cases_move.CASES, **cases_refused.CASES, **cases_rights.CASES, **cases_install.CASES}
 OUT = os.path.join(ROOT, "build/check")
 
 
