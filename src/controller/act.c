@@ -197,6 +197,12 @@ int act_read_pod(struct worker *w, const char *ns, const char *name, const char 
 	return 0;
 }
 
+/* The pod is gone, or another one has its name by now: a UID that does not match is a conflict, in a patch an invalid change. */
+static bool is_another(int r)
+{
+	return r == -ENOENT || r == -EAGAIN || r == -EINVAL;
+}
+
 /* Deletes exactly this pod and looks at what has become of it. */
 static int delete_pod(struct worker *w, struct turn *t, cJSON **pod, struct error *err)
 {
@@ -206,8 +212,7 @@ static int delete_pod(struct worker *w, struct turn *t, cJSON **pod, struct erro
 
 	if (r == 0)
 		r = kube_delete(w->client, path, view_uid(old), DELETE_GRACE_S, err);
-	/* Gone, or another pod has the name by now (the precondition on the UID failed). */
-	if (r < 0 && r != -ENOENT && r != -EAGAIN && r != -EEXIST)
+	if (r < 0 && !is_another(r))
 		return error_wrap(err, r, "delete pod %s", view_name(old));
 	r = act_read_pod(w, view_namespace(old), view_name(old), view_uid(old), pod, err);
 	if (r == 0 && !*pod)
@@ -412,7 +417,7 @@ static int write_order(struct worker *w, struct turn *t, enum order_action actio
 		r = pod_path(t->migration, view_name(t->source), path, err);
 	if (r == 0)
 		r = kube_merge_patch(w->client, path, PM_MANAGER_CONTROLLER, patch, &answer, err);
-	if (r == -ENOENT || r == -EAGAIN) {     /* gone, or replaced by another pod of that name */
+	if (is_another(r)) {
 		forget_pod(w, t->source);
 		return 0;
 	}
@@ -494,7 +499,7 @@ static int unmark_source(struct worker *w, struct turn *t, struct error *err)
 	if (!t->source || strcmp(view_label(t->source, PM_LABEL_MIGRATION), view_uid(t->migration)))
 		return 0;
 	r = label_source(w, t->migration, t->source, bringing[0] ? bringing : NULL, err);
-	return r == -ENOENT || r == -EAGAIN ? 0 : r;
+	return is_another(r) ? 0 : r;
 }
 
 static int do_end(struct worker *w, struct turn *t, struct error *err)

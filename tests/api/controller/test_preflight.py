@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What cannot be moved, or not there, is refused with its reason, the source pod untouched."""
+from harness import LABEL, NS, condition, until
+from kube import PM
+
+CONTAINER = {"name": "app", "image": "docker.io/lab/app:1"}
+
+
+def owner(kind, controller=True):
+    return {"ownerReferences": [{"apiVersion": "apps/v1", "kind": kind, "name": "x", "uid": "11111111-1111-1111-1111-111111111111", "controller": controller}]}
+
+
+# what, reasons that must be named, pod: metadata, fields of spec
+PODS = [
+    ("a ReplicaSet's pod", ["OwnedPod"], owner("ReplicaSet"), {}),
+    ("a StatefulSet's pod", ["OwnedPod"], owner("StatefulSet"), {}),
+    ("hostNetwork", ["HostNamespace"], {}, {"hostNetwork": True}),
+    ("hostPID", ["HostNamespace"], {}, {"hostPID": True}),
+    ("hostIPC", ["HostNamespace"], {}, {"hostIPC": True}),
+    ("hostPath", ["UnsupportedVolume"], {}, {"volumes": [{"name": "v", "hostPath": {"path": "/tmp"}}]}),
+    ("a PVC", ["UnsupportedVolume"], {}, {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]}),
+    ("NFS", ["UnsupportedVolume"], {}, {"volumes": [{"name": "v", "nfs": {"server": "s", "path": "/"}}]}),
+    ("a GPU", ["DeviceInUse"], {}, {"containers": [{**CONTAINER, "resources": {"limits": {"nvidia.com/gpu": "1"}}}]}),
+    ("a block device", ["DeviceInUse", "UnsupportedVolume"], {},
+     {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}], "containers": [{**CONTAINER, "volumeDevices": [{"name": "v", "devicePath": "/d"}]}]}),
+    ("stdin", ["TerminalAttached"], {}, {"containers": [{**CONTAINER, "stdin": True}]}),
+    ("a tty", ["TerminalAttached"], {}, {"containers": [{**CONTAINER, "tty": True}]}),
+    ("a runtime of its own", ["UnsupportedRuntime"], {}, {"runtimeClassName": "kata"}),
+    ("a pod behind a virtual node that nobody brought there", ["UnsupportedSource"], {}, {"nodeName": "virtual-b"}),
+    ("all of it at once", ["OwnedPod", "HostNamespace", "UnsupportedVolume", "DeviceInUse", "TerminalAttached"], owner("Job"),
+     {"hostNetwork": True, "volumes": [{"name": "v", "hostPath": {"path": "/tmp"}}],
+      "containers": [{**CONTAINER, "tty": True, "stdin": True, "resources": {"limits": {"amd.com/gpu": "1"}}}]}),
+]
+
+# what, reason, destination
+DESTINATIONS = [
+    ("a node that does not exist", "NoSuchDestination", {"nodeName": "nowhere"}),
+    ("a cluster that is no peer", "NoSuchDestination", {"liqoCluster": "atlantis"}),
+    ("a node that is not Ready", "DestinationNotReady", {"nodeName": "n-down"}),
+    ("a cordoned node", "DestinationNotReady", {"nodeName": "n-cordoned"}),
+    ("a virtual node that is not Ready", "DestinationNotReady", {"liqoCluster": "down"}),
+    ("a namespace that is not offloaded", "NamespaceNotOffloaded", {"liqoCluster": "lonely"}),
+    ("a peer that only consumes", "NoSuchDestination", {"liqoCluster": "consumer"}),
+    ("a peer whose API server is gone", "DestinationNotReady", {"liqoCluster": "silent"}),
+]
+
+
+def is_refused(w, what, m, reasons):
+    m = w.wait_phase(m, "Failed")
+    c = condition(m, "Migratable")
+    w.c.check(f"preflight: {what}: {', '.join(reasons)}",
+              c.get("status") == "False" and c.get("reason") in reasons and all(r + ": " in c.get("message", "") for r in reasons),
+              f"condition Migratable {c}")
+    return m
+
+
+def untouched(w, what, pod):
+    now = w.find_pod(pod["metadata"]["name"])
+    ok = now and now["metadata"]["uid"] == pod["metadata"]["uid"] and "deletionTimestamp" not in now["metadata"] \
+        and LABEL not in now["metadata"].get("labels", {})
+    w.c.check(f"preflight: {what}: the source is untouched", ok, now and now["metadata"])
+
+
+def pods(w):
+    for what, reasons, metadata, spec in PODS:
+        pod = w.pod(metadata=metadata, **spec)
+        is_refused(w, what, w.migrate(pod["metadata"]["name"]), reasons)
+        untouched(w, what, pod)
+    others(w)
+
+
+def others(w):
+    m = is_refused(w, "no such pod", w.migrate("nobody"), ["PodNotFound"])
+    ready = {k: condition(m, k).get("status") for k in ("Succeeded", "Ready", "Reconciling", "Stalled")}
+    w.c.equal("preflight: conditions of a refusal", ready, {"Succeeded": "False", "Ready": "False", "Reconciling": "False", "Stalled": "True"})
+    w.c.equal("preflight: observedGeneration", m["status"]["observedGeneration"], m["metadata"]["generation"])
+    pod = w.pod(run=False)
+    is_refused(w, "a pod that is Pending", w.migrate(pod["metadata"]["name"]), ["PodNotRunning"])
+    pod = w.pod(containers=[CONTAINER, {**CONTAINER, "name": "two"}])
+    w.kube.merge(f"/api/v1/namespaces/{NS}/pods/{pod['metadata']['name']}/status", {"status": {"containerStatuses": [
+        {"name": "app", "image": "i", "imageID": "", "ready": True, "restartCount": 0, "state": {"running": {}}},
+        {"name": "two", "image": "i", "imageID": "", "ready": False, "restartCount": 0, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}})
+    is_refused(w, "a container that does not run", w.migrate(pod["metadata"]["name"]), ["PodNotRunning"])
+    pod = w.pod()
+    is_refused(w, "another UID", w.migrate(pod["metadata"]["name"], podUID="22222222-2222-2222-2222-222222222222"), ["PodReplaced"])
+    pod = w.pod(metadata={"finalizers": ["test.example/stay"]})
+    path = f"/api/v1/namespaces/{NS}/pods/{pod['metadata']['name']}"
+    w.kube.delete(path)
+    is_refused(w, "a pod that is being deleted", w.migrate(pod["metadata"]["name"]), ["PodTerminating"])
+    w.kube.merge(path, {"metadata": {"finalizers": None}})
+    pod = w.pod()
+    w.kube.call("PATCH", f"/api/v1/namespaces/{NS}/pods/{pod['metadata']['name']}/ephemeralcontainers",
+                {"spec": {"ephemeralContainers": [{"name": "debug", "image": "i"}]}}, "application/strategic-merge-patch+json")
+    is_refused(w, "an ephemeral container", w.migrate(pod["metadata"]["name"]), ["UnsupportedContainer"])
+
+
+def destinations(w):
+    for what, reason, destination in DESTINATIONS:
+        pod = w.pod()
+        is_refused(w, what, w.migrate(pod["metadata"]["name"], destination=destination), [reason])
+        untouched(w, what, pod)
+    rc = w.kube.get("/apis/node.k8s.io/v1/runtimeclasses/podmigration")
+    w.kube.delete("/apis/node.k8s.io/v1/runtimeclasses/podmigration")
+    pod = w.pod()
+    is_refused(w, "no RuntimeClass", w.migrate(pod["metadata"]["name"]), ["RuntimeClassMissing"])
+    w.kube.create("/apis/node.k8s.io/v1/runtimeclasses", {"apiVersion": rc["apiVersion"], "kind": rc["kind"], "handler": rc["handler"],
+                                                          "metadata": {"name": "podmigration"}})
+
+
+def competing(w):
+    """Two PodMigrations of one pod at the same moment: exactly one goes on."""
+    pod = w.pod()
+    both = [w.migrate(pod["metadata"]["name"]) for _ in range(2)]
+
+    def settled():
+        phases = [w.get(m).get("status", {}).get("phase") for m in both]
+        return phases if sorted(p or "" for p in phases) == ["Failed", "Transferring"] else None
+    try:
+        phases = until(settled, 10)
+    except TimeoutError:
+        phases = [w.get(m).get("status", {}).get("phase") for m in both]
+    w.c.equal("preflight: of two migrations of one pod, one goes on", sorted(phases), ["Failed", "Transferring"])
+    both.sort(key=lambda m: w.get(m)["status"]["phase"])
+    w.c.equal("preflight: the other is told", condition(w.get(both[0]), "Migratable").get("reason"), "AlreadyMigrating")
+    third = w.migrate(pod["metadata"]["name"])
+    is_refused(w, "a pod that is being moved", third, ["AlreadyMigrating"])
+    w.kube.merge(w.path(both[1]), {"spec": {"cancel": True}})
+    w.wait_phase(both[1], "Cancelled")
