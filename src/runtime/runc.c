@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -74,7 +75,7 @@ int runc_wait(const struct oci_args *a)
 
 int runc_delete(const char *dir, const char *root, bool systemd_cgroup, const char *id, struct error *err)
 {
-	char path[1100];
+	char path[1100], criu_root[1024];
 	const char *argv[8] = { path, "--root", root };
 	const char *tail[] = { "delete", "--force", id };
 	struct process_spec spec = { .argv = argv, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1 };
@@ -82,6 +83,9 @@ int runc_delete(const char *dir, const char *root, bool systemd_cgroup, const ch
 
 	if (runc_find(dir, path, sizeof(path)) < 0)
 		return error_set(err, -ENOENT, "no runc on this node");
+	/* A `runc restore` that was killed leaves the root it mounts for CRIU (libcontainer/criu_linux.go), and delete fails on it silently. */
+	if (path_format(criu_root, sizeof(criu_root), "%s/%s/criu-root", root, id) == 0)
+		umount2(criu_root, MNT_DETACH | UMOUNT_NOFOLLOW);
 	if (systemd_cgroup)
 		argv[n++] = "--systemd-cgroup";
 	for (size_t i = 0; i < sizeof(tail) / sizeof(tail[0]); i++)

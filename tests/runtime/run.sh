@@ -38,6 +38,8 @@ done
 $lab exec a unshare --mount bash -euc '
 	mkdir -p /run/podmigration /var/lib/podmigration /var/lib/kubelet
 	for d in /run/podmigration /var/lib/podmigration /var/lib/kubelet; do mount -t tmpfs tmpfs $d; done
-	[ -e /run/netns/rtpod ] || { ip netns add rtpod && ip -n rtpod link set lo up; }
+	ip netns del rtpod 2>/dev/null || rm -f /run/netns/rtpod
+	ip netns add rtpod
+	ip -n rtpod link set lo up
 	export ASAN_OPTIONS=detect_leaks=0
 	exec "$@"' x $dir/runtime_test $dir/bin/podmigration-runtime /run/netns/rtpod ${SUITE:+"$SUITE"}

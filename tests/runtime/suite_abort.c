@@ -3,17 +3,9 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "check.h"
-
-static void nap(int ms)
-{
-	struct timespec t = { ms / 1000, (ms % 1000) * 1000000l };
-
-	nanosleep(&t, NULL);
-}
 
 static void agent_aborts(struct setup *s, struct box *b, int fd)
 {
@@ -104,8 +96,8 @@ static void runc_killed(struct setup *s)
 	check(pid > 1 && kill(pid, SIGKILL) == 0, "runc is killed at the barrier");
 	check(agent_wait(fd, "failed", 15000) && strstr(agent_last(), "killed by signal 9"), "the agent is told: %s", agent_last());
 	check(shim_wait(&b, 5000) == 125, "status 125");
-	nap(200);
-	check(shim_delete(&b, false) == 0 && box_gone(&b), "nothing is left");
+	check(shim_delete(&b, false) == 0, "delete %s", b.message);
+	check(box_gone(&b), "nothing is left");
 	close(b.out_fd);
 	close(fd);
 }
