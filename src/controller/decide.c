@@ -373,8 +373,10 @@ static void aborted(const struct observed *o, struct step *s)
 	if (may_be_frozen(o) && !over(o, s, since, LIMIT_THAW))
 		return;
 	pod_stays = o->destination && over(o, s, since, LIMIT_POD_GONE);
-	if (o->destination && !pod_stays)
+	if (o->destination && !pod_stays) {
+		over(o, s, o->now_us, LOOK_GOING);
 		return;
+	}
 	act(s, ACT_END);
 	final_cause(o, s);
 	if (may_be_frozen(o))
@@ -430,6 +432,7 @@ static void committed(const struct observed *o, struct step *s)
 	} else if (o->source) {
 		record(s, PHASE_Committed);
 		say(s, "the destination runs; source pod %s is terminating", source_name(o));
+		over(o, s, o->now_us, LOOK_GOING);
 	} else {
 		end(s, PHASE_Succeeded, REASON_NONE);
 		say(s, "pod %s runs as %s", source_name(o), destination_name(o));

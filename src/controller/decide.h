@@ -56,12 +56,13 @@ const char *action_name(enum action a);
 
 /* Limits, microseconds. */
 #define LIMIT_DESTINATION_POD (60 * 1000000ll)  /* for the destination pod to run, unless it is pulling images */
-#define LIMIT_REMOTE_POD 20000000          /* for a remote cluster to say anything of the pod */
+#define LIMIT_REMOTE_POD (20 * 1000000ll)       /* for a remote cluster to say anything of the pod */
 #define LIMIT_AGENT (30 * 1000000ll)            /* for an agent to be heard of */
 #define LIMIT_THAW (30 * 1000000ll)             /* for an agent to report the thaw after an abort */
 #define LIMIT_POD_GONE (60 * 1000000ll)         /* for the destination pod to go */
 #define LIMIT_RUNNING (30 * 1000000ll)          /* for an agent to report that the destination runs */
 #define GRACE_AGENT_REPORT (3 * 1000000ll)      /* the agent's error says more than the pod's exit code: it is waited for */
 #define LOOK_EVERY (3 * 1000000ll)
+#define LOOK_GOING (1 * 1000000ll)      /* at a pod that is to go: somebody may have taken off the label by which the watch sees it */
 
 #endif

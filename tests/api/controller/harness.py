@@ -136,12 +136,13 @@ class World:
         self.kube = kube
         self.c = checks
         self.number = 0
+        self.run = f"{int(time.time()) % 46656:x}"          # several runs against one API server do not meet
         self.lock = threading.Lock()
 
     def unique(self, base):
         with self.lock:
             self.number += 1
-            return f"{base}-{self.number}"
+            return f"{base}-{self.run}-{self.number}"
 
     def node(self, name, ready=True, labels=None, unschedulable=False):
         self.kube.delete(f"/api/v1/nodes/{name}")
