@@ -7,8 +7,8 @@
 #include "base/buf.h"
 
 /*
- * Prometheus text exposition (version 0.0.4).  A program declares its metrics as one static table; updates are atomic; label values are
- * fixed at declaration (no unbounded label values).  Rows of one name follow each other in the table.
+ * Prometheus text exposition (version 0.0.4).  A program declares its metrics as one static table; updates are atomic; label
+ * values are fixed at declaration (no unbounded label values).  Rows of one name follow each other in the table.
  */
 enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
 

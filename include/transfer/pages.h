@@ -15,30 +15,33 @@ struct pages_stats {
 };
 
 /*
- * Which mappings: while CRIU dumps, it writes its bootstrap code into an executable mapping for moments (compel), so executable mappings are read only
- * after the metadata dump is ready; all others while it runs.
+ * Which mappings: while CRIU dumps, it writes its bootstrap code into an executable mapping for moments (compel), so executable
+ * mappings are read only after the metadata dump is ready; all others while it runs.
  */
 enum pages_which { PAGES_NOT_EXECUTABLE, PAGES_EXECUTABLE };
 
 /*
- * Sends all pages of one frozen process that CRIU may want: present or swapped pages of private mappings that are not unmodified file pages
- * (PAGEMAP_SCAN, kernel 6.7; /proc/PID/pagemap before), read by process_vm_readv.  All-zero pages go as ZEROS.  pid: the node's; ns_pid: the one in the images.
- * stats are added to, not set.  A superset of what CRIU wants is sent.  The process must stand still (frozen or held by CRIU); several threads may send
- * processes on one wire.  -ESRCH when it is gone; -EFAULT when a page that is there cannot be read: no page is left out silently.
+ * Sends all pages of one frozen process that CRIU may want: present or swapped pages of private mappings that are not unmodified
+ * file pages (PAGEMAP_SCAN, kernel 6.7; /proc/PID/pagemap before), read by process_vm_readv.  All-zero pages go as ZEROS.  pid:
+ * the node's; ns_pid: the one in the images. stats are added to, not set.  A superset of what CRIU wants is sent.  The process
+ * must stand still (frozen or held by CRIU); several threads may send processes on one wire.  -ESRCH when it is gone; -EFAULT
+ * when a page that is there cannot be read: no page is left out silently.
  */
-int pages_send(struct wire *w, uint16_t container, pid_t pid, pid_t ns_pid, enum pages_which which, struct pages_stats *stats, struct error *err);
+int pages_send(struct wire *w, uint16_t container, pid_t pid, pid_t ns_pid, enum pages_which which, struct pages_stats *stats,
+	       struct error *err);
 
 /*
- * The destination's store: per (container, ns_pid) the pages received, in a memory file below dir_fd (tmpfs).  Later pages replace earlier ones.
- * max_bytes bounds the pages ever stored and the index over them (-ENOSPC, reason NoSpace).  One thread may put while others look up.
+ * The destination's store: per (container, ns_pid) the pages received, in a memory file below dir_fd (tmpfs).  Later pages
+ * replace earlier ones. max_bytes bounds the pages ever stored and the index over them (-ENOSPC, reason NoSpace).  One thread may
+ * put while others look up.
  */
 struct page_store;
 int page_store_new(int dir_fd, uint64_t max_bytes, struct page_store **ret, struct error *err);
 void page_store_free(struct page_store *s);
 int page_store_put(struct page_store *s, const struct wire_frame *f, struct error *err);        /* PAGES or ZEROS */
 /*
- * For criu_pages_complete: ctx is a struct page_store_view, one per thread.  The pointer stays good until page_store_drop of the container;
- * a page known to be zero is page_store_zero.
+ * For criu_pages_complete: ctx is a struct page_store_view, one per thread.  The pointer stays good until page_store_drop of the
+ * container; a page known to be zero is page_store_zero.
  */
 struct page_store_view {
 	struct page_store *store;
@@ -48,6 +51,7 @@ struct page_store_view {
 };
 const void *page_store_lookup(void *view, uint64_t vaddr);
 extern const uint8_t page_store_zero[4096];
-void page_store_drop(struct page_store *s, uint16_t container);         /* memory of one container is given back; its pages are unknown again */
+/* The memory of one container is given back; its pages are unknown again. */
+void page_store_drop(struct page_store *s, uint16_t container);
 
 #endif

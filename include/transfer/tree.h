@@ -9,8 +9,9 @@
 #include "transfer/wire.h"
 
 /*
- * A folder's content with types, owner, mode (setuid and setgid kept), modification time in nanoseconds, extended attributes (user.*, security.capability, POSIX
- * ACLs), hard links and holes: overlay upper folders (whiteouts and opaque folders included), emptyDirs, /dev/shm.  At most 256 levels, paths of 4095 bytes.
+ * A folder's content with types, owner, mode (setuid and setgid kept), modification time in nanoseconds, extended attributes
+ * (user.*, security.capability, POSIX ACLs), hard links and holes: overlay upper folders (whiteouts and opaque folders included),
+ * emptyDirs, /dev/shm.  At most 256 levels, paths of 4095 bytes.
  */
 struct tree_stats {
 	uint64_t entries, bytes;        /* FILE frames; file data */
@@ -18,17 +19,20 @@ struct tree_stats {
 };
 
 /*
- * tree: "rootfs", "volume:<name>", "shm".  overlay: dir_fd is an overlay's upper folder; whiteouts (character device 0:0) and trusted.overlay.* are sent as what
- * they mean.  Nothing may write below dir_fd meanwhile: -EIO when something does.  -ENOTSUP (reason UnsupportedFile) for device nodes, foreign mounts, overlayfs
- * with redirect_dir or metacopy.  No symbolic link is followed.  stats are added to.
+ * tree: "rootfs", "volume:<name>", "shm".  overlay: dir_fd is an overlay's upper folder; whiteouts (character device 0:0) and
+ * trusted.overlay.* are sent as what they mean.  Nothing may write below dir_fd meanwhile: -EIO when something does.  -ENOTSUP
+ * (reason UnsupportedFile) for device nodes, foreign mounts, overlayfs with redirect_dir or metacopy.  No symbolic link is
+ * followed.  stats are added to.
  */
-int tree_send(struct wire *w, uint16_t container, const char *tree, int dir_fd, bool overlay, struct tree_stats *stats, struct error *err);
+int tree_send(struct wire *w, uint16_t container, const char *tree, int dir_fd, bool overlay, struct tree_stats *stats,
+	      struct error *err);
 
 /*
- * Applies entries below dir_fd (a mounted root, not an upper folder; borrowed): a whiteout removes, an opaque folder is emptied first, a folder on a folder keeps
- * it, all else replaces what was there by a new inode.  The sender is not trusted: paths cannot leave dir_fd (openat2 RESOLVE_BENEATH, no symbolic link followed),
- * there are no device nodes, limits on entries, bytes, depth (-EPROTO, -ENOSPC, -E2BIG).  It may make setuid files of any owner, as the image itself may: nobody
- * runs anything from there but the container.  An error leaves the tree half applied; only tree_apply_free may follow.
+ * Applies entries below dir_fd (a mounted root, not an upper folder; borrowed): a whiteout removes, an opaque folder is emptied
+ * first, a folder on a folder keeps it, all else replaces what was there by a new inode.  The sender is not trusted: paths cannot
+ * leave dir_fd (openat2 RESOLVE_BENEATH, no symbolic link followed), there are no device nodes, limits on entries, bytes, depth
+ * (-EPROTO, -ENOSPC, -E2BIG).  It may make setuid files of any owner, as the image itself may: nobody runs anything from there
+ * but the container.  An error leaves the tree half applied; only tree_apply_free may follow.
  */
 struct tree_apply;
 int tree_apply_new(int dir_fd, uint64_t max_bytes, uint64_t max_entries, struct tree_apply **ret, struct error *err);

@@ -61,18 +61,18 @@ void wire_free(struct wire *w);
 void wire_interrupt(struct wire *w);            /* from any thread: all calls fail from now on */
 
 /*
- * Sending is thread-safe (whole frames). Two parts, so that a head and page data need no copy; head at most WIRE_HEAD_MAX bytes.  -EINVAL: the frame would
- * break the protocol, nothing was sent; after any other error nothing can be sent any more.
+ * Sending is thread-safe (whole frames). Two parts, so that a head and page data need no copy; head at most WIRE_HEAD_MAX bytes.
+ * -EINVAL: the frame would break the protocol, nothing was sent; after any other error nothing can be sent any more.
  */
-int wire_send(struct wire *w, enum wire_type type, uint16_t container, const void *head, size_t head_len, const void *data, size_t data_len,
-	      struct error *err);
+int wire_send(struct wire *w, enum wire_type type, uint16_t container, const void *head, size_t head_len, const void *data,
+	      size_t data_len, struct error *err);
 int wire_send_json(struct wire *w, enum wire_type type, uint16_t container, const cJSON *json, struct error *err);
 /* Sends ALL_SENT with frames, bytes and digest of everything sent so far. */
 int wire_send_end(struct wire *w, struct error *err);
 
 /*
- * One frame; checks length, type, sequence and the heads of PAGES and ZEROS (-EPROTO, reason ProtocolError; the stream is of no use then). idle_us, for its
- * first bytes, 0: the default; negative: wait forever.
+ * One frame; checks length, type, sequence and the heads of PAGES and ZEROS (-EPROTO, reason ProtocolError; the stream is of no
+ * use then). idle_us, for its first bytes, 0: the default; negative: wait forever.
  */
 int wire_receive(struct wire *w, int64_t idle_us, struct wire_frame *ret, struct error *err);
 /* The body as JSON object. */

@@ -19,7 +19,8 @@
 #define REQUEST_US 5000000LL
 #define BODY_MAX (1u << 20)
 
-/* A connection reads one request, writes one answer, then waits for the client to close, so that the answer is not lost to a reset. */
+/* A connection reads one request, writes one answer, then waits for the client to close, so that the answer is not lost to a
+ * reset. */
 enum state { FREE, READING, WRITING, DRAINING };
 
 struct connection {
@@ -224,7 +225,8 @@ static int start_thread(struct http_server *s)
 	return -r;
 }
 
-int http_server_start(uint16_t port, http_handler handler, void *ctx, struct http_server **ret, uint16_t *ret_port, struct error *err)
+int http_server_start(uint16_t port, http_handler handler, void *ctx, struct http_server **ret, uint16_t *ret_port,
+		      struct error *err)
 {
 	struct http_server *s = calloc(1, sizeof(*s));
 	int r;

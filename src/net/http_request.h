@@ -14,8 +14,8 @@ struct http_request {
 };
 
 /*
- * Parses the first len bytes of a connection (RFC 9112).  0: the head is not complete yet; 200: *ret is set; else the status to answer with (400, 405, 414, 431,
- * 505).
+ * Parses the first len bytes of a connection (RFC 9112).  0: the head is not complete yet; 200: *ret is set; else the status to
+ * answer with (400, 405, 414, 431, 505).
  */
 int http_request_parse(const char *data, size_t len, struct http_request *ret);
 

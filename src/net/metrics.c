@@ -27,7 +27,8 @@ void metric_set(struct metric *m, int64_t v)
 }
 
 /*
- * The count goes up before the bucket and is read after all buckets, so that a reader never sees a bucket above the count, which Prometheus takes for corrupt.
+ * The count goes up before the bucket and is read after all buckets, so that a reader never sees a bucket above the count, which
+ * Prometheus takes for corrupt.
  */
 void metric_observe(struct metric *m, double v)
 {
@@ -86,7 +87,9 @@ static int write_histogram(struct buf *out, struct metric *m)
 
 static int write_metric(struct buf *out, struct metric *m, bool first_of_name)
 {
-	static const char *const types[] = { [METRIC_COUNTER] = "counter", [METRIC_GAUGE] = "gauge", [METRIC_HISTOGRAM] = "histogram" };
+	static const char *const types[] = {
+		[METRIC_COUNTER] = "counter", [METRIC_GAUGE] = "gauge", [METRIC_HISTOGRAM] = "histogram"
+	};
 	int r = 0;
 
 	if (first_of_name)

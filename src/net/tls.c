@@ -18,8 +18,8 @@
 #include "tls_internal.h"
 
 /*
- * AES-GCM wears out a key after 2^24.5 full records, 388 GB (RFC 8446, 5.5), which one large pod can pass; OpenSSL does not count.  A new key costs
- * microseconds, so it is taken often enough that every long transfer, and the tests, go through it.
+ * AES-GCM wears out a key after 2^24.5 full records, 388 GB (RFC 8446, 5.5), which one large pod can pass; OpenSSL does not
+ * count.  A new key costs microseconds, so it is taken often enough that every long transfer, and the tests, go through it.
  */
 #define KEY_UPDATE_BYTES (1ull << 30)
 
@@ -142,8 +142,8 @@ static int explain(struct tls_stream *s, int ssl_error, const char *what, struct
 enum operation { HANDSHAKE, READ, WRITE };
 
 /*
- * 1: done, *done bytes; 0: must wait for *events; negative errno.  Under the lock, since OpenSSL keeps an operation's error in the object and in a queue of
- * this thread.
+ * 1: done, *done bytes; 0: must wait for *events; negative errno.  Under the lock, since OpenSSL keeps an operation's error in
+ * the object and in a queue of this thread.
  */
 static int attempt(struct tls_stream *s, enum operation op, void *data, size_t len, size_t *done, short *events, const char *what,
 		   struct error *err)

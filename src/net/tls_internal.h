@@ -22,8 +22,8 @@ int tls_context_new(struct tls_psk *psk, bool server, const char *identity, cons
 void tls_context_free(struct tls_psk *psk, SSL_CTX *ctx);
 
 /*
- * The socket below the SSL object.  Reads go to the socket; written records are gathered and leave by tls_socket_flush, so that one system call carries
- * many 16 KiB records.  Never waits; never raises SIGPIPE.
+ * The socket below the SSL object.  Reads go to the socket; written records are gathered and leave by tls_socket_flush, so that
+ * one system call carries many 16 KiB records.  Never waits; never raises SIGPIPE.
  */
 struct tls_socket {
 	int fd;

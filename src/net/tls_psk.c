@@ -68,8 +68,9 @@ static SSL_SESSION *session_of_key(SSL_CTX *ctx, const uint8_t *key, size_t key_
 }
 
 /*
- * No SSL_OP_ALLOW_NO_DHE_KEX: a key that leaks later must not open recorded streams.  The client verifies although there are no certificates, so that a
- * server that offers one instead of knowing the key is refused; tls_connect checks again that the PSK was used.
+ * No SSL_OP_ALLOW_NO_DHE_KEX: a key that leaks later must not open recorded streams.  The client verifies although there are no
+ * certificates, so that a server that offers one instead of knowing the key is refused; tls_connect checks again that the PSK was
+ * used.
  */
 static bool context_rules(SSL_CTX *ctx, bool server)
 {

@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 
-/* The private mappings of a process, in ascending order (/proc/PID/maps), without the kernel's own ([vdso], [vvar], [vsyscall]). */
+/* The private mappings of a process, ascending (/proc/PID/maps), without the kernel's own ([vdso], [vvar], [vsyscall]). */
 struct mappings {
 	FILE *file;
 	char *line;
@@ -26,7 +26,8 @@ void mappings_close(struct mappings *m);
 /* 1: *ret is the next one; 0: no more; negative errno. */
 int mappings_next(struct mappings *m, struct mapping *ret, struct error *err);
 
-/* 1 when the mapping at address is one of a device or of page frames without struct page (VM_IO, VM_PFNMAP), whose content no dump holds; 0; negative errno. */
+/* 1 when the mapping at address is one of a device or of page frames without struct page (VM_IO, VM_PFNMAP), whose content no
+ * dump holds; 0; negative errno. */
 int mapping_is_device(pid_t pid, uint64_t address, struct error *err);
 
 #endif

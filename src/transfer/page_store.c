@@ -15,11 +15,12 @@
 #include "transfer/pages.h"
 
 /*
- * Page data lies in one nameless file, a slot of 4096 bytes per page, in the order it came.  It is written by pwrite (the kernel then need not clear the
- * pages first, as it must for a store through a mapping) and read through one mapping of the file.
+ * Page data lies in one nameless file, a slot of 4096 bytes per page, in the order it came.  It is written by pwrite (the kernel
+ * then need not clear the pages first, as it must for a store through a mapping) and read through one mapping of the file.
  *
- * The index is a hash table of blocks; a block tells the slots of 512 neighbouring pages (2 MiB) of one process.  Pages come in runs, so there are few blocks,
- * and each operation takes the same time whatever the order in which a sender names its pages.  Blocks live as long as the store.
+ * The index is a hash table of blocks; a block tells the slots of 512 neighbouring pages (2 MiB) of one process.  Pages come in
+ * runs, so there are few blocks, and each operation takes the same time whatever the order in which a sender names its pages.
+ * Blocks live as long as the store.
  */
 #define PAGE 4096u
 #define BLOCK_PAGES 512u
@@ -64,7 +65,8 @@ static struct page_block **find(const struct page_store *s, uint16_t container, 
 {
 	size_t i = hash(s, container, ns_pid, number);
 
-	while (s->table[i] && (s->table[i]->number != number || s->table[i]->ns_pid != ns_pid || s->table[i]->container != container))
+	while (s->table[i] &&
+	       (s->table[i]->number != number || s->table[i]->ns_pid != ns_pid || s->table[i]->container != container))
 		i = (i + 1) & (s->table_size - 1);
 	return &s->table[i];
 }
@@ -90,14 +92,15 @@ static int grow(struct page_store *s)
 static int take_bytes(struct page_store *s, uint64_t bytes, struct error *err)
 {
 	if (bytes > s->max_bytes - s->used_bytes)
-		return error_reason(err, -ENOSPC, REASON_NoSpace, "the pod's memory does not fit the %" PRIu64 " MiB allowed for it here",
-				    s->max_bytes >> 20);
+		return error_reason(err, -ENOSPC, REASON_NoSpace,
+				    "the pod's memory does not fit the %" PRIu64 " MiB allowed for it here", s->max_bytes >> 20);
 	s->used_bytes += bytes;
 	return 0;
 }
 
 /* Under the lock. */
-static int block_for(struct page_store *s, uint16_t container, pid_t ns_pid, uint64_t number, struct page_block **ret, struct error *err)
+static int block_for(struct page_store *s, uint16_t container, pid_t ns_pid, uint64_t number, struct page_block **ret,
+		     struct error *err)
 {
 	struct page_block **place = find(s, container, ns_pid, number);
 	struct page_block *b;
@@ -192,7 +195,8 @@ static int write_slots(struct page_store *s, uint32_t slot, const uint8_t *data,
 	return 0;
 }
 
-/* How many of the n slots from here on can be written by one call: all new ones (and zero ones), or old ones that follow each other in the file. */
+/* How many of the n slots from here on can be written by one call: all new ones (and zero ones), or old ones that follow each
+ * other in the file. */
 static uint32_t same_kind(const uint32_t *slots, uint32_t n)
 {
 	uint32_t i = 1;
@@ -306,7 +310,8 @@ static void drop_block(struct page_store *s, struct page_block *b)
 		uint32_t n = same_kind(b->slots + i, BLOCK_PAGES - i);
 
 		if (b->slots[i] >= FIRST)
-			fallocate(s->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(b->slots[i] - FIRST) * PAGE, (off_t)n * PAGE);
+			fallocate(s->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(b->slots[i] - FIRST) * PAGE,
+				  (off_t)n * PAGE);
 		i += n;
 	}
 	memset(b->slots, 0, sizeof(b->slots));

@@ -14,7 +14,7 @@ struct pagemap;
 struct page_run {
 	uint64_t start, end;            /* bytes, end exclusive */
 	bool zero;                      /* known to be the kernel's zero page */
-	bool swapped;                   /* not in memory; may also be a marker without content on kernels that do not tell them apart */
+	bool swapped; /* not in memory; may also be a marker without content on kernels that do not tell them apart */
 };
 
 /* by_scan false: /proc/PID/pagemap even where the kernel has PAGEMAP_SCAN. */

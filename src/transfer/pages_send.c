@@ -42,7 +42,8 @@ struct sender {
 
 static bool is_zero(const uint8_t *page)
 {
-	/* Most pages that are not zero show it in the first bytes; the rest is compared with itself, one step ahead, at memcmp's speed. */
+	/* Most pages that are not zero show it in the first bytes; the rest is compared with itself, one step ahead, at memcmp's
+	 * speed. */
 	uint64_t head[8], any = 0;
 
 	memcpy(head, page, sizeof(head));
@@ -51,7 +52,8 @@ static bool is_zero(const uint8_t *page)
 	return any == 0 && memcmp(page, page + sizeof(head), PAGE - sizeof(head)) == 0;
 }
 
-static int send_run(struct sender *s, enum wire_type type, uint64_t address, uint32_t pages, const uint8_t *data, struct error *err)
+static int send_run(struct sender *s, enum wire_type type, uint64_t address, uint32_t pages, const uint8_t *data,
+		    struct error *err)
 {
 	struct wire_pages p = { .ns_pid = s->ns_pid, .address = address, .pages = pages };
 	uint8_t head[WIRE_PAGES_HEAD];
@@ -63,7 +65,8 @@ static int send_run(struct sender *s, enum wire_type type, uint64_t address, uin
 	} else {
 		s->stats->zero_pages += pages;
 	}
-	return wire_send(s->wire, type, s->container, head, sizeof(head), data, type == WIRE_PAGES ? (size_t)pages * PAGE : 0, err);
+	return wire_send(s->wire, type, s->container, head, sizeof(head), data, type == WIRE_PAGES ? (size_t)pages * PAGE : 0,
+			 err);
 }
 
 static int flush_zeros(struct sender *s, struct error *err)
@@ -95,10 +98,12 @@ static int add_zeros(struct sender *s, uint64_t start, uint64_t end, struct erro
 }
 
 /*
- * /proc/PID/mem reads what the process itself may not (PROT_NONE), which process_vm_readv refuses.  A swap entry that cannot be read may be a marker without
- * content (guard pages of kernel 6.13 and 6.14, poison): left out, and the destination refuses when CRIU wants it all the same.
+ * /proc/PID/mem reads what the process itself may not (PROT_NONE), which process_vm_readv refuses.  A swap entry that cannot be
+ * read may be a marker without content (guard pages of kernel 6.13 and 6.14, poison): left out, and the destination refuses when
+ * CRIU wants it all the same.
  */
-static int read_page(struct sender *s, const struct piece *piece, uint64_t address, uint8_t *out, enum content *content, struct error *err)
+static int read_page(struct sender *s, const struct piece *piece, uint64_t address, uint8_t *out, enum content *content,
+		     struct error *err)
 {
 	ssize_t n;
 	int device;
@@ -135,7 +140,8 @@ static int read_one_by_one(struct sender *s, struct error *err)
 	for (size_t i = 0; i < s->count; i++)
 		for (uint32_t j = 0; j < s->pieces[i].pages; j++, k++) {
 			enum content content;
-			int r = read_page(s, &s->pieces[i], s->pieces[i].address + (uint64_t)j * PAGE, s->buffer + (size_t)k * PAGE, &content, err);
+			int r = read_page(s, &s->pieces[i], s->pieces[i].address + (uint64_t)j * PAGE,
+					  s->buffer + (size_t)k * PAGE, &content, err);
 
 			if (r < 0)
 				return r;
@@ -266,7 +272,8 @@ static int send_mappings(struct sender *s, struct mappings *maps, struct pagemap
 	return r == 0 ? flush_zeros(s, err) : r;
 }
 
-int pages_send(struct wire *w, uint16_t container, pid_t pid, pid_t ns_pid, enum pages_which which, struct pages_stats *stats, struct error *err)
+int pages_send(struct wire *w, uint16_t container, pid_t pid, pid_t ns_pid, enum pages_which which, struct pages_stats *stats,
+	       struct error *err)
 {
 	struct sender s = { .wire = w, .container = container, .pid = pid, .ns_pid = ns_pid, .stats = stats, .mem_fd = -1 };
 	int64_t began = clock_mono_us();

@@ -27,7 +27,8 @@ struct tree_apply {
 	uint64_t max_bytes, bytes, max_entries, entries;
 	size_t times_size;
 	struct folder_time *times;
-	/* The file that DATA goes to; attributes follow when the next entry comes, since writing drops capabilities and sets the time. */
+	/* The file that DATA goes to; attributes follow when the next entry comes, since writing drops capabilities and sets the
+	 * time. */
 	int file_fd;
 	cJSON *file_json;
 	struct tree_entry file;
@@ -90,7 +91,8 @@ void tree_apply_free(struct tree_apply *t)
 
 /* ---- attributes ---- */
 
-/* By the inode, not by name.  Owner first: chown(2) clears setuid and capabilities.  The mode last: an ACL sets its group bits. */
+/* By the inode, not by name.  Owner first: chown(2) clears setuid and capabilities.  The mode last: an ACL sets its group bits.
+ */
 static int set_attributes(int fd, const struct tree_entry *e, struct error *err)
 {
 	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, e->mtime };
@@ -224,7 +226,8 @@ static int empty_folder(struct tree_apply *t, int fd, const char *path, struct e
 
 /* ---- one entry of each type; parent and name are where it goes, whatever was there is gone ---- */
 
-static int apply_file(struct tree_apply *t, int parent, const char *name, const struct tree_entry *e, const cJSON *json, struct error *err)
+static int apply_file(struct tree_apply *t, int parent, const char *name, const struct tree_entry *e, const cJSON *json,
+		      struct error *err)
 {
 	int fd = openat(parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 
@@ -234,7 +237,8 @@ static int apply_file(struct tree_apply *t, int parent, const char *name, const 
 	if (ftruncate(fd, (off_t)e->size) < 0)
 		return fail_errno(err, "set the size of", e->path);
 	t->file_json = cJSON_Duplicate(json, 1);
-	return t->file_json ? tree_entry_from_json(t->file_json, &t->file, err) : error_set(err, -ENOMEM, "out of memory for %.300s", e->path);
+	return t->file_json ? tree_entry_from_json(t->file_json, &t->file, err) :
+			      error_set(err, -ENOMEM, "out of memory for %.300s", e->path);
 }
 
 static int open_new(int parent, const char *name, const struct tree_entry *e, struct error *err)
@@ -244,7 +248,8 @@ static int open_new(int parent, const char *name, const struct tree_entry *e, st
 	return fd < 0 ? fail_errno(err, "open", e->path) : set_attributes(fd, e, err);
 }
 
-static int apply_symlink(struct tree_apply *t, int parent, const char *name, const struct tree_entry *e, const cJSON *json, struct error *err)
+static int apply_symlink(struct tree_apply *t, int parent, const char *name, const struct tree_entry *e, const cJSON *json,
+			 struct error *err)
 {
 	(void)t;
 	(void)json;
@@ -253,7 +258,8 @@ static int apply_symlink(struct tree_apply *t, int parent, const char *name, con
 	return open_new(parent, name, e, err);
 }
 
-static int apply_node(struct tree_apply *t, int parent, const char *name, const struct tree_entry *e, const cJSON *json, struct error *err)
+static int apply_node(struct tree_apply *t, int parent, const char *name, const struct tree_entry *e, const cJSON *json,
+		      struct error *err)
 {
 	(void)t;
 	(void)json;
@@ -262,7 +268,8 @@ static int apply_node(struct tree_apply *t, int parent, const char *name, const 
 	return open_new(parent, name, e, err);
 }
 
-static int apply_whiteout(struct tree_apply *t, int parent, const char *name, const struct tree_entry *e, const cJSON *json, struct error *err)
+static int apply_whiteout(struct tree_apply *t, int parent, const char *name, const struct tree_entry *e, const cJSON *json,
+			  struct error *err)
 {
 	(void)t;
 	(void)parent;
@@ -273,7 +280,8 @@ static int apply_whiteout(struct tree_apply *t, int parent, const char *name, co
 	return 0;
 }
 
-static int apply_hardlink(struct tree_apply *t, int parent, const char *name, const struct tree_entry *e, const cJSON *json, struct error *err)
+static int apply_hardlink(struct tree_apply *t, int parent, const char *name, const struct tree_entry *e, const cJSON *json,
+			  struct error *err)
 {
 	cleanup_close int folder = -1;
 	const char *slash = strrchr(e->link, '/');
@@ -321,7 +329,8 @@ static int apply_folder(struct tree_apply *t, int parent, const char *name, cons
 	return r == 0 ? remember_time(t, e, err) : r;
 }
 
-static int apply_other(struct tree_apply *t, int parent, const char *name, const struct tree_entry *e, const cJSON *json, struct error *err)
+static int apply_other(struct tree_apply *t, int parent, const char *name, const struct tree_entry *e, const cJSON *json,
+		       struct error *err)
 {
 	static int (*const apply[TREE_TYPES])(struct tree_apply *, int, const char *, const struct tree_entry *, const cJSON *,
 					      struct error *) = {
@@ -366,8 +375,8 @@ int tree_apply_data(struct tree_apply *t, uint64_t offset, const void *data, siz
 	if (offset > t->file.size || len > t->file.size - offset)
 		return refuse(err, t->file.path, "data beyond the file's size");
 	if (len > t->max_bytes - t->bytes)
-		return error_reason(err, -ENOSPC, REASON_NoSpace, "the pod's files do not fit the %" PRIu64 " MiB allowed for them here",
-				    t->max_bytes >> 20);
+		return error_reason(err, -ENOSPC, REASON_NoSpace,
+				    "the pod's files do not fit the %" PRIu64 " MiB allowed for them here", t->max_bytes >> 20);
 	t->bytes += len;
 	while (len) {
 		ssize_t n = pwrite(t->file_fd, p, len, (off_t)offset);

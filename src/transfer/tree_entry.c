@@ -133,7 +133,9 @@ static int parse_attributes(const cJSON *json, struct tree_entry *e, struct erro
 
 int tree_entry_from_json(const cJSON *json, struct tree_entry *ret, struct error *err)
 {
-	struct tree_entry e = { .path = json_str(json, "path"), .link = json_str(json, "link"), .opaque = json_bool(json, "opaque") };
+	struct tree_entry e = { .path = json_str(json, "path"),
+				.link = json_str(json, "link"),
+				.opaque = json_bool(json, "opaque") };
 	bool root;
 
 	if (!tree_path_ok(e.path))

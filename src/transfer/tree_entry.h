@@ -39,8 +39,8 @@ int tree_entry_from_json(const cJSON *json, struct tree_entry *ret, struct error
 bool tree_path_ok(const char *path);
 
 /*
- * Extended attributes that belong to a container: user.*, security.capability and POSIX ACLs.  All others are the node's own (security.selinux, security.ima) or
- * the overlay's, and are not carried.  path: a /proc/self/fd/N that names the file.
+ * Extended attributes that belong to a container: user.*, security.capability and POSIX ACLs.  All others are the node's own
+ * (security.selinux, security.ima) or the overlay's, and are not carried.  path: a /proc/self/fd/N that names the file.
  */
 bool tree_xattr_carried(const char *name);
 /* A new object of all carried ones, NULL when there are none. */

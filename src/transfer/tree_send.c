@@ -77,8 +77,8 @@ static int has_mark(const char *proc, const char *name, char *first)
 }
 
 /*
- * What an upper folder says by attributes.  A folder renamed without its content (redirect) and a file of which only the metadata was copied up (metacopy)
- * need the image below, which is not sent: containerd mounts without both.
+ * What an upper folder says by attributes.  A folder renamed without its content (redirect) and a file of which only the metadata
+ * was copied up (metacopy) need the image below, which is not sent: containerd mounts without both.
  */
 static int overlay_mark(struct walk *w, const char *proc, const struct stat *st, enum overlay_mark *ret, struct error *err)
 {
@@ -369,7 +369,8 @@ static int send_folder(struct walk *w, int fd, const struct stat *st, unsigned d
 	return r < 0 ? r : send_children(w, d, depth, err);
 }
 
-int tree_send(struct wire *w, uint16_t container, const char *tree, int dir_fd, bool overlay, struct tree_stats *stats, struct error *err)
+int tree_send(struct wire *w, uint16_t container, const char *tree, int dir_fd, bool overlay, struct tree_stats *stats,
+	      struct error *err)
 {
 	struct walk *walk = calloc(1, sizeof(*walk));
 	int64_t began = clock_mono_us();

@@ -121,8 +121,8 @@ static int write_steps(struct wire *w, const uint8_t *data, size_t len, struct e
 }
 
 /* Under send_lock; the frame has been checked. */
-static int send_frame(struct wire *w, struct wire_header *h, const void *head, size_t head_len, const uint8_t *data, size_t data_len,
-		      struct error *err)
+static int send_frame(struct wire *w, struct wire_header *h, const void *head, size_t head_len, const uint8_t *data,
+		      size_t data_len, struct error *err)
 {
 	size_t used = WIRE_HEADER + head_len, copied = data_len < FIRST - used ? data_len : FIRST - used;
 	int r;
@@ -161,15 +161,16 @@ static int checked_header(enum wire_type type, uint16_t container, size_t len, s
 	return broken ? error_set(err, -EINVAL, "cannot send a %s frame of %zu bytes: %s", wire_type_name(type), len, broken) : 0;
 }
 
-int wire_send(struct wire *w, enum wire_type type, uint16_t container, const void *head, size_t head_len, const void *data, size_t data_len,
-	      struct error *err)
+int wire_send(struct wire *w, enum wire_type type, uint16_t container, const void *head, size_t head_len, const void *data,
+	      size_t data_len, struct error *err)
 {
 	struct wire_header h;
 	int r;
 
 	if (head_len > WIRE_HEAD_MAX || data_len > WIRE_BODY_MAX) {
 		if (data_len || head_len > WIRE_BODY_MAX)
-			return error_set(err, -EINVAL, "a %s frame of %zu + %zu bytes is too long", wire_type_name(type), head_len, data_len);
+			return error_set(err, -EINVAL, "a %s frame of %zu + %zu bytes is too long", wire_type_name(type),
+					 head_len, data_len);
 		data = head;
 		data_len = head_len;
 		head_len = 0;
@@ -237,11 +238,11 @@ static int check_header(const struct wire *w, const struct wire_header *h, struc
 	const char *broken = wire_rule_broken(h);
 
 	if (broken)
-		return protocol_error(err, "received a frame of type %u (%s), %" PRIu32 " bytes: %s", h->type, wire_type_name(h->type),
-				      h->len, broken);
+		return protocol_error(err, "received a frame of type %u (%s), %" PRIu32 " bytes: %s", h->type,
+				      wire_type_name(h->type), h->len, broken);
 	if (h->sequence != (uint32_t)w->received.frames)
-		return protocol_error(err, "received %s frame %" PRIu32 " where %" PRIu32 " was expected", wire_type_name(h->type),
-				      h->sequence, (uint32_t)w->received.frames);
+		return protocol_error(err, "received %s frame %" PRIu32 " where %" PRIu32 " was expected",
+				      wire_type_name(h->type), h->sequence, (uint32_t)w->received.frames);
 	return 0;
 }
 
@@ -320,7 +321,8 @@ int wire_check_end(struct wire *w, const struct wire_frame *f, struct error *err
 	json_int(json, "frames", 0, INT64_MAX, &frames);
 	json_int(json, "bytes", 0, INT64_MAX, &bytes);
 	if (frames != (int64_t)w->before_end.frames || bytes != (int64_t)w->before_end.bytes)
-		return protocol_error(err, "%" PRIu64 " frames of %" PRIu64 " bytes came, the source sent %" PRId64 " of %" PRId64,
+		return protocol_error(err,
+				      "%" PRIu64 " frames of %" PRIu64 " bytes came, the source sent %" PRId64 " of %" PRId64,
 				      w->before_end.frames, (uint64_t)w->before_end.bytes, frames, bytes);
 	digest_text(w->digest_before_end, digest);
 	if (strcmp(digest, json_str_or(json, "digest", "")) != 0)

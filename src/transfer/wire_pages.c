@@ -26,7 +26,8 @@ void wire_pages_pack(const struct wire_pages *p, uint8_t out[WIRE_PAGES_HEAD])
 
 static int refuse(struct error *err, const struct wire_frame *f, const char *why)
 {
-	return error_reason(err, -EPROTO, REASON_ProtocolError, "%s frame of %" PRIu32 " bytes: %s", wire_type_name(f->type), f->len, why);
+	return error_reason(err, -EPROTO, REASON_ProtocolError, "%s frame of %" PRIu32 " bytes: %s", wire_type_name(f->type),
+			    f->len, why);
 }
 
 int wire_pages_unpack(const struct wire_frame *f, struct wire_pages *ret, struct error *err)

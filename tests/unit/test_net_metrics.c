@@ -40,13 +40,14 @@ static double value_of(const char *text, const char *name)
 
 static void exposition(void **state)
 {
-	static const char want[] = "# HELP a_total Things.\n# TYPE a_total counter\na_total{side=\"x\"} 3\na_total{side=\"y\"} 0\n"
-				   "# HELP b Level.\n# TYPE b gauge\nb -7\n"
-				   "# HELP c_seconds Time.\n# TYPE c_seconds histogram\n"
-				   "c_seconds_bucket{phase=\"p\",le=\"0.1\"} 2\nc_seconds_bucket{phase=\"p\",le=\"0.5\"} 3\n"
-				   "c_seconds_bucket{phase=\"p\",le=\"2.5\"} 3\nc_seconds_bucket{phase=\"p\",le=\"+Inf\"} 4\n"
-				   "c_seconds_sum{phase=\"p\"} 100.350000\nc_seconds_count{phase=\"p\"} 4\n"
-				   "# HELP d_seconds Time.\n# TYPE d_seconds histogram\nd_seconds_bucket{le=\"0.1\"} 2\n";
+	static const char want[] =
+		"# HELP a_total Things.\n# TYPE a_total counter\na_total{side=\"x\"} 3\na_total{side=\"y\"} 0\n"
+		"# HELP b Level.\n# TYPE b gauge\nb -7\n"
+		"# HELP c_seconds Time.\n# TYPE c_seconds histogram\n"
+		"c_seconds_bucket{phase=\"p\",le=\"0.1\"} 2\nc_seconds_bucket{phase=\"p\",le=\"0.5\"} 3\n"
+		"c_seconds_bucket{phase=\"p\",le=\"2.5\"} 3\nc_seconds_bucket{phase=\"p\",le=\"+Inf\"} 4\n"
+		"c_seconds_sum{phase=\"p\"} 100.350000\nc_seconds_count{phase=\"p\"} 4\n"
+		"# HELP d_seconds Time.\n# TYPE d_seconds histogram\nd_seconds_bucket{le=\"0.1\"} 2\n";
 	cleanup_buf struct buf out = BUF_INIT(65536), small = BUF_INIT(100);
 	struct metric table[COUNT];
 

@@ -164,7 +164,9 @@ static void big_both_ways(void **state)
 		unsigned direction = i / 2;
 		bool sends = i % 2 == 0;
 
-		pumps[i] = (struct pump){ .s = s[sends ? direction : 1 - direction], .total = sizes[direction], .seed = direction + 1,
+		pumps[i] = (struct pump){ .s = s[sends ? direction : 1 - direction],
+					  .total = sizes[direction],
+					  .seed = direction + 1,
 					  .sends = sends };
 		assert_int_equal(pthread_create(&threads[i], NULL, pump_main, &pumps[i]), 0);
 	}
@@ -700,12 +702,12 @@ static void ipv4_and_ipv6(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(small_both_ways),    cmocka_unit_test(big_both_ways),      cmocka_unit_test(wrong_key),
-		cmocka_unit_test(wrong_identity),     cmocka_unit_test(bad_arguments),      cmocka_unit_test(plain_client),
-		cmocka_unit_test(random_peer),        cmocka_unit_test(silent_peer),        cmocka_unit_test(early_close),
-		cmocka_unit_test(cut_without_notice), cmocka_unit_test(deadlines),          cmocka_unit_test(shutdown_wakes),
-		cmocka_unit_test(write_to_closed),    cmocka_unit_test(tampered),           cmocka_unit_test(certificate_server),
-		cmocka_unit_test(stranger_client),    cmocka_unit_test(tcp_errors),         cmocka_unit_test(tcp_connect_times_out),
+		cmocka_unit_test(small_both_ways),    cmocka_unit_test(big_both_ways), cmocka_unit_test(wrong_key),
+		cmocka_unit_test(wrong_identity),     cmocka_unit_test(bad_arguments), cmocka_unit_test(plain_client),
+		cmocka_unit_test(random_peer),        cmocka_unit_test(silent_peer),   cmocka_unit_test(early_close),
+		cmocka_unit_test(cut_without_notice), cmocka_unit_test(deadlines),     cmocka_unit_test(shutdown_wakes),
+		cmocka_unit_test(write_to_closed),    cmocka_unit_test(tampered),      cmocka_unit_test(certificate_server),
+		cmocka_unit_test(stranger_client),    cmocka_unit_test(tcp_errors),    cmocka_unit_test(tcp_connect_times_out),
 		cmocka_unit_test(listen_in_netns),    cmocka_unit_test(ipv4_and_ipv6),
 	};
 

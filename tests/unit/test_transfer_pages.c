@@ -55,11 +55,14 @@ static void fill_page(void *page, uint64_t seed)
 
 /* ---- the store ---- */
 
-static int put(struct page_store *s, uint16_t container, pid_t pid, uint64_t address, uint32_t pages, const uint8_t *data, struct error *err)
+static int put(struct page_store *s, uint16_t container, pid_t pid, uint64_t address, uint32_t pages, const uint8_t *data,
+	       struct error *err)
 {
 	static uint8_t body[WIRE_BODY_MAX];
 	struct wire_pages p = { .ns_pid = pid, .address = address, .pages = pages };
-	struct wire_frame f = { .type = data ? WIRE_PAGES : WIRE_ZEROS, .container = container, .len = WIRE_PAGES_HEAD, .body = body };
+	struct wire_frame f = {
+		.type = data ? WIRE_PAGES : WIRE_ZEROS, .container = container, .len = WIRE_PAGES_HEAD, .body = body
+	};
 
 	wire_pages_pack(&p, body);
 	if (data) {
@@ -105,7 +108,8 @@ static void store_model(void **state)
 	srandom(7);
 	memset(model, 0xff, sizeof(model));
 	for (int round = 0; round < 400; round++) {
-		uint32_t who = (uint32_t)random() % 3, at = (uint32_t)random() % MODEL_PAGES, n = 1 + (uint32_t)random() % WIRE_PAGES_MAX;
+		uint32_t who = (uint32_t)random() % 3, at = (uint32_t)random() % MODEL_PAGES,
+			 n = 1 + (uint32_t)random() % WIRE_PAGES_MAX;
 		bool zeros = random() % 4 == 0;
 
 		if (n > MODEL_PAGES - at)
@@ -295,7 +299,8 @@ static void child_main(int ready)
 	for (size_t i = 0; i < MANY; i += 2)
 		if (mprotect(at.many + i * PAGE, PAGE, PROT_READ) < 0)
 			_exit(1);
-	if (madvise(at.guard + 2 * PAGE, 3 * PAGE, MADV_GUARD_INSTALL) < 0 && madvise(at.guard + 2 * PAGE, 3 * PAGE, MADV_DONTNEED) < 0)
+	if (madvise(at.guard + 2 * PAGE, 3 * PAGE, MADV_GUARD_INSTALL) < 0 &&
+	    madvise(at.guard + 2 * PAGE, 3 * PAGE, MADV_DONTNEED) < 0)
 		_exit(1);
 	if (pthread_create(&t, NULL, idle_thread, &ready) != 0)
 		_exit(1);
@@ -352,8 +357,8 @@ static void *send_one(void *arg)
 	struct sending_one *o = arg;
 
 	for (int which = PAGES_NOT_EXECUTABLE; which <= PAGES_EXECUTABLE && o->result == 0; which++)
-		o->result = pages_send(o->all->w, (uint16_t)o->i, o->all->pids[o->i], 100 + o->i, (enum pages_which)which, &o->stats,
-				       &o->err);
+		o->result = pages_send(o->all->w, (uint16_t)o->i, o->all->pids[o->i], 100 + o->i, (enum pages_which)which,
+				       &o->stats, &o->err);
 	return NULL;
 }
 
@@ -682,7 +687,8 @@ static void throughput(void **state)
 	getrusage(RUSAGE_SELF, &after);
 	/* Wall time says little on a busy machine: both ends together took so much CPU time. */
 	cpu = cpu_seconds(&after) - cpu_seconds(&before);
-	print_message("pages -> wire -> TLS -> loopback -> store: %.0f MB in %.3f s, %.0f MB/s; %.3f s of CPU, %.0f MB/s per core and end\n",
+	print_message("pages -> wire -> TLS -> loopback -> store: %.0f MB in %.3f s, %.0f MB/s; %.3f s of CPU, %.0f MB/s per "
+		      "core and end\n",
 		      (double)s.stats.bytes / 1e6, seconds, (double)s.stats.bytes / 1e6 / seconds, cpu,
 		      (double)s.stats.bytes / 1e6 / (cpu / 2));
 	assert_true(s.stats.bytes >= size);

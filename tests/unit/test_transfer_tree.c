@@ -36,8 +36,9 @@ static char base[] = "/tmp/podmigration-tree-XXXXXX";
 static int set_up(void **state)
 {
 	(void)state;
-	if (geteuid() != 0 || !mkdtemp(base) || unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-	    mount("tmpfs", base, "tmpfs", 0, "size=1g") < 0 || chdir(base) < 0) {
+	if (geteuid() != 0 || !mkdtemp(base) || unshare(CLONE_NEWNS) < 0 ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 || mount("tmpfs", base, "tmpfs", 0, "size=1g") < 0 ||
+	    chdir(base) < 0) {
 		print_message("needs root and mount namespaces: %s\n", strerror(errno));
 		return -1;
 	}
@@ -238,8 +239,8 @@ static void compare(const char *a, const char *b, struct pairs *pairs)
 	assert_int_equal(lstat(a, &sa), 0);
 	assert_int_equal(lstat(b, &sb), 0);
 	if (sa.st_mode != sb.st_mode || sa.st_uid != sb.st_uid || sa.st_gid != sb.st_gid)
-		fail_msg("%s: mode %o owner %u:%u, the other %o %u:%u", a, sa.st_mode, sa.st_uid, sa.st_gid, sb.st_mode, sb.st_uid,
-			 sb.st_gid);
+		fail_msg("%s: mode %o owner %u:%u, the other %o %u:%u", a, sa.st_mode, sa.st_uid, sa.st_gid, sb.st_mode,
+			 sb.st_uid, sb.st_gid);
 	if (sa.st_mtim.tv_sec != sb.st_mtim.tv_sec || sa.st_mtim.tv_nsec != sb.st_mtim.tv_nsec)
 		fail_msg("%s: time %lld.%09ld, the other %lld.%09ld", a, (long long)sa.st_mtim.tv_sec, sa.st_mtim.tv_nsec,
 			 (long long)sb.st_mtim.tv_sec, sb.st_mtim.tv_nsec);
@@ -357,8 +358,9 @@ static void make_everything(const char *root)
 	/* VFS_CAP_REVISION_2, effective, cap_net_raw (linux/capability.h). */
 	static const uint8_t capability[20] = { 1, 0, 0, 2, 0, 0x20 };
 	/* Version 2: user::rw-, user:1000:r--, group::r--, mask::r--, other::--- (linux/posix_acl_xattr.h). */
-	static const uint8_t acl[] = { 2, 0, 0, 0, 1, 0, 6, 0, 0xff, 0xff, 0xff, 0xff, 2, 0, 4, 0, 0xe8, 3, 0, 0, 4, 0, 4, 0, 0xff, 0xff,
-				       0xff, 0xff, 16, 0, 4, 0, 0xff, 0xff, 0xff, 0xff, 32, 0, 0, 0, 0xff, 0xff, 0xff, 0xff };
+	static const uint8_t acl[] = { 2, 0,    0,    0,    1,    0,    6,  0, 0xff, 0xff, 0xff, 0xff, 2,    0,   4,
+				       0, 0xe8, 3,    0,    0,    4,    0,  4, 0,    0xff, 0xff, 0xff, 0xff, 16,  0,
+				       4, 0,    0xff, 0xff, 0xff, 0xff, 32, 0, 0,    0,    0xff, 0xff, 0xff, 0xff };
 	char *big = malloc(3u << 20), name[256];
 	int fd;
 
@@ -512,6 +514,36 @@ static void deep(void **state)
 	free(path);
 }
 
+/* Not asserted: many small files, the usual content of a container. */
+static void small_files(void **state)
+{
+	struct tree_stats stats;
+	struct stat st;
+	int64_t start;
+
+	(void)state;
+	make_folder("src", 0755);
+	make_folder("dst", 0755);
+	for (int i = 0; i < 5000; i++) {
+		char path[64];
+
+		if (i % 100 == 0) {
+			path_format(path, sizeof(path), "src/%d", i / 100);
+			make_folder(path, 0755);
+		}
+		path_format(path, sizeof(path), "src/%d/%d", i / 100, i);
+		make_file(path, path, sizeof(path), 0644);
+	}
+	start = clock_mono_us();
+	transfer("src", false, "dst", &stats, NULL);
+	print_message("5000 small files in %lld ms\n", (long long)(clock_mono_us() - start) / 1000);
+	compare_trees("src", "dst");
+	assert_int_equal(stats.entries, 5051);
+	assert_int_equal(stat("dst/49/4999", &st), 0);
+	remove_all("src");
+	remove_all("dst");
+}
+
 /* ---- overlay ---- */
 
 static void make_image(const char *lower)
@@ -654,7 +686,8 @@ static void overlay_attributes(void **state)
 	assert_int_equal(access("dst/victim", F_OK), -1);
 	assert_int_equal(access("dst/kept", F_OK), 0);
 	assert_int_equal(llistxattr("dst/plain", NULL, 0), 0);
-	set_xattr("up/plain", "trusted.overlay.redirect", "/a/long/path/that/is/somewhere/else/in/the/image/and/not/sent/here/at/all", 72);
+	set_xattr("up/plain", "trusted.overlay.redirect",
+		  "/a/long/path/that/is/somewhere/else/in/the/image/and/not/sent/here/at/all", 72);
 	assert_int_equal(transfer("up", true, "dst", NULL, &err), -ENOTSUP);
 	assert_int_equal(err.reason, REASON_UnsupportedFile);
 	remove_all("up/plain");
@@ -763,12 +796,14 @@ static int apply_text(struct tree_apply *t, const char *text, struct error *err)
 	return tree_apply_file(t, json, err);
 }
 
-#define FILE_JSON(path) "{\"path\":\"" path "\",\"type\":\"file\",\"mode\":420,\"uid\":0,\"gid\":0,\"mtime\":\"1.000000000\",\"size\":10}"
+#define FILE_JSON(path)                                                                                                          \
+	"{\"path\":\"" path "\",\"type\":\"file\",\"mode\":420,\"uid\":0,\"gid\":0,\"mtime\":\"1.000000000\",\"size\":10}"
 #define FOLDER_JSON(path) "{\"path\":\"" path "\",\"type\":\"folder\",\"mode\":493,\"uid\":0,\"gid\":0,\"mtime\":\"1.000000000\"}"
 #define OPAQUE_JSON(path) \
 	"{\"path\":\"" path "\",\"type\":\"folder\",\"mode\":493,\"uid\":0,\"gid\":0,\"mtime\":\"1.000000000\",\"opaque\":true}"
-#define LINK_JSON(path, to) \
-	"{\"path\":\"" path "\",\"type\":\"symlink\",\"mode\":511,\"uid\":0,\"gid\":0,\"mtime\":\"1.000000000\",\"link\":\"" to "\"}"
+#define LINK_JSON(path, to)                                                                                                      \
+	"{\"path\":\"" path "\",\"type\":\"symlink\",\"mode\":511,\"uid\":0,\"gid\":0,\"mtime\":\"1.000000000\",\"link\":\"" to  \
+	"\"}"
 #define HARD_JSON(path, to) "{\"path\":\"" path "\",\"type\":\"hardlink\",\"link\":\"" to "\"}"
 #define WHITE_JSON(path) "{\"path\":\"" path "\",\"type\":\"whiteout\"}"
 #define XATTR_JSON(xattrs) \
@@ -808,16 +843,45 @@ static void malicious_entries(void **state)
 {
 	static const char *const entries[] = {
 		/* paths */
-		FILE_JSON(""), FILE_JSON("/etc/passwd"), FILE_JSON(".."), FILE_JSON("../outside/evil"), FILE_JSON("a/../../outside/evil"),
-		FILE_JSON("folder/../evil"), FILE_JSON("./evil"), FILE_JSON("folder/."), FILE_JSON("folder//evil"), FILE_JSON("folder/"),
-		FILE_JSON("."), LINK_JSON(".", "x"), WHITE_JSON("."), OPAQUE_JSON("."), HARD_JSON(".", "x"),
-		"{\"type\":\"file\"}", "{\"path\":7,\"type\":\"file\"}", "{\"path\":\"x\"}", "[]", "{}",
+		FILE_JSON(""),
+		FILE_JSON("/etc/passwd"),
+		FILE_JSON(".."),
+		FILE_JSON("../outside/evil"),
+		FILE_JSON("a/../../outside/evil"),
+		FILE_JSON("folder/../evil"),
+		FILE_JSON("./evil"),
+		FILE_JSON("folder/."),
+		FILE_JSON("folder//evil"),
+		FILE_JSON("folder/"),
+		FILE_JSON("."),
+		LINK_JSON(".", "x"),
+		WHITE_JSON("."),
+		OPAQUE_JSON("."),
+		HARD_JSON(".", "x"),
+		"{\"type\":\"file\"}",
+		"{\"path\":7,\"type\":\"file\"}",
+		"{\"path\":\"x\"}",
+		"[]",
+		"{}",
 		/* through links */
-		FILE_JSON("way out/evil"), FILE_JSON("way out/secret"), FILE_JSON("to slash/tmp/evil"), FOLDER_JSON("way out/folder"),
-		OPAQUE_JSON("way out/folder"), WHITE_JSON("way out/secret"), WHITE_JSON("folder/way out/secret"),
-		LINK_JSON("way out/l", "x"), HARD_JSON("evil", "way out/secret"), HARD_JSON("way out/evil", "folder"),
-		HARD_JSON("evil", "../outside/secret"), HARD_JSON("evil", "/etc/passwd"), HARD_JSON("evil", "."), HARD_JSON("evil", "evil"),
-		HARD_JSON("evil", "missing"), HARD_JSON("evil", "folder"), HARD_JSON("evil", "missing/x"), FILE_JSON("to secret/x"),
+		FILE_JSON("way out/evil"),
+		FILE_JSON("way out/secret"),
+		FILE_JSON("to slash/tmp/evil"),
+		FOLDER_JSON("way out/folder"),
+		OPAQUE_JSON("way out/folder"),
+		WHITE_JSON("way out/secret"),
+		WHITE_JSON("folder/way out/secret"),
+		LINK_JSON("way out/l", "x"),
+		HARD_JSON("evil", "way out/secret"),
+		HARD_JSON("way out/evil", "folder"),
+		HARD_JSON("evil", "../outside/secret"),
+		HARD_JSON("evil", "/etc/passwd"),
+		HARD_JSON("evil", "."),
+		HARD_JSON("evil", "evil"),
+		HARD_JSON("evil", "missing"),
+		HARD_JSON("evil", "folder"),
+		HARD_JSON("evil", "missing/x"),
+		FILE_JSON("to secret/x"),
 		FILE_JSON("missing folder/x"),
 		/* types */
 		"{\"path\":\"x\",\"type\":\"chr\",\"mode\":420,\"uid\":0,\"gid\":0,\"mtime\":\"1.000000000\",\"rdev\":259}",
@@ -828,17 +892,25 @@ static void malicious_entries(void **state)
 		/* values */
 		"{\"path\":\"x\",\"type\":\"file\",\"mode\":61440,\"uid\":0,\"gid\":0,\"mtime\":\"1.000000000\",\"size\":1}",
 		"{\"path\":\"x\",\"type\":\"file\",\"mode\":420,\"uid\":-1,\"gid\":0,\"mtime\":\"1.000000000\",\"size\":1}",
-		"{\"path\":\"x\",\"type\":\"file\",\"mode\":420,\"uid\":4294967295,\"gid\":0,\"mtime\":\"1.000000000\",\"size\":1}",
+		"{\"path\":\"x\",\"type\":\"file\",\"mode\":420,\"uid\":4294967295,\"gid\":0,\"mtime\":\"1.000000000\",\"size\":"
+		"1}",
 		"{\"path\":\"x\",\"type\":\"file\",\"mode\":420,\"uid\":0,\"gid\":0,\"mtime\":\"1\",\"size\":1}",
 		"{\"path\":\"x\",\"type\":\"file\",\"mode\":420,\"uid\":0,\"gid\":0,\"mtime\":\"1.5\",\"size\":1}",
-		"{\"path\":\"x\",\"type\":\"file\",\"mode\":420,\"uid\":0,\"gid\":0,\"mtime\":\"99999999999999999999.000000000\",\"size\":1}",
+		"{\"path\":\"x\",\"type\":\"file\",\"mode\":420,\"uid\":0,\"gid\":0,\"mtime\":\"99999999999999999999.000000000\","
+		"\"size\":1}",
 		"{\"path\":\"x\",\"type\":\"file\",\"mode\":420,\"uid\":0,\"gid\":0,\"mtime\":1,\"size\":1}",
 		"{\"path\":\"x\",\"type\":\"file\",\"mode\":420,\"uid\":0,\"gid\":0,\"mtime\":\"1.000000000\",\"size\":-1}",
 		"{\"path\":\"x\",\"type\":\"file\",\"mode\":420,\"uid\":0,\"gid\":0,\"mtime\":\"1.000000000\",\"size\":1e300}",
-		"{\"path\":\"x\",\"type\":\"file\",\"mode\":420,\"uid\":0,\"gid\":0,\"mtime\":\"1.000000000\",\"size\":1,\"opaque\":true}",
-		XATTR_JSON("7"), XATTR_JSON("{\"trusted.overlay.opaque\":\"eQ==\"}"), XATTR_JSON("{\"security.selinux\":\"eQ==\"}"),
-		XATTR_JSON("{\"user.\":\"eQ==\"}"), XATTR_JSON("{\"user.x\":\"not base64\"}"), XATTR_JSON("{\"user.x\":7}"),
-		XATTR_JSON("{\"trusted.x\":\"eQ==\"}"), XATTR_JSON("{\"\":\"eQ==\"}"),
+		"{\"path\":\"x\",\"type\":\"file\",\"mode\":420,\"uid\":0,\"gid\":0,\"mtime\":\"1.000000000\",\"size\":1,"
+		"\"opaque\":true}",
+		XATTR_JSON("7"),
+		XATTR_JSON("{\"trusted.overlay.opaque\":\"eQ==\"}"),
+		XATTR_JSON("{\"security.selinux\":\"eQ==\"}"),
+		XATTR_JSON("{\"user.\":\"eQ==\"}"),
+		XATTR_JSON("{\"user.x\":\"not base64\"}"),
+		XATTR_JSON("{\"user.x\":7}"),
+		XATTR_JSON("{\"trusted.x\":\"eQ==\"}"),
+		XATTR_JSON("{\"\":\"eQ==\"}"),
 	};
 
 	(void)state;
@@ -927,7 +999,8 @@ static void random_entries(void **state)
 
 		for (int i = 0; i < depth; i++)
 			path_format(path + strlen(path), sizeof(path) - strlen(path), "%s%s", i ? "/" : "", names[random() % 6]);
-		path_format(link, sizeof(link), "%s%s%s", targets[random() % 6], random() % 2 ? "/" : "", random() % 2 ? names[random() % 6] : "");
+		path_format(link, sizeof(link), "%s%s%s", targets[random() % 6], random() % 2 ? "/" : "",
+			    random() % 2 ? names[random() % 6] : "");
 		cJSON_AddStringToObject(j, "path", path);
 		cJSON_AddStringToObject(j, "type", types[random() % 7]);
 		cJSON_AddNumberToObject(j, "mode", (double)(random() % 4096));
@@ -1010,7 +1083,9 @@ static void limits(void **state)
 	make_folder("root/small", 0755);
 	assert_int_equal(mount("tmpfs", "root/small", "tmpfs", 0, "size=64k"), 0);
 	t = open_apply("root/small", &dir, 1ull << 30, 100);
-	assert_int_equal(apply_text(t, "{\"path\":\"x\",\"type\":\"file\",\"mode\":420,\"uid\":0,\"gid\":0,\"mtime\":\"1.000000000\",\"size\":1048576}",
+	assert_int_equal(apply_text(t,
+				    "{\"path\":\"x\",\"type\":\"file\",\"mode\":420,\"uid\":0,\"gid\":0,\"mtime\":\"1."
+				    "000000000\",\"size\":1048576}",
 				    &err),
 			 0);
 	assert_int_equal(tree_apply_data(t, 0, big, sizeof(big), &err), -ENOSPC);
@@ -1025,7 +1100,7 @@ static void limits(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(everything),        cmocka_unit_test(deep),
+		cmocka_unit_test(everything),        cmocka_unit_test(deep), cmocka_unit_test(small_files),
 		cmocka_unit_test(overlay_round_trip), cmocka_unit_test(overlay_attributes),
 		cmocka_unit_test(source_refuses),    cmocka_unit_test(changed_while_read),
 		cmocka_unit_test(malicious_entries), cmocka_unit_test(malicious_sequences),

@@ -104,8 +104,8 @@ static void own_mistakes(void **state)
 		{ -1, 0, 0, 8 },
 	};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-		assert_int_equal(wire_send(w[0], (enum wire_type)bad[i].type, bad[i].container, zeros, bad[i].head, zeros, bad[i].data,
-					   &err),
+		assert_int_equal(wire_send(w[0], (enum wire_type)bad[i].type, bad[i].container, zeros, bad[i].head, zeros,
+					   bad[i].data, &err),
 				 -EINVAL);
 	memset(text, 'x', WIRE_JSON_MAX);
 	cJSON_AddStringToObject(big, "text", text);
@@ -278,7 +278,9 @@ static void not_json(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-		struct wire_frame f = { .type = WIRE_HELLO, .len = (uint32_t)strlen(texts[i]), .body = (const uint8_t *)texts[i] };
+		struct wire_frame f = { .type = WIRE_HELLO,
+					.len = (uint32_t)strlen(texts[i]),
+					.body = (const uint8_t *)texts[i] };
 		struct error err = { 0 };
 
 		if (i == 5)
@@ -435,7 +437,8 @@ static void wrong_end(void **state)
 					buf_append(&text, p, 1);
 				p += *p == '%';
 			}
-			assert_int_equal(wire_send(w[0], WIRE_ALL_SENT, WIRE_NO_CONTAINER, NULL, 0, text.data, text.len, &err), 0);
+			assert_int_equal(wire_send(w[0], WIRE_ALL_SENT, WIRE_NO_CONTAINER, NULL, 0, text.data, text.len, &err),
+					 0);
 			assert_int_equal(wire_receive(w[1], 0, &f, &err), 0);
 			assert_int_equal(wire_check_end(w[1], &f, &err), end == ends[good] ? 0 : -EPROTO);
 			assert_int_equal(err.reason, end == ends[good] ? 0 : REASON_ProtocolError);
