@@ -6,22 +6,34 @@
  * What the agent and the monitors of podmigration-runtime tell each other.
  *
  * The runtime's `create` of a container that is to be restored makes PM_RUN_DIR/containers/<container id>/ (0700) with
- *   info.json     {"id", "name", "pod": {"namespace", "name", "uid"}, "sandbox", "migration", "bundle", "cgroup", "pid" (monitor),
- *                  "root" (runc's --root), "netns" (path), "keyDir", "orderDir" (host folders of the two volumes, only for the container
- *                  that mounts them, else absent), "mounts": [{"destination", "source"}] (bind mounts of config.json)}
+ *   info.json     {"id", "name", "pod": {"namespace", "name", "uid"}, "sandbox", "migration", "bundle", "cgroup", "pid", "started" (of the monitor: start
+ *                  time in clock ticks), "root" (runc's --root), "netns" (path), "keyDir", "orderDir" (host folders of the two volumes, only for the
+ *                  container that mounts them, else absent), "mounts": [{"destination", "source"}] (bind mounts of config.json)}
  *                 written by rename, after the socket listens: a reader that sees info.json can connect;
- *   monitor.sock  SOCK_SEQPACKET listener of the monitor; one connection at a time, root only;
- *   state         one word: waiting, restoring, barrier, running, failed (rewritten by rename at each change; for restarts of the agent).
+ *   monitor.sock  SOCK_SEQPACKET listener of the monitor; one connection at a time (the next one waits in the queue), root only;
+ *   state         one word: waiting, restoring, barrier, running, failed (rewritten by rename at each change; for restarts of the agent);
+ *   restoring     {"pid", "started"} of `runc restore`, and runc.log, its log.
  * The folder is removed by the runtime's `delete`.
  *
  * Packets are JSON objects of at most MONITOR_PACKET_MAX bytes.
- *   agent -> monitor   {"op": "restore", "images": DIR, "work": DIR, "lazy": bool}   only in state waiting, once
- *                      {"op": "open"}      only in state barrier: lets the processes run
- *                      {"op": "abort"}     before running: kills what was restored, the monitor exits 125
+ *   agent -> monitor   {"op": "restore", "images": DIR, "work": DIR, "lazy": bool}   only in state waiting, once; existing folders below PM_RUN_DIR
+ *                      {"op": "open"}      in state barrier: lets the processes run; again after that: answered by the state
+ *                      {"op": "abort"}     before open: kills what was restored, the monitor exits 125
  *                      {"op": "status"}
  *   monitor -> agent   {"state": STATE, "error": text or absent, "pid": restored init or absent}
- *                      after each change of state and as answer to status.  error holds CRIU's own error lines.
- * A restore that fails ends the monitor with exit code 125 after it told the agent: one-shot, never tried twice.
+ *                      at connect, after each change of state and as answer to status.  In state failed, error says why and quotes CRIU's own error lines;
+ *                      in any other state, error means that the request was refused and nothing was changed by it.
+ *
+ * barrier: everything is restored and nothing runs, for as long as it takes; connections may come and go meanwhile.  After open the processes run within
+ * milliseconds, and running is told as soon as CRIU has resumed them (its post-resume stage), tens of milliseconds before runc ends.  If runc then fails
+ * all the same, nothing is left and failed follows running.
+ * A restore that fails ends the monitor with exit code 125 after it told the agent; the connection ends with it.  SIGTERM before open does the same with 143.
+ *
+ * One-shot, per (pod UID, container name), in PM_STATE_DIR/claims/<pod uid>_<container name>, first line (src/runtime/claim.h):
+ *   absent    the container waits (again, when a monitor ended before a restore was begun)
+ *   used      a restore was begun or aborted: the kubelet's next container of that name is refused, since the source may go on
+ *   opened    committed: the kubelet's next containers of this pod are ordinary ones, started from their images
+ *   cold      one such was started in this one's place
  */
 #define MONITOR_PACKET_MAX 16384
 #define MONITOR_CONTAINERS_DIR "containers"     /* below PM_RUN_DIR */

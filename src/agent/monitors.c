@@ -218,6 +218,9 @@ static int receive_state(struct monitor *m, int64_t deadline_us, struct error *e
 	snprintf(m->state, sizeof(m->state), "%s", json_str_or(j, "state", ""));
 	if (!strcmp(m->state, "failed"))
 		return error_reason(err, -EIO, REASON_RestoreFailed, "%s", json_str_or(j, "error", "restore failed"));
+	/* In any other state: what was asked for was refused, and will not come. */
+	if (json_at(j, "error"))
+		return error_reason(err, -EPROTO, REASON_InternalError, "the monitor of the container refused: %s", json_str_or(j, "error", ""));
 	return 0;
 }
 

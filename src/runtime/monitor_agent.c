@@ -31,9 +31,9 @@ void agent_tell(struct monitor *m, const char *refusal)
 
 	if (m->agent_fd < 0)
 		return;
-	/* An agent that does not read its handful of packets is gone for us; it may connect again. */
-	if (put_status(m, refusal, &b) < 0 || send(m->agent_fd, b.data, b.len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-		close(take_fd(&m->agent_fd));
+	/* An agent that has gone is found out by reading, after all it had said: an abort must not be lost because nobody waits for the answer. */
+	if (put_status(m, refusal, &b) == 0 && send(m->agent_fd, b.data, b.len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+		return;
 }
 
 void agent_accept(struct monitor *m)

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -13,6 +14,17 @@ static void agent_aborts(struct setup *s, struct box *b, int fd)
 	agent_say(fd, "{\"op\":\"abort\"}");
 	check(agent_wait(fd, "failed", 10000) && strstr(agent_last(), "aborted by the agent"), "the agent is told: %s", agent_last());
 	(void)b;
+}
+
+/* The agent's worker says it and is gone, perhaps before the monitor has even accepted it. */
+static void agent_aborts_and_goes(struct setup *s, struct box *b, int fd)
+{
+	int late = agent_open(b);
+
+	(void)s;
+	check(late >= 0 && agent_say(late, "{\"op\":\"abort\"}"), "abort");
+	close(late);
+	shutdown(fd, SHUT_RDWR);
 }
 
 static void shim_terminates(struct setup *s, struct box *b, int fd)
@@ -42,6 +54,7 @@ static const struct {
 	int status;
 } ways[] = {
 	{ "the agent aborts", agent_aborts, 125 },
+	{ "an agent aborts and goes", agent_aborts_and_goes, 125 },
 	{ "the kubelet stops the container", shim_terminates, 143 },
 	{ "the monitor is killed", shim_kills, 137 },
 	{ "containerd deletes it by force", shim_deletes, 143 },
