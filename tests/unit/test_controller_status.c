@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/json.h"
+#include "controller/order.h"
+#include "controller/problem.h"
+#include "controller/status.h"
+#include "controller/view.h"
+#include "migration/keys.h"
+#include "migration/reason.h"
+
+static cJSON *quoted(const char *text)
+{
+	char *copy = strdup(text);
+	struct error err = { 0 };
+	cJSON *o = NULL;
+
+	for (char *p = copy; *p; p++)
+		if (*p == '\'')
+			*p = '"';
+	if (json_parse(copy, strlen(copy), 1 << 20, &o, &err) < 0)
+		fail_msg("%s", err.message);
+	free(copy);
+	return o;
+}
+
+static const cJSON *condition(const cJSON *o, const char *type)
+{
+	const cJSON *e;
+
+	cJSON_ArrayForEach(e, json_at(o, "status/conditions")) {
+		if (!strcmp(json_str_or(e, "type", ""), type))
+			return e;
+	}
+	fail_msg("no condition %s", type);
+	return NULL;
+}
+
+static void assert_condition(const cJSON *o, const char *type, const char *status, const char *reason)
+{
+	const cJSON *c = condition(o, type);
+
+	if (strcmp(json_str_or(c, "status", ""), status) || strcmp(json_str_or(c, "reason", ""), reason))
+		fail_msg("%s is %s/%s, not %s/%s", type, json_str_or(c, "status", ""), json_str_or(c, "reason", ""), status, reason);
+}
+
+static const char fresh[] = "{'metadata':{'name':'m','namespace':'d','uid':'u','resourceVersion':'5','generation':3},'spec':{'podName':'web'}}";
+
+static void test_refused(void **state)
+{
+	struct status_change c = { .phase = PHASE_Failed, .reason = REASON_OwnedPod, .message = "OwnedPod: x", .migratable = "OwnedPod: x", .epoch = 2,
+				   .now_us = time_parse_us("2026-11-24T16:00:00.123456Z") };
+	cJSON *m = quoted(fresh), *o = status_build(m, &c);
+
+	(void)state;
+	assert_string_equal(json_str_or(o, "apiVersion", ""), "podmigration.dev/v1alpha1");
+	assert_string_equal(json_str_or(o, "metadata/resourceVersion", ""), "5");
+	assert_string_equal(json_str_or(o, "metadata/uid", ""), "u");
+	assert_string_equal(json_str_or(o, "status/phaseTransitionTimestamps/0/time", ""), "2026-11-24T16:00:00.123456Z");
+	assert_string_equal(json_str_or(o, "status/completionTime", ""), "2026-11-24T16:00:00Z");
+	assert_condition(o, "Migratable", "False", "OwnedPod");
+	assert_condition(o, "Succeeded", "False", "OwnedPod");
+	assert_condition(o, "Stalled", "True", "OwnedPod");
+	assert_condition(o, "Reconciling", "False", "Ended");
+	assert_condition(o, "SourceFrozen", "False", "NotFrozen");
+	assert_condition(o, "Committed", "False", "Aborted");
+	cJSON_Delete(m);
+	cJSON_Delete(o);
+}
+
+/* The same change twice is nothing to write; a condition's time moves only with its status. */
+static void test_unchanged(void **state)
+{
+	struct status_change c = { .phase = PHASE_Preparing, .message = "x", .migratable = "", .epoch = 2, .now_us = time_parse_us("2026-11-24T16:00:00Z") };
+	cJSON *m = quoted(fresh), *o = status_build(m, &c), *again;
+
+	(void)state;
+	cJSON_AddItemToObject(m, "status", cJSON_DetachItemFromObjectCaseSensitive(o, "status"));
+	cJSON_Delete(o);
+	c.migratable = NULL;
+	c.message = "";
+	c.now_us += 5000000;
+	assert_null(status_build(m, &c));
+	c.phase = PHASE_Transferring;
+	again = status_build(m, &c);
+	assert_non_null(again);
+	assert_string_equal(json_str_or(condition(again, "Ready"), "lastTransitionTime", ""), "2026-11-24T16:00:00Z");
+	assert_condition(again, "Migratable", "True", "Checked");
+	assert_int_equal(cJSON_GetArraySize(json_at(again, "status/phaseTransitionTimestamps")), 2);
+	cJSON_Delete(again);
+	cJSON_Delete(m);
+}
+
+static void test_success_and_stuck(void **state)
+{
+	struct status_change c = { .phase = PHASE_Succeeded, .message = "done", .epoch = 2, .now_us = 1000000 };
+	cJSON *m = quoted("{'metadata':{'name':'m','uid':'u'},'status':{'phase':'Committed','decision':'Commit','sourcePod':{'name':'w','uid':'s','node':'n'},"
+			  "'source':{'state':'Running','downtimeMicroseconds':214123,'bytesTransferred':68400000}}}");
+	cJSON *o = status_build(m, &c);
+
+	(void)state;
+	assert_string_equal(json_str_or(o, "status/downtime", ""), "214ms");
+	assert_string_equal(json_str_or(o, "status/transferred", ""), "65.2Mi");
+	assert_string_equal(json_str_or(o, "status/sourcePod/uid", ""), "s");
+	assert_null(json_at(o, "status/source"));       /* the agent's: applying it would take it over */
+	assert_null(json_at(o, "status/decision"));
+	assert_condition(o, "Ready", "True", "Succeeded");
+	assert_condition(o, "Stalled", "False", "NotStalled");
+	cJSON_Delete(o);
+	c = (struct status_change){ .phase = PHASE_Committed, .reason = REASON_DestinationLost, .message = "lost", .now_us = 1000000 };
+	o = status_build(m, &c);
+	assert_condition(o, "Succeeded", "Unknown", "DestinationLost");
+	assert_condition(o, "Stalled", "True", "DestinationLost");
+	assert_condition(o, "Reconciling", "False", "DestinationLost");
+	assert_condition(o, "Committed", "True", "Committed");
+	cJSON_Delete(o);
+	cJSON_Delete(m);
+}
+
+static void test_thaw_unknown(void **state)
+{
+	struct status_change c = { .phase = PHASE_Failed, .reason = REASON_TimedOut, .message = "t", .now_us = 1000000 };
+	cJSON *m = quoted("{'metadata':{'name':'m','uid':'u'},'status':{'phase':'Freezing','decision':'Abort','source':{'state':'Freezing'}}}");
+	cJSON *o = status_build(m, &c);
+
+	(void)state;
+	assert_condition(o, "SourceFrozen", "Unknown", "NotReported");
+	cJSON_Delete(o);
+	cJSON_Delete(m);
+}
+
+static void test_bytes(void **state)
+{
+	static const struct {
+		int64_t bytes;
+		const char *text;
+	} cases[] = { { 0, "0" }, { 1023, "1023" }, { 1024, "1.0Ki" }, { 1 << 20, "1.0Mi" }, { 5ll << 30, "5.0Gi" }, { 7ll << 50, "7168.0Ti" } };
+	char text[32];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		bytes_format(cases[i].bytes, text, sizeof(text));
+		assert_string_equal(text, cases[i].text);
+	}
+}
+
+static void test_times(void **state)
+{
+	(void)state;
+	assert_int_equal(time_parse_us("1970-01-01T00:00:01Z"), 1000000);
+	assert_int_equal(time_parse_us("1970-01-01T00:00:01.5Z"), 1500000);
+	assert_int_equal(time_parse_us("1970-01-01T00:00:01.000001Z"), 1000001);
+	assert_int_equal(time_parse_us("1970-01-01T00:00:01.123456789Z"), 1123456);
+	assert_int_equal(time_parse_us("1970-01-01T00:00:01"), 0);
+	assert_int_equal(time_parse_us("1970-01-01T00:00:01+01:00"), 0);
+	assert_int_equal(time_parse_us("yesterday"), 0);
+	assert_int_equal(time_parse_us(NULL), 0);
+}
+
+/* --- what keeps a destination pod from running --- */
+
+static void test_problems(void **state)
+{
+	static const struct {
+		const char *pod;
+		int reason;
+	} cases[] = {
+		{ "{'status':{'phase':'Pending','containerStatuses':[{'name':'a','state':{'waiting':{'reason':'ContainerCreating'}}}]}}", REASON_NONE },
+		{ "{'status':{'phase':'Pending','containerStatuses':[{'name':'a','state':{'running':{}}},{'name':'b','state':{'waiting':{'reason':'ImagePullBackOff'}}}]}}",
+		  REASON_ImageMissing },
+		{ "{'status':{'initContainerStatuses':[{'name':'a','state':{'waiting':{'reason':'ErrImagePull'}}}]}}", REASON_ImageMissing },
+		{ "{'status':{'containerStatuses':[{'name':'a','state':{'waiting':{'reason':'CrashLoopBackOff'}},'lastState':{'terminated':{'exitCode':125}}}]}}",
+		  REASON_DestinationPodFailed },
+		{ "{'status':{'containerStatuses':[{'name':'a','state':{'running':{}},'lastState':{'terminated':{'exitCode':1}}}]}}", REASON_DestinationPodFailed },
+		{ "{'status':{'phase':'Failed','reason':'OutOfmemory'}}", REASON_InsufficientResources },
+		{ "{'status':{'phase':'Failed','reason':'NodeAffinity'}}", REASON_DestinationPodFailed },
+		{ "{'status':{'phase':'Succeeded'}}", REASON_DestinationPodFailed },
+		{ "{'status':{'phase':'Pending','reason':'OffloadingBackOff'}}", REASON_NamespaceNotOffloaded },
+		{ "{'metadata':{'deletionTimestamp':'x'},'status':{'phase':'Running'}}", REASON_DestinationLost },
+		{ "{}", REASON_NONE },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		cJSON *pod = quoted(cases[i].pod);
+		struct problem p = { 0 };
+
+		problem_of_pod(pod, &p);
+		if (p.reason != cases[i].reason)
+			fail_msg("%s: %s (%s)", cases[i].pod, reason_name(p.reason), p.message);
+		cJSON_Delete(pod);
+	}
+}
+
+static void test_problem_events(void **state)
+{
+	static const struct {
+		const char *list;
+		int reason;
+		bool pulling;
+	} cases[] = {
+		{ "{'items':[]}", REASON_NONE, false },
+		{ "{'items':null}", REASON_NONE, false },
+		{ "{'items':[{'type':'Normal','reason':'Pulling','lastTimestamp':'2026-01-01T00:00:02Z'},{'type':'Normal','reason':'Scheduled',"
+		  "'lastTimestamp':'2026-01-01T00:00:01Z'}]}", REASON_NONE, true },
+		{ "{'items':[{'type':'Warning','reason':'FailedMount','message':'secret x','series':{'lastObservedTime':'2026-01-01T00:00:03.5Z'}},"
+		  "{'type':'Warning','reason':'FailedCreatePodSandBox','message':'no runtime for podmigration is configured','eventTime':'2026-01-01T00:00:04.000001Z'}]}",
+		  REASON_RuntimeClassMissing, false },
+		{ "{'items':[{'type':'Warning','reason':'FailedSomething','message':'exceeded quota: x'}]}", REASON_InsufficientResources, false },
+		{ "{'items':[{'type':'Warning','reason':'Odd','message':'?'}]}", REASON_DestinationPodFailed, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		cJSON *list = quoted(cases[i].list);
+		struct problem p = { 0 };
+		bool pulling;
+
+		problem_of_events(list, &p, &pulling);
+		if (p.reason != cases[i].reason || pulling != cases[i].pulling)
+			fail_msg("%s: %s (%s)", cases[i].list, reason_name(p.reason), p.message);
+		cJSON_Delete(list);
+	}
+	assert_int_equal(problem_of_refusal("pods \"x\" is forbidden: pod rejected: RuntimeClass \"podmigration\" not found"), REASON_RuntimeClassMissing);
+	assert_int_equal(problem_of_refusal("exceeded quota: q"), REASON_InsufficientResources);
+	assert_int_equal(problem_of_refusal("violates PodSecurity"), REASON_DestinationPodFailed);
+}
+
+/* --- orders --- */
+
+static void open_order(const cJSON *patch, const uint8_t *key, const char *bringing, cJSON **ret)
+{
+	const char *sealed = json_str_or(patch, "metadata/annotations/podmigration.dev~1order", "");
+	cleanup_buf struct buf text = BUF_INIT(16384);
+	struct error err = { 0 };
+
+	assert_int_equal(order_open(key, bringing, sealed, strlen(sealed), &text, &err), 0);
+	assert_int_equal(json_parse(text.data, text.len, 16384, ret, &err), 0);
+}
+
+static void test_orders(void **state)
+{
+	uint8_t bringing[PM_KEY_SIZE], key[PM_KEY_SIZE], other[PM_KEY_SIZE];
+	cJSON *m = quoted("{'metadata':{'name':'m','namespace':'d','uid':'new'},'spec':{'timeout':'10m'},'status':{'epoch':7,'destinationPod':{'podIP':'10.0.0.9'},"
+			  "'phaseTransitionTimestamps':[{'phase':'Preparing','time':'1970-01-01T00:01:40Z'}]}}");
+	cJSON *pod = quoted("{'metadata':{'name':'p','uid':'s','annotations':{'podmigration.dev/migration':'old'}}}"), *patch = NULL, *order = NULL;
+	struct error err = { 0 };
+	struct buf text = BUF_INIT(16384);
+	const char *sealed;
+	int64_t n = 0;
+
+	(void)state;
+	memset(bringing, 1, sizeof(bringing));
+	memset(key, 2, sizeof(key));
+	memset(other, 3, sizeof(other));
+	assert_int_equal(order_patch(m, pod, ORDER_MIGRATE, bringing, key, 0, &patch, &err), 0);
+	assert_string_equal(json_str_or(patch, "metadata/annotations/podmigration.dev~1ordered", ""), "new migrate");
+	assert_string_equal(json_str_or(patch, "metadata/uid", ""), "s");
+	open_order(patch, bringing, "old", &order);
+	assert_string_equal(json_str_or(order, "action", ""), "migrate");
+	assert_string_equal(json_str_or(order, "migration", ""), "new");
+	assert_string_equal(json_str_or(order, "podIP", ""), "10.0.0.9");
+	assert_string_equal(json_str_or(order, "key", ""), "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=");
+	assert_int_equal(json_int(order, "epoch", 0, 100, &n), 0);
+	assert_int_equal(n, 7);
+	assert_int_equal(json_int(order, "deadline", 0, 1000000, &n), 0);
+	assert_int_equal(n, 700);
+	assert_int_equal(json_int(order, "port", 1, 65535, &n), 0);
+	sealed = json_str_or(patch, "metadata/annotations/podmigration.dev~1order", "");
+	assert_true(order_open(other, "old", sealed, strlen(sealed), &text, &err) < 0);
+	assert_true(order_open(bringing, "another pod", sealed, strlen(sealed), &text, &err) < 0);
+	cJSON_Delete(patch);
+	cJSON_Delete(order);
+	order = NULL;
+	assert_int_equal(order_patch(m, pod, ORDER_ABORT, bringing, key, 0, &patch, &err), 0);
+	open_order(patch, bringing, "old", &order);
+	assert_string_equal(json_str_or(order, "action", ""), "abort");
+	assert_null(json_at(order, "key"));
+	cJSON_Delete(patch);
+	cJSON_Delete(order);
+	cJSON_Delete(m);
+	cJSON_Delete(pod);
+	buf_free(&text);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_refused), cmocka_unit_test(test_unchanged), cmocka_unit_test(test_success_and_stuck), cmocka_unit_test(test_thaw_unknown),
+		cmocka_unit_test(test_bytes), cmocka_unit_test(test_times), cmocka_unit_test(test_problems), cmocka_unit_test(test_problem_events),
+		cmocka_unit_test(test_orders),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
