@@ -21,6 +21,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "children.h"
+#include "container/cgroup_options.h"
 #include "health.h"
 #include "journal.h"
 #include "kube/watch.h"
@@ -387,7 +388,12 @@ static void handle_inotify(struct daemon *d)
 
 static void handle_ended(struct daemon *d, struct child *c)
 {
+	struct error err = { 0 };
+
 	child_reap(c);
+	/* CRIU, dumping or restoring, takes them from the whole node. */
+	if (cgroup_options_restore(d->o->host_pid, &err) < 0)
+		log_warning("the node's cgroup2 mount options could not be set again", LOG_S("err", err.message));
 	log_info("worker ended", LOG_S("kind", c->kind == CHILD_SOURCE ? "source" : "destination"), LOG_S("key", c->key),
 		 LOG_N("status", c->exit_status));
 	health_count(d->health, c->kind == CHILD_SOURCE, c->exit_status == 0);
@@ -490,6 +496,8 @@ int agent_daemon(const struct agent_options *o)
 	d->o = d->children.o = o;
 	pthread_mutex_init(&d->lock, NULL);
 	d->pods = calloc(PODS_MAX, sizeof(*d->pods));
+	if (cgroup_options_keep(o->host_pid, &err) < 0)
+		log_warning("the node's cgroup2 mount options could not be noted", LOG_S("err", err.message));
 	r = d->pods ? open_fds(d, &err) : -ENOMEM;
 	if (r == 0)
 		r = health_start(o, &d->health, &err);

@@ -3,14 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <sched.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "cgroup_ns.h"
 
 /* cgroups(7): lines "id:controllers:path"; the v2 line is "0::path". */
 int cgroup_path_parse(const char *text, char *out, size_t size, bool *ret_v2)
@@ -107,8 +105,6 @@ struct reader {
 	int n;
 	struct cgroup_paths *ret;
 	struct error *err;
-	int node_ns; /* -1: ours is the node's */
-	int result;
 };
 
 static int read_one(struct reader *rd, int i)
@@ -131,61 +127,24 @@ static int read_one(struct reader *rd, int i)
 	return 0;
 }
 
-static void *read_all(void *ctx)
+static int read_all(void *ctx)
 {
 	struct reader *rd = ctx;
 	int r = 0;
 
-	if (rd->node_ns >= 0 && setns(rd->node_ns, CLONE_NEWCGROUP) < 0)
-		r = error_errno(rd->err, "enter the node's cgroup namespace");
 	for (int i = 0; r == 0 && i < rd->n; i++)
 		r = read_one(rd, i);
-	rd->result = r;
-	return NULL;
+	return r;
 }
 
-/*
- * ret_fd: pid 1's cgroup namespace, or -1 when it is ours as well.  A pid 1 that may not be looked at is no agent's node: we are
- * on it.
- */
-static int node_cgroup_ns(int *ret_fd, struct error *err)
-{
-	cleanup_close int fd = open("/proc/1/ns/cgroup", O_RDONLY | O_CLOEXEC);
-	struct stat theirs, ours;
-
-	*ret_fd = -1;
-	if (fd < 0 && errno == EACCES)
-		return 0;
-	if (fd < 0 || fstat(fd, &theirs) < 0 || stat("/proc/self/ns/cgroup", &ours) < 0)
-		return error_errno(err, "look at the node's cgroup namespace");
-	*ret_fd = theirs.st_ino == ours.st_ino ? -1 : take_fd(&fd);
-	return 0;
-}
-
-/*
- * /proc/PID/cgroup answers in terms of the reader's cgroup namespace; the agent's is not the node's, so a thread reads that has
- * entered it.
- */
+/* /proc/PID/cgroup answers in terms of the reader's cgroup namespace; the agent's is not the node's. */
 int cgroup_paths_read(const pid_t *pids, int n, struct cgroup_paths *ret, struct error *err)
 {
-	cleanup_close int node_ns = -1;
-	struct reader rd = { pids, n, ret, err, -1, 0 };
-	pthread_t t;
-	int r = node_cgroup_ns(&node_ns, err);
+	struct reader rd = { pids, n, ret, err };
+	int r = cgroup_ns_run(read_all, &rd, err);
 
 	if (r < 0)
 		return r;
-	rd.node_ns = node_ns;
-	if (node_ns < 0) {
-		read_all(&rd);
-	} else {
-		errno = pthread_create(&t, NULL, read_all, &rd);
-		if (errno)
-			return error_errno(err, "start a thread");
-		pthread_join(t, NULL);
-	}
-	if (rd.result < 0)
-		return rd.result;
 	ret->n = n;
 	cgroup_paths_split(ret);
 	return 0;

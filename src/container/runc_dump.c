@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "container/cgroup_options.h"
 #include "container/criu_images.h"
 #include "container/runc.h"
 #include "migration/reason.h"
@@ -105,6 +106,8 @@ int runc_dump_start(const struct runc *r, const char *id, const char *image_dir,
 	    path_format(d.work_dir, sizeof(d.work_dir), "%s", work_dir) < 0)
 		return error_set(err, -ENAMETOOLONG, "dump: container id or a path is too long");
 	e = write_config(&d, env, sizeof(env), err);
+	if (e == 0)
+		e = cgroup_options_keep(r->host_pid, err);
 	if (e < 0)
 		return e;
 	/* runc refuses a status fd that can be read as well (O_RDWR); a pipe's end is O_WRONLY. */
@@ -155,6 +158,8 @@ static int wait_end(struct runc_dump *d, int64_t deadline_us, struct error *err)
 
 	r = process_wait(&d->process, deadline_us, &out, &status, err);
 	reaped(d);
+	/* As soon as may be; the agent does it once more after the migration and tells when it fails. */
+	cgroup_options_restore(d->runc->host_pid, NULL);
 	/* A runc that exits has waited for CRIU; one that was killed has not. */
 	d->killed = r < 0 || status >= 128;
 	if (r < 0)

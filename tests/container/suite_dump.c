@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "box.h"
 #include "check.h"
+#include "container/cgroup_options.h"
 #include "container/criu_images.h"
 #include "container/process_info.h"
 #include "dump.h"
@@ -148,8 +149,23 @@ static void dump_and_restore(const struct place *at, struct box *b, struct freez
 	dump_end(&d);
 }
 
+/* Options of the node's cgroup2 file system, as its mountinfo has them; "" when there is none. */
+static void cgroup2_options(const struct place *at, char *out, size_t size)
+{
+	struct buf text = BUF_INIT(4u << 20);
+	char path[64];
+	const char *p;
+
+	snprintf(path, sizeof(path), "/proc/%s/mountinfo", at->host_pid ? "1" : "self");
+	out[0] = '\0';
+	if (file_read(AT_FDCWD, path, &text, NULL) == 0 && (p = strstr(text.data, " - cgroup2 ")))
+		snprintf(out, size, "%.*s", (int)strcspn(p, "\n"), p);
+	buf_free(&text);
+}
+
 void suite_dump(const struct place *at)
 {
+	char before[256], after[256];
 	struct box b = { 0 };
 	struct freezer f;
 	struct error err = { 0 };
@@ -157,7 +173,12 @@ void suite_dump(const struct place *at)
 	if (check(box_start(&b, at, "ct-dump", GROUP, "count", 80), "start a container of two processes, 80 MiB each") &&
 	    check(process_check_migratable(b.pid, &err) == 0, "nothing is found against it %s", err.message) &&
 	    check(box_freezer(at, &b.pid, 1, &f, &err) == 0, "its group is found %s", err.message)) {
+		cgroup2_options(at, before, sizeof(before));
 		dump_and_restore(at, &b, &f);
+		/* runc restore, above, is not run by the library. */
+		cgroup_options_restore(at->host_pid, &err);
+		cgroup2_options(at, after, sizeof(after));
+		check(!strcmp(before, after), "the node's cgroup2 options are what they were (%s)", *before ? before : "no cgroup2");
 		freezer_close(&f);
 	}
 	box_stop(&b);

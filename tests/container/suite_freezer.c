@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "box.h"
@@ -163,26 +164,50 @@ static void version2_group(struct freezer *f)
 	waitpid(pid, NULL, 0);
 }
 
-/* Whatever version the node's containers use: v2 on groups made here, in a mount of its own. */
+/* Where cgroup v2 is mounted; "" when it is not. */
+static void find_version2(char out[128])
+{
+	struct buf text = BUF_INIT(4u << 20);
+	char *tail, *line = NULL;
+
+	out[0] = '\0';
+	if (file_read(AT_FDCWD, "/proc/self/mountinfo", &text, NULL) == 0 && (tail = strstr(text.data, " - cgroup2 "))) {
+		*tail = '\0';
+		line = strrchr(text.data, '\n');
+		line = line ? line + 1 : text.data;
+		if (sscanf(line, "%*d %*d %*s %*s %127s", out) != 1)
+			out[0] = '\0';
+	}
+	buf_free(&text);
+}
+
+/* Whatever version the node's containers use: v2 on groups made here, in a mount of its own where there is none. */
 static void version2(void)
 {
-	char root[] = "/tmp/ct-v2-XXXXXX", path[64];
+	char own[] = "/tmp/ct-v2-XXXXXX", root[128], path[192];
 	struct freezer f = { .pod_fd = -1, .n = 1, .v2 = true };
 
-	if (!check(mkdtemp(root) && mount("none", root, "cgroup2", 0, NULL) == 0, "mount cgroup v2"))
-		return;
+	find_version2(root);
+	/* A second mount would take the options of the first from it, as CRIU's does. */
+	if (!root[0]) {
+		if (!check(mkdtemp(own) && mount("none", own, "cgroup2", 0, NULL) == 0, "mount cgroup v2"))
+			return;
+		snprintf(root, sizeof(root), "%s", own);
+	}
 	snprintf(path, sizeof(path), "%s/ct-v2-%d", root, getpid());
 	if (check(mkdir(path, 0755) == 0 && (f.pod_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) >= 0 &&
 			  mkdirat(f.pod_fd, "c", 0755) == 0,
-		  "make groups in it")) {
+		  "make cgroup v2 groups in %s", root)) {
 		f.group_fd[0] = openat(f.pod_fd, "c", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		version2_group(&f);
 		unlinkat(f.pod_fd, "c", AT_REMOVEDIR);
 		freezer_close(&f);
 		rmdir(path);
 	}
-	umount(root);
-	rmdir(root);
+	if (!strcmp(root, own)) {
+		umount(own);
+		rmdir(own);
+	}
 }
 
 void suite_freezer(const struct place *at)
