@@ -317,6 +317,9 @@ static int stream(struct kube_watch *w, const char *parameters, const char *rv, 
 	r = request(w, &t, all, rv, "", (int64_t)seconds * 1000 + w->timing.grace_ms);
 	buf_free(&t.body);
 	*ret_retry_after = t.retry_after;
+	/* What cannot be read from here will not become better by being read again. */
+	if (r == -ESTALE || r == -EBADMSG || r == -EMSGSIZE)
+		w->state.rv[0] = '\0';
 	if (r == 0 && w->state.events == before && clock_mono_us() - start < SHORT_STREAM_US)
 		return error_set(err, -EIO, "the stream ended at once");
 	return r;
@@ -388,14 +391,8 @@ static int list(struct kube_watch *w, int *ret_retry_after, struct error *err)
 /* Where there is a place to go on from, the stream from there; else a complete set. */
 static int step(struct kube_watch *w, int *ret_retry_after, struct error *err)
 {
-	if (w->state.rv[0]) {
-		int r = stream(w, "", w->state.rv, ret_retry_after, err);
-
-		/* What cannot be read from here will not become better by being read again. */
-		if (r == -ESTALE || r == -EBADMSG || r == -EMSGSIZE)
-			w->state.rv[0] = '\0';
-		return r;
-	}
+	if (w->state.rv[0])
+		return stream(w, "", w->state.rv, ret_retry_after, err);
 	if (w->no_watch_list || w->list_next)
 		return list(w, ret_retry_after, err);
 	return stream_initial(w, ret_retry_after, err);

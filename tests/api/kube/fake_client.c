@@ -38,7 +38,8 @@ static const struct single {
 	int64_t min_ms, max_ms, timeout_ms;
 } singles[] = {
 	{ "get-cut-once", "client: GET is tried again when its connection broke", "GET", 0, NULL, 2, 0, 2000, 5000 },
-	{ "get-cut", "client: .. but only once", "GET", -EIO, "GET /apis/fake.test/v1/get-cut", 2, 0, 2000, 5000 },
+	/* Three: libcurl itself asks once more where a pooled connection turns out to be dead, then we do. */
+	{ "get-cut", "client: .. but only once", "GET", -EIO, "GET /apis/fake.test/v1/get-cut", 3, 0, 2000, 5000 },
 	{ "retry-429", "client: POST is tried again after 429 with Retry-After", "POST", 0, NULL, 2, 950, 2500, 5000 },
 	{ "retry-503", "client: POST is tried again after 503 with Retry-After", "POST", 0, NULL, 2, 950, 2500, 5000 },
 	{ "plain-503", "client: 503 of a load balancer, quoted in short", "GET", -EIO, "no backend", 1, 0, 1000, 5000 },
@@ -170,7 +171,7 @@ static int config_from(struct world *w, const char *text, struct kube_config **c
 }
 
 #define CONFIG(server, cluster, user)                                                                                                              \
-	"current-context: c\ncontexts: [{name: c, context: {cluster: k, user: u}}]\nclusters: [{name: k, cluster: {server: '%s', " cluster "}}]\n" \
+	"current-context: c\ncontexts: [{name: c, context: {cluster: k, user: u}}]\nclusters: [{name: k, cluster: {server: '" server "', " cluster "}}]\n" \
 	"users: [{name: u, user: {" user "}}]\n"
 
 static void put(struct world *w, const char *name, const char *text)

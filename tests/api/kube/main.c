@@ -31,6 +31,16 @@ static int make_namespace(struct world *w)
 	return r;
 }
 
+static void make_account(struct world *w)
+{
+	cleanup_json cJSON *o = cJSON_Parse("{\"apiVersion\":\"v1\",\"kind\":\"ServiceAccount\",\"metadata\":{\"name\":\"default\"}}");
+	struct error err = { 0 };
+	char path[256];
+
+	snprintf(path, sizeof(path), "/api/v1/namespaces/%s/serviceaccounts", w->ns);
+	kube_create(w->client, path, o, NULL, &err);
+}
+
 static void drop_namespace(struct world *w)
 {
 	struct error err = { 0 };
@@ -44,6 +54,8 @@ static void run_real(struct world *w)
 {
 	if (make_namespace(w) < 0)
 		return;
+	/* No controller-manager runs here, and a pod needs it (ServiceAccount admission). */
+	make_account(w);
 	real_client_suite(w);
 	real_watch_suite(w);
 	real_lease_suite(w);

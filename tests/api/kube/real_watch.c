@@ -18,12 +18,15 @@ static int put(struct world *w, const char *name, const char *value)
 {
 	struct error err = { 0 };
 	cleanup_json cJSON *o = cJSON_CreateObject();
+	cJSON *meta;
 	char path[512];
 	int r;
 
 	cJSON_AddStringToObject(o, "apiVersion", "v1");
 	cJSON_AddStringToObject(o, "kind", "ConfigMap");
-	cJSON_AddStringToObject(cJSON_AddObjectToObject(cJSON_AddObjectToObject(o, "metadata"), "labels"), "set", "watched");
+	meta = cJSON_AddObjectToObject(o, "metadata");
+	cJSON_AddStringToObject(meta, "name", name);
+	cJSON_AddStringToObject(cJSON_AddObjectToObject(meta, "labels"), "set", "watched");
 	cJSON_AddStringToObject(cJSON_AddObjectToObject(o, "data"), "k", value);
 	kube_path(path, sizeof(path), "v1", w->ns, "configmaps", name, NULL);
 	r = kube_apply(w->client, path, "kube-test", true, o, NULL, &err);
@@ -138,7 +141,7 @@ static int restart(struct world *w)
 {
 	struct process_spec spec = { .argv = w->restart, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1 };
 	struct error err = { 0 };
-	int r = process_run(&spec, 60000000, NULL, &err);
+	int r = process_run(&spec, 180000000, NULL, &err);
 
 	if (r < 0)
 		CHECK(w, false, "real: restart of the API server", "%s", err.message);

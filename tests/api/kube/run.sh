@@ -42,7 +42,7 @@ X
 
 timeout 300 "$program" fake "$dir/kubeconfig" "$dir" >"$dir/out" 2>"$dir/err" </dev/null || echo "FAIL the program ended with $?" >>"$dir/ends"
 if [ "$kubeconfig" != - ]; then
-	timeout 300 "$program" real "$kubeconfig" "$@" >>"$dir/out" 2>>"$dir/err" </dev/null || echo "FAIL the program ended with $?" >>"$dir/ends"
+	timeout 500 "$program" real "$kubeconfig" "$@" >>"$dir/out" 2>>"$dir/err" </dev/null || echo "FAIL the program ended with $?" >>"$dir/ends"
 fi
 grep -av '^[0-9]* passed, [0-9]* failed$' "$dir/out"
 cat "$dir/err"
