@@ -37,6 +37,8 @@ def workload(name, entry, clusters, image=None):
         open(os.path.join(root, "image/name"), "w").write((image or name) + "\n")
         for f in ("gone", "changed", "kept", "folder/old"):
             open(os.path.join(root, "image", f), "w").write("image\n")
+        # of its own content: the same content under another name would be found by its digest
+        open(os.path.join(root, "name"), "w").write((image or name) + "\n")
         lab("image", ",".join(clusters), "localhost/e2e/%s:1" % (image or name), root, '["%s"]' % '", "'.join(entry))
 
 
