@@ -94,6 +94,7 @@ def main():
         until(first.leads, 20, "the controller leads")
         f, p = test_flow, test_preflight
         c.run("flow", f.forward, w)
+        c.run("speed", f.speed, w)
         c.together([("preflight pods", p.pods, w), ("thaw not reported", f.thaw_is_not_reported, w), ("timeout", f.times_out, w),
                     ("no agent", f.agent_is_missing, w), ("race", f.race, w)])
         c.run("preflight destinations", p.destinations, w)

@@ -67,6 +67,9 @@ def rules(w):
     for what, spec, text in BAD_SPECS:
         wrong = refused(lambda: new(w.kube, "bad", spec), text)
         w.c.check(f"crd: refuses {what}", wrong is None, wrong)
+    empty = refused(lambda: w.kube.raw("POST", f"{PM}/namespaces/{NS}/podmigrations?dryRun=All", {
+        "apiVersion": "podmigration.dev/v1alpha1", "kind": "PodMigration", "metadata": {"name": "x"}, "spec": {**GOOD, "podUID": ""}}), None)
+    w.c.check("crd: an empty podUID is none", empty is None, empty)
     m = new(w.kube, "crd-rules", GOOD)
     w.c.equal("crd: defaults", {k: m["spec"].get(k) for k in ("strategy", "timeout", "cancel", "network")},
               {"strategy": "StopAndCopy", "timeout": "10m", "cancel": False, "network": {"establishedConnections": "Close"}})
