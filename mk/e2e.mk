@@ -20,8 +20,8 @@ check-e2e: images apps lab
 	$(Q)tests/e2e/selftest.py >/dev/null 2>&1 || { tests/e2e/selftest.py; exit 1; }
 	$(Q)tests/e2e/run.py $(E2E_ARGS)
 
-# Both clusters of a running lab get podmigration, as deploy/ says.
+# Both clusters of a running lab (LAB_NAME, as for tests/lab/lab) get podmigration, as deploy/ says.
 install-lab: images lab
-	$(Q)tests/e2e/run.py --install-only $(E2E_ARGS)
+	$(Q)LAB_NAME=$${LAB_NAME:-lab} tests/e2e/run.py --install-only $(E2E_ARGS)
 
 .PHONY: apps images demo check-e2e install-lab

@@ -40,7 +40,7 @@ say "two clusters, a and b, peered with Liqo (namespace $ns is offloaded)"
 say "podmigration in both, from deploy/kustomize"
 tests/e2e/run.py --install-only
 k get pods -n podmigration-system -o wide
-k get pods -n podmigration-agent -o wide
+for c in a b; do "$lab" kubectl "$c" get pods -n podmigration-agent -o wide --no-headers; done
 
 say "a pod in cluster a, two containers, each counting milliseconds"
 k delete podmigration,pod --all -n $ns --wait=true >/dev/null 2>&1

@@ -23,7 +23,8 @@ import cases_rights  # noqa: E402
 import install  # noqa: E402
 from cluster import ROOT, Cluster, Failed, lab  # noqa: E402
 
-CASES = {**cases_move.CASES, **cases_refused.CASES, **cases_rights.CASES, **cases_install.CASES}
+# Installing first: the runtime can be taken away only from a node without moved pods.
+CASES = {**cases_install.CASES, **cases_rights.CASES, **cases_move.CASES, **cases_refused.CASES}
 OUT = os.path.join(ROOT, "build/check")
 
 
