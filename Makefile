@@ -77,7 +77,7 @@ $(BUILD)/bin/podmigration-agent: $(call objs,agent)
 # The runtime is copied onto nodes of any distribution: static, with src/base only and no library (it reads JSON by itself).
 $(BUILD)/bin/podmigration-runtime: $(call objs,runtime) $(LIB)
 	@echo "  LD      $@"
-	$(Q)mkdir -p $(@D) && $(CC) $(CFLAGS) $(if $(SAN),$(LDFLAGS),-static) -o $@ $(filter %.o,$^) $(LIB)
+	$(Q)mkdir -p $(@D) && $(CC) $(CFLAGS) $(if $(SAN),$(LDFLAGS) -static-libasan -static-libubsan,-static) -o $@ $(filter %.o,$^) $(LIB)
 # CRIU's hook is the same program under another name.
 $(BUILD)/bin/podmigration-hook: $(BUILD)/bin/podmigration-runtime
 	$(Q)cp $< $@

@@ -11,7 +11,7 @@ $(RT)/obj/%.o: tests/runtime/%.c | $(DEPS)
 # An rpath, not LD_LIBRARY_PATH: runc and criu, its children, must have the node's libraries.
 $(RT)/runtime_test: $(RT_O) $(LIB)
 	@echo "  TEST    $@"
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -Wl,--disable-new-dtags,-rpath,'$$ORIGIN/lib' -o $@ $(RT_O) $(LIB) -lcjson -lm
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(if $(SAN),-static-libasan -static-libubsan) -Wl,--disable-new-dtags,-rpath,'$$ORIGIN/lib' -o $@ $(RT_O) $(LIB) -lcjson -lm
 	$(Q)rm -rf $(RT)/lib && mkdir -p $(RT)/lib
 	$(Q)ldd $@ | awk '$$2 == "=>" && $$1 !~ /^lib(c|m|pthread|dl|rt)\.so/ { print $$3 }' | xargs -r cp -Lt $(RT)/lib
 

@@ -21,7 +21,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 
-#define CALL_MS 20000
+#define CALL_MS 60000
 
 /* One process, one thread: what the last call said. */
 static char said[8192], packet[20000];

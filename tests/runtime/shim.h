@@ -41,7 +41,7 @@ struct bundle_options {
 
 void shim_init(void);
 bool shim_bundle(struct box *b, struct setup *s, const struct bundle_options *o);
-/* argv after the global flags, ends with NULL.  Returns the exit status, -1 when it did not end in 20 s. */
+/* argv after the global flags, ends with NULL.  Returns the exit status, -1 when it did not end in 60 s. */
 int shim_call(struct box *b, const char *const *args);
 int shim_create(struct box *b);
 int shim_op(struct box *b, const char *op);                     /* start, state .. ID */

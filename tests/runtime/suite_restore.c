@@ -8,6 +8,13 @@
 #include "base/clock.h"
 #include "check.h"
 
+/* Generous: what is checked is that nobody waits for a timeout; machines may be busy, and programs with sanitizers are slow to start. */
+#ifdef __SANITIZE_ADDRESS__
+#define SOON_US 10000000
+#else
+#define SOON_US 1000000
+#endif
+
 static void sleep_ms(int ms)
 {
 	struct timespec t = { ms / 1000, (ms % 1000) * 1000000l };
@@ -38,7 +45,7 @@ static int64_t wait_first_tick(const struct box *b, int64_t from)
 {
 	int64_t start = clock_mono_us();
 
-	while (clock_mono_us() < start + 5000000) {
+	while (clock_mono_us() < start + SOON_US) {
 		if (box_count(b) != from)
 			return clock_mono_us() - start;
 		usleep(200);
@@ -53,10 +60,10 @@ static void opens(struct box *b, int fd)
 
 	agent_say(fd, "{\"op\":\"open\"}");
 	tick = wait_first_tick(b, from);
-	check(agent_wait(fd, "running", 5000) && strstr(agent_last(), "\"pid\":"), "open: running, with the pid %s", agent_last());
+	check(agent_wait(fd, "running", SOON_US / 1000) && strstr(agent_last(), "\"pid\":"), "open: running, with the pid %s", agent_last());
 	told = clock_mono_us() - start;
-	check(tick >= 0 && tick < 200000, "the application runs %.1f ms after open", (double)tick / 1000);
-	check(told < 250000, "the agent is told %.1f ms after open", (double)told / 1000);
+	check(tick >= 0 && tick < SOON_US, "the application runs %.1f ms after open", (double)tick / 1000);
+	check(told < SOON_US, "the agent is told %.1f ms after open", (double)told / 1000);
 	check(agent_say(fd, "{\"op\":\"open\"}") && agent_wait(fd, "running", 1000) && !strstr(agent_last(), "error"), "a second open is answered by the state");
 	check(agent_say(fd, "{\"op\":\"abort\"}") && agent_wait(fd, "running", 1000) && strstr(agent_last(), "runs already"), "abort is refused now");
 	check(box_count(b) > 290 && box_ticks(b), "it goes on counting where it was");
