@@ -36,7 +36,7 @@ void box_stop(struct box *b);
 /* The program's count of process `who`; -1 when it has none yet. */
 int64_t box_count(const struct box *b, int who);
 bool box_memory_bad(const struct box *b);
-/* Do both processes count, each 200 within two seconds (a busy machine gives them less than the 1000 of an idle one)? */
+/* Do both processes count, each 200 within 20 seconds (1000 a second on an idle machine, far less on a busy one)? */
 bool box_counts_on(const struct box *b);
 /* freezer_open on the node. */
 int box_freezer(const struct place *at, const pid_t *pids, int n, struct freezer *f, struct error *err);

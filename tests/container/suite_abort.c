@@ -26,7 +26,7 @@ static bool begin(struct dump *d, const struct place *at, struct box *b, struct 
 {
 	struct error err = { 0 };
 
-	return check(freezer_freeze(f, clock_mono_us() + 1000000, &err) == 0 && dump_start(d, at, b, &err),
+	return check(freezer_freeze(f, clock_mono_us() + 20000000, &err) == 0 && dump_start(d, at, b, &err),
 		     "freeze and start a dump %s", err.message);
 }
 
@@ -49,20 +49,20 @@ static void steps(const struct place *at, struct box *b, struct freezer *f)
 	}
 	if (!begin(&d, at, b, f))
 		return;
-	check(runc_dump_wait_ready(&d.dump, clock_mono_us() + 10000000, &err) == 0 && dump_processes_left(&d) >= 2,
+	check(runc_dump_wait_ready(&d.dump, clock_mono_us() + 60000000, &err) == 0 && dump_processes_left(&d) >= 2,
 	      "metadata is ready, runc and CRIU wait in their own network namespace");
 	aborted(&d, b, f, "when ready");
 	if (!begin(&d, at, b, f))
 		return;
-	check(runc_dump_wait_ready(&d.dump, clock_mono_us() + 10000000, &err) == 0 &&
-		      freezer_refreeze(f, 0, clock_mono_us() + 1000000, &err) == 0,
+	check(runc_dump_wait_ready(&d.dump, clock_mono_us() + 60000000, &err) == 0 &&
+		      freezer_refreeze(f, 0, clock_mono_us() + 20000000, &err) == 0,
 	      "ready and frozen again");
 	aborted(&d, b, f, "when ready and frozen again");
 	/* The agent crashed: nobody holds the dump; its successor knows the folder and freezes first. */
 	if (!begin(&d, at, b, f))
 		return;
-	check(runc_dump_wait_ready(&d.dump, clock_mono_us() + 10000000, &err) == 0 &&
-		      freezer_refreeze(f, 0, clock_mono_us() + 1000000, &err) == 0,
+	check(runc_dump_wait_ready(&d.dump, clock_mono_us() + 60000000, &err) == 0 &&
+		      freezer_refreeze(f, 0, clock_mono_us() + 20000000, &err) == 0,
 	      "ready and frozen again");
 	t = clock_mono_us();
 	n = runc_dump_kill_left(&d.runc, d.work, &err);

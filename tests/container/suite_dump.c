@@ -120,21 +120,21 @@ static void dump_and_restore(const struct place *at, struct box *b, struct freez
 	int64_t t = clock_mono_us(), count, us;
 	int r;
 
-	if (!check(freezer_freeze(f, t + 1000000, &err) == 0, "freeze %s", err.message) ||
+	if (!check(freezer_freeze(f, t + 20000000, &err) == 0, "freeze %s", err.message) ||
 	    !check(dump_start(&d, at, b, &err), "start the dump"))
 		return;
 	count = box_count(b, 0);
-	r = runc_dump_wait_ready(&d.dump, clock_mono_us() + 20000000, &err);
+	r = runc_dump_wait_ready(&d.dump, clock_mono_us() + 60000000, &err);
 	us = clock_mono_us() - t;
 	if (!check(r == 0, "metadata is ready (%lld us after the freeze) %s", (long long)us, r ? err.message : ""))
 		return;
 	t = clock_mono_us();
-	r = freezer_refreeze(f, 0, t + 1000000, &err);
+	r = freezer_refreeze(f, 0, t + 20000000, &err);
 	check(r == 0, "frozen again while CRIU holds it (%lld us) %s", (long long)(clock_mono_us() - t), r ? err.message : "");
 	check(box_count(b, 0) == count, "it did not count meanwhile");
 	if (complete(f, d.images_here, &err)) {
 		t = clock_mono_us();
-		r = runc_dump_finish(&d.dump, t + 5000000, &err);
+		r = runc_dump_finish(&d.dump, t + 60000000, &err);
 		check(r == 0, "finish (%lld us) %s", (long long)(clock_mono_us() - t), r ? err.message : "");
 		check(dump_processes_left(&d) == 0 && !dump_traced(b->pid),
 		      "no process of the dump is left, nobody traces the source");

@@ -32,14 +32,14 @@ static void freeze_and_thaw(struct freezer *f, const struct box *a, const struct
 	struct error err = { 0 };
 	bool frozen = true;
 	int64_t t = clock_mono_us(), us;
-	int r = freezer_freeze(f, t + 2000000, &err);
+	int r = freezer_freeze(f, t + 20000000, &err);
 
 	us = clock_mono_us() - t;
 	check(r == 0, "two containers freeze (%lld us) %s", (long long)us, r ? err.message : "");
 	check(same_counts(a, b, 200), "no process counts while frozen");
 	for (int i = 0; i < 2; i++)
 		check(freezer_is_frozen(f, i, &frozen, &err) == 0 && frozen, "container %d is reported frozen", i);
-	check(freezer_refreeze(f, 0, clock_mono_us() + 1000000, &err) == 0, "freezing a frozen container again is fine");
+	check(freezer_refreeze(f, 0, clock_mono_us() + 20000000, &err) == 0, "freezing a frozen container again is fine");
 	check(freezer_thaw(f, &err) == 0 && freezer_thaw(f, &err) == 0, "thaw, twice");
 	check(box_counts_on(a) && box_counts_on(b), "both count again");
 	check(freezer_is_frozen(f, 0, &frozen, &err) == 0 && !frozen, "container 0 is reported thawed");
@@ -58,7 +58,7 @@ static void one_instant(struct freezer *f, const struct box *a, const struct box
 	for (int i = 0; i < 20; i++) {
 		int64_t t = clock_mono_us();
 
-		if (freezer_freeze(f, t + 2000000, &err) < 0)
+		if (freezer_freeze(f, t + 20000000, &err) < 0)
 			break;
 		longest = clock_mono_us() - t > longest ? clock_mono_us() - t : longest;
 		moved += !same_counts(a, b, 5);
@@ -155,9 +155,9 @@ static void version2_group(struct freezer *f)
 	r = write_full(fd, text, strlen(text));
 	close(fd);
 	check(r == 0 && freezer_pids(f, 0, got, 4) == 1 && got[0] == pid, "cgroup v2: its process is listed");
-	r = freezer_freeze(f, clock_mono_us() + 1000000, &err);
+	r = freezer_freeze(f, clock_mono_us() + 60000000, &err);
 	check(r == 0 && freezer_is_frozen(f, 0, &frozen, &err) == 0 && frozen, "cgroup v2: frozen %s", r ? err.message : "");
-	check(freezer_refreeze(f, 0, clock_mono_us() + 1000000, &err) == 0, "cgroup v2: frozen again");
+	check(freezer_refreeze(f, 0, clock_mono_us() + 20000000, &err) == 0, "cgroup v2: frozen again");
 	r = freezer_thaw(f, &err);
 	check(r == 0 && freezer_is_frozen(f, 0, &frozen, &err) == 0 && !frozen, "cgroup v2: thawed");
 	kill(pid, SIGKILL);

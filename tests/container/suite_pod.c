@@ -64,7 +64,7 @@ static void freeze(const struct place *at, const struct pod_containers *pod, con
 	if (!check(r == 0 && f.pod_fd >= 0, "the pod's cgroups are found (v%d) %s", f.v2 ? 2 : 1, err.message))
 		return;
 	t = clock_mono_us();
-	r = freezer_freeze(&f, t + 2000000, &err);
+	r = freezer_freeze(&f, t + 20000000, &err);
 	check(r == 0, "the pod freezes (%lld us) %s", (long long)(clock_mono_us() - t), r ? err.message : "");
 	n = count(at, c);
 	sleep_ms(300);
