@@ -55,13 +55,13 @@ spec:
   - {name: one, image: "localhost/e2e/counter:1", args: ["64", /state/count], env: [{name: NAME, value: one}]}
   - {name: two, image: "localhost/e2e/counter:1", args: ["16", /state/count], env: [{name: NAME, value: two}]}
 X
-k wait -n $ns pod/$pod --for=condition=Ready --timeout=60s
+k wait -n $ns pod/$pod --for=condition=Ready --timeout=240s
 
 # ticks POD N: follows the logs until both containers have counted N lines.
 ticks() {
 	local c lines
 	for c in one two; do
-		lines=$(timeout 60 "$lab" kubectl a logs -f -n $ns "$1" -c $c 2>/dev/null | grep -m "$2" ' tick ' || true)
+		lines=$(timeout 240 "$lab" kubectl a logs -f -n $ns "$1" -c $c 2>/dev/null | grep -m "$2" ' tick ' || true)
 		[ "$(grep -c . <<<"$lines")" = "$2" ] || fail "container $c of pod $1 does not count"
 		echo "$lines"
 	done
@@ -78,8 +78,8 @@ spec:
 echo "$manifest"
 begin=$EPOCHREALTIME
 k apply -f - <<<"$manifest"
-k wait -n $ns podmigration/$migration --for=jsonpath='{.status.completionTime}' --timeout=120s >/dev/null 2>&1 ||
-	fail "the PodMigration did not end within 120 s"
+k wait -n $ns podmigration/$migration --for=jsonpath='{.status.completionTime}' --timeout=480s >/dev/null 2>&1 ||
+	fail "the PodMigration did not end within 480 s"
 end=$EPOCHREALTIME
 status=$(k get podmigration -n $ns $migration -o json)
 phase=$(jq -r .status.phase <<<"$status")

@@ -159,7 +159,7 @@ def no_agent(case, home, away):
     import install
     away.ok("patch", "daemonset", "podmigration-agent", "-n", "podmigration-agent", "--type=merge", "-p",
             '{"spec":{"template":{"spec":{"nodeSelector":{"e2e/nowhere":"true"}}}}}')
-    away.ok("wait", "--for=delete", "pods", "-l", "app.kubernetes.io/name=podmigration-agent", "-n", "podmigration-agent", "--timeout=90s", timeout=100)
+    away.ok("wait", "--for=delete", "pods", "-l", "app.kubernetes.io/name=podmigration-agent", "-n", "podmigration-agent", "--timeout=360s", timeout=100)
     try:
         yield
     finally:

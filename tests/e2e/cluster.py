@@ -13,13 +13,16 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 LAB = os.path.join(ROOT, "tests/lab/lab")
 VERSION = next(line.split(":=")[1].strip() for line in open(os.path.join(ROOT, "Makefile")) if line.startswith("VERSION :="))
 
+# All limits are for a machine at rest; a busy one gets this many times as long. It costs nothing where nothing hangs.
+PATIENCE = float(os.environ.get("E2E_PATIENCE", "4"))
+
 
 class Failed(Exception):
     """A case failed; the text is for the person who reads the one line."""
 
 
 def lab(*args, timeout=600, stdin=None, check=True):
-    p = subprocess.run([LAB, *args], stdin=stdin or subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=timeout)
+    p = subprocess.run([LAB, *args], stdin=stdin or subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=timeout * PATIENCE)
     if check and p.returncode:
         raise Failed("lab %s: %s" % (" ".join(args[:4]), (p.stderr or p.stdout).strip()[-600:]))
     return p.stdout
@@ -43,7 +46,7 @@ class Cluster:
     def run(self, *args, stdin=None, timeout=60):
         """Exit status, stdout, stderr."""
         p = subprocess.run(self.command(*args), input=stdin, stdin=None if stdin is not None else subprocess.DEVNULL,
-                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=timeout)
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=timeout * PATIENCE)
         return p.returncode, p.stdout, p.stderr
 
     def ok(self, *args, stdin=None, timeout=60):
@@ -69,10 +72,11 @@ class Cluster:
         self.run("delete", kind, name, "--ignore-not-found", "--wait=false", *(["-n", ns] if ns else []), *more)
 
     def wait_gone(self, kind, name, ns, timeout):
-        self.ok("wait", "--for=delete", "%s/%s" % (kind, name), "-n", ns, "--timeout=%ds" % timeout, timeout=timeout + 10)
+        self.ok("wait", "--for=delete", "%s/%s" % (kind, name), "-n", ns, "--timeout=%ds" % (timeout * PATIENCE), timeout=timeout + 10)
 
     def watch(self, kind, name, ns, until, timeout, what):
         """Follows one object until `until(object)` is true, and returns it. until may raise Failed."""
+        timeout *= PATIENCE
         end = time.monotonic() + timeout
         last = None
         while True:
@@ -140,6 +144,7 @@ class Log:
 
     def wait(self, good, timeout, what):
         """Until good(lines)."""
+        timeout *= PATIENCE
         with self.changed:
             self.changed.wait_for(lambda: good(self.lines) or self.ended, timeout)
             if not good(self.lines):
@@ -148,7 +153,7 @@ class Log:
 
     def wait_end(self, timeout):
         with self.changed:
-            if not self.changed.wait_for(lambda: self.ended, timeout):
+            if not self.changed.wait_for(lambda: self.ended, timeout * PATIENCE):
                 raise Failed("log of %s does not end" % self.who)
 
     def close(self):

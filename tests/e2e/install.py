@@ -5,7 +5,7 @@ import os
 import subprocess
 import tempfile
 
-from cluster import LAB, ROOT, Failed, lab, parallel
+from cluster import LAB, PATIENCE, ROOT, Failed, lab, parallel
 
 WORKLOADS = {
     "counter": ["/counter"],
@@ -18,7 +18,7 @@ WORKLOADS = {
 def import_image(cluster, tar):
     with open(os.path.join(ROOT, "build/image", tar), "rb") as f:
         p = subprocess.run([LAB, "exec", cluster, "ctr", "-n", "k8s.io", "images", "import", "--local", "-"], stdin=f, stdout=subprocess.PIPE,
-                           stderr=subprocess.STDOUT, text=True, timeout=120)
+                           stderr=subprocess.STDOUT, text=True, timeout=120 * PATIENCE)
     if p.returncode:
         raise Failed("%s cannot be imported in %s: %s" % (tar, cluster, p.stdout[-300:]))
 
