@@ -44,7 +44,7 @@ static enum claim read_claim(int dir_fd, const char *name)
 
 int claim_look(const struct claim_key *k, enum claim *ret, struct error *err)
 {
-	cleanup_closedir DIR *d = opendir(CLAIM_DIR);
+	cleanup_closedir DIR *d = NULL;
 	size_t len = strlen(k->pod_uid);
 	char path[512];
 	struct dirent *e;
@@ -53,6 +53,7 @@ int claim_look(const struct claim_key *k, enum claim *ret, struct error *err)
 	*ret = CLAIM_NONE;
 	if (r < 0)
 		return r;
+	d = opendir(CLAIM_DIR);
 	if (!d)
 		return errno == ENOENT ? 0 : error_errno(err, "open %s", CLAIM_DIR);
 	while (*ret != CLAIM_COMMITTED && (e = readdir(d))) {
