@@ -29,28 +29,24 @@ cgroup_trees() {
 
 # A new cpuset is empty and takes no process: it has to be filled from its parent.
 cgroup_make() {
-	local h d
+	local h d f
+	mkdir -p "${cgroup_hierarchies[@]/%//$LAB_CGROUP/$1}"
 	for h in "${cgroup_hierarchies[@]}"; do
-		for d in "$LAB_CGROUP" "$LAB_CGROUP/$1"; do
-			[ -d "$h/$d" ] || mkdir "$h/$d"
-			if [ -e "$h/cpuset.cpus" ]; then
-				cat "$(dirname "$h/$d")/cpuset.cpus" >"$h/$d/cpuset.cpus"
-				cat "$(dirname "$h/$d")/cpuset.mems" >"$h/$d/cpuset.mems"
+		for d in "$h/$LAB_CGROUP" "$h/$LAB_CGROUP/$1"; do
+			if [ -e "$d/cpuset.mems" ] && ! cgroup_v2_only; then
+				for f in cpus mems; do echo "$(<"${d%/*}/cpuset.$f")" >"$d/cpuset.$f"; done
 			fi
-			if cgroup_v2_only; then
-				sed 's/[^ ]*/+&/g' "$h/cgroup.controllers" >"$(dirname "$h/$d")/cgroup.subtree_control"
-			fi
+			if cgroup_v2_only; then sed 's/[^ ]*/+&/g' "$h/cgroup.controllers" >"${d%/*}/cgroup.subtree_control"; fi
 		done
 	done
 	# version 2 forbids processes in a group whose children have controllers
-	cgroup_v2_only && mkdir -p "/sys/fs/cgroup/$LAB_CGROUP/$1/init"
-	return 0
+	if cgroup_v2_only; then mkdir -p "/sys/fs/cgroup/$LAB_CGROUP/$1/init"; fi
 }
 
 # Put this shell into a machine's groups.
 cgroup_join() {
 	local h leaf=$LAB_CGROUP/$1
-	cgroup_v2_only && leaf=$leaf/${2:-init}
+	if cgroup_v2_only; then leaf=$leaf/${2:-init}; fi
 	for h in "${cgroup_hierarchies[@]}"; do
 		echo $BASHPID >"$h/$leaf/cgroup.procs"
 	done

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Can this host carry a lab? Every complaint is one line that says what to do.
 
-tool_of=(debootstrap:debootstrap ip:iproute2 tc:iproute2 nft:nftables gcc:gcc jq:jq pgrep:procps
+tool_of=(debootstrap:debootstrap ip:iproute2 tc:iproute2 nft:nftables gcc:gcc jq:jq sysctl:procps
 	nsenter:util-linux unshare:util-linux flock:util-linux tar:tar)
 
 missing_tools() {
@@ -50,6 +50,7 @@ check_kernel() {
 		ip link add name br0 type bridge || { echo bridges; exit 0; }
 		nft add table inet t || echo nf_tables' 2>/dev/null) || try="a kind of namespace"
 	[ -z "$try" ] || die "kernel lacks $try"
+	[ -e "/proc/$$/task/$$/children" ] || die "kernel lacks CONFIG_PROC_CHILDREN (and so, likely, all that CRIU needs)"
 	[ -e /dev/userfaultfd ] || [ -e /proc/sys/vm/unprivileged_userfaultfd ] || die "kernel lacks userfaultfd"
 	[ ${#cgroup_hierarchies[@]} -gt 0 ] || die "no cgroups are mounted at /sys/fs/cgroup"
 	if cgroup_v2_only; then

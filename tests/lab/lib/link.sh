@@ -23,11 +23,11 @@ net() { nsenter --net="/run/netns/$LAB_NETNS" "$@"; }
 need_clusters() {
 	check_name
 	check_root
-	[ -n "$(machines)" ] && network_exists || die "lab $LAB_NAME is not up"
+	if [ -z "$(machines)" ] || ! network_exists; then die "lab $LAB_NAME is not up"; fi
 }
 
 verb_link() {
-	local rate= delay= loss= m shape=
+	local rate='' delay='' loss='' m shape=''
 	need_clusters
 	if [ $# -eq 0 ]; then
 		cat "$LAB_DIR/link" 2>/dev/null || echo "not shaped"

@@ -32,8 +32,7 @@ liqo_peer() {
 }
 
 liqo_offload_demo() {
-	in_machine a kubectl apply -f /usr/local/lib/lab/demo.yaml >/dev/null &&
-		in_machine a kubectl wait -n demo --for=jsonpath='{.status.offloadingPhase}'=Ready \
-			namespaceoffloading/offloading --timeout=60s >/dev/null ||
-		die "namespace demo was not offloaded"
+	in_machine a kubectl apply -f /usr/local/lib/lab/demo.yaml >/dev/null
+	in_machine a kubectl wait -n demo --for=jsonpath='{.status.offloadingPhase}'=Ready \
+		namespaceoffloading/offloading --timeout=60s >/dev/null || die "namespace demo was not offloaded"
 }

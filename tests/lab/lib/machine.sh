@@ -35,18 +35,21 @@ X
 	wait_for 60 machine_assembled_or_dead $unshare || true
 	machine_assembled $unshare ||
 		die "machine $name did not start: $(tail -n 3 "$dir/boot.log")"
-	pid=$(pgrep -P $unshare)
-	cgroup_v2_only && echo $unshare >"/sys/fs/cgroup/$LAB_CGROUP/$name/init/cgroup.procs"
-	for ns in pid mnt net; do readlink "/proc/$pid/ns/$ns"; done >"$dir/namespaces"
+	pid=$(child_of $unshare)
+	if cgroup_v2_only; then echo $unshare >"/sys/fs/cgroup/$LAB_CGROUP/$name/init/cgroup.procs"; fi
+	readlink "/proc/$pid/ns/pid" "/proc/$pid/ns/mnt" "/proc/$pid/ns/net" >"$dir/namespaces"
 	echo "$pid $(start_time "$pid")" >"$dir/pid"
 	network_attach "$name"
 }
 
-machine_assembled() {
-	local child
-	child=$(pgrep -P "$1") && [ -e "/proc/$child/root/run/lab/assembled" ]
+# child_of PID: its (only) child. The kernel has this file if it has checkpointing.
+child_of() {
+	local child=
+	read -r child _ 2>/dev/null <"/proc/$1/task/$1/children" || true
+	echo "$child"
 }
 
+machine_assembled() { [ -e "/proc/$(child_of "$1")/root/run/lab/assembled" ]; }
 machine_assembled_or_dead() { machine_assembled "$1" || ! kill -0 "$1"; }
 
 # start_time PID: a pid alone may mean another process by now; with its start
@@ -88,7 +91,7 @@ component() { in_machine "$1" bash /usr/local/lib/lab/component.sh "${@:2}"; }
 
 # The control plane alone, up to an API server that answers.
 control_plane_start() {
-	in_machine "$1" bash -euc '. /usr/local/lib/lab/pki.sh; . /usr/local/lib/lab/config.sh'
+	in_machine "$1" bash -euc 'bash /usr/local/lib/lab/pki.sh; bash /usr/local/lib/lab/config.sh'
 	component "$1" launch etcd
 	component "$1" launch apiserver
 }

@@ -23,6 +23,7 @@ verb_up() {
 		[ "$c" = api ] || machine_down "$c"
 	done
 	network_exists || network_make
+	# shellcheck disable=SC2046  # a word or none
 	layers=$(machine_layers $with_liqo k8s $(has_sys_resource || echo shim) tools root)
 	for c in "${list[@]}"; do machine_start "$c" "$layers"; done
 	step "machines"

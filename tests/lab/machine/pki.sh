@@ -7,19 +7,24 @@ set -eu
 mkdir -p /etc/kubernetes/pki
 cd /etc/kubernetes/pki
 
-key() { openssl genpkey -quiet -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$1.key"; }
+# openssl's own configuration would make every certificate one of an authority.
+config=$(mktemp)
+said=$(mktemp) # it draws a line for every key
+trap 'rm "$config" "$said"' EXIT
+printf '[req]\ndistinguished_name=dn\n[dn]\n' >"$config"
 
-key ca
-openssl req -x509 -new -key ca.key -out ca.crt -subj "/CN=$NODE-ca" -days 3650
-
-# certificate NAME SUBJECT EXTENSIONS
+# certificate NAME SUBJECT EXTENSION..: one process each, since starting openssl
+# costs more than what it computes.
 certificate() {
-	key "$1"
-	openssl req -new -key "$1.key" -subj "$2" |
-		openssl x509 -req -CA ca.crt -CAkey ca.key -CAcreateserial -days 3650 \
-			-extfile <(printf '%s\n' "$3") -out "$1.crt" 2>/dev/null
+	local name=$1 subject=$2 signer=(-CA ca.crt -CAkey ca.key) extension
+	shift 2
+	[ "$name" != ca ] || signer=()
+	for extension; do signer+=(-addext "$extension"); done
+	openssl req -x509 -config "$config" -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -days 3650 \
+		-keyout "$name.key" -out "$name.crt" -subj "$subject" "${signer[@]}" 2>"$said" || { cat "$said" >&2; exit 1; }
 }
 
+certificate ca "/CN=$NODE-ca" basicConstraints=critical,CA:TRUE keyUsage=critical,keyCertSign,cRLSign,digitalSignature
 client=extendedKeyUsage=clientAuth
 certificate apiserver /CN=kube-apiserver \
 	"subjectAltName=DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc,DNS:kubernetes.default.svc.cluster.local,DNS:localhost,DNS:$NODE,IP:127.0.0.1,IP:$NODE_IP,IP:$API_SERVICE_IP"
@@ -30,9 +35,8 @@ certificate scheduler /CN=system:kube-scheduler "$client"
 certificate kube-proxy /CN=system:kube-proxy "$client"
 certificate front-proxy /CN=front-proxy "$client"
 certificate kubelet "/O=system:nodes/CN=system:node:$NODE" \
-	"extendedKeyUsage=clientAuth,serverAuth
-subjectAltName=DNS:$NODE,IP:$NODE_IP"
-key sa
+	extendedKeyUsage=clientAuth,serverAuth "subjectAltName=DNS:$NODE,IP:$NODE_IP"
+openssl genpkey -quiet -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out sa.key
 openssl pkey -in sa.key -pubout -out sa.pub
 
 # kubeconfig NAME SERVER: everything inline, so that the file can be carried away.
