@@ -113,6 +113,8 @@ def main():
             install.install(clusters[0], clusters[1:])
         if args.install_only:
             return 0
+        # what earlier runs, or the demo, left
+        clusters[0].ok("delete", "podmigrations,pods", "--all", "-n", "demo", "--timeout=120s", timeout=150)
         results = [run_case(name, clusters) for name in args.case or CASES]
     except Failed as e:
         print("e2e: %s" % e, file=sys.stderr)
