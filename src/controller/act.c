@@ -220,8 +220,11 @@ static int delete_pod(struct worker *w, struct turn *t, cJSON **pod, struct erro
 	return r;
 }
 
-/* Marks the source pod with the migration, so that the watch of labelled pods sees it; uid NULL takes the mark away. */
-static int label_source(struct worker *w, const cJSON *m, const cJSON *pod, const char *migration_uid, struct error *err)
+/*
+ * Marks the source pod with the migration, so that the watch of labelled pods sees it; uid NULL takes the mark away.  version: only when the pod has not
+ * changed since (-EAGAIN), or NULL.
+ */
+static int label_source(struct worker *w, const cJSON *m, const cJSON *pod, const char *version, const char *migration_uid, struct error *err)
 {
 	cleanup_json cJSON *patch = cJSON_CreateObject(), *answer = NULL;
 	cJSON *meta = cJSON_AddObjectToObject(patch, "metadata"), *labels;
@@ -229,6 +232,8 @@ static int label_source(struct worker *w, const cJSON *m, const cJSON *pod, cons
 	int r = pod_path(m, view_name(pod), path, err);
 
 	cJSON_AddStringToObject(meta, "uid", view_uid(pod));
+	if (version)
+		cJSON_AddStringToObject(meta, "resourceVersion", version);
 	labels = cJSON_AddObjectToObject(meta, "labels");
 	if (migration_uid)
 		cJSON_AddStringToObject(labels, PM_LABEL_MIGRATION, migration_uid);
@@ -286,7 +291,7 @@ static int begin(struct worker *w, struct turn *t, const cJSON *pod, const struc
 	int r = destination_pod_name(pod, view_uid(t->migration), 0, name, err);
 
 	if (r == 0)
-		r = label_source(w, t->migration, pod, view_uid(t->migration), err);
+		r = label_source(w, t->migration, pod, json_str(pod, "metadata/resourceVersion"), view_uid(t->migration), err);
 	if (r == 0 && !p->source_cluster[0])
 		r = secrets_create_for_agent(w, view_uid(t->migration), err);
 	if (r < 0)
@@ -498,7 +503,7 @@ static int unmark_source(struct worker *w, struct turn *t, struct error *err)
 
 	if (!t->source || strcmp(view_label(t->source, PM_LABEL_MIGRATION), view_uid(t->migration)))
 		return 0;
-	r = label_source(w, t->migration, t->source, bringing[0] ? bringing : NULL, err);
+	r = label_source(w, t->migration, t->source, NULL, bringing[0] ? bringing : NULL, err);
 	return is_another(r) ? 0 : r;
 }
 

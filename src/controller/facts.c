@@ -118,15 +118,14 @@ static int read_destination(struct worker *w, const cJSON *migration, cJSON *fac
 int facts_read(struct worker *w, const cJSON *migration, cJSON **ret, struct error *err)
 {
 	cJSON *facts = cJSON_CreateObject();
-	const char *node, *uid;
+	const char *node;
 	char other[STORE_KEY_SIZE];
 	int r = read_one(w, facts, "pod", "v1", view_namespace(migration), "pods", json_str_or(migration, "spec/podName", ""), err);
 
 	node = json_str(facts, "pod/spec/nodeName");
-	uid = view_uid(json_at(facts, "pod"));
 	if (r == 0 && node)
 		r = read_one(w, facts, "sourceNode", "v1", NULL, "nodes", node, err);
-	if (r == 0 && store_other_claim(w->c->store, migration, uid, other))
+	if (r == 0 && store_other_claim(w->c->store, migration, json_at(facts, "pod"), other))
 		cJSON_AddStringToObject(facts, "otherMigration", other);
 	if (r == 0)
 		r = read_destination(w, migration, facts, err);

@@ -260,22 +260,25 @@ cJSON *store_migration(struct store *s, const char *key)
 	return o;
 }
 
-static bool has_claim(const struct migration *m, const cJSON *self, const char *self_key, const char *pod_uid)
+static bool has_claim(const struct migration *m, const cJSON *self, const char *self_key, const cJSON *pod)
 {
 	const char *slash = strchr(m->key, '/'), *created = json_str_or(self, "metadata/creationTimestamp", "");
 	int age;
 
 	if (phase_ended(m->phase) || !strcmp(m->key, self_key))
 		return false;
+	/* The label is put on with the pod's resource version, so of two that have not recorded the pod yet only one has it. */
+	if (!strcmp(m->uid, view_label(pod, PM_LABEL_MIGRATION)))
+		return true;
 	if (m->pod_uid[0])
-		return !strcmp(m->pod_uid, pod_uid);
+		return !strcmp(m->pod_uid, view_uid(pod));
 	if (strncmp(m->key, self_key, (size_t)(slash - m->key) + 1) || strcmp(m->pod_name, json_str_or(self, "spec/podName", "")))
 		return false;
 	age = strcmp(m->created, created);
 	return age < 0 || (age == 0 && strcmp(m->uid, view_uid(self)) < 0);
 }
 
-bool store_other_claim(struct store *s, const cJSON *self, const char *pod_uid, char ret_key[STORE_KEY_SIZE])
+bool store_other_claim(struct store *s, const cJSON *self, const cJSON *pod, char ret_key[STORE_KEY_SIZE])
 {
 	char self_key[STORE_KEY_SIZE];
 	bool found = false;
@@ -285,7 +288,7 @@ bool store_other_claim(struct store *s, const cJSON *self, const char *pod_uid, 
 	pthread_mutex_lock(&s->lock);
 	for (int i = 0; i < BUCKETS && !found; i++)
 		for (struct migration *m = s->by_key[i]; m && !found; m = m->by_key)
-			if (has_claim(m, self, self_key, pod_uid)) {
+			if (has_claim(m, self, self_key, pod)) {
 				snprintf(ret_key, STORE_KEY_SIZE, "%s", m->key);
 				found = true;
 			}

@@ -33,10 +33,10 @@ bool store_remove_pod(struct store *s, const cJSON *pod, char ret_key[STORE_KEY_
 cJSON *store_pod(struct store *s, const char *pod_uid);         /* NULL when unknown */
 
 /*
- * Another PodMigration that has a claim to this pod: one that has recorded it and has not ended; or one that names it, is not yet beyond Pending and is
- * older.  Its key in ret; false when there is none.
+ * Another PodMigration that has a claim to this pod (NULL: none was found) and has not ended: one that has recorded it or whose label it carries; or one that
+ * names it, is not yet beyond Pending and is older.  Its key in ret; false when there is none.
  */
-bool store_other_claim(struct store *s, const cJSON *migration, const char *pod_uid, char ret_key[STORE_KEY_SIZE]);
+bool store_other_claim(struct store *s, const cJSON *migration, const cJSON *pod, char ret_key[STORE_KEY_SIZE]);
 
 /* fn is called for each key. */
 void store_each_key(struct store *s, void (*fn)(void *ctx, const char *key), void *ctx);

@@ -56,16 +56,16 @@ class Canvas:
     def text(self, x, y, what, kind="", anchor="start"):
         self.out.append('<text x="%.1f" y="%.1f" class="%s" text-anchor="%s">%s</text>' % (x, y, kind, anchor, escape(what)))
 
-    def bar(self, lane, kind, begin, end, label, tip):
+    def bar(self, lane, kind, begin, end, label, tip, label_before=False):
         x, width = self.x(begin), max(1.5, (end - begin) * self.scale)
         self.out.append('<rect x="%.1f" y="%.1f" width="%.1f" height="%d" rx="2" class="%s"><title>%s</title></rect>' %
                         (x, self.y(lane), width, BAR, kind, escape(tip)))
-        if label and len(label) * 7 < width:
+        if len(label) * 7 < width:
             self.text(x + width / 2, self.y(lane) + 15, label, anchor="middle")
-        elif label and x + width + len(label) * 7 < WIDTH:
-            self.text(x + width + 4, self.y(lane) + 15, label)
-        elif label:
+        elif label_before or x + width + len(label) * 7 > WIDTH:
             self.text(x - 4, self.y(lane) + 15, label, anchor="end")
+        else:
+            self.text(x + width + 4, self.y(lane) + 15, label)
 
     def axis(self):
         span = (WIDTH - LEFT - RIGHT) / self.scale
@@ -99,7 +99,7 @@ def draw(run, title):
     for lane, kind, begin, end, what in STEPS:
         if begin in at and end in at:
             ms = at[end] - at[begin]
-            c.bar(lane, kind, at[begin], at[end], "%s %.0f" % (what, ms), "%s: %.1f ms" % (what, ms))
+            c.bar(lane, kind, at[begin], at[end], "%s %.0f" % (what, ms), "%s: %.1f ms" % (what, ms), begin == "freeze")
     for lane in lanes:
         c.text(LEFT - 10, c.y(lane) + 15, lane, anchor="end")
     c.text(LEFT, 26, title, "title")

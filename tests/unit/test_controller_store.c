@@ -154,6 +154,8 @@ static void test_claims(void **state)
 		{ "has recorded the pod", CLAIM("o", "u9", "2026-01-09", "'phase':'Preparing','sourcePod':{'uid':'p'}"), true },
 		{ "has recorded another pod of that name", CLAIM("o", "u9", "2026-01-01", "'phase':'Preparing','sourcePod':{'uid':'q'}"), false },
 		{ "has ended", CLAIM("o", "u9", "2026-01-01", "'phase':'Failed','sourcePod':{'uid':'p'}"), false },
+		{ "has put its label on the pod", CLAIM("o", "marked", "2026-01-09", "'phase':'Pending'"), true },
+		{ "had put its label on the pod, and has ended", CLAIM("o", "marked", "2026-01-01", "'phase':'Succeeded'"), false },
 		{ "is older and waits", CLAIM("o", "u9", "2026-01-01", "'phase':'Pending'"), true },
 		{ "is younger and waits", CLAIM("o", "u9", "2026-01-09", ""), false },
 		{ "is as old, smaller UID", CLAIM("o", "u0", "2026-01-05", ""), true },
@@ -166,15 +168,17 @@ static void test_claims(void **state)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct store *s = make();
 		cJSON *self = quoted(CLAIM("m", "u5", "2026-01-05", ""));
+		cJSON *pod = quoted("{'metadata':{'uid':'p','labels':{'podmigration.dev/migration-uid':'marked'}}}");
 		char key[STORE_KEY_SIZE] = "";
 
 		store_put_migration(s, self);
 		put(s, cases[i].other);
-		if (store_other_claim(s, self, "p", key) != cases[i].claimed)
+		if (store_other_claim(s, self, pod, key) != cases[i].claimed)
 			fail_msg("%s", cases[i].what);
 		if (cases[i].claimed)
 			assert_string_equal(key, "d/o");
 		cJSON_Delete(self);
+		cJSON_Delete(pod);
 		store_free(s);
 	}
 }

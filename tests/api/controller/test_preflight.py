@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What cannot be moved, or not there, is refused with its reason, the source pod untouched."""
+import threading
+
 from harness import LABEL, NS, condition, until
-from kube import PM
 
 CONTAINER = {"name": "app", "image": "docker.io/lab/app:1"}
 
@@ -108,21 +109,26 @@ def destinations(w):
 
 
 def competing(w):
-    """Two PodMigrations of one pod at the same moment: exactly one goes on."""
-    pod = w.pod()
-    both = [w.migrate(pod["metadata"]["name"]) for _ in range(2)]
-
-    def settled():
-        phases = [w.get(m).get("status", {}).get("phase") for m in both]
-        return phases if sorted(p or "" for p in phases) == ["Failed", "Transferring"] else None
-    try:
-        phases = until(settled, 10)
-    except TimeoutError:
-        phases = [w.get(m).get("status", {}).get("phase") for m in both]
-    w.c.equal("preflight: of two migrations of one pod, one goes on", sorted(phases), ["Failed", "Transferring"])
-    both.sort(key=lambda m: w.get(m)["status"]["phase"])
-    w.c.equal("preflight: the other is told", condition(w.get(both[0]), "Migratable").get("reason"), "AlreadyMigrating")
-    third = w.migrate(pod["metadata"]["name"])
-    is_refused(w, "a pod that is being moved", third, ["AlreadyMigrating"])
-    w.kube.merge(w.path(both[1]), {"spec": {"cancel": True}})
-    w.wait_phase(both[1], "Cancelled")
+    """Several PodMigrations of one pod at the same moment: exactly one goes on."""
+    for _ in range(4):
+        pod = w.pod()
+        made = []
+        threads = [threading.Thread(target=lambda: made.append(w.migrate(pod["metadata"]["name"]))) for _ in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        phases = lambda: sorted(w.get(m).get("status", {}).get("phase", "") for m in made)
+        want = ["Failed"] * 3 + ["Transferring"]
+        try:
+            until(lambda: phases() == want, 20)
+        except TimeoutError:
+            pass
+        if phases() != want:
+            break
+    w.c.equal("preflight: of four migrations of one pod at once, one goes on, each time", phases(), want)
+    made.sort(key=lambda m: w.get(m)["status"]["phase"])
+    w.c.equal("preflight: the others are told", {condition(w.get(m), "Migratable").get("reason") for m in made[:3]}, {"AlreadyMigrating"})
+    is_refused(w, "a pod that is being moved", w.migrate(pod["metadata"]["name"]), ["AlreadyMigrating"])
+    w.kube.merge(w.path(made[3]), {"spec": {"cancel": True}})
+    w.wait_phase(made[3], "Cancelled")
