@@ -24,9 +24,9 @@ def there_and_back(case, home, away):
 
 def emptydir(case, home, away):
     """files in an emptyDir and in /dev/shm go along with memory"""
-    mounts = [{"name": "work", "mountPath": "/work"}]
-    chain = Chain(case, home, pod("vol", [container("one", args=["8", "/work/count", "/dev/shm/count", "/state/count"], volumeMounts=mounts)],
-                                  volumes=[{"name": "work", "emptyDir": {}}]))
+    mounts = [{"name": "data", "mountPath": "/data"}]
+    chain = Chain(case, home, pod("vol", [container("one", args=["8", "/data/count", "/dev/shm/count", "/state/count"], volumeMounts=mounts)],
+                                  volumes=[{"name": "data", "emptyDir": {}}]))
     chain.move(cluster=away.name)
     case.note(gap_ms=chain.check())
 
