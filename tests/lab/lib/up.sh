@@ -116,7 +116,10 @@ verb_apiserver() {
 		check_root
 		lock "$LAB_BASE/$LAB_NAME.lock"
 		machine_down api
-		[ -n "$(machines)" ] || lab_remove
+		if [ -z "$(machines)" ]; then
+			lab_remove
+			rm -f "$LAB_BASE/$LAB_NAME.lock"
+		fi
 		;;
 	*) die "usage: lab apiserver up|down" ;;
 	esac
