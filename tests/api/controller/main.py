@@ -85,8 +85,8 @@ def main():
     kubelet.start()
     started = []
 
-    def start():
-        started.append(Controller(binary, f"{logs}/controller.kubeconfig", free_port(), f"{logs}/controller-{len(started)}.log"))
+    def start(*options):
+        started.append(Controller(binary, f"{logs}/controller.kubeconfig", free_port(), f"{logs}/controller-{len(started)}.log", *options))
         return started[-1]
     try:
         c.run("crd", test_crd.rules, w)
@@ -105,7 +105,14 @@ def main():
                            ("to Liqo", f.to_liqo), ("ttl", f.ttl), ("fence", f.fence)):
             c.run(name, test, w)
         if restart:
-            c.run("recovery", f.recovery, w, lambda: subprocess.run(restart, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL), first)
+            # With a lease that outlives the server's absence, however busy the machine: losing it is another test's subject.
+            first.stop()
+            patient = start("--lease-seconds", "150", "--renew-seconds", "120")
+            until(patient.leads, 30, "the patient controller leads")
+            c.run("recovery", f.recovery, w, lambda: subprocess.run(restart, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL), patient)
+            patient.stop()
+            first = start()
+            until(first.leads, 30, "the controller leads again")
         third = f.handover(w, first, start)
         f.adopts(w, start, third)
     except Exception as e:

@@ -394,8 +394,10 @@ def fence(w):
 def recovery(w, restart, controller):
     """The API server is gone for a moment: the watches come back by themselves."""
     pod, m = transferring(w)
+    # an agent that has not reported is given up after a while, and the server's absence may be longer than that
+    w.agent(m, "Connecting")
     restart()
-    until(lambda: w.kube.raw("GET", "/readyz") == b"ok", 60, "API server")
+    until(lambda: w.kube.raw("GET", "/readyz") == b"ok", 120, "API server")
     w.agent(m, "Freezing")
     m = w.wait_phase(m, "Freezing", 40)
     w.agent(m, "Running", decision="Commit")
