@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# What a migration costs, beside the way of others, in one run: make bench [N=5] [QUICK=1] [ROWS="two one"] (docs/performance.md).
+# What a migration costs, beside the way of others, in one run: make bench [N=3] [QUICK=1] [ROWS="two one"] (docs/performance.md).
 
 bench: images apps lab
 	$(Q)N="$(N)" QUICK="$(QUICK)" ROWS="$(ROWS)" tests/bench/bench.py

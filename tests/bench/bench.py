@@ -22,6 +22,7 @@ import picture  # noqa: E402
 import product  # noqa: E402
 import report  # noqa: E402
 import seated  # noqa: E402
+import weather  # noqa: E402
 import workload  # noqa: E402
 from cluster import ROOT, Cluster, Failed, lab, parallel  # noqa: E402
 from machines import Machine  # noqa: E402
@@ -155,7 +156,7 @@ def prepare(args):
 
 
 def measure(bench, keys, quick):
-    result = {"versions": product.versions(bench.home), "n": bench.n, "quick": quick, "load_before": os.getloadavg()[0]}
+    result = {"versions": product.versions(bench.home), "n": bench.n, "quick": quick, "machine": weather.look()}
     print("warming up", flush=True)
     if bench.with_product:
         result["resident_mib_idle"] = product.resident(os.environ["LAB_NAME"])
@@ -197,8 +198,8 @@ def write(bench, result):
         f.write(text)
     draw(bench.runs.get("two_containers", {}).get("podmigration"))
     print("\n" + text)
-    print("%s\nload before: %.1f on %d CPUs%s" % (result["versions"], result["load_before"], os.cpu_count(),
-          "; the machine was not idle, the figures are worse than it can do" if result["load_before"] > 1.5 * os.cpu_count() else ""))
+    print("%s\n%s%s" % (result["versions"], result["machine"],
+          "\nthe machine was busy with something else: the figures are worse than it can do" if result["machine"]["busy_before"] > weather.BUSY else ""))
     for f in bench.failures:
         print("FAILED " + f)
 
@@ -210,7 +211,7 @@ def main():
     p.add_argument("--no-install", action="store_true", help="podmigration is there already")
     args = p.parse_args()
     quick = bool(os.environ.get("QUICK"))
-    n = int(os.environ.get("N") or (2 if quick else 5))
+    n = int(os.environ.get("N") or (1 if quick else 3))
     wanted = (os.environ.get("ROWS") or "").split()
     keys = [k for k, row in ROWS.items() if (k in wanted if wanted else row[4] or not quick)]
     was_up = is_up()

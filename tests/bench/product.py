@@ -166,4 +166,4 @@ def versions(machine):
     runc = machine.run("runc", "--version").split("\n")[0].split()[-1]
     criu = re.search(r"Version: (\S+)", machine.run("criu", "--version"))[1]
     return {"kernel": info["kernelVersion"], "kubelet": info["kubeletVersion"], "containerd": info["containerRuntimeVersion"].split("//")[-1],
-            "runc": runc, "criu": criu, "cpus": os.cpu_count(), "cgroup": 1 if os.path.isdir("/sys/fs/cgroup/freezer") else 2}
+            "runc": runc, "criu": criu, "cgroup": 1 if os.path.isdir("/sys/fs/cgroup/freezer") else 2}
