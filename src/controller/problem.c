@@ -163,6 +163,12 @@ static void of_event(const cJSON *e, struct problem *ret)
 		}
 }
 
+/* A failed probe proves that the container is there; the startup probe fails each second until the restore, by design. */
+static bool is_trouble(const cJSON *e)
+{
+	return !strcmp(json_str_or(e, "type", ""), "Warning") && strcmp(json_str_or(e, "reason", ""), "Unhealthy") != 0;
+}
+
 void problem_of_events(const cJSON *list, struct problem *ret, bool *ret_pulling)
 {
 	const cJSON *e, *warning = NULL;
@@ -177,7 +183,7 @@ void problem_of_events(const cJSON *list, struct problem *ret, bool *ret_pulling
 			newest = t;
 			*ret_pulling = !strcmp(json_str_or(e, "reason", ""), "Pulling");
 		}
-		if (!strcmp(json_str_or(e, "type", ""), "Warning") && t >= newest_warning) {
+		if (is_trouble(e) && t >= newest_warning) {
 			newest_warning = t;
 			warning = e;
 		}

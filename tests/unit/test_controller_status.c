@@ -216,6 +216,7 @@ static void test_problem_events(void **state)
 		  REASON_RuntimeClassMissing, false },
 		{ "{'items':[{'type':'Warning','reason':'FailedSomething','message':'exceeded quota: x'}]}", REASON_InsufficientResources, false },
 		{ "{'items':[{'type':'Warning','reason':'Odd','message':'?'}]}", REASON_DestinationPodFailed, false },
+		{ "{'items':[{'type':'Warning','reason':'Unhealthy','message':'Startup probe failed: '}]}", REASON_NONE, false },
 	};
 
 	(void)state;
