@@ -126,12 +126,12 @@ class Bench:
 
         try:
             parallel([lambda n=n: start(n) for n in names])
-            results = product.move_many(self.home, self.away, NS, names, logs)
+            results, failures = product.move_many(self.home, self.away, NS, names, logs)
+            self.failures += failures
             self.runs["at_once"] = results
-            return report.at_once(results)
+            return report.at_once(results, len(names)) if results else None
         except (Failed, OSError) as e:
             self.failures.append("%d pods at once: %s" % (AT_ONCE, e))
-            print("  FAILED: %s" % e, flush=True)
             return None
         finally:
             for n in names:
@@ -155,7 +155,7 @@ def prepare(args):
     return Machine("a"), Machine("b")
 
 
-def measure(bench, keys, quick):
+def measure(bench, keys, quick, at_once):
     result = {"versions": product.versions(bench.home), "n": bench.n, "quick": quick, "machine": weather.look()}
     print("warming up", flush=True)
     if bench.with_product:
@@ -164,7 +164,7 @@ def measure(bench, keys, quick):
     bench.theirs("warm-up", (8,))
     for key in keys:
         result[key] = bench.row(key)
-    if bench.with_product and not quick and "at_once" in (os.environ.get("ROWS") or "at_once"):
+    if bench.with_product and at_once:
         print("%d pods at once" % AT_ONCE, flush=True)
         result["at_once"] = bench.at_once()
     if bench.with_product:
@@ -219,7 +219,7 @@ def main():
         if not was_up:
             lab("up")
         bench = Bench(*prepare(args), n, not args.seated_only)
-        result = measure(bench, keys, quick)
+        result = measure(bench, keys, quick, "at_once" in wanted if wanted else not quick)
         write(bench, result)
         bench.node.close()
         return 1 if bench.failures else 0

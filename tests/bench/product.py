@@ -116,48 +116,52 @@ def read_result(home, away, ns, name, logs, begin, m, at):
             "phases_ms": phases(status, begin), "timeline": timeline(status), "reports": status.get("source", {}).get("containers", [])}
 
 
-def forget(home, ns, name, destination_pod=None):
+def forget(home, ns, name):
+    """The PodMigration, the pod it was for and the one it brought, however it ended."""
+    path = "%s/namespaces/%s/podmigrations" % (GROUP, ns)
+    arrived = None
     try:
-        home.api.delete("%s/namespaces/%s/podmigrations/%s" % (GROUP, ns, name))
-        home.api.wait("%s/namespaces/%s/podmigrations" % (GROUP, ns), name, lambda o: o is None)
+        arrived = home.api.get("%s/%s" % (path, name)).get("status", {}).get("destinationPod", {}).get("name")
+        home.api.delete("%s/%s" % (path, name))
+        home.api.wait(path, name, lambda o: o is None)
     except ApiError as e:
         if e.status != 404:
             raise
-    for pod in {name, destination_pod} - {None}:
+    for pod in {name, arrived} - {None}:
         workload.remove(home, ns, pod)
 
 
 def move(home, away, ns, name, logs, wire):
     """Move one pod to the other cluster; it is removed there again."""
-    destination = None
     state = state_bytes(home.api.get("%s/%s" % (workload.collection(ns), name)))
     wire.take()
     try:
         begin = create(home, ns, name, away.name)
         m, at = finish(home, ns, name, 180)
-        destination = m["status"]["destinationPod"]["name"]
         result = read_result(home, away, ns, name, logs, begin, m, at)
     finally:
-        forget(home, ns, name, destination)
+        forget(home, ns, name)
     return {**result, "state_bytes": state, "wire_bytes": wire.take()}
 
 
 def move_many(home, away, ns, names, logs):
-    """All pods at once; each one's seconds from the creation of the first object."""
-    arrived = {}
+    """All pods at once; (results of those that arrived, with the seconds since the first object was created; why the others did not)."""
+    results, failures = [], []
     try:
         begin = {n: create(home, ns, n, away.name) for n in names}
         first = min(begin.values())
-        results = []
         for n in names:
-            m, _ = finish(home, ns, n, 600)
-            arrived[n] = m["status"]["destinationPod"]["name"]
-            at = real_ms(m["status"]["completionTime"]) if "completionTime" in m["status"] else time.time() * 1000
-            results.append({**read_result(home, away, ns, n, logs[n], begin[n], m, at), "since_first_s": (at - first) / 1000})
-        return results
+            try:
+                m, at = finish(home, ns, n, 600)
+                if "completionTime" in m["status"]:  # we may have been waiting for another one
+                    at = real_ms(m["status"]["completionTime"])
+                results.append({**read_result(home, away, ns, n, logs[n], begin[n], m, at), "since_first_s": (at - first) / 1000})
+            except Failed as e:
+                failures.append("%s: %s" % (n, e))
+        return results, failures
     finally:
         for n in names:
-            forget(home, ns, n, arrived.get(n))
+            forget(home, ns, n)
 
 
 def versions(machine):
