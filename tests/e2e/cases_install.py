@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `podmigration-agent install` does to a node, on the node of the other cluster."""
 import contextlib
+import time
 
 import install
 from cluster import Failed, lab
@@ -20,9 +21,13 @@ def exists(cluster, path):
 
 
 def agent(cluster, command):
-    """Exit status and what it said."""
-    rc, out, err = cluster.run("exec", "-n", "podmigration-agent", "ds/podmigration-agent", "-c", "agent", "--", "/usr/bin/podmigration-agent", command,
-                               timeout=120)
+    """Exit status and what it said. After a restart of containerd the kubelet still refuses for some seconds: it waits before it dials again."""
+    for _ in range(60):
+        rc, out, err = cluster.run("exec", "-n", "podmigration-agent", "ds/podmigration-agent", "-c", "agent", "--", "/usr/bin/podmigration-agent", command,
+                                   timeout=120)
+        if "unable to upgrade connection" not in err:
+            break
+        time.sleep(1)
     return rc, out + err
 
 
@@ -47,7 +52,7 @@ def own_config(cluster):
     finally:
         on_node(cluster, "mv", CONFIG + ".e2e", CONFIG)
         restart(cluster)
-        agent(cluster, "install")
+        expect(cluster, "install", True, "")
         restart(cluster)
         install.start_agents(cluster)
 

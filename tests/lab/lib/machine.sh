@@ -107,6 +107,8 @@ node_start() {
 	done
 }
 
+# Ready, and a pod may be made: without its default service account the API server refuses one.
 node_ready() {
-	in_machine "$1" kubectl wait --for=condition=Ready "node/$1" --timeout=5s
+	in_machine "$1" kubectl wait --for=condition=Ready "node/$1" --timeout=5s &&
+		in_machine "$1" kubectl get serviceaccount default -n default -o name
 }
