@@ -16,8 +16,9 @@
  */
 struct runc {
 	pid_t host_pid;
-	const char *root; /* containerd's: /run/containerd/runc/k8s.io */
-	int netns_fd;     /* where CRIU's page server may listen: an empty network namespace with only lo; -1: none */
+	const char *root;     /* containerd's: /run/containerd/runc/k8s.io */
+	const char *programs; /* where podmigration is installed on the node: bin/podmigration-hook, libexec/ */
+	int netns_fd;         /* runc and CRIU run in this network namespace; -1: in the node's */
 };
 
 /* pid of the container's init as runc knows it (also for a container that was restored by podmigration-runtime). */
@@ -28,11 +29,15 @@ int runc_private_netns(int *ret_fd, struct error *err);
 
 /*
  * The metadata-only dump: `runc checkpoint --lazy-pages --page-server 127.0.0.1:port --status-fd --leave-running`.
- * The container must be frozen before.  start returns at once; wait_ready blocks until CRIU has written all metadata images into
+ * start returns at once; wait_gate blocks until runc and CRIU have started and stand before their first look at the container,
+ * which runs on untouched meanwhile (starting them takes longer than the dump itself).  The container is then frozen, and go
+ * lets CRIU dump it; wait_ready blocks until CRIU has written all metadata images into
  * image_dir (it then holds the tasks by ptrace and has thawed the freezer group); finish ends CRIU's page server by a clean
  * close, so that CRIU lets go of the tasks, waits for runc and checks that the images are whole.  The caller freezes the group
  * again between wait_ready and finish: the source must never run on its own. image_dir and work_dir are existing folders, paths
- * on the node; work_dir gets the CRIU configuration and dump.log and tells this dump from others. Errors quote CRIU's "Error ("
+ * on the node; work_dir gets the CRIU configuration, the gate and dump.log and tells this dump from others.  The
+ * container's own network namespace as netns_fd spares CRIU the walk through the node's connection tracking table and needs its
+ * restore to be run in the new one. Errors quote CRIU's "Error ("
  * lines of dump.log (reason CheckpointFailed, IOUringInUse, ExternalUnixSocket ..).
  *
  * After a successful start the caller always ends with finish or abort; abort after a failure of wait_ready or finish, and after
@@ -42,6 +47,7 @@ struct runc_dump {
 	const struct runc *runc;
 	struct process process; /* pid 0: ended and reaped */
 	int status_fd;          /* -1: CRIU said it is ready, or never will */
+	int here_fd, word_fd;   /* the gate's pipes (base/gate.h); -1: CRIU has gone through */
 	uint16_t port;
 	bool ready;
 	bool killed; /* runc died before CRIU did */
@@ -51,6 +57,8 @@ struct runc_dump {
 };
 int runc_dump_start(const struct runc *r, const char *id, const char *image_dir, const char *work_dir, uint16_t port,
 		    struct runc_dump *ret, struct error *err);
+int runc_dump_wait_gate(struct runc_dump *d, int64_t deadline_us, struct error *err);
+int runc_dump_go(struct runc_dump *d, struct error *err);
 int runc_dump_wait_ready(struct runc_dump *d, int64_t deadline_us, struct error *err);
 int runc_dump_finish(struct runc_dump *d, int64_t deadline_us, struct error *err);
 /*

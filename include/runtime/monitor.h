@@ -11,12 +11,15 @@
  *                  container that mounts them, else absent), "mounts": [{"destination", "source"}] (bind mounts of config.json)}
  *                 written by rename, after the socket listens: a reader that sees info.json can connect;
  *   monitor.sock  SOCK_SEQPACKET listener of the monitor; one connection at a time (the next one waits in the queue), root only;
- *   state         one word: waiting, restoring, barrier, running, failed (rewritten by rename at each change; for restarts of the agent);
+ *   state         one word: waiting, starting, standby, restoring, barrier, running, failed (rewritten by rename at each change; for restarts of the agent);
  *   restoring     {"pid", "started"} of `runc restore`, and runc.log, its log.
  * The folder is removed by the runtime's `delete`.
  *
  * Packets are JSON objects of at most MONITOR_PACKET_MAX bytes.
- *   agent -> monitor   {"op": "restore", "images": DIR, "work": DIR, "lazy": bool}   only in state waiting, once; existing folders below PM_RUN_DIR
+ *   agent -> monitor   {"op": "restore", "images": DIR, "work": DIR, "lazy": bool}   only in state waiting, once; existing folders below PM_RUN_DIR.
+ *                      With all of CRIU's images in place: to the barrier.  With only descriptors.json there (runc reads it first): runc and CRIU are
+ *                      started ahead of time, state starting, and stop before CRIU's first step, state standby
+ *                      {"op": "go"}        in state standby, when all images are there, inventory.img under the name MONITOR_INVENTORY
  *                      {"op": "open"}      in state barrier: lets the processes run; again after that: answered by the state
  *                      {"op": "abort"}     before open: kills what was restored, the monitor exits 125
  *                      {"op": "status"}
@@ -40,5 +43,6 @@
 #define MONITOR_SOCKET "monitor.sock"
 #define MONITOR_INFO "info.json"
 #define MONITOR_STATE "state"
+#define MONITOR_INVENTORY "inventory.go"       /* in the folder of images */
 
 #endif

@@ -11,7 +11,7 @@
 #include "net/tls.h"
 
 /* The frames of docs/protocol.md. */
-#define WIRE_PROTOCOL 1
+#define WIRE_PROTOCOL 2
 #define WIRE_HEADER 16
 #define WIRE_BODY_MAX ((1u << 20) + 4096)
 #define WIRE_JSON_MAX 65536
@@ -28,6 +28,8 @@ enum wire_type {
 	WIRE_HELLO = 1,
 	WIRE_WELCOME,
 	WIRE_REFUSE,
+	WIRE_STARTED,
+	WIRE_STANDBY,
 	WIRE_FROZEN = 9,
 	WIRE_PAGES = 10,
 	WIRE_ZEROS,

@@ -251,6 +251,7 @@ static int run_session(struct destination *d, struct wire *w, struct error *err)
 	/* Prepared and the stream lost: in doubt, the caller listens again.  Every other failure before the commit is an abort. */
 	if (r < 0 && r != -EINPROGRESS && (d->step < DEST_PREPARED || r == -ECONNABORTED || d->decider) && d->step < DEST_COMMITTED) {
 		destination_abort(d);
+		destination_join(d);
 		say_no(w, WIRE_ABORT, err);
 		if (record)
 			report_home(d, record, SOURCE_Aborted, err);

@@ -27,7 +27,8 @@ struct destination_container {
 	int image_fd;                   /* the image file opened last, -1 */
 	uint64_t image_left;
 	bool in_tree;                   /* DATA belongs to the tree, not to the image */
-	bool ended;                     /* CONTAINER_END came */
+	bool started;                   /* runc and CRIU were started, and stand by */
+	bool ended;                     /* CONTAINER_END came: it is being restored */
 	cJSON *sent;                    /* its body */
 	int64_t stage_us, restore_us, open_us;
 	pthread_t thread;
@@ -57,7 +58,9 @@ struct destination {
 	struct tree_apply *shared[POD_VOLUMES_MAX];     /* by index in volumes */
 	int shared_fd[POD_VOLUMES_MAX];
 	int shared_now;                 /* index FILE was opened in last, -1 */
+	bool shared_done;               /* a container has ended: the volumes are complete */
 	struct page_store *store;
+	struct wire *wire;              /* while state is received: for the answer to STARTED */
 	char run_dir[512];
 	int64_t frozen_us;              /* clock_mono_us when FROZEN came, minus what the source had been frozen by then */
 	int64_t sent_us, prepared_us, committed_us, running_us;
@@ -70,7 +73,10 @@ int destination_receive(struct destination *d, struct wire *w, struct error *err
 void destination_close_parts(struct destination *d);
 
 /* destination_restore.c */
-int destination_restore(struct destination *d, struct error *err);      /* until every container stands at the barrier */
+int destination_start(struct destination *d, struct error *err);        /* runc and CRIU, until all stand by */
+int destination_restore_one(struct destination_container *c, struct error *err);        /* begins, in a thread of its own */
+int destination_restore(struct destination *d, struct error *err);      /* waits until every container stands at the barrier */
+void destination_join(struct destination *d);                           /* after an abort: until no thread of it is left */
 int destination_open(struct destination *d, struct error *err);         /* lets them run */
 void destination_abort(struct destination *d);                          /* kills what was restored; idempotent */
 cJSON *destination_prepared_json(const struct destination *d);

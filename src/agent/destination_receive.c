@@ -15,6 +15,7 @@
 #include "base/json.h"
 #include "container/criu_images.h"
 #include "migration/reason.h"
+#include "runtime/monitor.h"
 
 #define TREE_ENTRIES_MAX 2000000
 #define IMAGE_SIZE_MAX (256ull << 20)   /* metadata; memory pages come as PAGES */
@@ -164,6 +165,8 @@ static int on_file(struct destination *d, const struct wire_frame *f, struct err
 		return r;
 	tree = json_str_or(j, "tree", "");
 	if (f->container == WIRE_NO_CONTAINER) {
+		if (d->shared_done)
+			return protocol_error(err, "a file of a volume came after a container's end");
 		r = open_shared(d, tree, err);
 		return r == 0 ? tree_apply_file(d->shared[d->shared_now], j, err) : r;
 	}
@@ -187,6 +190,9 @@ static int on_image(struct destination *d, const struct wire_frame *f, struct er
 	if (!criu_image_name_ok(name) || json_int(j, "size", 0, (int64_t)IMAGE_SIZE_MAX, &size) < 0)
 		return protocol_error(err, "IMAGE: name or size is not allowed");
 	close_fd(&c->image_fd);
+	/* CRIU, started ahead of time, stands by at its real name (runtime/monitor.h). */
+	if (!strcmp(name, "inventory.img"))
+		name = MONITOR_INVENTORY;
 	c->image_fd = openat(c->images_fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (c->image_fd < 0)
 		return error_errno(err, "create image %s", name);
@@ -251,15 +257,62 @@ static int on_pages(struct destination *d, const struct wire_frame *f, struct er
 	return page_store_put(d->store, f, err);
 }
 
+static int finish_volumes(struct destination *d, struct error *err)
+{
+	if (d->shared_done)
+		return 0;
+	d->shared_done = true;
+	d->shared_now = -1;
+	for (int i = 0; i < d->volumes.n; i++) {
+		int r = d->shared[i] ? tree_apply_finish(d->shared[i], err) : 0;
+
+		if (r < 0)
+			return error_wrap(err, r, "%s", d->volumes.items[i].tree);
+	}
+	return 0;
+}
+
+/*
+ * Everything of this container is here, and of the volumes too: it is restored while others are still received.  Nothing can run before the end of the
+ * stream was checked (ALL_SENT): the barrier is opened much later.
+ */
 static int on_container_end(struct destination *d, const struct wire_frame *f, struct error *err)
 {
 	struct destination_container *c = &d->containers[f->container];
+	int r;
 
 	if (c->ended || (c->image_fd >= 0 && c->image_left))
 		return protocol_error(err, "CONTAINER_END twice or within an image");
+	if (!c->started)
+		return protocol_error(err, "CONTAINER_END before STARTED");
 	c->ended = true;
 	close_fd(&c->image_fd);
-	return wire_json(f, &c->sent, err);
+	r = wire_json(f, &c->sent, err);
+	if (r == 0)
+		r = finish_volumes(d, err);
+	if (r == 0)
+		r = tree_apply_finish(c->tree, err);
+	if (r < 0)
+		return error_wrap(err, r, "container %s", c->info.name);
+	return destination_restore_one(c, err);
+}
+
+/* The source's CRIU stands by; ours must, too, before the pod is stopped. */
+static int on_started(struct destination *d, const struct wire_frame *f, struct error *err)
+{
+	cleanup_json cJSON *standby = cJSON_CreateObject();
+	int r;
+
+	(void)f;
+	if (d->containers[0].started || d->frozen_us)
+		return protocol_error(err, "STARTED twice or after FROZEN");
+	for (int i = 0; i < d->n; i++) {
+		if (d->containers[i].image_left)
+			return protocol_error(err, "STARTED within an image");
+		close_fd(&d->containers[i].image_fd);
+	}
+	r = destination_start(d, err);
+	return r == 0 ? wire_send_json(d->wire, WIRE_STANDBY, WIRE_NO_CONTAINER, standby, err) : r;
 }
 
 static int on_abort(struct destination *d, const struct wire_frame *f, struct error *err)
@@ -277,6 +330,7 @@ static const struct {
 	enum { OF_CONTAINER, OF_NONE, OF_BOTH } scope;
 	int (*fn)(struct destination *d, const struct wire_frame *f, struct error *err);
 } handler[] = {
+	{ WIRE_STARTED, OF_NONE, on_started },
 	{ WIRE_FROZEN, OF_NONE, on_frozen },       { WIRE_PAGES, OF_CONTAINER, on_pages }, { WIRE_ZEROS, OF_CONTAINER, on_pages },
 	{ WIRE_FILE, OF_BOTH, on_file },           { WIRE_DATA, OF_BOTH, on_data },        { WIRE_IMAGE, OF_CONTAINER, on_image },
 	{ WIRE_CONTAINER_END, OF_CONTAINER, on_container_end },                             { WIRE_ABORT, OF_NONE, on_abort },
@@ -298,25 +352,17 @@ static int dispatch(struct destination *d, const struct wire_frame *f, struct er
 	return error_reason(err, -EPROTO, REASON_ProtocolError, "frame type %d is not allowed while state is received", f->type);
 }
 
-static int finish_trees(struct destination *d, struct error *err)
+static int check_ended(const struct destination *d, struct error *err)
 {
-	for (int i = 0; i < d->volumes.n; i++) {
-		int r = d->shared[i] ? tree_apply_finish(d->shared[i], err) : 0;
-
-		if (r < 0)
-			return error_wrap(err, r, "%s", d->volumes.items[i].tree);
-	}
-	for (int i = 0; i < d->n; i++) {
-		int r = d->containers[i].ended ? tree_apply_finish(d->containers[i].tree, err) : protocol_error(err, "it never ended");
-
-		if (r < 0)
-			return error_wrap(err, r, "container %s", d->containers[i].info.name);
-	}
+	for (int i = 0; i < d->n; i++)
+		if (!d->containers[i].ended)
+			return error_wrap(err, protocol_error(err, "it never ended"), "container %s", d->containers[i].info.name);
 	return 0;
 }
 
 int destination_receive(struct destination *d, struct wire *w, struct error *err)
 {
+	d->wire = w;
 	for (;;) {
 		struct wire_frame f;
 		int r = wire_receive(w, 0, &f, err);
@@ -327,7 +373,7 @@ int destination_receive(struct destination *d, struct wire *w, struct error *err
 			r = wire_check_end(w, &f, err);
 			d->sent_us = clock_mono_us();
 			d->bytes = wire_bytes_received(w);
-			return r == 0 ? finish_trees(d, err) : r;
+			return r == 0 ? check_ended(d, err) : r;
 		}
 		r = dispatch(d, &f, err);
 		if (r < 0)

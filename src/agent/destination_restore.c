@@ -10,6 +10,7 @@
 #include "migration/phase.h"
 #include "migration/reason.h"
 
+#define START_TIMEOUT_US 60000000
 #define RESTORE_TIMEOUT_US 120000000
 #define OPEN_TIMEOUT_US 30000000
 #define PIDS_MAX 1024
@@ -33,6 +34,23 @@ static int stage(struct destination_container *c, struct error *err)
 	return c->index == c->d->ipc_owner ? 0 : criu_ipc_clear(c->images_fd, err);
 }
 
+int destination_start(struct destination *d, struct error *err)
+{
+	int64_t deadline = clock_mono_us() + START_TIMEOUT_US;
+	int r = 0;
+
+	for (int i = 0; r == 0 && i < d->n; i++) {
+		r = monitor_restore(d->containers[i].monitor, d->containers[i].images, d->containers[i].work, err);
+		d->containers[i].started = r == 0;
+	}
+	for (int i = 0; r == 0 && i < d->n; i++) {
+		r = monitor_wait(d->containers[i].monitor, "standby", deadline, err);
+		if (r < 0)
+			error_wrap(err, r, "container %s", d->containers[i].info.name);
+	}
+	return r;
+}
+
 static int restore(struct destination_container *c, struct error *err)
 {
 	int64_t start = clock_mono_us();
@@ -40,7 +58,7 @@ static int restore(struct destination_container *c, struct error *err)
 
 	c->stage_us = clock_mono_us() - start;
 	if (r == 0)
-		r = monitor_restore(c->monitor, c->images, c->work, err);
+		r = monitor_go(c->monitor, err);
 	if (r == 0)
 		r = monitor_wait(c->monitor, "barrier", start + RESTORE_TIMEOUT_US, err);
 	c->restore_us = clock_mono_us() - start - c->stage_us;
@@ -63,29 +81,34 @@ static int open_one(struct destination_container *c, struct error *err)
 	return r < 0 ? error_wrap(err, r, "container %s", c->info.name) : 0;
 }
 
+int destination_restore_one(struct destination_container *c, struct error *err)
+{
+	int rc = pthread_create(&c->thread, NULL, restore_main, c);
+
+	c->thread_started = rc == 0;
+	return rc ? error_set(err, -rc, "cannot start a thread") : 0;
+}
+
+void destination_join(struct destination *d)
+{
+	for (int i = 0; i < d->n; i++) {
+		struct destination_container *c = &d->containers[i];
+
+		if (c->thread_started)
+			pthread_join(c->thread, NULL);
+		c->thread_started = false;
+	}
+}
+
 int destination_restore(struct destination *d, struct error *err)
 {
 	int r = 0;
 
-	for (int i = 0; r == 0 && i < d->n; i++) {
-		struct destination_container *c = &d->containers[i];
-		int rc = pthread_create(&c->thread, NULL, restore_main, c);
-
-		c->thread_started = rc == 0;
-		if (rc)
-			r = error_set(err, -rc, "cannot start a thread");
-	}
-	for (int i = 0; i < d->n; i++) {
-		struct destination_container *c = &d->containers[i];
-
-		if (!c->thread_started)
-			continue;
-		pthread_join(c->thread, NULL);
-		c->thread_started = false;
-		if (c->result < 0 && r == 0) {
-			r = c->result;
-			*err = c->err;
-		}
+	destination_join(d);
+	for (int i = 0; i < d->n && r == 0; i++) {
+		r = d->containers[i].result;
+		if (r < 0)
+			*err = d->containers[i].err;
 	}
 	d->prepared_us = clock_mono_us();
 	if (r == 0)

@@ -186,6 +186,11 @@ int monitor_restore(struct monitor *m, const char *images, const char *work, str
 	return send_json(m, j, err);
 }
 
+int monitor_go(struct monitor *m, struct error *err)
+{
+	return send_op(m, "go", err);
+}
+
 int monitor_open(struct monitor *m, struct error *err)
 {
 	return send_op(m, "open", err);

@@ -31,6 +31,7 @@ struct monitor;
 int monitor_connect(const struct agent_options *o, const char *id, struct monitor **ret, struct error *err);
 void monitor_close(struct monitor *m);
 int monitor_restore(struct monitor *m, const char *images, const char *work, struct error *err);
+int monitor_go(struct monitor *m, struct error *err);   /* all images are there, inventory.img as MONITOR_INVENTORY */
 int monitor_open(struct monitor *m, struct error *err);         /* lets the restored processes run */
 int monitor_abort(struct monitor *m, struct error *err);
 /*

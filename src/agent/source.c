@@ -12,12 +12,14 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "handshake.h"
+#include "install.h"
 #include "migration/reason.h"
 #include "net/tls.h"
 
 #define FREEZE_TIMEOUT_US 3000000
 #define CONNECT_TIMEOUT_US 20000000
 #define IDLE_US 20000000                /* nothing moves on the stream for so long: it is lost */
+#define START_TIMEOUT_US 60000000
 #define PREPARE_TIMEOUT_US 120000000
 #define RUN_TIMEOUT_US 60000000
 #define COMMIT_TIMEOUT_US 60000000
@@ -107,8 +109,6 @@ static int get_ready(struct source *s, struct error *err)
 {
 	int r = source_inspect(s, err);
 
-	if (r == 0)
-		r = runc_private_netns(&s->runc.netns_fd, err);
 	if (r < 0 || s->journal.remote)
 		return r;
 	r = record_report(s->record, SOURCE_Ready, source_report_json(s, NULL), NULL, err);
@@ -217,6 +217,19 @@ static int greet(struct source *s, bool resume, struct error *err)
 	cJSON_Delete(s->welcome);
 	s->welcome = NULL;
 	return r == 0 ? expect(s, WIRE_WELCOME, IDLE_US, &s->welcome, err) : r;
+}
+
+/* --- before the freeze --- */
+
+/* Starting runc and CRIU takes longer than what they do then: here and there they are started while the pod runs. */
+static int start_both(struct source *s, struct error *err)
+{
+	cleanup_json cJSON *started = cJSON_CreateObject(), *standby = NULL;
+	int r = source_start_dumps(s, err);
+
+	if (r == 0)
+		r = wire_send_json(s->wire, WIRE_STARTED, WIRE_NO_CONTAINER, started, err);
+	return r == 0 ? expect(s, WIRE_STANDBY, START_TIMEOUT_US, &standby, err) : r;
 }
 
 /* --- the frozen part --- */
@@ -408,8 +421,8 @@ static void roll_back(struct source *s, struct error *cause)
 
 	if (cause->reason == REASON_NONE)
 		cause->reason = REASON_InternalError;
+	source_end_dumps(s, true);
 	if (s->frozen) {
-		source_end_dumps(s, true);
 		kill_left_dumps(s);
 		if (freezer_thaw(&s->freezer, &why) < 0)
 			error_wrap(cause, 0, "THE SOURCE COULD NOT BE THAWED (%s); thaw its cgroup by hand", why.message);
@@ -435,6 +448,10 @@ static int migrate(struct source *s, struct error *err)
 		r = dial(s, err);
 	if (r == 0)
 		r = greet(s, false, err);
+	if (r == 0)
+		r = control_check(s->control, err);
+	if (r == 0)
+		r = start_both(s, err);
 	if (r == 0)
 		r = control_check(s->control, err);
 	if (r == 0)
@@ -543,7 +560,9 @@ int agent_source(const struct agent_options *o, int control_fd)
 		return 1;
 	s->o = o;
 	pthread_mutex_init(&s->wire_lock, NULL);
-	s->runc = (struct runc){ .host_pid = o->host_pid, .root = o->runc_root, .netns_fd = -1 };
+	pthread_mutex_init(&s->volumes_lock, NULL);
+	pthread_cond_init(&s->volumes_done, NULL);
+	s->runc = (struct runc){ .host_pid = o->host_pid, .root = o->runc_root, .programs = INSTALL_DIR, .netns_fd = -1 };
 	r = control_start(control_fd, &s->control, &order, &err);
 	if (r == 0)
 		r = prepare(s, order, &err);

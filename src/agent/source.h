@@ -56,6 +56,9 @@ struct source {
 	struct source_container containers[WIRE_CONTAINERS_MAX];
 	int n;
 	struct pod_volumes volumes;
+	pthread_mutex_t volumes_lock;
+	pthread_cond_t volumes_done;
+	bool volumes_sent;
 	struct freezer freezer;
 	bool freezer_ready;
 	bool frozen;
@@ -74,7 +77,12 @@ uint64_t source_state_bytes(struct source *s);
 int source_ipc_owner(struct source *s);
 void source_release(struct source *s);
 
-/* source_dump.c: everything that is sent while the pod is frozen; returns when all is sent (CRIU may still be letting go). */
+/*
+ * source_dump.c.  Before the freeze: starts runc and CRIU of every container here and, by the files they leave, at the destination; returns when all of
+ * them stand before their first step.
+ */
+int source_start_dumps(struct source *s, struct error *err);
+/* Everything that is sent while the pod is frozen; returns when all is sent (CRIU may still be letting go). */
 int source_send_all(struct source *s, struct error *err);
 /* Waits until no CRIU of ours holds a process. kill: does not wait for a good end. */
 void source_end_dumps(struct source *s, bool kill);

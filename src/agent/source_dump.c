@@ -15,10 +15,12 @@
 #include "base/log.h"
 #include "container/process_info.h"
 #include "migration/reason.h"
+#include "net/tls.h"
 
-#define PAGE_SERVER_PORT 27000          /* + index, in a network namespace of our own */
+#define START_TIMEOUT_US 60000000
 #define DUMP_TIMEOUT_US 120000000
 #define IMAGE_CHUNK (256 * 1024)
+#define FIRST_IMAGE "descriptors.json"
 
 static int make_dirs(struct source_container *c, char *images, char *work, size_t size, struct error *err)
 {
@@ -102,12 +104,12 @@ static int send_image(struct source_container *c, int dir, const char *name, str
 	return r;
 }
 
-/* What CRIU and runc wrote: image files; logs and statistics stay here. */
+/* What CRIU wrote: image files; logs and statistics stay here, and FIRST_IMAGE is there already. */
 static bool is_image(const char *name)
 {
 	size_t len = strlen(name);
 
-	return !strcmp(name, "descriptors.json") || (len > 4 && !strcmp(name + len - 4, ".img"));
+	return len > 4 && !strcmp(name + len - 4, ".img");
 }
 
 static int send_images(struct source_container *c, const char *images, struct error *err)
@@ -143,6 +145,96 @@ static int send_container_end(struct source_container *c, struct error *err)
 	return wire_send_json(c->source->wire, WIRE_CONTAINER_END, c->index, j, err);
 }
 
+/* --- before the freeze --- */
+
+/*
+ * CRIU's page server listens on the pod's own loopback: while it does, every process that could connect there is frozen or held by CRIU.  The ports are
+ * free now; one that is taken in the moments until then makes the dump fail, and the pod goes on.
+ */
+static int pick_ports(struct source *s, uint16_t *ports, struct error *err)
+{
+	int fd[WIRE_CONTAINERS_MAX], n = 0, r = 0;
+
+	while (r == 0 && n < s->n) {
+		r = tcp_listen(s->runc.netns_fd, 0, 1, &fd[n], &ports[n], err);
+		n += r == 0;
+	}
+	while (n > 0)
+		close(fd[--n]);
+	return r;
+}
+
+static int start_dump(struct source_container *c, uint16_t port, struct error *err)
+{
+	char images[600], work[600];
+	int r = make_dirs(c, images, work, sizeof(images), err);
+
+	if (r == 0)
+		r = runc_dump_start(&c->source->runc, c->info.id, images, work, port, &c->dump, err);
+	c->dumping = r == 0;
+	return r;
+}
+
+/* The one file that runc restore reads before CRIU starts, and that runc checkpoint has written by now. */
+static int send_first_image(struct source_container *c, struct error *err)
+{
+	cleanup_close int dir = -1;
+	char host[4096];
+
+	if (agent_host_path(c->source->o, host, sizeof(host), "%s", c->dump.image_dir) < 0)
+		return error_set(err, -ENAMETOOLONG, "image path too long");
+	dir = open(host, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return dir < 0 ? error_errno(err, "open %s", c->dump.image_dir) : send_image(c, dir, FIRST_IMAGE, err);
+}
+
+static int wait_gate(struct source_container *c, int64_t deadline, struct error *err)
+{
+	int r = runc_dump_wait_gate(&c->dump, deadline, err);
+
+	if (r == 0)
+		r = send_first_image(c, err);
+	return r < 0 ? error_wrap(err, r, "container %s", c->info.name) : 0;
+}
+
+int source_start_dumps(struct source *s, struct error *err)
+{
+	int64_t deadline = clock_mono_us() + START_TIMEOUT_US;
+	uint16_t ports[WIRE_CONTAINERS_MAX];
+	char path[64];
+	int r;
+
+	path_format(path, sizeof(path), "/proc/%d/ns/net", s->containers[0].init_pid);
+	s->runc.netns_fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (s->runc.netns_fd < 0)
+		return error_errno(err, "open the pod's network namespace");
+	r = pick_ports(s, ports, err);
+	for (int i = 0; r == 0 && i < s->n; i++)
+		r = start_dump(&s->containers[i], ports[i], err);
+	for (int i = 0; r == 0 && i < s->n; i++)
+		r = wait_gate(&s->containers[i], deadline, err);
+	return r;
+}
+
+/* --- the frozen part --- */
+
+/* What a restored container finds in a volume must be there before it is restored. */
+static void wait_volumes(struct source *s)
+{
+	pthread_mutex_lock(&s->volumes_lock);
+	while (!s->volumes_sent)
+		pthread_cond_wait(&s->volumes_done, &s->volumes_lock);
+	pthread_mutex_unlock(&s->volumes_lock);
+}
+
+/* Also when they could not be sent: nobody waits for ever, and the stream has failed. */
+static void tell_volumes_sent(struct source *s)
+{
+	pthread_mutex_lock(&s->volumes_lock);
+	s->volumes_sent = true;
+	pthread_cond_broadcast(&s->volumes_done);
+	pthread_mutex_unlock(&s->volumes_lock);
+}
+
 /*
  * One container, while it is frozen.  CRIU writes its metadata while memory and files are read from outside.  As soon as the metadata is complete the group is
  * frozen again (CRIU thaws it and holds the tasks by ptrace), so that nothing runs whatever happens to CRIU.
@@ -151,15 +243,8 @@ static int dump_container(struct source_container *c, struct error *err)
 {
 	struct source *s = c->source;
 	int64_t deadline = clock_mono_us() + DUMP_TIMEOUT_US;
-	char images[600], work[600];
-	int r = make_dirs(c, images, work, sizeof(images), err);
+	int r = send_pages(c, PAGES_NOT_EXECUTABLE, err);
 
-	if (r == 0)
-		r = runc_dump_start(&s->runc, c->info.id, images, work, (uint16_t)(PAGE_SERVER_PORT + c->index), &c->dump, err);
-	if (r < 0)
-		return r;
-	c->dumping = true;
-	r = send_pages(c, PAGES_NOT_EXECUTABLE, err);
 	if (r == 0)
 		r = send_tree(s, c->index, "rootfs", c->info.upperdir, true, &c->tree, err);
 	if (r < 0)
@@ -172,8 +257,11 @@ static int dump_container(struct source_container *c, struct error *err)
 	if (r == 0)
 		r = send_pages(c, PAGES_EXECUTABLE, err);
 	if (r == 0)
-		r = send_images(c, images, err);
-	return r == 0 ? send_container_end(c, err) : r;
+		r = send_images(c, c->dump.image_dir, err);
+	if (r < 0)
+		return r;
+	wait_volumes(s);
+	return send_container_end(c, err);
 }
 
 static void finish_dump(struct source_container *c, bool kill)
@@ -235,6 +323,8 @@ int source_send_all(struct source *s, struct error *err)
 {
 	int r = 0;
 
+	for (int i = 0; r == 0 && i < s->n; i++)
+		r = runc_dump_go(&s->containers[i].dump, err);
 	for (int i = 0; r == 0 && i < s->n; i++) {
 		struct source_container *c = &s->containers[i];
 		int rc = pthread_create(&c->thread, NULL, container_main, c);
@@ -245,6 +335,7 @@ int source_send_all(struct source *s, struct error *err)
 	}
 	if (r == 0)
 		r = send_volumes(s, err);
+	tell_volumes_sent(s);
 	r = join_all(s, r, err);
 	return r == 0 ? wire_send_end(s->wire, err) : r;
 }

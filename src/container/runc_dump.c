@@ -3,12 +3,14 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/gate.h"
 #include "container/cgroup_options.h"
 #include "container/criu_images.h"
 #include "container/runc.h"
@@ -28,8 +30,8 @@ static const char criu_config[] = "network-lock skip\n"
 				  "skip-in-flight\n"
 				  "ghost-limit 512M\n";
 
-/* The node's own programs, not those of the agent's image. */
-#define NODE_PATH "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+/* The node's own programs, not those of the agent's image; before them the few that we replace for CRIU. */
+#define NODE_PATH "PATH=%s/libexec:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 static int work_file(const struct runc_dump *d, const char *name, char *out, size_t size)
 {
@@ -40,18 +42,70 @@ static int work_file(const struct runc_dump *d, const char *name, char *out, siz
 }
 
 /* In work_dir for CRIU_CONFIG_FILE; the variable also marks every process of this dump (runc_dump_kill_left). */
-static int write_config(const struct runc_dump *d, char *env, size_t size, struct error *err)
+static int write_config(const struct runc_dump *d, struct error *err)
+{
+	char path[1024], text[1024];
+
+	if (work_file(d, DUMP_CONFIG, path, sizeof(path)) < 0 ||
+	    path_format(text, sizeof(text), "%saction-script %s/bin/podmigration-hook\n", criu_config, d->runc->programs) < 0)
+		return error_set(err, -ENAMETOOLONG, "path of the work folder is too long");
+	return file_write(AT_FDCWD, path, text, strlen(text), 0600, false, err);
+}
+
+/* Both ends of the pipe are ours, so that neither side blocks in opening it. */
+static int make_pipe(const struct runc_dump *d, const char *name, int *ret, struct error *err)
 {
 	char path[1024];
 
-	if (work_file(d, DUMP_CONFIG, path, sizeof(path)) < 0 ||
-	    path_format(env, size, "CRIU_CONFIG_FILE=%s/%s", d->work_dir, DUMP_CONFIG) < 0)
+	if (work_file(d, name, path, sizeof(path)) < 0)
 		return error_set(err, -ENAMETOOLONG, "path of the work folder is too long");
-	return file_write(AT_FDCWD, path, criu_config, sizeof(criu_config) - 1, 0600, false, err);
+	if (mkfifo(path, 0600) < 0)
+		return error_errno(err, "make the gate %s", path);
+	*ret = open(path, O_RDWR | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+	return *ret < 0 ? error_errno(err, "open the gate %s", path) : 0;
 }
 
-static int spawn(struct runc_dump *d, const char *env_config, int status_w, struct error *err)
+static void close_gate(struct runc_dump *d)
 {
+	if (d->here_fd >= 0)
+		close(take_fd(&d->here_fd));
+	if (d->word_fd >= 0)
+		close(take_fd(&d->word_fd));
+}
+
+static int make_gate(struct runc_dump *d, struct error *err)
+{
+	int r = make_pipe(d, GATE_HERE, &d->here_fd, err);
+
+	if (r == 0)
+		r = make_pipe(d, GATE_WORD, &d->word_fd, err);
+	if (r < 0)
+		close_gate(d);
+	return r;
+}
+
+static int say(struct runc_dump *d, char word)
+{
+	return write(d->word_fd, &word, 1) == 1 ? 0 : -errno;
+}
+
+/* What runc and everything below it finds in its environment. */
+struct environment {
+	char path[600], config[600], gate[600];
+};
+
+static int fill_environment(const struct runc_dump *d, struct environment *e, struct error *err)
+{
+	if (path_format(e->path, sizeof(e->path), NODE_PATH, d->runc->programs) < 0 ||
+	    path_format(e->config, sizeof(e->config), "CRIU_CONFIG_FILE=%s/%s", d->work_dir, DUMP_CONFIG) < 0 ||
+	    path_format(e->gate, sizeof(e->gate), "%s=%s", GATE_ENV, d->work_dir) < 0)
+		return error_set(err, -ENAMETOOLONG, "path of the work folder is too long");
+	return 0;
+}
+
+static int spawn(struct runc_dump *d, int status_w, struct error *err)
+{
+	struct environment e;
 	char server[32], fd[16];
 	const char *argv[] = {
 		"runc",
@@ -74,7 +128,7 @@ static int spawn(struct runc_dump *d, const char *env_config, int status_w, stru
 		d->id,
 		NULL,
 	};
-	const char *env[] = { NODE_PATH, env_config, NULL };
+	const char *env[] = { e.path, e.config, e.gate, NULL };
 	const int keep[] = { status_w, -1 };
 	struct process_spec spec = {
 		.argv = argv,
@@ -89,23 +143,24 @@ static int spawn(struct runc_dump *d, const char *env_config, int status_w, stru
 
 	if (path_format(server, sizeof(server), "127.0.0.1:%u", d->port) < 0 || path_format(fd, sizeof(fd), "%d", status_w) < 0)
 		return error_set(err, -ENAMETOOLONG, "runc checkpoint: argument too long");
+	if (fill_environment(d, &e, err) < 0)
+		return -ENAMETOOLONG;
 	return process_start(&spec, true, &d->process, err);
 }
 
 int runc_dump_start(const struct runc *r, const char *id, const char *image_dir, const char *work_dir, uint16_t port,
 		    struct runc_dump *ret, struct error *err)
 {
-	struct runc_dump d = { .runc = r, .process = { 0, -1, -1 }, .status_fd = -1, .port = port };
+	struct runc_dump d = { .runc = r, .process = { 0, -1, -1 }, .status_fd = -1, .here_fd = -1, .word_fd = -1, .port = port };
 	cleanup_close int status_r = -1, status_w = -1;
-	char env[sizeof(d.work_dir) + 64];
 	int p[2], e;
 
-	if (!name_is_safe(id) || id[0] == '-' || image_dir[0] != '/' || work_dir[0] != '/' || port == 0)
+	if (!name_is_safe(id) || id[0] == '-' || image_dir[0] != '/' || work_dir[0] != '/' || port == 0 || !r->programs)
 		return error_set(err, -EINVAL, "dump: container id, folders or port are not valid");
 	if (path_format(d.id, sizeof(d.id), "%s", id) < 0 || path_format(d.image_dir, sizeof(d.image_dir), "%s", image_dir) < 0 ||
 	    path_format(d.work_dir, sizeof(d.work_dir), "%s", work_dir) < 0)
 		return error_set(err, -ENAMETOOLONG, "dump: container id or a path is too long");
-	e = write_config(&d, env, sizeof(env), err);
+	e = write_config(&d, err);
 	if (e == 0)
 		e = cgroup_options_keep(r->host_pid, err);
 	if (e < 0)
@@ -118,9 +173,14 @@ int runc_dump_start(const struct runc *r, const char *id, const char *image_dir,
 	/* What wakes wait_ready may be runc's end while something else still holds the pipe. */
 	if (fcntl(status_r, F_SETFL, O_NONBLOCK) < 0)
 		return error_errno(err, "pipe for runc's status");
-	e = spawn(&d, env, status_w, err);
+	e = make_gate(&d, err);
 	if (e < 0)
 		return e;
+	e = spawn(&d, status_w, err);
+	if (e < 0) {
+		close_gate(&d);
+		return e;
+	}
 	d.status_fd = take_fd(&status_r);
 	*ret = d;
 	return 0;
@@ -129,6 +189,7 @@ int runc_dump_start(const struct runc *r, const char *id, const char *image_dir,
 static void reaped(struct runc_dump *d)
 {
 	d->process.pid = 0;
+	close_gate(d);
 	if (d->status_fd >= 0)
 		close(take_fd(&d->status_fd));
 }
@@ -173,10 +234,10 @@ static int wait_end(struct runc_dump *d, int64_t deadline_us, struct error *err)
 	return -EIO;
 }
 
-/* 1: something happened on status_fd (or runc ended); 0: deadline. */
-static int wait_status(struct runc_dump *d, int64_t deadline_us)
+/* 1: something can be read from fd (or runc ended); 0: deadline. */
+static int wait_readable(struct runc_dump *d, int fd, int64_t deadline_us)
 {
-	struct pollfd f[2] = { { d->status_fd, POLLIN, 0 }, { d->process.pidfd, POLLIN, 0 } };
+	struct pollfd f[2] = { { fd, POLLIN, 0 }, { d->process.pidfd, POLLIN, 0 } };
 
 	for (;;) {
 		int64_t left = deadline_us - clock_mono_us();
@@ -189,16 +250,47 @@ static int wait_status(struct runc_dump *d, int64_t deadline_us)
 	}
 }
 
+/* runc is ending by itself: its error is the answer. */
+static int ended_early(struct runc_dump *d, int64_t deadline_us, struct error *err)
+{
+	int r = wait_end(d, deadline_us, err);
+
+	return r < 0 ? r
+		     : error_reason(err, -EIO, REASON_CheckpointFailed, "runc checkpoint of %s ended before CRIU was ready",
+				    d->id);
+}
+
+int runc_dump_wait_gate(struct runc_dump *d, int64_t deadline_us, struct error *err)
+{
+	char byte;
+
+	if (d->process.pid == 0 || d->here_fd < 0)
+		return error_set(err, -EINVAL, "dump of %s has ended already", d->id);
+	if (!wait_readable(d, d->here_fd, deadline_us))
+		return error_reason(err, -ETIMEDOUT, REASON_CheckpointFailed, "runc and CRIU did not start in time for %s", d->id);
+	return read(d->here_fd, &byte, 1) == 1 ? 0 : ended_early(d, deadline_us, err);
+}
+
+int runc_dump_go(struct runc_dump *d, struct error *err)
+{
+	int r = d->word_fd < 0 ? -EINVAL : say(d, GATE_GO);
+
+	if (r < 0)
+		return error_set(err, r, "tell CRIU to dump %s", d->id);
+	/* word_fd stays: without a writer the hook would read the end of file before it reads the word. */
+	close(take_fd(&d->here_fd));
+	return 0;
+}
+
 int runc_dump_wait_ready(struct runc_dump *d, int64_t deadline_us, struct error *err)
 {
 	char byte;
-	int r;
 
 	if (d->ready)
 		return 0;
 	if (d->process.pid == 0 || d->status_fd < 0)
 		return error_set(err, -EINVAL, "dump of %s has ended already", d->id);
-	if (!wait_status(d, deadline_us))
+	if (!wait_readable(d, d->status_fd, deadline_us))
 		return error_reason(err, -ETIMEDOUT, REASON_CheckpointFailed, "CRIU did not write the metadata of %s in time",
 				    d->id);
 	/* One NUL when CRIU is ready; end of file when it gave up. */
@@ -207,10 +299,7 @@ int runc_dump_wait_ready(struct runc_dump *d, int64_t deadline_us, struct error 
 		return 0;
 	}
 	close(take_fd(&d->status_fd));
-	r = wait_end(d, deadline_us, err);
-	return r < 0 ? r
-		     : error_reason(err, -EIO, REASON_CheckpointFailed, "runc checkpoint of %s ended before CRIU was ready",
-				    d->id);
+	return ended_early(d, deadline_us, err);
 }
 
 /* Every file CRIU writes last or always; a pagemap that cannot be read is found by the destination. */
@@ -257,6 +346,9 @@ void runc_dump_abort(struct runc_dump *d)
 {
 	struct error ignored;
 
+	/* Before the gate nothing has been touched. */
+	if (d->process.pid && d->here_fd >= 0 && say(d, GATE_NO) == 0)
+		wait_end(d, clock_mono_us() + ABORT_END_US, &ignored);
 	/*
 	 * Killed at a bad moment CRIU leaves a task with a foreign instruction pointer (compel runs injected system calls).  Once
 	 * it listens, it leaves them whole.

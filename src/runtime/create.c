@@ -134,7 +134,16 @@ static int create_waiting(const struct oci_args *a, const struct spec *s, const 
 {
 	cleanup_buf struct buf info = BUF_INIT(RECORD_INFO_MAX);
 	char dir[1024];
-	struct monitor_spec spec = { a->id, a->root, a->bundle, s->cgroups_path, a->systemd_cgroup, *key, dir, NULL };
+	struct monitor_spec spec = {
+		.id = a->id,
+		.root = a->root,
+		.bundle = a->bundle,
+		.cgroups_path = s->cgroups_path,
+		.netns = s->netns,
+		.systemd_cgroup = a->systemd_cgroup,
+		.claim = *key,
+		.program_dir = dir,
+	};
 	int r = clear_record(a->id, err);
 
 	if (r < 0)

@@ -50,6 +50,21 @@ static void end_process(int pidfd, int first_signal)
 	wait_gone(pidfd, KILL_MS);
 }
 
+/* CRIU that stands by, or will in a moment: the named pipe opened and closed is an empty image, at which it ends. */
+static void refuse_at_gate(const struct record *r, int pidfd)
+{
+	char path[RECORD_DIR_MAX + 32];
+
+	if (path_format(path, sizeof(path), "%s/%s", r->dir, RECORD_GATE) < 0)
+		return;
+	for (int ms = 0; ms < UNDO_MS && access(path, F_OK) == 0 && !wait_gone(pidfd, 5); ms += 5) {
+		int fd = open(path, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+
+		if (fd >= 0)
+			close(fd);
+	}
+}
+
 /* A `runc restore` whose monitor was killed: CRIU's hook finds nobody and gives up by itself. */
 static void end_runc(const struct record *r)
 {
@@ -66,6 +81,8 @@ static void end_runc(const struct record *r)
 	fd = process_open((pid_t)pid, started);
 	if (fd < 0)
 		return;
+	if (r->state == STATE_STARTING || r->state == STATE_STANDBY)
+		refuse_at_gate(r, fd);
 	end_process(fd, 0);
 	close(fd);
 }

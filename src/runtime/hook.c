@@ -2,6 +2,8 @@
 #include "hook.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/gate.h"
 
 static int connect_monitor(const char *dir)
 {
@@ -47,16 +50,40 @@ static bool wait_open(int fd)
 }
 
 /*
- * criu(8), action scripts.  At post-restore everything is there and nothing runs: the place to wait for the commit; a status other than 0 makes CRIU kill
+ * Never opens a pipe in a way that waits: when whoever opens the gate has gone, there is nobody to wait for.  The reader's end of GATE_WORD is opened
+ * before GATE_HERE is written, so that the word finds us.
+ */
+static int wait_at_gate(const char *dir)
+{
+	struct pollfd p = { .fd = -1, .events = POLLIN };
+	cleanup_close int here = -1, word = -1;
+	char c = GATE_NO;
+
+	if (chdir(dir) < 0)
+		return 1;
+	word = open(GATE_WORD, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+	here = word < 0 ? -1 : open(GATE_HERE, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+	if (here < 0 || write(here, "h", 1) != 1)
+		return 1;
+	p.fd = word;
+	while (poll(&p, 1, -1) < 0 && errno == EINTR)
+		;
+	return read(word, &c, 1) == 1 && c == GATE_GO ? 0 : 1;
+}
+
+/*
+ * criu(8), action scripts.  At pre-dump, before CRIU looks at anything, a dump waits for the freeze (base/gate.h).  At post-restore everything is there and nothing runs: the place to wait for the commit; a status other than 0 makes CRIU kill
  * what it restored (also when there is no monitor to ask).  At post-resume the processes run, tens of milliseconds before runc ends.  Two more stages
  * lie between the two, while the application stands still: they must cost nothing.
  */
 int hook_main(void)
 {
-	const char *action = getenv("CRTOOLS_SCRIPT_ACTION"), *dir = getenv(HOOK_ENV);
+	const char *action = getenv("CRTOOLS_SCRIPT_ACTION"), *dir = getenv(HOOK_ENV), *gate = getenv(GATE_ENV);
 	bool barrier = action && !strcmp(action, "post-restore");
 	cleanup_close int fd = -1;
 
+	if (gate)
+		return action && !strcmp(action, "pre-dump") ? wait_at_gate(gate) : 0;
 	if (!barrier && (!action || strcmp(action, "post-resume")))
 		return 0;
 	fd = dir ? connect_monitor(dir) : -1;

@@ -22,6 +22,8 @@
 #include "migration/names.h"
 #include "runtime/monitor.h"
 
+#define GATE_LOOK_MS 5          /* nobody tells us when CRIU has opened a named pipe */
+
 /* The init of the application was reaped by somebody else: its status cannot be known. */
 #define EXIT_UNKNOWN 255
 
@@ -131,6 +133,7 @@ void monitor_abort(struct monitor *m, int exit_status)
 	m->aborting = true;
 	if (m->hook_fd >= 0)
 		close(take_fd(&m->hook_fd));
+	restore_gate_refuse(m);
 	if (!m->runc)
 		monitor_fail(m, m->abort_status);
 }
@@ -218,8 +221,10 @@ static void wait_event(struct monitor *m)
 		{ m->agent_fd < 0 ? m->listen_fd : -1, POLLIN, 0 },
 	};
 
-	if (poll(p, sizeof(p) / sizeof(p[0]), -1) < 0)
+	if (poll(p, sizeof(p) / sizeof(p[0]), m->state == STATE_STARTING ? GATE_LOOK_MS : -1) < 0)
 		return;
+	if (m->state == STATE_STARTING)
+		restore_gate_look(m);
 	/* The hook before signals: its "resumed" comes before the end of runc. */
 	if (p[1].revents)
 		hook_accept(m);
@@ -262,7 +267,7 @@ static bool may_live(int go)
 
 static void __attribute__((noreturn)) monitor_main(const struct monitor_spec *s, int ready, int go)
 {
-	struct monitor m = { .spec = s, .signal_fd = -1, .listen_fd = -1, .agent_fd = -1, .hook_listen_fd = -1, .hook_fd = -1, .exit_status = -1 };
+	struct monitor m = { .spec = s, .signal_fd = -1, .listen_fd = -1, .agent_fd = -1, .hook_listen_fd = -1, .hook_fd = -1, .gate_fd = -1, .exit_status = -1 };
 	int r;
 
 	keep_fds(&ready, &go);

@@ -13,6 +13,7 @@
 /* What a monitor must know; strings live as long as the process. */
 struct monitor_spec {
 	const char *id, *root, *bundle, *cgroups_path;
+	const char *netns;              /* the pod's network namespace, where runc and CRIU run; "": none */
 	bool systemd_cgroup;
 	struct claim_key claim;
 	const char *program_dir;        /* where runc, criu and the hook are looked for first; found out before an upgrade can replace it */
@@ -20,7 +21,7 @@ struct monitor_spec {
 };
 
 /*
- * The process in the application's place.  Its life is one way: waiting, restoring, barrier, running; failed from each of the first three.
+ * The process in the application's place.  Its life is one way: waiting, (starting, standby,) restoring, barrier, running; failed from each before running.
  */
 struct monitor {
 	const struct monitor_spec *spec;
@@ -32,7 +33,8 @@ struct monitor {
 	int listen_fd, agent_fd;        /* monitor.sock; agent_fd -1: nobody is connected */
 	int hook_listen_fd, hook_fd;    /* hook.sock; hook_fd: CRIU stands at the barrier */
 	pid_t runc;                     /* `runc restore`; 0: not running */
-	char work[512];
+	char images[512], work[512];
+	int gate_fd;                    /* CRIU stands by and reads from there */
 	pid_t init;                     /* the restored application's, once it runs */
 	bool aborting;                  /* runc is giving up: the end of it is waited for */
 	int abort_status;               /* and then this is ours */
@@ -61,8 +63,11 @@ void agent_tell(struct monitor *m, const char *refusal);        /* state, pid, e
 
 /* --- monitor_restore.c --- */
 
-/* Runs runc.  -EINVAL: the request is not valid, nothing was changed. */
+/* Runs runc; without inventory.img in the images it stops before its first step (standby).  -EINVAL: the request is not valid, nothing was changed. */
 int restore_begin(struct monitor *m, const char *images, const char *work, bool lazy, struct error *err);
+void restore_go(struct monitor *m);     /* from standby */
+void restore_gate_look(struct monitor *m);      /* while starting: does CRIU stand by? */
+void restore_gate_refuse(struct monitor *m);    /* gives up there */
 void restore_open(struct monitor *m);
 void restore_ended(struct monitor *m, int wait_status);
 void hook_accept(struct monitor *m);

@@ -59,6 +59,14 @@ static const char *op_restore(struct monitor *m, struct span op, struct error *e
 	return restore_begin(m, images, work, json_member(op, "lazy", &lazy) && json_is(lazy, "true"), err) == -EINVAL ? err->message : NULL;
 }
 
+static const char *op_go(struct monitor *m, struct span op, struct error *err)
+{
+	(void)op;
+	(void)err;
+	restore_go(m);
+	return NULL;
+}
+
 static const char *op_open(struct monitor *m, struct span op, struct error *err)
 {
 	(void)op;
@@ -99,8 +107,9 @@ static const struct {
 } ops[] = {
 #define S(name) (1u << STATE_##name)
 	{ "restore", S(WAITING), 0, op_restore, "restore: not waiting any more, and nothing is restored twice" },
+	{ "go", S(STANDBY), S(RESTORING) | S(BARRIER), op_go, "go: not standing by" },
 	{ "open", S(BARRIER), S(RUNNING), op_open, "open: not at the barrier" },
-	{ "abort", S(WAITING) | S(RESTORING) | S(BARRIER), S(FAILED), op_abort, "abort: the application runs already" },
+	{ "abort", S(WAITING) | S(STARTING) | S(STANDBY) | S(RESTORING) | S(BARRIER), S(FAILED), op_abort, "abort: the application runs already" },
 	{ "status", ~0u, 0, op_status, "" },
 #undef S
 };

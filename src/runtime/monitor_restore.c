@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,6 +18,7 @@
 #include "migration/names.h"
 #include "monitor.h"
 #include "runtime.h"
+#include "runtime/monitor.h"
 
 #define CONFIG_NAME "podmigration-criu.conf"
 #define PID_NAME "restored.pid"
@@ -124,11 +126,16 @@ static int start_runc(struct monitor *m, const char *config, const char *images,
 	/* The container's standard streams are ours, and so become the application's. */
 	struct command c;
 	struct process_spec spec = { .argv = c.argv, .env = c.env, .stdin_fd = 0, .stdout_fd = 1, .stderr_fd = 2 };
+	cleanup_close int netns = -1;
 	struct process p;
 	int r;
 
 	if (fill_paths(m, &c, config) < 0)
 		return error_set(err, -ENAMETOOLONG, "restore: a path is too long");
+	/* The images were made inside the pod's network namespace, and so do not speak of it. */
+	if (m->spec->netns[0] && (netns = open(m->spec->netns, O_RDONLY | O_CLOEXEC)) < 0)
+		return error_errno(err, "open the pod's network namespace %s", m->spec->netns);
+	spec.netns_fd = netns;
 	if (runc_find(m->spec->program_dir, c.runc, sizeof(c.runc)) < 0)
 		return error_set(err, -ENOENT, "no runc on this node");
 	fill_argv(m, &c, images, work, lazy);
@@ -141,15 +148,81 @@ static int start_runc(struct monitor *m, const char *config, const char *images,
 	return 0;
 }
 
+/* --- the gate before CRIU's first step --- */
+
+#define INVENTORY_MAX 65536     /* what a pipe takes at once; the image has some hundred bytes */
+
+/*
+ * CRIU opens inventory.img before anything else (criu/cr-restore.c, cr_restore_tasks).  As a named pipe it holds CRIU there, by then fully started,
+ * for as long as nobody writes.  The second name is for `delete`, when we have been killed.
+ */
+static int make_gate(const struct monitor *m, const char *images, struct error *err)
+{
+	char inventory[600], gate[RECORD_DIR_MAX + 32];
+
+	if (path_format(inventory, sizeof(inventory), "%s/inventory.img", images) < 0 ||
+	    path_format(gate, sizeof(gate), "%s/%s", m->dir, RECORD_GATE) < 0)
+		return error_set(err, -ENAMETOOLONG, "restore: a path is too long");
+	if (access(inventory, F_OK) == 0)
+		return 0;
+	if (mkfifo(inventory, 0600) < 0 || link(inventory, gate) < 0)
+		return error_errno(err, "make a named pipe of %s", inventory);
+	return 1;
+}
+
+void restore_gate_look(struct monitor *m)
+{
+	char gate[RECORD_DIR_MAX + 32];
+
+	/* Until somebody has it open for reading: ENXIO (fifo(7)). */
+	if (m->state != STATE_STARTING || path_format(gate, sizeof(gate), "%s/%s", m->dir, RECORD_GATE) < 0)
+		return;
+	m->gate_fd = open(gate, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+	if (m->gate_fd < 0)
+		return;
+	if (m->aborting)
+		restore_gate_refuse(m);
+	else
+		monitor_enter(m, STATE_STANDBY);
+}
+
+void restore_gate_refuse(struct monitor *m)
+{
+	/* Nothing to read: CRIU says that the image has no magic, and ends. */
+	if (m->gate_fd >= 0)
+		close(take_fd(&m->gate_fd));
+}
+
+void restore_go(struct monitor *m)
+{
+	cleanup_buf struct buf b = BUF_INIT(INVENTORY_MAX);
+	struct error err = { 0 };
+	char path[600];
+	int r = path_format(path, sizeof(path), "%s/%s", m->images, MONITOR_INVENTORY);
+
+	r = r < 0 ? r : file_read(AT_FDCWD, path, &b, &err);
+	if (r == 0)
+		r = write_full(m->gate_fd, b.data, b.len);
+	if (r < 0) {
+		error_set(&m->error, r, "go: the inventory cannot be given to CRIU: %s", err.message[0] ? err.message : strerror(-r));
+		monitor_abort(m, MONITOR_EXIT_FAILED);
+		return;
+	}
+	close(take_fd(&m->gate_fd));
+	monitor_enter(m, STATE_RESTORING);
+}
+
+/* --- the begin --- */
+
 int restore_begin(struct monitor *m, const char *images, const char *work, bool lazy, struct error *err)
 {
 	char config[600];
-	int r = check_folder("images", images, err);
+	int gate = 0, r = check_folder("images", images, err);
 
 	if (r == 0)
 		r = check_folder("work", work, err);
-	if (r == 0 && path_format(m->work, sizeof(m->work), "%s", work) < 0)
-		r = error_set(err, -EINVAL, "restore: work is too long");
+	if (r == 0 && (path_format(m->work, sizeof(m->work), "%s", work) < 0 || path_format(m->images, sizeof(m->images), "%s", images) < 0))
+		r = error_set(err, -EINVAL, "restore: work or images is too long");
 	if (r < 0)
 		return r;
 	r = claim_take(&m->spec->claim, err);
@@ -157,6 +230,8 @@ int restore_begin(struct monitor *m, const char *images, const char *work, bool 
 	if (r == 0)
 		r = cgroups_return(&m->home, err);
 	if (r == 0)
+		r = gate = make_gate(m, images, err);
+	if (r >= 0)
 		r = write_config(m, work, config, sizeof(config), err);
 	if (r == 0)
 		r = start_runc(m, config, images, work, lazy, err);
@@ -165,7 +240,7 @@ int restore_begin(struct monitor *m, const char *images, const char *work, bool 
 		monitor_fail(m, MONITOR_EXIT_FAILED);
 		return -EIO;
 	}
-	monitor_enter(m, STATE_RESTORING);
+	monitor_enter(m, gate ? STATE_STARTING : STATE_RESTORING);
 	return 0;
 }
 
@@ -288,6 +363,7 @@ void restore_ended(struct monitor *m, int wait_status)
 
 	if (m->hook_fd >= 0)
 		close(take_fd(&m->hook_fd));
+	restore_gate_refuse(m);
 	if (check_end(m, wait_status, &err) == 0) {
 		release_streams();
 		monitor_enter(m, STATE_RUNNING);

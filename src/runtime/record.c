@@ -14,7 +14,7 @@
 #include "migration/names.h"
 #include "runtime/monitor.h"
 
-static const char *const names[STATE_COUNT] = { "waiting", "restoring", "barrier", "running", "failed" };
+static const char *const names[STATE_COUNT] = { "waiting", "starting", "standby", "restoring", "barrier", "running", "failed" };
 
 const char *state_name(enum monitor_state s)
 {

@@ -15,8 +15,18 @@
 #define RECORD_INFO_MAX 262144          /* what the agent reads */
 #define RECORD_PID_MAX 4194304          /* PID_MAX_LIMIT of the kernel (linux/threads.h) */
 #define RECORD_RUNC "restoring"         /* beside info.json: {"pid", "started"} of `runc restore` */
+#define RECORD_GATE "gate"              /* the named pipe at which its CRIU stands by, when it was started ahead of time */
 
-enum monitor_state { STATE_WAITING, STATE_RESTORING, STATE_BARRIER, STATE_RUNNING, STATE_FAILED, STATE_COUNT };
+enum monitor_state {
+	STATE_WAITING,
+	STATE_STARTING,
+	STATE_STANDBY,
+	STATE_RESTORING,
+	STATE_BARRIER,
+	STATE_RUNNING,
+	STATE_FAILED,
+	STATE_COUNT
+};
 const char *state_name(enum monitor_state s);
 
 struct record {
