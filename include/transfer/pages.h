@@ -2,6 +2,7 @@
 #ifndef TRANSFER_PAGES_H
 #define TRANSFER_PAGES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -11,6 +12,7 @@
 struct pages_stats {
 	uint64_t pages, zero_pages;     /* sent with data, sent as ZEROS */
 	uint64_t bytes;                 /* page data sent */
+	uint64_t same_pages;            /* not sent: the other side has them already */
 	int64_t micros;
 };
 
@@ -21,14 +23,30 @@ struct pages_stats {
 enum pages_which { PAGES_NOT_EXECUTABLE, PAGES_EXECUTABLE };
 
 /*
- * Sends all pages of one frozen process that CRIU may want: present or swapped pages of private mappings that are not unmodified
- * file pages (PAGEMAP_SCAN, kernel 6.7; /proc/PID/pagemap before), read by process_vm_readv.  All-zero pages go as ZEROS.  pid:
- * the node's; ns_pid: the one in the images. stats are added to, not set.  A superset of what CRIU wants is sent.  The process
- * must stand still (frozen or held by CRIU); several threads may send processes on one wire.  -ESRCH when it is gone; -EFAULT
- * when a page that is there cannot be read: no page is left out silently.
+ * What the other side holds of one container's processes, as a digest of each page sent: for a second round, and for the last one when the processes are
+ * frozen.  16 bytes a page.  One thread at a time.
  */
-int pages_send(struct wire *w, uint16_t container, pid_t pid, pid_t ns_pid, enum pages_which which, struct pages_stats *stats,
-	       struct error *err);
+struct pages_known;
+int pages_known_new(struct pages_known **ret, struct error *err);
+void pages_known_free(struct pages_known *k);
+
+/* A process, and how to send it. */
+struct pages_source {
+	uint16_t container;
+	pid_t pid;                      /* the node's */
+	pid_t ns_pid;                   /* the one in the images */
+	bool running;                   /* a round ahead: what vanishes while it is read is left out */
+	struct pages_known *known;      /* NULL: every page is sent */
+};
+
+/*
+ * Sends all pages of one frozen process that CRIU may want: present or swapped pages of private mappings that are not unmodified
+ * file pages (PAGEMAP_SCAN, kernel 6.7; /proc/PID/pagemap before), read by process_vm_readv.  All-zero pages go as ZEROS.
+ * stats are added to, not set.  A superset of what CRIU wants is sent.  The process must stand still (frozen or held by CRIU)
+ * in the last round; several threads may send processes on one wire.  -ESRCH when it is gone; -EFAULT when a page that is there
+ * cannot be read: no page is left out silently.
+ */
+int pages_send(struct wire *w, const struct pages_source *from, enum pages_which which, struct pages_stats *stats, struct error *err);
 
 /*
  * The destination's store: per (container, ns_pid) the pages received, in a memory file below dir_fd (tmpfs).  Later pages

@@ -95,6 +95,7 @@ static cJSON *home_line(const cJSON *m)
 	cJSON_AddNumberToObject(line, "epoch", (double)epoch);
 	cJSON_AddBoolToObject(line, "remote", 0);
 	cJSON_AddBoolToObject(line, "resume", 0);
+	cJSON_AddStringToObject(line, "strategy", json_str_or(m, "spec/strategy", ""));
 	cJSON_AddNumberToObject(line, "timeoutSeconds", (double)(timeout_us / 1000000 + 60));
 	return line;
 }

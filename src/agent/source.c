@@ -86,6 +86,7 @@ static int take_order(struct source *s, const cJSON *order, struct error *err)
 		r = take_text(order, "podName", s->pod_name, sizeof(s->pod_name), err);
 	if (r == 0 && json_int(order, "epoch", 0, INT64_MAX, &s->epoch) < 0)
 		r = error_reason(err, -EINVAL, REASON_ProtocolError, "order: epoch is missing");
+	s->precopy = strcmp(json_str_or(order, "strategy", "PreCopy"), "StopAndCopy") != 0;
 	j->remote = json_bool(order, "remote");
 	json_int(order, "timeoutSeconds", 1, 100000, &timeout);
 	s->deadline_us = clock_mono_us() + timeout * 1000000;
@@ -452,6 +453,8 @@ static int migrate(struct source *s, struct error *err)
 		r = control_check(s->control, err);
 	if (r == 0)
 		r = start_both(s, err);
+	if (r == 0)
+		r = source_precopy(s, err);
 	if (r == 0)
 		r = control_check(s->control, err);
 	if (r == 0)

@@ -30,8 +30,10 @@ struct source_container {
 	struct runc_dump dump;
 	bool dumping;                   /* dump is started and not yet finished or aborted */
 	struct pages_stats pages;
+	struct pages_known *known;      /* what went ahead while it ran; NULL: nothing */
 	struct tree_stats tree;
 	uint64_t image_bytes;
+	uint64_t ahead;                 /* of pages: sent before the freeze */
 	int64_t dump_us;                /* from the freeze to CRIU's metadata being complete */
 	pthread_t thread;
 	bool thread_started;
@@ -49,6 +51,7 @@ struct source {
 	struct journal_entry journal;
 	char pod_name[254];
 	int64_t epoch;
+	bool precopy;                   /* spec.strategy */
 	int64_t deadline_us;            /* of the whole migration */
 	uint8_t key[PM_KEY_SIZE];
 	struct containerd *containerd;
@@ -82,6 +85,8 @@ void source_release(struct source *s);
  * them stand before their first step.
  */
 int source_start_dumps(struct source *s, struct error *err);
+/* Sends memory ahead while the pod runs, in rounds, until a round would take no time or no longer helps. */
+int source_precopy(struct source *s, struct error *err);
 /* Everything that is sent while the pod is frozen; returns when all is sent (CRIU may still be letting go). */
 int source_send_all(struct source *s, struct error *err);
 /* Waits until no CRIU of ours holds a process. kill: does not wait for a good end. */

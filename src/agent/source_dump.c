@@ -40,7 +40,7 @@ static int make_dirs(struct source_container *c, char *images, char *work, size_
 	return 0;
 }
 
-static int send_pages(struct source_container *c, enum pages_which which, struct error *err)
+static int send_pages(struct source_container *c, enum pages_which which, bool running, struct error *err)
 {
 	struct source *s = c->source;
 	pid_t pids[SOURCE_PROCESSES_MAX];
@@ -50,11 +50,14 @@ static int send_pages(struct source_container *c, enum pages_which which, struct
 		return error_reason(err, -E2BIG, REASON_UnsupportedContainer, "it has no or too many processes (limit %d)",
 				    SOURCE_PROCESSES_MAX - 1);
 	for (int i = 0; i < n; i++) {
-		pid_t ns_pid;
-		int r = process_ns_pid(pids[i], &ns_pid, err);
+		struct pages_source from = { .container = c->index, .pid = pids[i], .running = running, .known = c->known };
+		int r = process_ns_pid(pids[i], &from.ns_pid, err);
 
 		if (r == 0)
-			r = pages_send(s->wire, c->index, pids[i], ns_pid, which, &c->pages, err);
+			r = pages_send(s->wire, &from, which, &c->pages, err);
+		/* One that ended meanwhile, its number too. */
+		if (running && (r == -ESRCH || r == -ENOENT))
+			continue;
 		if (r < 0)
 			return error_wrap(err, r, "memory of process %d", pids[i]);
 	}
@@ -243,7 +246,7 @@ static int dump_container(struct source_container *c, struct error *err)
 {
 	struct source *s = c->source;
 	int64_t deadline = clock_mono_us() + DUMP_TIMEOUT_US;
-	int r = send_pages(c, PAGES_NOT_EXECUTABLE, err);
+	int r = send_pages(c, PAGES_NOT_EXECUTABLE, false, err);
 
 	if (r == 0)
 		r = send_tree(s, c->index, "rootfs", c->info.upperdir, true, &c->tree, err);
@@ -255,13 +258,38 @@ static int dump_container(struct source_container *c, struct error *err)
 	r = freezer_refreeze(&s->freezer, c->index, deadline, err);
 	c->dump_us = clock_mono_us() - s->mark[MARK_FROZEN];
 	if (r == 0)
-		r = send_pages(c, PAGES_EXECUTABLE, err);
+		r = send_pages(c, PAGES_EXECUTABLE, false, err);
 	if (r == 0)
 		r = send_images(c, c->dump.image_dir, err);
 	if (r < 0)
 		return r;
 	wait_volumes(s);
 	return send_container_end(c, err);
+}
+
+#define ROUNDS_MAX 8
+#define ROUND_SMALL_US 100000   /* a round as short as this leaves little for the next one to gain */
+
+/*
+ * The first round sends everything, each further one what changed during the one before.  The last round, by dump_container, finds the pod frozen.  Other
+ * rounds are worth it as long as they get shorter: a program that writes faster than the link carries would be followed for ever.
+ */
+static int precopy_container(struct source_container *c, struct error *err)
+{
+	int64_t last_us = INT64_MAX;
+	int r = pages_known_new(&c->known, err);
+
+	for (int i = 0; r == 0 && i < ROUNDS_MAX; i++) {
+		int64_t start = clock_mono_us(), took;
+
+		r = send_pages(c, PAGES_NOT_EXECUTABLE, true, err);
+		took = clock_mono_us() - start;
+		if (took < ROUND_SMALL_US || took > last_us / 10 * 7)
+			break;
+		last_us = took;
+	}
+	c->ahead = c->pages.pages;
+	return r;
 }
 
 static void finish_dump(struct source_container *c, bool kill)
@@ -282,7 +310,7 @@ static void *container_main(void *arg)
 {
 	struct source_container *c = arg;
 
-	c->result = dump_container(c, &c->err);
+	c->result = c->source->frozen ? dump_container(c, &c->err) : precopy_container(c, &c->err);
 	if (c->result < 0)
 		error_wrap(&c->err, c->result, "container %s", c->info.name);
 	return NULL;
@@ -319,20 +347,34 @@ static int join_all(struct source *s, int r, struct error *err)
 	return r;
 }
 
+static int start_threads(struct source *s, struct error *err)
+{
+	for (int i = 0; i < s->n; i++) {
+		struct source_container *c = &s->containers[i];
+		int rc = pthread_create(&c->thread, NULL, container_main, c);
+
+		c->thread_started = rc == 0;
+		if (rc)
+			return error_set(err, -rc, "cannot start a thread");
+	}
+	return 0;
+}
+
+int source_precopy(struct source *s, struct error *err)
+{
+	if (!s->precopy)
+		return 0;
+	return join_all(s, start_threads(s, err), err);
+}
+
 int source_send_all(struct source *s, struct error *err)
 {
 	int r = 0;
 
 	for (int i = 0; r == 0 && i < s->n; i++)
 		r = runc_dump_go(&s->containers[i].dump, err);
-	for (int i = 0; r == 0 && i < s->n; i++) {
-		struct source_container *c = &s->containers[i];
-		int rc = pthread_create(&c->thread, NULL, container_main, c);
-
-		c->thread_started = rc == 0;
-		if (rc)
-			r = error_set(err, -rc, "cannot start a thread");
-	}
+	if (r == 0)
+		r = start_threads(s, err);
 	if (r == 0)
 		r = send_volumes(s, err);
 	tell_volumes_sent(s);

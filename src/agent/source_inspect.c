@@ -153,8 +153,10 @@ int source_ipc_owner(struct source *s)
 
 void source_release(struct source *s)
 {
-	for (int i = 0; i < s->n; i++)
+	for (int i = 0; i < s->n; i++) {
 		bundle_free(s->containers[i].bundle);
+		pages_known_free(s->containers[i].known);
+	}
 	if (s->freezer_ready)
 		freezer_close(&s->freezer);
 	containerd_close(s->containerd);

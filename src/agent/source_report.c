@@ -55,6 +55,7 @@ static void add_containers(const struct source *s, cJSON *j)
 		cJSON_AddStringToObject(e, "name", c->info.name);
 		cJSON_AddNumberToObject(e, "pages", (double)c->pages.pages);
 		cJSON_AddNumberToObject(e, "bytes", (double)c->pages.bytes);
+		cJSON_AddNumberToObject(e, "pagesAhead", (double)c->ahead);
 		cJSON_AddNumberToObject(e, "imageBytes", (double)c->image_bytes);
 		cJSON_AddNumberToObject(e, "treeBytes", (double)c->tree.bytes);
 		cJSON_AddNumberToObject(e, "dumpMicros", (double)c->dump_us);

@@ -29,6 +29,7 @@ static int add_route(cJSON *order, const cJSON *migration, const uint8_t key[PM_
 		return -ENOMEM;
 	cJSON_AddStringToObject(order, "namespace", view_namespace(migration));
 	cJSON_AddStringToObject(order, "name", view_name(migration));
+	cJSON_AddStringToObject(order, "strategy", json_str_or(migration, "spec/strategy", ""));
 	cJSON_AddStringToObject(order, "podIP", json_str_or(migration, "status/destinationPod/podIP", ""));
 	cJSON_AddNumberToObject(order, "port", PM_STREAM_PORT);
 	cJSON_AddStringToObject(order, "key", text.data);

@@ -12,11 +12,12 @@
 #include "base/file.h"
 #include "mappings.h"
 #include "pagemap.h"
+#include "pages_known.h"
 #include "transfer/pages.h"
 
 #define PAGE 4096u
 
-enum content { DATA, ZERO, ABSENT };
+enum content { DATA, ZERO, SAME, ABSENT };
 
 /* Pages that are next to each other in the process. */
 struct piece {
@@ -28,8 +29,7 @@ struct piece {
 /* Up to one frame's worth of pages is read by one system call, wherever the pieces lie. */
 struct sender {
 	struct wire *wire;
-	uint16_t container;
-	pid_t pid, ns_pid;
+	const struct pages_source *from;
 	struct pages_stats *stats;
 	int mem_fd;                     /* /proc/PID/mem, opened when needed */
 	struct piece pieces[WIRE_PAGES_MAX];
@@ -55,7 +55,7 @@ static bool is_zero(const uint8_t *page)
 static int send_run(struct sender *s, enum wire_type type, uint64_t address, uint32_t pages, const uint8_t *data,
 		    struct error *err)
 {
-	struct wire_pages p = { .ns_pid = s->ns_pid, .address = address, .pages = pages };
+	struct wire_pages p = { .ns_pid = s->from->ns_pid, .address = address, .pages = pages };
 	uint8_t head[WIRE_PAGES_HEAD];
 
 	wire_pages_pack(&p, head);
@@ -65,7 +65,7 @@ static int send_run(struct sender *s, enum wire_type type, uint64_t address, uin
 	} else {
 		s->stats->zero_pages += pages;
 	}
-	return wire_send(s->wire, type, s->container, head, sizeof(head), data, type == WIRE_PAGES ? (size_t)pages * PAGE : 0,
+	return wire_send(s->wire, type, s->from->container, head, sizeof(head), data, type == WIRE_PAGES ? (size_t)pages * PAGE : 0,
 			 err);
 }
 
@@ -86,6 +86,8 @@ static int flush_zeros(struct sender *s, struct error *err)
 /* Zero pages wait, so that neighbours found later go in the same frame. */
 static int add_zeros(struct sender *s, uint64_t start, uint64_t end, struct error *err)
 {
+	if (s->from->known)
+		pages_known_clear(s->from->known, s->from->ns_pid, start, end);
 	if (s->zero_end != start || s->zero_start == s->zero_end) {
 		int r = flush_zeros(s, err);
 
@@ -111,7 +113,7 @@ static int read_page(struct sender *s, const struct piece *piece, uint64_t addre
 	if (s->mem_fd < 0) {
 		char path[64];
 
-		path_format(path, sizeof(path), "/proc/%d/mem", (int)s->pid);
+		path_format(path, sizeof(path), "/proc/%d/mem", (int)s->from->pid);
 		s->mem_fd = open(path, O_RDONLY | O_CLOEXEC);
 		if (s->mem_fd < 0)
 			return error_errno(err, "open %s", path);
@@ -124,13 +126,13 @@ static int read_page(struct sender *s, const struct piece *piece, uint64_t addre
 		return 0;
 	*content = ABSENT;
 	if (n >= 0)
-		return error_set(err, -ESRCH, "process %d ended while its memory was read", (int)s->pid);
-	if (piece->swapped)
+		return error_set(err, -ESRCH, "process %d ended while its memory was read", (int)s->from->pid);
+	if (piece->swapped || s->from->running)
 		return 0;
-	device = mapping_is_device(s->pid, address, err);
+	device = mapping_is_device(s->from->pid, address, err);
 	if (device != 0)
 		return device < 0 ? device : 0;
-	return error_set(err, -EFAULT, "page %" PRIx64 " of process %d cannot be read", address, (int)s->pid);
+	return error_set(err, -EFAULT, "page %" PRIx64 " of process %d cannot be read", address, (int)s->from->pid);
 }
 
 static int read_one_by_one(struct sender *s, struct error *err)
@@ -157,9 +159,9 @@ static int read_batch(struct sender *s, struct error *err)
 
 	for (size_t i = 0; i < s->count; i++)
 		remote[i] = (struct iovec){ (void *)(uintptr_t)s->pieces[i].address, (size_t)s->pieces[i].pages * PAGE };
-	n = process_vm_readv(s->pid, &local, 1, remote, s->count, 0);
+	n = process_vm_readv(s->from->pid, &local, 1, remote, s->count, 0);
 	if (n < 0 && errno != EFAULT)
-		return error_errno(err, "read the memory of process %d", (int)s->pid);
+		return error_errno(err, "read the memory of process %d", (int)s->from->pid);
 	if (n != (ssize_t)local.iov_len) {
 		int r = read_one_by_one(s, err);
 
@@ -168,9 +170,30 @@ static int read_batch(struct sender *s, struct error *err)
 	} else {
 		memset(s->content, DATA, s->pages);
 	}
-	for (uint32_t k = 0; k < s->pages; k++)
-		if (s->content[k] == DATA && is_zero(s->buffer + (size_t)k * PAGE))
-			s->content[k] = ZERO;
+	return 0;
+}
+
+/* Of what was read: what need not go as data. */
+static int sort_out(struct sender *s, struct error *err)
+{
+	uint32_t k = 0;
+
+	for (size_t i = 0; i < s->count; i++)
+		for (uint32_t j = 0; j < s->pieces[i].pages; j++, k++) {
+			const uint8_t *page = s->buffer + (size_t)k * PAGE;
+			bool same = false;
+
+			if (s->content[k] != DATA)
+				continue;
+			if (is_zero(page))
+				s->content[k] = ZERO;
+			else if (s->from->known && pages_known_same(s->from->known, s->from->ns_pid,
+								    s->pieces[i].address + (uint64_t)j * PAGE, page, &same) < 0)
+				return error_set(err, -ENOMEM, "out of memory for the digests of pages");
+			if (same)
+				s->content[k] = SAME;
+			s->stats->same_pages += same;
+		}
 	return 0;
 }
 
@@ -194,6 +217,8 @@ static int flush_batch(struct sender *s, struct error *err)
 	uint32_t first = 0;
 	int r = s->count ? read_batch(s, err) : 0;
 
+	if (r == 0)
+		r = sort_out(s, err);
 	for (size_t i = 0; i < s->count && r == 0; i++) {
 		const struct piece *piece = &s->pieces[i];
 		uint32_t from = 0;
@@ -272,19 +297,18 @@ static int send_mappings(struct sender *s, struct mappings *maps, struct pagemap
 	return r == 0 ? flush_zeros(s, err) : r;
 }
 
-int pages_send(struct wire *w, uint16_t container, pid_t pid, pid_t ns_pid, enum pages_which which, struct pages_stats *stats,
-	       struct error *err)
+int pages_send(struct wire *w, const struct pages_source *from, enum pages_which which, struct pages_stats *stats, struct error *err)
 {
-	struct sender s = { .wire = w, .container = container, .pid = pid, .ns_pid = ns_pid, .stats = stats, .mem_fd = -1 };
+	struct sender s = { .wire = w, .from = from, .stats = stats, .mem_fd = -1 };
 	int64_t began = clock_mono_us();
 	struct pagemap *map = NULL;
 	struct mappings maps;
-	int r = mappings_open(pid, &maps, err);
+	int r = mappings_open(from->pid, &maps, err);
 
 	if (r < 0)
 		return r;
 	s.buffer = aligned_alloc(PAGE, (size_t)WIRE_PAGES_MAX * PAGE);
-	r = s.buffer ? pagemap_open(pid, true, &map, err) : error_set(err, -ENOMEM, "out of memory for pages");
+	r = s.buffer ? pagemap_open(from->pid, true, &map, err) : error_set(err, -ENOMEM, "out of memory for pages");
 	if (r == 0)
 		r = send_mappings(&s, &maps, map, which, err);
 	pagemap_close(map);

@@ -56,7 +56,7 @@ static bool make_bundle(struct box *b, const struct place *at, const char *name,
 	char path[512], text[4096], app[256];
 	ssize_t n = readlink("/proc/self/exe", app, sizeof(app) - 1);
 
-	b->runc = (struct runc){ .host_pid = at->host_pid, .root = "/run/ct-runc", .netns_fd = -1 };
+	b->runc = (struct runc){ .host_pid = at->host_pid, .root = "/run/ct-runc", .programs = "/opt/container-test", .netns_fd = -1 };
 	snprintf(b->id, sizeof(b->id), "%s", name);
 	snprintf(b->dir, sizeof(b->dir), "%s/%s", at->base, name);
 	snprintf(b->here, sizeof(b->here), "%s%s", at->here, b->dir);

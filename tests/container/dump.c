@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 
 bool dump_start(struct dump *d, const struct place *at, const struct box *b, struct error *err)
@@ -27,6 +28,14 @@ bool dump_start(struct dump *d, const struct place *at, const struct box *b, str
 		return false;
 	}
 	return true;
+}
+
+bool dump_go(struct dump *d, struct error *err)
+{
+	if (runc_dump_wait_gate(&d->dump, clock_mono_us() + 60000000, err) == 0 && runc_dump_go(&d->dump, err) == 0)
+		return true;
+	printf("# %s\n", err->message);
+	return false;
 }
 
 void dump_end(struct dump *d)

@@ -14,6 +14,7 @@ struct dump {
 };
 
 bool dump_start(struct dump *d, const struct place *at, const struct box *b, struct error *err);
+bool dump_go(struct dump *d, struct error *err);        /* through the gate */
 void dump_end(struct dump *d);                 /* removes the folders */
 int dump_processes_left(const struct dump *d); /* how many processes of the dump run */
 bool dump_traced(pid_t pid);

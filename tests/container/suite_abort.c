@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "box.h"
@@ -26,8 +27,41 @@ static bool begin(struct dump *d, const struct place *at, struct box *b, struct 
 {
 	struct error err = { 0 };
 
-	return check(freezer_freeze(f, clock_mono_us() + 20000000, &err) == 0 && dump_start(d, at, b, &err),
-		     "freeze and start a dump %s", err.message);
+	return check(dump_start(d, at, b, &err) && freezer_freeze(f, clock_mono_us() + 20000000, &err) == 0 && dump_go(d, &err),
+		     "start a dump, freeze, and go %s", err.message);
+}
+
+/* The source's processes were never touched: nothing has to be thawed. */
+static void at_the_gate(const struct place *at, struct box *b)
+{
+	struct error err = { 0 };
+	struct dump d;
+	int64_t t;
+	int ms;
+
+	if (!check(dump_start(&d, at, b, &err), "start a dump"))
+		return;
+	runc_dump_abort(&d.dump);
+	check(dump_processes_left(&d) == 0 && box_counts_on(b), "abort before the gate: no process of the dump is left, the source runs");
+	dump_end(&d);
+	if (!check(dump_start(&d, at, b, &err) && runc_dump_wait_gate(&d.dump, clock_mono_us() + 60000000, &err) == 0, "at the gate"))
+		return;
+	t = clock_mono_us();
+	runc_dump_abort(&d.dump);
+	check(dump_processes_left(&d) == 0 && !dump_traced(b->pid) && box_counts_on(b), "abort at the gate (%lld us): the same",
+	      (long long)(clock_mono_us() - t));
+	dump_end(&d);
+	if (!check(dump_start(&d, at, b, &err) && runc_dump_wait_gate(&d.dump, clock_mono_us() + 60000000, &err) == 0, "at the gate again"))
+		return;
+	/* What the death of an agent does. */
+	close(d.dump.here_fd);
+	close(d.dump.word_fd);
+	d.dump.here_fd = d.dump.word_fd = -1;
+	for (ms = 0; ms < 10000 && dump_processes_left(&d) > 0; ms += 20)
+		sleep_ms(20);
+	check(ms < 10000 && box_counts_on(b), "an agent that dies takes the dump at the gate with it (%d ms)", ms);
+	runc_dump_abort(&d.dump);
+	dump_end(&d);
 }
 
 static void steps(const struct place *at, struct box *b, struct freezer *f)
@@ -92,6 +126,7 @@ void suite_abort(const struct place *at)
 
 	if (check(box_start(&b, at, "ct-abort", GROUP, "count", 8), "start a container") &&
 	    check(box_freezer(at, &b.pid, 1, &f, &err) == 0, "its group is found %s", err.message)) {
+		at_the_gate(at, &b);
 		steps(at, &b, &f);
 		freezer_close(&f);
 	}

@@ -120,8 +120,12 @@ static void dump_and_restore(const struct place *at, struct box *b, struct freez
 	int64_t t = clock_mono_us(), count, us;
 	int r;
 
-	if (!check(freezer_freeze(f, t + 20000000, &err) == 0, "freeze %s", err.message) ||
-	    !check(dump_start(&d, at, b, &err), "start the dump"))
+	if (!check(dump_start(&d, at, b, &err) && runc_dump_wait_gate(&d.dump, t + 60000000, &err) == 0, "a dump stands at the gate %s",
+		   err.message))
+		return;
+	check(box_counts_on(b) && !dump_traced(b->pid), "and the source runs on untouched");
+	t = clock_mono_us();
+	if (!check(freezer_freeze(f, t + 20000000, &err) == 0 && runc_dump_go(&d.dump, &err) == 0, "freeze, and go %s", err.message))
 		return;
 	count = box_count(b, 0);
 	r = runc_dump_wait_ready(&d.dump, clock_mono_us() + 60000000, &err);

@@ -25,7 +25,8 @@ static void dump_fails(const struct place *at, struct box *b, struct freezer *f,
 	struct dump d;
 	int r;
 
-	if (!check(freezer_freeze(f, clock_mono_us() + 20000000, &err) == 0 && dump_start(&d, at, b, &err), "start a dump of it"))
+	if (!check(dump_start(&d, at, b, &err) && freezer_freeze(f, clock_mono_us() + 20000000, &err) == 0 && dump_go(&d, &err),
+		   "start a dump of it"))
 		return;
 	r = runc_dump_wait_ready(&d.dump, clock_mono_us() + 60000000, &err);
 	check(r < 0 && err.reason == reason && strstr(err.message, criu_text), "CRIU cannot dump it (%s): %s",

@@ -356,9 +356,10 @@ static void *send_one(void *arg)
 {
 	struct sending_one *o = arg;
 
+	struct pages_source from = { .container = (uint16_t)o->i, .pid = o->all->pids[o->i], .ns_pid = 100 + o->i };
+
 	for (int which = PAGES_NOT_EXECUTABLE; which <= PAGES_EXECUTABLE && o->result == 0; which++)
-		o->result = pages_send(o->all->w, (uint16_t)o->i, o->all->pids[o->i], 100 + o->i, (enum pages_which)which,
-				       &o->stats, &o->err);
+		o->result = pages_send(o->all->w, &from, (enum pages_which)which, &o->stats, &o->err);
 	return NULL;
 }
 
@@ -555,7 +556,7 @@ static void *send_pass(void *arg)
 	struct pages_stats stats = { 0 };
 	struct error err = { 0 };
 
-	if (pages_send(p->w, 0, p->pid, 100, p->which, &stats, &err) == 0)
+	if (pages_send(p->w, &(struct pages_source){ .pid = p->pid, .ns_pid = 100 }, p->which, &stats, &err) == 0)
 		wire_send_end(p->w, &err);
 	return NULL;
 }
@@ -644,7 +645,7 @@ static void gone_process(void **state)
 		_exit(0);
 	wire_pair(w, 5 * SECOND);
 	waitpid(pid, NULL, 0);
-	assert_int_equal(pages_send(w[0], 0, pid, 1, PAGES_NOT_EXECUTABLE, &stats, &err), -ESRCH);
+	assert_int_equal(pages_send(w[0], &(struct pages_source){ .pid = pid, .ns_pid = 1 }, PAGES_NOT_EXECUTABLE, &stats, &err), -ESRCH);
 	assert_int_equal(stats.pages, 0);
 	wire_free(w[0]);
 	wire_free(w[1]);

@@ -17,7 +17,7 @@ BAD_SPECS = [
     ("two destinations", {**GOOD, "destination": {"nodeName": "n", "liqoCluster": "b"}}, "name exactly one destination, liqoCluster or nodeName"),
     ("bad cluster", {**GOOD, "destination": {"liqoCluster": "b,c=d"}}, "liqoCluster must be a Liqo cluster ID"),
     ("bad node", {**GOOD, "destination": {"nodeName": "../n"}}, "nodeName must be the name of a node"),
-    ("strategy that does not exist", {**GOOD, "strategy": "PreCopy"}, 'supported values: "StopAndCopy"'),
+    ("strategy that does not exist", {**GOOD, "strategy": "PostCopy"}, 'supported values: "PreCopy", "StopAndCopy"'),
     ("connections that cannot be kept", {**GOOD, "network": {"establishedConnections": "Keep"}}, 'supported values: "Close"'),
     ("timeout that is no duration", {**GOOD, "timeout": "soon"}, "timeout must be a duration between 10s and 24h"),
     ("timeout too short", {**GOOD, "timeout": "9s"}, "timeout must be a duration between 10s and 24h"),
@@ -72,7 +72,7 @@ def rules(w):
     w.c.check("crd: an empty podUID is none", empty is None, empty)
     m = new(w.kube, "crd-rules", GOOD)
     w.c.equal("crd: defaults", {k: m["spec"].get(k) for k in ("strategy", "timeout", "cancel", "network")},
-              {"strategy": "StopAndCopy", "timeout": "10m", "cancel": False, "network": {"establishedConnections": "Close"}})
+              {"strategy": "PreCopy", "timeout": "10m", "cancel": False, "network": {"establishedConnections": "Close"}})
     for what, patch, text in UPDATES:
         wrong = refused(lambda: w.kube.merge(w.path(m), {"spec": patch}), text)
         w.c.check(f"crd: change of {what} {'refused' if text else 'allowed'}", wrong is None, wrong)

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pages_known.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <xxhash.h>
+
+/*
+ * The digests lie in blocks of 512 neighbouring pages (2 MiB) of one process, found by a hash table: pages come in ascending runs, so the last block is
+ * nearly always the right one.  XXH3 with 128 bits and a secret start: two different pages are taken for the same with a probability of 2^-128.
+ */
+#define PAGE 4096u
+#define BLOCK_PAGES 512u
+#define BLOCK_SHIFT 21
+
+struct known_block {
+	uint64_t number;                /* address >> BLOCK_SHIFT */
+	pid_t ns_pid;
+	XXH128_hash_t digest[BLOCK_PAGES];      /* all zero: not known */
+};
+
+struct pages_known {
+	uint64_t seed;
+	struct known_block **table;     /* open addressing, a power of two, at most half full */
+	size_t size, blocks;
+	struct known_block *last;
+};
+
+int pages_known_new(struct pages_known **ret, struct error *err)
+{
+	struct pages_known *k = calloc(1, sizeof(*k));
+
+	if (k)
+		k->size = 64;
+	if (k)
+		k->table = calloc(k->size, sizeof(struct known_block *));
+	if (!k || !k->table || getrandom(&k->seed, sizeof(k->seed), 0) != sizeof(k->seed)) {
+		pages_known_free(k);
+		return error_set(err, -ENOMEM, "out of memory for the digests of pages");
+	}
+	*ret = k;
+	return 0;
+}
+
+void pages_known_free(struct pages_known *k)
+{
+	if (!k)
+		return;
+	for (size_t i = 0; k->table && i < k->size; i++)
+		free(k->table[i]);
+	free(k->table);
+	free(k);
+}
+
+static struct known_block **find(const struct pages_known *k, pid_t ns_pid, uint64_t number)
+{
+	uint64_t key[2] = { number, (uint64_t)ns_pid };
+	size_t i = (size_t)XXH3_64bits_withSeed(key, sizeof(key), k->seed) & (k->size - 1);
+
+	while (k->table[i] && (k->table[i]->number != number || k->table[i]->ns_pid != ns_pid))
+		i = (i + 1) & (k->size - 1);
+	return &k->table[i];
+}
+
+static int grow(struct pages_known *k)
+{
+	struct known_block **old = k->table;
+	size_t old_size = k->size;
+
+	k->table = calloc(old_size * 2, sizeof(struct known_block *));
+	if (!k->table) {
+		k->table = old;
+		return -ENOMEM;
+	}
+	k->size = old_size * 2;
+	for (size_t i = 0; i < old_size; i++)
+		if (old[i])
+			*find(k, old[i]->ns_pid, old[i]->number) = old[i];
+	free(old);
+	return 0;
+}
+
+static struct known_block *block_of(struct pages_known *k, pid_t ns_pid, uint64_t number, bool make)
+{
+	struct known_block **place;
+
+	if (k->last && k->last->number == number && k->last->ns_pid == ns_pid)
+		return k->last;
+	if (make && (k->blocks + 1) * 2 > k->size && grow(k) < 0)
+		return NULL;
+	place = find(k, ns_pid, number);
+	if (!*place && make) {
+		*place = calloc(1, sizeof(**place));
+		if (!*place)
+			return NULL;
+		(*place)->number = number;
+		(*place)->ns_pid = ns_pid;
+		k->blocks++;
+	}
+	if (*place)
+		k->last = *place;
+	return *place;
+}
+
+int pages_known_same(struct pages_known *k, pid_t ns_pid, uint64_t address, const uint8_t *page, bool *ret_same)
+{
+	XXH128_hash_t d = XXH3_128bits_withSeed(page, PAGE, k->seed), *mine;
+	struct known_block *b = block_of(k, ns_pid, address >> BLOCK_SHIFT, true);
+
+	if (!b)
+		return -ENOMEM;
+	if (d.low64 == 0 && d.high64 == 0)
+		d.low64 = 1;
+	mine = &b->digest[address / PAGE % BLOCK_PAGES];
+	*ret_same = XXH128_isEqual(*mine, d);
+	*mine = d;
+	return 0;
+}
+
+void pages_known_clear(struct pages_known *k, pid_t ns_pid, uint64_t start, uint64_t end)
+{
+	for (uint64_t at = start, next; at < end; at = next) {
+		struct known_block *b = block_of(k, ns_pid, at >> BLOCK_SHIFT, false);
+
+		next = ((at >> BLOCK_SHIFT) + 1) << BLOCK_SHIFT;
+		if (next > end)
+			next = end;
+		if (b)
+			memset(&b->digest[at / PAGE % BLOCK_PAGES], 0, (next - at) / PAGE * sizeof(b->digest[0]));
+	}
+}

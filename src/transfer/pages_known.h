@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SRC_TRANSFER_PAGES_KNOWN_H
+#define SRC_TRANSFER_PAGES_KNOWN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "transfer/pages.h"
+
+/* Does the other side hold exactly this page?  If not, it does from now on (the caller sends it).  -ENOMEM. */
+int pages_known_same(struct pages_known *k, pid_t ns_pid, uint64_t address, const uint8_t *page, bool *ret_same);
+/* The other side is told that these are zero. */
+void pages_known_clear(struct pages_known *k, pid_t ns_pid, uint64_t start, uint64_t end);
+
+#endif
