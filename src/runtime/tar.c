@@ -17,7 +17,7 @@
 #define EXTRACT_MAX (64u << 20)
 #define HANDED_OVER "PODMIGRATION_TAR"          /* in the environment of the node's tar: should that be this program again, it does not go round in circles */
 
-enum { CREATE = 1, EXTRACT = 2, ONE_FILE_SYSTEM = 4, NUMERIC_OWNER = 8 };
+enum { CREATE = 1, EXTRACT = 2, ONE_FILE_SYSTEM = 4, NUMERIC_OWNER = 8, GZIP = 16 };
 
 /* What CRIU says; options without a number here ask for what is done anyway, or matter only to what goes to the node's tar. */
 static const struct {
@@ -28,7 +28,7 @@ static const struct {
 	{ "--extract", EXTRACT },
 	{ "--one-file-system", ONE_FILE_SYSTEM },
 	{ "--numeric-owner", NUMERIC_OWNER },
-	{ "--gzip", 0 },
+	{ "--gzip", GZIP },
 	{ "--no-unquote", 0 },
 	{ "--no-wildcards", 0 },
 	{ "--check-links", 0 },
@@ -67,7 +67,7 @@ static bool parse(int argc, char **argv, struct request *r)
 	if (!r->dir || r->dir[0] != '/' || getenv("TAR_OPTIONS") || getenv("TAPE"))
 		return false;
 	if (r->what & CREATE)
-		return r->what == (CREATE | ONE_FILE_SYSTEM | NUMERIC_OWNER) && r->operands == 1;
+		return r->what == (CREATE | ONE_FILE_SYSTEM | NUMERIC_OWNER | GZIP) && r->operands == 1;
 	return r->what & EXTRACT && r->operands == 0;
 }
 
@@ -103,10 +103,10 @@ static int exec_real_plain(char **argv)
 
 static int create(const struct request *r, char **argv)
 {
-	cleanup_buf struct buf out = BUF_INIT(CREATE_MAX);
+	cleanup_buf struct buf archive = BUF_INIT(CREATE_MAX), out = BUF_INIT(2 * CREATE_MAX);
 	cleanup_close int fd = open(r->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	if (fd < 0 || !tar_create(fd, &out))
+	if (fd < 0 || !tar_create(fd, &archive) || tar_gzip(archive.data, archive.len, &out) < 0)
 		return exec_real(argv);
 	return write_full(STDOUT_FILENO, out.data, out.len) < 0 ? fail("cannot write the archive") : 0;
 }
@@ -144,24 +144,28 @@ static int extract(const struct request *r, char **argv)
 	cleanup_close int root = -1;
 	struct error err = { 0 };
 	size_t n = 0;
+	bool gzip;
 	off_t at;
-	ssize_t len = input_size(&at);
-	int scanned;
+	ssize_t size = input_size(&at);
+	size_t len = size < 0 ? 0 : (size_t)size;
+	int status = 0;
 
 	/* Who is not root gets other defaults of tar for owners and modes. */
-	if (len < 0 || geteuid() != 0)
+	if (size < 0 || geteuid() != 0)
 		return exec_real(argv);
-	data = malloc((size_t)len + 1);
+	data = malloc(len + 1);
 	if (!data)
 		return fail("out of memory");
-	if (!read_input(at, data, (size_t)len))
+	if (!read_input(at, data, len))
 		return fail("cannot read the archive");
-	if (len >= 2 && !memcmp(data, "\x1f\x8b", 2))
-		return exec_real(argv);
-	scanned = tar_scan(data, (size_t)len, &entries, &n, &err);
-	if (scanned > 0)
-		return exec_real_plain(argv);
-	if (scanned < 0)
+	gzip = len >= 2 && !memcmp(data, "\x1f\x8b", 2);
+	if (gzip)
+		status = tar_gunzip(data, &len, &err);
+	if (status == 0)
+		status = tar_scan(data, len, &entries, &n, &err);
+	if (status > 0)
+		return gzip ? exec_real(argv) : exec_real_plain(argv);
+	if (status < 0)
 		return fail(err.message);
 	root = open(r->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)

@@ -12,8 +12,9 @@
 /*
  * While the application is frozen CRIU runs `tar --create --gzip ..` for each tmpfs of a container, and `tar --extract --gzip ..` when it restores it
  * (criu/filesystems.c, tmpfs_dump and tmpfs_restore).  In a container of a pod these hold a few device nodes, links and folders, or nothing at all, and
- * starting tar and gzip takes far longer than the rest.  This is a tar for such trees: a plain, uncompressed archive, in one process.  Whatever it does
- * not know for sure is the node's tar's, with the same arguments in the same process, and that is decided before anything is written.
+ * starting tar and gzip takes far longer than the rest.  This is a tar for such trees, in one process: a plain archive in an envelope of gzip that does not
+ * compress, so that `tar --extract --gzip` of another node reads it too.  Whatever it does not know for sure is the node's tar's, with the same arguments
+ * in the same process, and that is decided before anything is written.
  */
 #define TAR_PROGRAM "tar"
 
@@ -53,6 +54,12 @@ unsigned tar_checksum(const struct tar_header *h);
 
 /* Appends the archive of the folder fd to out.  False: something is there that is for the node's tar. */
 bool tar_create(int fd, struct buf *out);
+
+/* Appends the gzip file of data to out, in stored blocks (RFC 1951). */
+int tar_gzip(const char *data, size_t len, struct buf *out);
+
+/* The way back, in place.  0; 1, data unchanged: compressed, for the node's tar; -EBADMSG: damaged. */
+int tar_gunzip(char *data, size_t *len, struct error *err);
 
 /*
  * Reads the len bytes of an archive into *ret (at most TAR_ENTRIES_MAX, to be freed; they point into data).  0; 1: for the node's tar; -EBADMSG: damaged.
