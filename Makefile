@@ -84,7 +84,7 @@ $(BUILD)/bin/podmigration-hook: $(BUILD)/bin/podmigration-runtime
 
 # What `podmigration-agent install` puts on a node, folder by folder.
 $(BUILD)/node/.stamp: $(BUILD)/bin/podmigration-runtime $(BUILD)/bin/podmigration-hook
-	$(Q)rm -rf $(@D) && mkdir -p $(@D)/bin $(@D)/lib && cp $^ $(@D)/bin/
+	$(Q)rm -rf $(@D) && mkdir -p $(@D)/bin $(@D)/lib $(@D)/libexec && cp $^ $(@D)/bin/ && cp $< $(@D)/libexec/tar
 	$(Q)touch $@
 node: $(BUILD)/node/.stamp
 

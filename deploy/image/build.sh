@@ -58,6 +58,6 @@ base "$root/agent"
 program "$root/agent" build/bin/podmigration-agent
 # what `podmigration-agent install` puts on nodes
 mkdir -p "$root/agent/usr/lib/podmigration/node"
-cp -r build/node/bin "$root/agent/usr/lib/podmigration/node/"
-strip "$root"/agent/usr/lib/podmigration/node/bin/*
+cp -r build/node/bin build/node/libexec "$root/agent/usr/lib/podmigration/node/"
+strip "$root"/agent/usr/lib/podmigration/node/{bin,libexec}/*
 image agent "$root/agent" '{"Entrypoint": ["/usr/bin/podmigration-agent"]}'

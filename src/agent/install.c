@@ -25,7 +25,7 @@ static const char usage[] =
 	"\n"
 	"  --host-root DIR           the node's root (default: /proc/1/root)\n"
 	"  --host-pid PID            a process in the node's namespaces (default: 1; 0: we run on the node itself)\n"
-	"  --files DIR               holds the folder bin that is to be installed (default: /usr/lib/podmigration/node)\n"
+	"  --files DIR               holds the folders bin and libexec that are to be installed (default: /usr/lib/podmigration/node)\n"
 	"  --containerd-socket PATH  on the node (default: /run/containerd/containerd.sock)\n"
 	"  --containerd-config PATH  on the node (default: the one containerd was started with)\n"
 	"  --drop-in PATH            on the node (default: /etc/containerd/conf.d/podmigration.toml)\n"
@@ -107,9 +107,9 @@ static int install_files(const struct node *n, const char *from, struct error *e
 
 	if (fd < 0)
 		return error_errno(err, "open %s", from);
-	r = node_replace_folder(n, fd, INSTALL_FOLDER, err);
+	r = node_install(n, fd, err);
 	if (r > 0)
-		log_info("runtime written to the node", LOG_S("in", INSTALL_DIR "/" INSTALL_FOLDER));
+		log_info("runtime written to the node", LOG_S("in", INSTALL_DIR));
 	return r < 0 ? r : 0;
 }
 
@@ -158,7 +158,7 @@ static int uninstall(const struct arguments *a, const struct node *n, struct err
 	(void)a;
 	if (r == 0)
 		r = containerd_entry_remove(n, err);
-	return r < 0 ? r : node_remove_folder(n, INSTALL_FOLDER, err);
+	return r < 0 ? r : node_uninstall(n, err);
 }
 
 static int run(int argc, char **argv, const char *what, int (*fn)(const struct arguments *a, const struct node *n, struct error *err))

@@ -11,8 +11,10 @@
 
 /* Where things lie on the node. The path is in the node's containerd configuration, so it stays the same over versions. */
 #define INSTALL_DIR "/opt/podmigration"
-#define INSTALL_FOLDER "bin"
-#define INSTALL_RUNTIME_PATH INSTALL_DIR "/" INSTALL_FOLDER "/podmigration-runtime"
+#define INSTALL_BIN "bin"
+#define INSTALL_RUNTIME_PATH INSTALL_DIR "/" INSTALL_BIN "/podmigration-runtime"
+/* Our tar, apart from the other programs: the folder comes first in PATH of the runc and CRIU that we start, and of nothing else. */
+#define INSTALL_LIBEXEC "libexec"
 
 struct node {
 	int root_fd;                    /* the node's root folder */
@@ -40,6 +42,9 @@ bool node_exists(const struct node *n, const char *path);
  */
 int node_replace_folder(const struct node *n, int from_fd, const char *name, struct error *err);
 int node_remove_folder(const struct node *n, const char *name, struct error *err);
+/* All folders of the build's node folder from_fd.  1 something was replaced, 0 all was so already. */
+int node_install(const struct node *n, int from_fd, struct error *err);
+int node_uninstall(const struct node *n, struct error *err);
 
 /* containerd's entry of the runtime (install_containerd.c). */
 int containerd_entry_install(const struct node *n, struct error *err);

@@ -200,3 +200,30 @@ int node_remove_folder(const struct node *n, const char *name, struct error *err
 		return dir == -ENOENT ? 0 : dir;
 	return tree_remove(dir, name, err);
 }
+
+/* The runtime last, since it uses the others. */
+static const char *const installed[] = { INSTALL_LIBEXEC, INSTALL_BIN };
+#define N_INSTALLED (sizeof(installed) / sizeof(installed[0]))
+
+int node_install(const struct node *n, int from_fd, struct error *err)
+{
+	int changed = 0;
+
+	for (size_t i = 0; i < N_INSTALLED; i++) {
+		int r = node_replace_folder(n, from_fd, installed[i], err);
+
+		if (r < 0)
+			return r;
+		changed |= r;
+	}
+	return changed;
+}
+
+int node_uninstall(const struct node *n, struct error *err)
+{
+	int r = 0;
+
+	for (size_t i = N_INSTALLED; r == 0 && i-- > 0;)
+		r = node_remove_folder(n, installed[i], err);
+	return r;
+}

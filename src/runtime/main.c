@@ -3,6 +3,7 @@
 
 #include "hook.h"
 #include "runtime.h"
+#include "tar.h"
 
 static const struct {
 	const char *name;
@@ -14,20 +15,22 @@ static const struct {
 	{ "ps", command_refused },      { "events", command_refused }, { "checkpoint", command_refused },
 };
 
-/* One program under two names, so that a node gets one file. */
-static bool is_hook(const char *name)
+/* One program under several names. */
+static bool is_named(const char *name, const char *program)
 {
 	const char *slash = name ? strrchr(name, '/') : NULL;
 
-	return name && !strcmp(slash ? slash + 1 : name, HOOK_PROGRAM);
+	return name && !strcmp(slash ? slash + 1 : name, program);
 }
 
 int main(int argc, char **argv)
 {
 	struct oci_args a;
 
-	if (is_hook(argv[0]))
+	if (is_named(argv[0], HOOK_PROGRAM))
 		return hook_main();
+	if (is_named(argv[0], TAR_PROGRAM))
+		return tar_main(argc, argv);
 	args_parse(argc, argv, &a);
 	for (size_t i = 0; a.command && i < sizeof(commands) / sizeof(commands[0]); i++)
 		if (!strcmp(a.command, commands[i].name))

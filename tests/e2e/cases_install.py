@@ -10,6 +10,7 @@ from pods import container, is_running, pod
 CONFIG = "/etc/containerd/config.toml"
 DROP_IN = "/etc/containerd/conf.d/podmigration.toml"
 RUNTIME = "/opt/podmigration/bin/podmigration-runtime"
+TAR = "/opt/podmigration/libexec/tar"
 
 
 def on_node(cluster, *command, check=True):
@@ -59,9 +60,9 @@ def own_config(cluster):
 
 def again(case, home, away):
     """installing once more changes nothing"""
-    before = on_node(away, "stat", "-c", "%i %Y %n", DROP_IN, RUNTIME)
+    before = on_node(away, "stat", "-c", "%i %Y %n", DROP_IN, RUNTIME, TAR)
     expect(away, "install", True, "containerd knows the runtime already")
-    if on_node(away, "stat", "-c", "%i %Y %n", DROP_IN, RUNTIME) != before:
+    if on_node(away, "stat", "-c", "%i %Y %n", DROP_IN, RUNTIME, TAR) != before:
         raise Failed("files were written anew")
 
 
@@ -82,7 +83,7 @@ def removed(case, home, away):
     """uninstall leaves nothing, and says who has to restart containerd"""
     with own_config(away):
         expect(away, "uninstall", True, "was not restarted")
-        for path in (DROP_IN, RUNTIME):
+        for path in (DROP_IN, RUNTIME, TAR):
             if exists(away, path):
                 raise Failed("%s is still there" % path)
 

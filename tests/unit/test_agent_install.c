@@ -73,6 +73,8 @@ static int setup(void **state)
 		return -1;
 	make_dir("node/etc");
 	make_dir("new/bin");
+	make_dir("new/libexec");
+	put("new/libexec/tar", "new tar");
 	put("new/bin/podmigration-runtime", "new runtime");
 	put("new/bin/podmigration-hook", "new hook");
 	node = (struct node){ .root_fd = open_at("node"), .drop_in = "/etc/containerd/conf.d/podmigration.toml" };
@@ -171,6 +173,31 @@ static void only_plain_files_are_installed(void **state)
 	close(from);
 }
 
+static void all_folders_come_and_go(void **state)
+{
+	int from = open_at("new");
+	struct error err = { 0 };
+
+	(void)state;
+	assert_int_equal(node_uninstall(&node, &err), 0);
+	assert_int_equal(node_install(&node, from, &err), 1);
+	assert_true(holds("node/opt/podmigration/bin/podmigration-runtime", "new runtime"));
+	assert_true(holds("node/opt/podmigration/libexec/tar", "new tar"));
+	/* Only our own programs are found by the names of others. */
+	assert_false(node_exists(&node, "/opt/podmigration/bin/tar"));
+	assert_int_equal(node_install(&node, from, &err), 0);
+	/* A node of a version that had no tar of its own, and one with an old one. */
+	assert_int_equal(node_remove_folder(&node, "libexec", &err), 0);
+	assert_int_equal(node_install(&node, from, &err), 1);
+	put("node/opt/podmigration/libexec/tar", "old tar");
+	assert_int_equal(node_install(&node, from, &err), 1);
+	assert_true(holds("node/opt/podmigration/libexec/tar", "new tar"));
+	assert_int_equal(node_uninstall(&node, &err), 0);
+	assert_false(node_exists(&node, "/opt/podmigration/bin"));
+	assert_false(node_exists(&node, "/opt/podmigration/libexec"));
+	close(from);
+}
+
 /* --- containerd's configuration --- */
 
 static int added_only(const char *before_text, const char *after_text, struct error *err)
@@ -249,7 +276,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(the_folder_is_made_and_then_left_alone), T(a_folder_that_differs_is_replaced_whole), T(the_running_program_is_not_written_to),
-		T(links_lead_where_they_lead_on_the_node), T(only_plain_files_are_installed), T(an_entry_that_only_adds_may_stay),
+		T(links_lead_where_they_lead_on_the_node), T(only_plain_files_are_installed), T(all_folders_come_and_go), T(an_entry_that_only_adds_may_stay),
 		T(a_lost_setting_is_named_with_what_to_do), T(a_file_that_is_not_read_is_explained), T(the_main_files_version_is_followed),
 	};
 
