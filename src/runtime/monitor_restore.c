@@ -73,7 +73,7 @@ static int write_config(const struct monitor *m, const char *work, char *ret, si
 struct command {
 	const char *argv[32];
 	char runc[1100], pid_file[RECORD_DIR_MAX + 32], log[RECORD_DIR_MAX + 32];
-	char path_env[1200], config_env[640], hook_env[RECORD_DIR_MAX + 32];
+	char path_env[2300], config_env[640], hook_env[RECORD_DIR_MAX + 32];
 	const char *env[4];
 };
 
@@ -83,9 +83,9 @@ static int fill_paths(const struct monitor *m, struct command *c, const char *co
 	    path_format(c->log, sizeof(c->log), "%s/%s", m->dir, LOG_NAME) < 0 ||
 	    path_format(c->config_env, sizeof(c->config_env), "CRIU_CONFIG_FILE=%s", config) < 0 ||
 	    path_format(c->hook_env, sizeof(c->hook_env), "%s=%s", HOOK_ENV, m->dir) < 0 ||
-	    /* A CRIU that stands beside us comes before the node's. */
-	    path_format(c->path_env, sizeof(c->path_env), "PATH=%s:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-			m->spec->program_dir) < 0)
+	    /* Our tar for CRIU; and a CRIU that stands beside us comes before the node's. */
+	    path_format(c->path_env, sizeof(c->path_env), "PATH=%s/../libexec:%s:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+			m->spec->program_dir, m->spec->program_dir) < 0)
 		return -ENAMETOOLONG;
 	return 0;
 }

@@ -103,7 +103,7 @@ void suite_pod(const struct place *at, const char *socket, const char *uid, cons
 	check(sandboxes == 1, "one of them is the sandbox");
 	if (check(c && c->task_pid > 1 && c->upperdir[0] == '/', "container %s: pid %d, upper folder %s", name,
 		  c ? c->task_pid : 0, c ? c->upperdir : "")) {
-		struct runc r = { at->host_pid, "/run/containerd/runc/k8s.io", -1 };
+		struct runc r = { .host_pid = at->host_pid, .root = "/run/containerd/runc/k8s.io", .netns_fd = -1 };
 
 		check(runc_init_pid(&r, c->id, &pid, &err) == 0 && pid == c->task_pid, "runc knows the same init");
 		check(process_check_migratable(pid, &err) == 0, "nothing is found against it %s", err.message);

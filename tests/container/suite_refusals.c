@@ -94,6 +94,6 @@ void suite_refusals(const struct place *at)
 		waitpid(pid, NULL, 0);
 	}
 	check(process_check_migratable(1 << 30, &err) < 0, "a process that is not there: %s", err.message);
-	check(runc_init_pid(&(struct runc){ at->host_pid, "/run/ct-runc", -1 }, "ct-nobody", &pid, &err) < 0,
+	check(runc_init_pid(&(struct runc){ .host_pid = at->host_pid, .root = "/run/ct-runc", .netns_fd = -1 }, "ct-nobody", &pid, &err) < 0,
 	      "a container that is not there: %s", err.message);
 }
