@@ -29,7 +29,7 @@ enum side { SIDE_DECIDER = 1, SIDE_PARTICIPANT = 2, SIDE_BOTH = 3 };
 	/* the record's answers; Refused: certainly not applied; Unknown: perhaps applied; Gone: no such object */ \
 	I(RecordCommit) I(RecordAbort) I(RecordRefused) I(RecordUnknown) I(RecordGone)                            \
 	/* the stream */                                                                                          \
-	I(Hello) I(HelloAgain) I(Welcome) I(State) I(Prepared) I(Commit) I(Running) I(PeerAbort) I(Ended) I(StreamLost) \
+	I(Hello) I(HelloAgain) I(Welcome) I(State) I(Prepared) I(Commit) I(Running) I(RunningFailed) I(PeerAbort) I(Ended) I(StreamLost) \
 	/* the node and the controller's orders */                                                                \
 	I(Start) I(Address) I(OrderAbort) I(PodGone) I(Timer)                                                     \
 	/* found at a restart: the journal's step, the monitor's state */                                         \

@@ -60,7 +60,7 @@ static const char *check_move(const struct machine *m, const struct machine_move
 	if (!(from->at & AT_FROZEN) && to->at & AT_FROZEN && !found(v->input) &&
 	    !(from->deed == DEED_JournalFreeze && to->deed == DEED_Freeze && v->input == INPUT_Ok))
 		return "frozen before the journal knows";
-	if (from->at & AT_FROZEN && !(to->at & AT_FROZEN) && to->deed != DEED_Thaw && !(to->at & AT_END))
+	if (from->at & AT_FROZEN && !(to->at & AT_FROZEN) && to->deed != DEED_Thaw && !(to->at & AT_END) && v->input != INPUT_PodGone)
 		return "a frozen source is left without a thaw";
 	if (to->at & AT_COMMITTED && !(from->at & (AT_COMMITTED | AT_WORD)) && !found(v->input) && v->input != INPUT_RecordCommit)
 		return "committed without having asked";

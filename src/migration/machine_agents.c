@@ -70,15 +70,21 @@ static const struct machine_move source_moves[] = {
 	/* The object is gone, and this agent never asked for Commit: nobody else could. */
 	R(Undoing, RecordGone, D, Thawing),
 	R(InDoubt, Running, P, NotingRunning),
+	R(InDoubt, RunningFailed, P, NotingRunning),
 	R(InDoubt, PeerAbort, P, Thawing),
 	R(InDoubt, OrderAbort, P, Thawing),
 	R(InDoubt, StreamLost, P, Asking),
+	/* Nothing is left to go back to, or to hold. */
+	R(InDoubt, PodGone, P, Forgetting),
+	R(Asking, PodGone, P, Forgetting),
 	R(Asking, Welcome, P, InDoubt),
 	R(Asking, PeerAbort, P, Thawing),
 	R(Asking, OrderAbort, P, Thawing),
 	R(Asking, StreamLost, P, Asking),
 	R(Asking, Failed, P, Asking),
 	R(Delivering, Running, D, NotingRunning),
+	/* Opened, and it did not come up: the source's memory is all there is, and a person must know. */
+	R(Delivering, RunningFailed, D, Lost),
 	R(Delivering, PeerAbort, D, Lost),
 	R(Delivering, StreamLost, D, Redialling),
 	R(Redialling, Welcome, D, Delivering),
@@ -88,9 +94,8 @@ static const struct machine_move source_moves[] = {
 	R(Redialling, Timer, D, Lost),
 	R(Lost, Timer, D, Redialling),
 	R(NotingRunning, Ok, D, Reporting),
-	R(NotingRunning, Failed, D, Reporting),
+	R(NotingRunning, Failed, B, NotingRunning),
 	R(NotingRunning, Ok, P, Closing),
-	R(NotingRunning, Failed, P, Closing),
 	R(Reporting, Ok, D, Closing),
 	R(Reporting, Failed, D, Reporting),
 	R(Reporting, RecordGone, D, Closing),
@@ -113,6 +118,7 @@ static const struct machine_move source_moves[] = {
 	/* After a restart. */
 	/* Given up while no worker ran: the controller waits for the word that nothing is frozen. */
 	R(Idle, OrderAbort, D, Telling),
+	R(Idle, PodGone, P, Forgetting),
 	R(Idle, FoundFreeze, D, Undoing),
 	R(Idle, FoundFreeze, P, Thawing),
 	R(Idle, FoundSent, P, Asking),

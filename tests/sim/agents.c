@@ -41,7 +41,7 @@ static bool heard(struct sim *s, struct world *w, const struct machine *m, struc
 
 static enum input ask(struct sim *s, struct world *w, enum decision d)
 {
-	if (!fault(w))
+	if (!fault(w, KIND_API))
 		return api_decide(s, w, d);
 	switch (dice(w, 4)) {
 	case 0:
@@ -59,7 +59,7 @@ static enum input ask(struct sim *s, struct world *w, enum decision d)
 
 static enum input report(struct sim *s, struct world *w, uint8_t state, uint8_t error)
 {
-	if (!fault(w))
+	if (!fault(w, KIND_API))
 		return api_state(s, w, state, error);
 	switch (dice(w, 3)) {
 	case 0:
@@ -76,7 +76,7 @@ static enum input report(struct sim *s, struct world *w, uint8_t state, uint8_t 
 /* Reports of progress are not waited for. */
 static void progress(struct sim *s, struct world *w, uint8_t state)
 {
-	if (fault(w)) {
+	if (fault(w, KIND_API)) {
 		if (dice(w, 2))
 			late_add(w, LATE_PROGRESS, state, 0);
 	} else {
@@ -88,7 +88,7 @@ static void progress(struct sim *s, struct world *w, uint8_t state)
 
 static enum input note(struct sim *s, struct world *w, uint8_t step)
 {
-	if (fault(w))
+	if (fault(w, KIND_NODE))
 		return INPUT_Failed;
 	w->journal = step;
 	if (!(s->sw & SW_JOURNAL_UNSYNCED))
@@ -106,7 +106,7 @@ static enum input dial(struct sim *s, struct world *w, uint8_t hello)
 	int i;
 
 	conn_hang_up(w, true);
-	if (!listens(s, w) || fault(w))
+	if (!listens(s, w) || fault(w, KIND_STREAM))
 		return INPUT_Failed;
 	i = !w->conn[0].used && w->destination.conn != 0 ? 0 : w->destination.conn == 1 ? 0 : w->destination.conn == 0 || !w->conn[1].used ? 1 : 0;
 	w->conn[i] = (struct conn){ .used = 1, .src_open = 1, .dst_open = 1 };
@@ -118,21 +118,24 @@ static enum input dial(struct sim *s, struct world *w, uint8_t hello)
 
 static enum input freeze(struct sim *s, struct world *w)
 {
-	if (w->src_app == APP_RUNNING)
+	if (w->src_app == APP_RUNNING) {
 		w->src_app = APP_FROZEN;
+		w->thawed = 0;
+	}
 	w->was_frozen = 1;
 	if (!w->remote)
 		progress(s, w, SOURCE_Freezing);
-	return fault(w) ? INPUT_Failed : INPUT_Ok;
+	return fault(w, KIND_NODE) ? INPUT_Failed : INPUT_Ok;
 }
 
 static enum input thaw(struct world *w)
 {
-	if (fault(w))
+	if (fault(w, KIND_NODE))
 		return INPUT_Failed;
 	if (w->src_app == APP_FROZEN) {
 		w->src_app = APP_RUNNING;
 		w->thawed = 1;
+		w->lived++;
 	}
 	return INPUT_Ok;
 }
@@ -153,6 +156,8 @@ static enum input send_state(struct sim *s, struct world *w)
 {
 	enum input in = w->src_app == APP_DEAD ? INPUT_Failed : tell(w, true, FRAME_STATE);
 
+	if (in == INPUT_Ok)
+		w->conn[w->source.conn].lived = w->lived;
 	if (in == INPUT_Ok && !w->remote)
 		progress(s, w, SOURCE_Restoring);
 	return in;
@@ -162,7 +167,7 @@ static enum input source_deed(struct sim *s, struct world *w, uint8_t deed)
 {
 	switch (deed) {
 	case DEED_Inspect:
-		return w->src_app == APP_DEAD || fault(w) ? INPUT_Failed : INPUT_Ok;
+		return w->src_app == APP_DEAD || fault(w, KIND_NODE) ? INPUT_Failed : INPUT_Ok;
 	case DEED_ReportReady:
 		return report(s, w, SOURCE_Ready, 0) == INPUT_Ok ? NO_INPUT : INPUT_Failed;
 	case DEED_Dial:
@@ -195,7 +200,7 @@ static enum input source_deed(struct sim *s, struct world *w, uint8_t deed)
 		report(s, w, SOURCE_Committed, 1);
 		return NO_INPUT;
 	case DEED_ReportRunning:
-		return report(s, w, SOURCE_Running, w->source.failed);
+		return report(s, w, SOURCE_Running, 0);
 	case DEED_SendEnded:
 		return say_and_close(w, true, FRAME_ENDED);
 	case DEED_SendAbort:
@@ -226,6 +231,8 @@ static bool source_found(struct sim *s, struct world *w)
 	w->source.state = 0;
 	w->source.started = 1;
 	w->source.told = 0;
+	if (!w->src.there && heard(s, w, s->source, &w->source, source_side(w), INPUT_PodGone))
+		return true;
 	return heard(s, w, s->source, &w->source, source_side(w), (enum input)found[w->journal]);
 }
 
@@ -269,6 +276,8 @@ bool source_daemon(struct sim *s, struct world *w)
 		sees = true;
 	}
 	if (works(s->source, &w->source)) {
+		if (!w->src.there && heard(s, w, s->source, &w->source, source_side(w), INPUT_PodGone))
+			return true;
 		if (w->source.told || !told_to_give_up(w))
 			return sees;
 		w->source.told = 1;
@@ -290,7 +299,7 @@ bool source_daemon(struct sim *s, struct world *w)
 static bool source_hears(struct sim *s, struct world *w)
 {
 	static const uint8_t inputs[FRAME_COUNT] = { [FRAME_WELCOME] = INPUT_Welcome, [FRAME_PREPARED] = INPUT_Prepared, [FRAME_RUNNING] = INPUT_Running,
-						     [FRAME_RUNNING_FAILED] = INPUT_Running, [FRAME_ABORT] = INPUT_PeerAbort };
+						     [FRAME_RUNNING_FAILED] = INPUT_RunningFailed, [FRAME_ABORT] = INPUT_PeerAbort };
 	bool lost;
 	uint8_t f = conn_take(w, true, &lost);
 
@@ -299,8 +308,6 @@ static bool source_hears(struct sim *s, struct world *w)
 	if (f == FRAME_NONE)
 		return false;
 	say(s, w, "source: hears %s", frame_name(f));
-	if (f == FRAME_RUNNING || f == FRAME_RUNNING_FAILED)
-		w->source.failed = f == FRAME_RUNNING_FAILED;
 	heard(s, w, s->source, &w->source, source_side(w), (enum input)inputs[f]);
 	return true;
 }
@@ -334,13 +341,14 @@ static bool on_stream(uint8_t deed)
 
 static void do_deed(struct sim *s, struct world *w, struct agent *a, uint8_t deed, enum input (*fn)(struct sim *s, struct world *w, uint8_t deed))
 {
+	int32_t faults = w->faults;
+
 	a->done = 1;
 	a->in = (uint8_t)fn(s, w, deed);
 	if (deed != DEED_Wait && deed != DEED_Listen)
 		say(s, w, "  %s%s%s", deed_name((enum deed)deed), a->in == NO_INPUT ? "" : ": ", a->in == NO_INPUT ? "" : input_name((enum input)a->in));
-	if (!w->settling && !on_stream(deed) && dice(w, 16) == 0) {
+	if (!w->settling && !on_stream(deed) && faults == w->faults && dice(w, 16) == 0) {
 		struct trace_left before = left_of(w), after;
-		int32_t faults = w->faults;
 
 		w->faults = 0;
 		fn(s, w, deed);
@@ -404,13 +412,15 @@ static enum input restore(struct world *w)
 	if (w->dst_app == APP_WAITING && !w->settling && dice(w, 4) == 0)
 		w->dst_app = APP_RESTORING;
 	else
-		w->dst_app = fault(w) ? APP_DEAD : APP_BARRIER;
+		w->dst_app = fault(w, KIND_CONTAINER) ? APP_DEAD : APP_BARRIER;
 	return w->dst_app == APP_BARRIER ? INPUT_Ok : w->dst_app == APP_DEAD ? INPUT_Failed : NO_INPUT;
 }
 
-static enum input open_barrier(struct world *w)
+static enum input open_barrier(struct sim *s, struct world *w)
 {
 	if (w->dst_app == APP_BARRIER) {
+		if (w->lived_received != w->lived)
+			violate(s, "opened with a state that is not the last");
 		w->claim = WORD_OPENED;
 		w->dst_app = APP_OPEN;
 		w->opened = 1;
@@ -446,7 +456,7 @@ static enum input destination_deed(struct sim *s, struct world *w, uint8_t deed)
 	case DEED_RecordCommit:
 		return ask(s, w, DECISION_COMMIT);
 	case DEED_Open:
-		return open_barrier(w);
+		return open_barrier(s, w);
 	case DEED_SendRunning:
 		return tell(w, false, w->destination.failed ? FRAME_RUNNING_FAILED : FRAME_RUNNING);
 	case DEED_ReportRunning:
@@ -523,6 +533,8 @@ static bool destination_hears(struct sim *s, struct world *w)
 	if (f == FRAME_NONE)
 		return false;
 	say(s, w, "destination: hears %s", frame_name(f));
+	if (f == FRAME_STATE)
+		w->lived_received = w->conn[w->destination.conn].lived;
 	if (heard(s, w, s->destination, &w->destination, side, (enum input)inputs[f]))
 		return true;
 	if (f == FRAME_HELLO)

@@ -8,16 +8,20 @@
 #define LIMIT 1000
 #define TIMEOUT 3000
 
-void controller_refresh(struct world *w, int i, unsigned which)
+bool controller_refresh(struct world *w, int i, unsigned which)
 {
 	struct controller *c = &w->c[i];
+	const struct {
+		void *to;
+		const void *from;
+		size_t size;
+	} parts[] = { { &c->o, &w->o, sizeof(c->o) }, { &c->src, &w->src, sizeof(c->src) }, { &c->dst, &w->dst, sizeof(c->dst) } };
 
-	if (which == 0)
-		c->o = w->o;
-	else if (which == 1)
-		c->src = w->src;
-	else
-		c->dst = w->dst;
+	/* A step is done with what was seen when it was decided. */
+	if (c->acting || !c->up || !memcmp(parts[which].to, parts[which].from, parts[which].size))
+		return false;
+	memcpy(parts[which].to, parts[which].from, parts[which].size);
+	return true;
 }
 
 void controller_lead(struct sim *s, struct world *w, int i)
@@ -109,7 +113,7 @@ bool controller_decide(struct sim *s, struct world *w, int i)
 /* A write that the server refuses when the object is not the one that was read. */
 static bool guarded(struct sim *s, struct world *w, struct controller *c)
 {
-	if (w->o.exists && c->o.rv == w->o.rv && !fault(w))
+	if (w->o.exists && c->o.rv == w->o.rv && !fault(w, KIND_API))
 		return true;
 	say(s, w, "  conflict");
 	c->o = w->o;
@@ -145,7 +149,7 @@ static void write_phase(struct sim *s, struct world *w, struct controller *c, ui
 static void write_abort(struct sim *s, struct world *w, struct controller *c)
 {
 	if (s->sw & SW_ABORT_UNGUARDED) {
-		if (w->o.decision == DECISION_NONE && !fault(w))
+		if (w->o.decision == DECISION_NONE && !fault(w, KIND_API))
 			w->o.decision = DECISION_ABORT;
 		w->o.phase = PHASE_Failed;
 		w->o.epoch = c->epoch;
@@ -258,13 +262,13 @@ bool controller_act(struct sim *s, struct world *w, int i)
 	say(s, w, "controller %d: %s: %s %s", i, c->row->when, move_name((enum controller_move)c->row->move),
 	    c->row->move == MOVE_Record || c->row->move == MOVE_End ? phase_name((enum phase)c->row->phase) : "");
 	/* Lost on the way: nothing is done, and it is looked at again. */
-	if (fault(w) && dice(w, 2)) {
+	if (fault(w, KIND_API) && dice(w, 2)) {
 		say(s, w, "  lost");
 		return true;
 	}
 	perform(s, w, c);
 	/* The answer may be lost as well. */
-	if (!fault(w))
+	if (!fault(w, KIND_API))
 		c->o = w->o;
 	return true;
 }

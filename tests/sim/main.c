@@ -6,9 +6,10 @@
 
 #include "sim.h"
 
-#define EVENTS_MAX 240          /* with faults */
+#define EVENTS_MAX 200          /* with faults */
+#define CALM_MAX 80             /* about what a migration takes */
 #define ROUNDS_MAX 300          /* without */
-#define ROUNDS_STILL 12         /* nothing durable has changed for so long, more than all the limits together: settled */
+#define ROUNDS_STILL 6          /* nothing durable has changed for so long, more than all the limits together: settled */
 #define JUMP 1000
 #define MUTANT_SCHEDULES 10000
 
@@ -16,7 +17,7 @@
 
 static void begin(struct world *w, uint64_t seed)
 {
-	static const uint16_t rates[] = { 0, 8, 24, 80, 200 };
+	static const uint16_t rates[] = { 0, 16, 64, 200, 400 };
 
 	memset(w, 0, sizeof(*w));
 	w->random = seed;
@@ -24,6 +25,8 @@ static void begin(struct world *w, uint64_t seed)
 	w->expires = dice(w, 4) == 0;
 	w->faulty = rates[dice(w, 5)];
 	w->faults = (int32_t)dice(w, 8);
+	w->calm = (int32_t)dice(w, 2 * CALM_MAX) - CALM_MAX / 2;
+	w->kinds = dice(w, 4) ? dice(w, 1u << KIND_COUNT) : ~0u;
 	w->users = dice(w, 3) == 0 ? 1 + (int32_t)dice(w, 2) : 0;
 	w->o.exists = 1;
 	w->src.there = 1;
@@ -49,7 +52,7 @@ static void user(struct sim *s, struct world *w)
 		say(s, w, "user: deletes the PodMigration");
 		return;
 	case 3:
-		w->user_src = w->src.there;
+		w->user_src |= w->src.there;
 		w->src.deleting = w->src.there;
 		say(s, w, "user: deletes the source pod");
 		return;
@@ -82,36 +85,30 @@ static void container_dies(struct sim *s, struct world *w)
 	say(s, w, "the destination's container dies before it was opened");
 }
 
-static void bad_event(struct sim *s, struct world *w)
+static void bad_event(struct sim *s, struct world *w, enum kind k)
 {
-	w->faults--;
-	switch (dice(w, 10)) {
-	case 0:
-	case 1:
-		source_crash(s, w, false);
+	switch (k) {
+	case KIND_CRASH_SOURCE:
+		source_crash(s, w, dice(w, 3) == 0);
 		return;
-	case 2:
-		source_crash(s, w, true);
-		return;
-	case 3:
-	case 4:
+	case KIND_CRASH_DESTINATION:
 		destination_crash(s, w, dice(w, 2));
 		return;
-	case 5:
+	case KIND_STREAM:
 		conn_cut(w);
 		say(s, w, "the stream is cut");
 		return;
-	case 6:
-	case 7:
+	case KIND_CONTROLLER:
 		controllers_change(s, w);
 		return;
-	case 8:
+	case KIND_TIME:
 		w->now += JUMP * (1 + (int32_t)dice(w, 3));
 		say(s, w, "time passes");
 		return;
+	case KIND_CONTAINER:
+		container_dies(s, w);
+		return;
 	default:
-		if (dice(w, 2))
-			container_dies(s, w);
 		return;
 	}
 }
@@ -136,8 +133,7 @@ static bool event(struct sim *s, struct world *w)
 	case 9:
 		return kubelet_destination(s, w);
 	case 10:
-		controller_refresh(w, (int)dice(w, 2), dice(w, 3));
-		return true;
+		return controller_refresh(w, (int)dice(w, 2), dice(w, 3));
 	case 11:
 	case 12:
 		return controller_decide(s, w, (int)dice(w, 2));
@@ -150,20 +146,27 @@ static bool event(struct sim *s, struct world *w)
 	}
 }
 
+/* Something that can happen, does. */
+static void any_event(struct sim *s, struct world *w)
+{
+	for (int i = 0; i < 24; i++)
+		if (event(s, w))
+			return;
+}
+
 static void with_faults(struct sim *s, struct world *w)
 {
-	uint32_t n = 20 + dice(w, EVENTS_MAX - 20);
+	int32_t n = 10 + (int32_t)dice(w, EVENTS_MAX - 10);
 
-	for (uint32_t i = 0; i < n && !s->violation; i++) {
-		w->now++;
-		if (w->users > 0 && dice(w, 48) == 0)
+	for (; w->events < n && !s->violation; w->events++, w->now++) {
+		enum kind k = (enum kind)dice(w, KIND_COUNT);
+
+		if (w->users > 0 && w->events >= w->calm && dice(w, 32) == 0)
 			user(s, w);
-		else if (fault(w)) {
-			w->faults++;
-			bad_event(s, w);
-		} else {
-			event(s, w);
-		}
+		else if (fault(w, k))
+			bad_event(s, w, k);
+		else
+			any_event(s, w);
 		judge_now(s, w);
 	}
 }
@@ -195,7 +198,7 @@ static void round_of(struct sim *s, struct world *w)
 {
 	for (int i = 0; i < LATE_MAX; i++)
 		late_arrives(s, w, i);
-	for (int k = 0; k < 6; k++) {
+	for (int k = 0; k < 3; k++) {
 		kubelet_source(s, w);
 		kubelet_destination(s, w);
 		source_daemon(s, w);
@@ -214,7 +217,7 @@ static void round_of(struct sim *s, struct world *w)
 	}
 	source_timer(s, w);
 	destination_timer(s, w);
-	w->now += 400;
+	w->now += 800;
 }
 
 static void settle(struct sim *s, struct world *w)

@@ -70,7 +70,7 @@ struct agent {
 };
 
 struct conn {
-	uint8_t used, src_open, dst_open, cut, n_to_dst, n_to_src;
+	uint8_t used, src_open, dst_open, cut, n_to_dst, n_to_src, lived;
 	uint8_t to_dst[FRAMES], to_src[FRAMES];
 };
 
@@ -84,10 +84,12 @@ struct late {
 struct world {
 	/* settings of the schedule */
 	uint8_t remote, settling, expires;
-	uint32_t faulty;                /* faults happen with this many in 1024 */
+	uint32_t faulty;                /* faults happen with this many in 1024 .. */
+	int32_t calm;                   /* .. after so many events */
+	uint32_t kinds;                 /* .. of these kinds */
 	int32_t faults, users;          /* how many may still come */
 	uint64_t random;
-	int32_t now;
+	int32_t now, events;
 
 	struct object o;
 	struct pod src, dst;
@@ -102,6 +104,7 @@ struct world {
 	struct late late[LATE_MAX];
 
 	/* what happened, for the judge */
+	uint8_t lived, lived_received;  /* how often the source went on after a freeze; the destination's state is from then */
 	uint8_t user_src, user_dst, opened, thawed, was_frozen, dst_died, leak;
 };
 
@@ -117,7 +120,10 @@ struct sim {
 
 /* world.c */
 uint32_t dice(struct world *w, uint32_t n);
-bool fault(struct world *w);
+/* True when a fault of this kind is to happen now. */
+enum kind { KIND_API, KIND_STREAM, KIND_NODE, KIND_CRASH_SOURCE, KIND_CRASH_DESTINATION, KIND_CONTROLLER, KIND_TIME, KIND_CONTAINER, KIND_COUNT };
+bool fault(struct world *w, enum kind k);
+bool fault_kind(const struct world *w, enum kind k);
 void say(struct sim *s, struct world *w, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void violate(struct sim *s, const char *what);
 void api_touch(struct world *w);
@@ -145,7 +151,7 @@ bool destination_timer(struct sim *s, struct world *w);
 void destination_crash(struct sim *s, struct world *w, bool daemon);
 
 /* controllers.c */
-void controller_refresh(struct world *w, int i, unsigned which);
+bool controller_refresh(struct world *w, int i, unsigned which);
 bool controller_decide(struct sim *s, struct world *w, int i);
 bool controller_act(struct sim *s, struct world *w, int i);
 void controller_lead(struct sim *s, struct world *w, int i);

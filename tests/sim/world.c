@@ -15,9 +15,14 @@ uint32_t dice(struct world *w, uint32_t n)
 	return (uint32_t)((z ^ z >> 31) >> 32) % n;
 }
 
-bool fault(struct world *w)
+bool fault_kind(const struct world *w, enum kind k)
 {
-	if (w->settling || w->faults <= 0 || dice(w, 1024) >= w->faulty)
+	return w->kinds & 1u << k;
+}
+
+bool fault(struct world *w, enum kind k)
+{
+	if (w->settling || w->faults <= 0 || w->events < w->calm || !fault_kind(w, k) || dice(w, 1024) >= w->faulty)
 		return false;
 	w->faults--;
 	return true;
@@ -185,7 +190,7 @@ bool conn_send(struct world *w, bool from_source, uint8_t frame)
 	if (i < 0)
 		return false;
 	c = &w->conn[i];
-	if (fault(w)) {
+	if (fault(w, KIND_STREAM)) {
 		conn_cut(w);
 		return false;
 	}
