@@ -33,7 +33,7 @@ enum side { SIDE_DECIDER = 1, SIDE_PARTICIPANT = 2, SIDE_BOTH = 3 };
 	/* the node and the controller's orders */                                                                \
 	I(Start) I(Address) I(OrderAbort) I(PodGone) I(Timer)                                                     \
 	/* found at a restart: the journal's step, the monitor's state */                                         \
-	I(FoundFreeze) I(FoundSent) I(FoundCommit) I(FoundRunning) I(FoundWaiting) I(FoundRestoring) I(FoundBarrier) I(FoundOpen)
+	I(FoundFreeze) I(FoundSent) I(FoundCommit) I(FoundLost) I(FoundRunning) I(FoundWaiting) I(FoundRestoring) I(FoundBarrier) I(FoundOpen)
 
 enum input {
 #define I(name) INPUT_##name,
@@ -45,7 +45,7 @@ enum input {
 /* A(name): what is to be done. */
 #define DEED_LIST(A)                                                                                     \
 	A(None) A(Wait) A(Inspect) A(ReportReady) A(Dial) A(Hello) A(JournalFreeze) A(Freeze) A(JournalSent)    \
-	A(SendState) A(JournalCommit) A(RecordCommit) A(RecordAbort) A(SendCommit) A(Redial) A(ReportLost)      \
+	A(SendState) A(JournalCommit) A(JournalLost) A(RecordCommit) A(RecordAbort) A(SendCommit) A(Redial) A(ReportLost)      \
 	A(JournalRunning) A(ReportRunning) A(SendEnded) A(JournalRemove) A(Thaw) A(SendAbort) A(ReportAborted)  \
 	A(Listen) A(SendWelcome) A(Restore) A(SendPrepared) A(Open) A(SendRunning) A(Kill) A(NoteTold)
 
@@ -99,6 +99,7 @@ struct machine {
 	S(Asking, Redial, AT_FROZEN | AT_WORD, "dials again to learn the outcome")                        \
 	S(Delivering, SendCommit, AT_FROZEN | AT_COMMITTED, "tells COMMIT")                               \
 	S(Redialling, Redial, AT_FROZEN | AT_COMMITTED, "dials again to tell COMMIT")                     \
+	S(NotingLost, JournalLost, AT_FROZEN | AT_COMMITTED, "journal: Lost")                             \
 	S(Lost, ReportLost, AT_FROZEN | AT_COMMITTED, "the destination does not answer: a person is told") \
 	S(NotingRunning, JournalRunning, AT_FROZEN | AT_COMMITTED, "journal: Running")                    \
 	S(Reporting, ReportRunning, AT_FROZEN | AT_COMMITTED, "reports Running until it is recorded")     \

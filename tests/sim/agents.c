@@ -37,6 +37,12 @@ static bool heard(struct sim *s, struct world *w, const struct machine *m, struc
 	return true;
 }
 
+/* Most come back at once, some only when everything else has ended. */
+static uint8_t away(struct world *w)
+{
+	return dice(w, 2) ? 0 : (uint8_t)dice(w, 60);
+}
+
 /* --- requests to the API server; what is lost on the way and what comes late --- */
 
 static enum input ask(struct sim *s, struct world *w, enum decision d)
@@ -182,6 +188,8 @@ static enum input source_deed(struct sim *s, struct world *w, uint8_t deed)
 		return note(s, w, NOTED_SENT);
 	case DEED_JournalCommit:
 		return note(s, w, NOTED_COMMIT);
+	case DEED_JournalLost:
+		return s->sw & SW_LOST_UNNOTED ? INPUT_Ok : note(s, w, NOTED_LOST);
 	case DEED_JournalRunning:
 		return note(s, w, NOTED_RUNNING);
 	case DEED_JournalRemove:
@@ -218,7 +226,7 @@ static enum input source_deed(struct sim *s, struct world *w, uint8_t deed)
 
 static bool source_found(struct sim *s, struct world *w)
 {
-	static const uint8_t found[] = { [NOTED_FREEZE] = INPUT_FoundFreeze, [NOTED_SENT] = INPUT_FoundSent, [NOTED_COMMIT] = INPUT_FoundCommit,
+	static const uint8_t found[] = { [NOTED_FREEZE] = INPUT_FoundFreeze, [NOTED_SENT] = INPUT_FoundSent, [NOTED_COMMIT] = INPUT_FoundCommit, [NOTED_LOST] = INPUT_FoundLost,
 					 [NOTED_RUNNING] = INPUT_FoundRunning };
 
 	if (w->journal == NOTED_RUNNING && s->sw & SW_RUNNING_FORGOTTEN)
@@ -266,6 +274,10 @@ bool source_daemon(struct sim *s, struct world *w)
 {
 	bool sees = false;
 
+	if (!w->source.up && w->source.away) {
+		w->source.away--;
+		return true;
+	}
 	if (!w->source.up) {
 		w->source = (struct agent){ .up = 1, .in = NO_INPUT, .conn = -1 };
 		say(s, w, "source: the agent starts");
@@ -396,7 +408,7 @@ void source_crash(struct sim *s, struct world *w, bool daemon)
 	say(s, w, "source: the %s crashes in %s%s", daemon ? "agent" : "worker", s->source->states[a->state].name, a->done ? ", deed done" : "");
 	conn_hang_up(w, true);
 	w->journal = w->journal_synced;
-	*a = (struct agent){ .up = !daemon, .started = !daemon && a->started, .in = NO_INPUT, .conn = -1 };
+	*a = (struct agent){ .up = !daemon, .started = !daemon && a->started, .in = NO_INPUT, .conn = -1, .away = away(w) };
 	memset(&w->source_view, 0, daemon ? sizeof(w->source_view) : 0);
 }
 
@@ -488,6 +500,10 @@ bool destination_daemon(struct sim *s, struct world *w)
 							[APP_BARRIER] = INPUT_FoundBarrier, [APP_OPEN] = INPUT_FoundOpen };
 	struct agent *a = &w->destination;
 
+	if (!a->up && a->away) {
+		a->away--;
+		return true;
+	}
 	if (!a->up) {
 		*a = (struct agent){ .up = 1, .in = NO_INPUT, .conn = -1 };
 		say(s, w, "destination: the agent starts");
@@ -611,5 +627,5 @@ void destination_crash(struct sim *s, struct world *w, bool daemon)
 		return;
 	say(s, w, "destination: the %s crashes in %s%s", daemon ? "agent" : "worker", s->destination->states[a->state].name, a->done ? ", deed done" : "");
 	end_destination(w);
-	*a = (struct agent){ .up = !daemon, .in = NO_INPUT, .conn = -1 };
+	*a = (struct agent){ .up = !daemon, .in = NO_INPUT, .conn = -1, .away = away(w) };
 }

@@ -18,7 +18,7 @@ bool controller_refresh(struct world *w, int i, unsigned which)
 	} parts[] = { { &c->o, &w->o, sizeof(c->o) }, { &c->src, &w->src, sizeof(c->src) }, { &c->dst, &w->dst, sizeof(c->dst) } };
 
 	/* A step is done with what was seen when it was decided. */
-	if (c->acting || !c->up || !memcmp(parts[which].to, parts[which].from, parts[which].size))
+	if (c->acting || !c->up || (w->slow & 1u << which && dice(w, 32)) || !memcmp(parts[which].to, parts[which].from, parts[which].size))
 		return false;
 	memcpy(parts[which].to, parts[which].from, parts[which].size);
 	return true;
@@ -93,7 +93,7 @@ bool controller_decide(struct sim *s, struct world *w, int i)
 {
 	struct controller *c = &w->c[i];
 
-	if (!c->up || !c->leads || c->acting || !c->o.exists)
+	if (!c->up || !c->leads || c->acting || c->stopped || !c->o.exists)
 		return false;
 	c->facts = facts_of(c, w);
 	c->row = controller_next(s->rows, s->n_rows, (enum phase)c->o.phase, (enum decision)c->o.decision, c->facts);
@@ -185,7 +185,7 @@ static void order(struct sim *s, struct world *w, struct controller *c, uint8_t 
 {
 	if (!w->src.there)
 		return;
-	if (what == ORDER_MIGRATES && !(s->sw & SW_ORDER_UNGUARDED) && (c->src.there ? c->src.order : w->src.order) != w->src.order) {
+	if (what == ORDER_MIGRATES && (c->src.there ? c->src.order : w->src.order) != w->src.order) {
 		say(s, w, "  conflict");
 		c->src = w->src;
 		return;
@@ -256,6 +256,10 @@ bool controller_act(struct sim *s, struct world *w, int i)
 {
 	struct controller *c = &w->c[i];
 
+	if (c->stopped) {
+		c->stopped--;
+		return false;
+	}
 	if (!c->up || !c->acting)
 		return false;
 	c->acting = 0;

@@ -15,7 +15,21 @@
 
 /* --- one schedule --- */
 
-static void begin(struct world *w, uint64_t seed)
+static void narrow(struct world *w, unsigned focus)
+{
+	if (focus & (FOCUS_HOME | FOCUS_REMOTE))
+		w->remote = focus & FOCUS_REMOTE ? 1 : 0;
+	if (focus & FOCUS_DELETED) {
+		w->users = 2;
+	}
+	if (focus & FOCUS_STREAM) {
+		w->kinds = 1u << KIND_STREAM | 1u << KIND_CRASH_SOURCE;
+		w->faulty = 200;
+		w->faults = 4;
+	}
+}
+
+static void begin(struct world *w, uint64_t seed, unsigned focus)
 {
 	static const uint16_t rates[] = { 0, 16, 64, 200, 400 };
 
@@ -23,11 +37,14 @@ static void begin(struct world *w, uint64_t seed)
 	w->random = seed;
 	w->remote = (uint8_t)dice(w, 2);
 	w->expires = dice(w, 4) == 0;
+	w->slow = dice(w, 2) ? 0 : (uint8_t)dice(w, 8);
 	w->faulty = rates[dice(w, 5)];
 	w->faults = (int32_t)dice(w, 8);
 	w->calm = (int32_t)dice(w, 2 * CALM_MAX) - CALM_MAX / 2;
 	w->kinds = dice(w, 4) ? dice(w, 1u << KIND_COUNT) : ~0u;
-	w->users = dice(w, 3) == 0 ? 1 + (int32_t)dice(w, 2) : 0;
+	w->users = dice(w, 2) == 0 ? 1 + (int32_t)dice(w, 2) : 0;
+	if (focus)
+		narrow(w, focus);
 	w->o.exists = 1;
 	w->src.there = 1;
 	w->src_app = APP_RUNNING;
@@ -38,7 +55,7 @@ static void begin(struct world *w, uint64_t seed)
 static void user(struct sim *s, struct world *w)
 {
 	w->users--;
-	switch (dice(w, 5)) {
+	switch (dice(w, 6)) {
 	case 0:
 	case 1:
 		w->o.cancel = 1;
@@ -46,12 +63,13 @@ static void user(struct sim *s, struct world *w)
 		say(s, w, "user: cancels");
 		return;
 	case 2:
+	case 3:
 		w->o.deleting = w->o.exists;
 		api_touch(w);
 		api_remove_if_free(w);
 		say(s, w, "user: deletes the PodMigration");
 		return;
-	case 3:
+	case 4:
 		w->user_src |= w->src.there;
 		w->src.deleting = w->src.there;
 		say(s, w, "user: deletes the source pod");
@@ -68,9 +86,10 @@ static void controllers_change(struct sim *s, struct world *w)
 	int i = (int)dice(w, 2);
 
 	/* The old leader goes on where it was stopped, until it finds out. */
-	if (dice(w, 3))
+	if (dice(w, 3)) {
 		controller_lead(s, w, i);
-	else if (w->c[i].up) {
+		w->c[!i].stopped = (uint8_t)dice(w, 24);
+	} else if (w->c[i].up) {
 		w->c[i].up = 0;
 		say(s, w, "controller %d: crashes", i);
 	}
@@ -89,7 +108,7 @@ static void bad_event(struct sim *s, struct world *w, enum kind k)
 {
 	switch (k) {
 	case KIND_CRASH_SOURCE:
-		source_crash(s, w, dice(w, 3) == 0);
+		source_crash(s, w, dice(w, 2));
 		return;
 	case KIND_CRASH_DESTINATION:
 		destination_crash(s, w, dice(w, 2));
@@ -220,12 +239,18 @@ static void round_of(struct sim *s, struct world *w)
 	w->now += 800;
 }
 
+static bool somebody_is_away(const struct world *w)
+{
+	return !w->source.up || !w->destination.up || w->c[0].stopped || w->c[1].stopped;
+}
+
 static void settle(struct sim *s, struct world *w)
 {
 	struct durable was, is;
 	int still = 0;
 
 	w->settling = 1;
+	w->slow = 0;
 	say(s, w, "no more faults");
 	if (!(w->c[0].up && w->c[0].leads) && !(w->c[1].up && w->c[1].leads && w->c[1].epoch == w->epoch))
 		controller_lead(s, w, 0);
@@ -235,7 +260,7 @@ static void settle(struct sim *s, struct world *w)
 		if (!(w->c[0].up && w->c[0].leads) && !(w->c[1].up && w->c[1].leads))
 			controller_lead(s, w, 0);
 		durable_of(w, &is);
-		still = memcmp(&was, &is, sizeof(is)) ? 0 : still + 1;
+		still = memcmp(&was, &is, sizeof(is)) || somebody_is_away(w) ? 0 : still + 1;
 		was = is;
 		if (still == ROUNDS_STILL) {
 			judge_end(s, w);
@@ -248,7 +273,7 @@ static void settle(struct sim *s, struct world *w)
 static const char *run(struct sim *s, struct world *w, uint64_t seed)
 {
 	s->violation = NULL;
-	begin(w, seed);
+	begin(w, seed, s->focus);
 	say(s, w, "seed %" PRIu64 ": the %s decides", seed, w->remote ? "destination" : "source");
 	with_faults(s, w);
 	if (!s->violation)
@@ -352,7 +377,7 @@ static int all(uint64_t first, uint64_t n)
 
 static int usage(void)
 {
-	fprintf(stderr, "sim [--schedules N] [--first SEED] [--mutant NAME [--nicest]] [--seed SEED]\n");
+	fprintf(stderr, "sim [--schedules N] [--first SEED] [--mutant NAME [--nicest]] [--seed SEED] | --draw\n");
 	return 2;
 }
 
@@ -364,20 +389,27 @@ int main(int argc, char **argv)
 	struct sim s;
 
 	for (int i = 1; i < argc; i++) {
-		const char *v = i + 1 < argc ? argv[i + 1] : NULL;
+		const char *o = argv[i], *v;
 
-		if (!strcmp(argv[i], "--nicest"))
+		if (!strcmp(o, "--draw")) {
+			draw();
+			return 0;
+		}
+		if (!strcmp(o, "--nicest")) {
 			short_one = true;
-		else if (!v)
+			continue;
+		}
+		v = argv[++i];
+		if (!v)
 			return usage();
-		else if (!strcmp(argv[i], "--schedules"))
-			n = strtoull(v, NULL, 10), i++;
-		else if (!strcmp(argv[i], "--first"))
-			first = strtoull(v, NULL, 10), i++;
-		else if (!strcmp(argv[i], "--seed"))
-			seed = strtoull(v, NULL, 10), i++;
-		else if (!strcmp(argv[i], "--mutant"))
-			m = find_mutant(v), i++;
+		if (!strcmp(o, "--schedules"))
+			n = strtoull(v, NULL, 10);
+		else if (!strcmp(o, "--first"))
+			first = strtoull(v, NULL, 10);
+		else if (!strcmp(o, "--seed"))
+			seed = strtoull(v, NULL, 10);
+		else if (!strcmp(o, "--mutant"))
+			m = find_mutant(v);
 		else
 			return usage();
 	}

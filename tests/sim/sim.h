@@ -19,22 +19,22 @@ enum {
 	SW_JOURNAL_UNSYNCED = 1 << 2,   /* the journal is written but a crash loses it */
 	SW_KILL_CLEARS_CLAIM = 1 << 3,
 	SW_ABORT_UNGUARDED = 1 << 4,    /* the controller takes Abort for written whatever the server says */
-	/* What the code did before it followed the tables. */
+	/* Holes of an agent that does not follow the tables. */
 	SW_JOURNAL_DROPPED = 1 << 8,    /* the daemon removes a journal at the end although the pod is frozen */
 	SW_RUNNING_FORGOTTEN = 1 << 9,  /* journal Running is not taken up again */
 	SW_BARRIER_FORGOTTEN = 1 << 10, /* no destination worker for a pod at the barrier or beyond */
 	SW_ABORT_WITHOUT_KEY = 1 << 11, /* a remote source is not taken up again by an order to abort */
 	SW_LATE_PROGRESS = 1 << 12,     /* a late report of progress overwrites the last word */
 	SW_ERROR_STAYS = 1 << 13,       /* a report without an error leaves an older error where it is */
-	SW_ORDER_UNGUARDED = 1 << 14,   /* an order to migrate overwrites whatever stands there */
 	SW_RUNNING_ONCE = 1 << 15,      /* a listener goes away after the first RUNNING */
 	SW_INSPECT_FIRST = 1 << 16,     /* a restart looks at the pod before it tells a commit */
+	SW_LOST_UNNOTED = 1 << 18,      /* a loss is reported, and the journal does not know that it is committed */
 	SW_REFUSED_LIES = 1 << 17,      /* "certainly not applied" is said of a write that was */
 };
 
 enum app { APP_ABSENT, APP_RUNNING, APP_FROZEN, APP_WAITING, APP_RESTORING, APP_BARRIER, APP_OPEN, APP_DEAD, APP_REFUSED };
 enum claim_word { WORD_NONE, WORD_USED, WORD_OPENED };
-enum step_noted { NOTED_NOTHING, NOTED_FREEZE, NOTED_SENT, NOTED_COMMIT, NOTED_RUNNING };
+enum step_noted { NOTED_NOTHING, NOTED_FREEZE, NOTED_SENT, NOTED_COMMIT, NOTED_LOST, NOTED_RUNNING };
 enum order_word { ORDER_NONE, ORDER_MIGRATES, ORDER_ABORTS };
 enum frame { FRAME_NONE, FRAME_HELLO, FRAME_AGAIN, FRAME_WELCOME, FRAME_STATE, FRAME_PREPARED, FRAME_COMMIT, FRAME_RUNNING, FRAME_RUNNING_FAILED,
 	     FRAME_ABORT, FRAME_ENDED, FRAME_COUNT };
@@ -54,6 +54,7 @@ struct pod {
 
 struct controller {
 	uint8_t up, leads, epoch, acting;
+	uint8_t stopped;                /* does nothing for so many turns, and goes on with what it was about to do */
 	const struct controller_row *row;
 	uint32_t facts;
 	struct object o;
@@ -66,6 +67,7 @@ struct controller {
 struct agent {
 	uint8_t up, state, done, in;    /* worker: state of its machine; its deed is done; what it heard last */
 	uint8_t started, told, failed;
+	uint8_t away;                   /* it comes back after being looked for so often */
 	int8_t conn;                    /* index, -1 */
 };
 
@@ -84,6 +86,7 @@ struct late {
 struct world {
 	/* settings of the schedule */
 	uint8_t remote, settling, expires;
+	uint8_t slow;                   /* of these parts of the world, a bit each, the controllers hear late */
 	uint32_t faulty;                /* faults happen with this many in 1024 .. */
 	int32_t calm;                   /* .. after so many events */
 	uint32_t kinds;                 /* .. of these kinds */
@@ -113,6 +116,7 @@ struct sim {
 	const struct controller_row *rows;
 	int n_rows;
 	uint32_t sw;
+	unsigned focus;
 	bool trace;
 	const char *violation;
 	char detail[160];
@@ -160,12 +164,19 @@ void controller_lead(struct sim *s, struct world *w, int i);
 void judge_now(struct sim *s, const struct world *w);
 void judge_end(struct sim *s, const struct world *w);
 
+/* Which schedules a rare fault is looked for in; 0: all. */
+enum { FOCUS_HOME = 1, FOCUS_REMOTE = 2, FOCUS_DELETED = 4, FOCUS_STREAM = 8 };
+
+/* draw.c: docs/state-machine.md */
+void draw(void);
+
 /* mutants.c */
 struct mutant {
 	const char *name, *what;
-	bool of_the_past;               /* what the code did before it followed the tables */
+	bool of_the_past;               /* a hole of an agent that does not follow the tables */
 	uint32_t sw;
 	void (*change)(struct machine_move *source, struct machine_move *destination, struct controller_row *rows);
+	unsigned focus;
 };
 extern const struct mutant mutants[];
 extern const int mutants_n;

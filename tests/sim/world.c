@@ -71,8 +71,8 @@ enum input api_state(struct sim *s, struct world *w, uint8_t state, uint8_t erro
 
 	if (!w->o.exists)
 		return INPUT_RecordGone;
-	/* The last word is final: a report that was under way for long is refused. */
-	if ((is == SOURCE_Running || is == SOURCE_Aborted) && state != is && !(s->sw & SW_LATE_PROGRESS))
+	/* The last word is final: a report that was under way for long is refused.  A second try may end otherwise than the first. */
+	if ((is == SOURCE_Running || (is == SOURCE_Aborted && state != SOURCE_Running)) && state != is && !(s->sw & SW_LATE_PROGRESS))
 		return INPUT_Failed;
 	if (error == 0 && s->sw & SW_ERROR_STAYS)
 		error = w->o.error;
