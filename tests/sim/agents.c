@@ -54,7 +54,7 @@ static enum input ask(struct sim *s, struct world *w, enum decision d)
 		api_decide(s, w, d);
 		return s->sw & SW_REFUSED_LIES && d == DECISION_COMMIT ? INPUT_RecordRefused : INPUT_RecordUnknown;
 	case 1:
-		late_add(w, LATE_DECISION, d, 0);
+		late_add(w, LATE_DECISION, (uint8_t)d, 0);
 		return INPUT_RecordUnknown;
 	case 2:
 		return d == DECISION_COMMIT ? INPUT_RecordRefused : INPUT_RecordUnknown;

@@ -11,6 +11,7 @@
 #define ROUNDS_MAX 300          /* without */
 #define ROUNDS_STILL 6          /* nothing durable has changed for so long, more than all the limits together: settled */
 #define JUMP 1000
+#define MUTANT_FIRST 1
 #define MUTANT_SCHEDULES 10000
 
 /* --- one schedule --- */
@@ -22,8 +23,15 @@ static void narrow(struct world *w, unsigned focus)
 	if (focus & FOCUS_DELETED) {
 		w->users = 2;
 	}
-	if (focus & FOCUS_STREAM) {
-		w->kinds = 1u << KIND_STREAM | 1u << KIND_CRASH_SOURCE;
+	if (focus & (FOCUS_STREAM | FOCUS_AGENT)) {
+		w->kinds = (focus & FOCUS_STREAM ? 1u << KIND_STREAM : 0) | 1u << KIND_CRASH_SOURCE;
+		w->faulty = 200;
+		w->faults = 6;
+	}
+	if (focus & FOCUS_STREAM)
+		w->calm = 30 + (int32_t)dice(w, 40);
+	if (focus & FOCUS_API) {
+		w->kinds = 1u << KIND_API;
 		w->faulty = 200;
 		w->faults = 4;
 	}
@@ -369,7 +377,7 @@ static int all(uint64_t first, uint64_t n)
 		printf("FAIL seed %" PRIu64 ": %s\n", seed, s.violation);
 		replay(&s, seed);
 	}
-	caught = catch_mutants(first);
+	caught = catch_mutants(MUTANT_FIRST);
 	printf("%d passed, %d failed\n", caught + !seed, mutants_n - caught + !!seed);
 	printf("sim: schedules=%" PRIu64 " violations=%d mutants=%d/%d\n", seed ? seed - first + 1 : n, !!seed, caught, mutants_n);
 	return seed || caught != mutants_n;

@@ -165,7 +165,7 @@ void judge_now(struct sim *s, const struct world *w);
 void judge_end(struct sim *s, const struct world *w);
 
 /* Which schedules a rare fault is looked for in; 0: all. */
-enum { FOCUS_HOME = 1, FOCUS_REMOTE = 2, FOCUS_DELETED = 4, FOCUS_STREAM = 8 };
+enum { FOCUS_HOME = 1, FOCUS_REMOTE = 2, FOCUS_DELETED = 4, FOCUS_STREAM = 8, FOCUS_AGENT = 16, FOCUS_API = 32 };
 
 /* draw.c: docs/state-machine.md */
 void draw(void);

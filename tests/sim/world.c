@@ -59,7 +59,7 @@ enum input api_decide(struct sim *s, struct world *w, enum decision d)
 	if (!w->o.exists)
 		return INPUT_RecordGone;
 	if (w->o.decision == DECISION_NONE || (s->sw & SW_NO_FENCE && w->o.decision != d)) {
-		w->o.decision = d;
+		w->o.decision = (uint8_t)d;
 		api_touch(w);
 	}
 	return w->o.decision == DECISION_COMMIT ? INPUT_RecordCommit : INPUT_RecordAbort;
