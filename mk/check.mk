@@ -10,6 +10,7 @@ lab:
 
 SUITES := \
 	"unit=make -s check-unit" \
+	"sim=make -s sim SIM_SCHEDULES=200000" \
 	"sanitizers=make -s SAN=1 check-unit" \
 	"kube-api=tests/api/kube/check.sh" \
 	"api=tests/api/run.sh" \

@@ -7,11 +7,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "migration/machine.h"
 #include "migration/phase.h"
 
 /* Typed reads of PodMigrations and pods.  All are pure; a field that is absent or of another type reads as its zero value. */
 
-enum decision { DECISION_NONE, DECISION_COMMIT, DECISION_ABORT };
 
 /* "2026-11-24T16:22:47[.123456]Z" to microseconds since the epoch; 0 when it is not such a time. */
 int64_t time_parse_us(const char *s);

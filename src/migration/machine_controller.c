@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "migration/machine.h"
+
+#include <stddef.h>
+
+#define F(name) FACT_##name
+#define IN(p) (1u << PHASE_##p)
+#define ENDED (IN(Succeeded) | IN(Failed) | IN(Cancelled))
+#define ALL ((1u << PHASE_COUNT) - 1)
+#define UNDER_WAY (ALL & ~ENDED)
+#define MOVING (IN(Transferring) | IN(Freezing) | IN(Restoring))
+#define ANY 7u
+#define NONE (1u << DECISION_NONE)
+#define COMMIT (1u << DECISION_COMMIT)
+#define ABORT (1u << DECISION_ABORT)
+#define DO(move) MOVE_##move, 0
+#define TO(move, phase) MOVE_##move, PHASE_##phase
+
+/* The first row that matches applies. */
+const struct controller_row controller_rows[] = {
+	/* An object whose source may still be frozen stays, or the source's agent would find no outcome when it comes back. */
+	{ "ended, the source's agent has not told", ENDED, ANY, F(Finalizer) | F(SourceThere) | F(AgentOwes), F(Remote), DO(Wait) },
+	{ "ended", ENDED, ANY, F(Finalizer), 0, DO(Release) },
+	{ "ended, ttl over", ENDED, ANY, F(Expired), F(Deleting), DO(DeleteObject) },
+	{ "ended, nothing to do", ENDED, ANY, 0, 0, DO(Wait) },
+	{ "deleted before it began", UNDER_WAY, ANY, F(Deleting), F(Finalizer), DO(Wait) },
+	{ "new", UNDER_WAY, ANY, 0, F(Finalizer), DO(AddFinalizer) },
+
+	{ "committed", UNDER_WAY & ~IN(Committed), COMMIT, 0, 0, TO(Record, Committed) },
+	{ "stuck, and a person lets go", IN(Committed), COMMIT, F(Deleting) | F(Stuck) | F(ReportedCommitted), 0, DO(Release) },
+	{ "stuck", IN(Committed), COMMIT, F(Stuck), 0, TO(Record, Committed) },
+	{ "waits for the destination to run", IN(Committed), COMMIT, 0, F(SeenRunning), TO(Record, Committed) },
+	{ "the destination runs", IN(Committed), COMMIT, F(SourceThere), F(SourceDeleting), DO(DeleteSource) },
+	{ "the source pod is terminating", IN(Committed), COMMIT, F(SourceThere), 0, TO(Record, Committed) },
+	{ "the source pod is gone", IN(Committed), COMMIT, 0, 0, TO(End, Succeeded) },
+
+	/* Ordered whether or not the order to migrate was seen: a leader that was stopped may have written it a moment ago. */
+	{ "aborted, a remote source", UNDER_WAY, ABORT, F(SourceThere) | F(Remote), F(OrderedAbort), DO(OrderAbort) },
+	{ "aborted, a destination pod", UNDER_WAY, ABORT, F(DestinationThere), F(DestinationDeleting), DO(DeleteDestination) },
+	{ "aborted, waits for the thaw", UNDER_WAY, ABORT, F(MayBeFrozen), F(ThawOver), DO(Wait) },
+	{ "aborted, the destination pod is terminating", UNDER_WAY, ABORT, F(DestinationThere), F(GoneOver), DO(Wait) },
+	{ "aborted by a person", UNDER_WAY, ABORT, F(Cancel), 0, TO(End, Cancelled) },
+	{ "aborted", UNDER_WAY, ABORT, 0, 0, TO(End, Failed) },
+
+	{ "cancelled before it began", IN(Pending), NONE, F(Cancel), 0, TO(End, Cancelled) },
+	{ "pending", IN(Pending), NONE, 0, 0, DO(Preflight) },
+	{ "cancelled or deleted", UNDER_WAY, NONE, F(Cancel), 0, DO(Abort) },
+	{ "the agent gave up", UNDER_WAY, NONE, F(AgentGaveUp), 0, DO(Abort) },
+	{ "the source pod is gone, ended or deleted", UNDER_WAY, NONE, F(SourceUnfit), 0, DO(Abort) },
+	{ "not committed in time", UNDER_WAY, NONE, F(TimedOut), 0, DO(Abort) },
+	{ "the destination pod is lost or in trouble", UNDER_WAY, NONE, F(DestinationUnfit), 0, DO(Abort) },
+	{ "nothing is heard of an agent", UNDER_WAY, NONE, F(Silent), 0, DO(Abort) },
+	{ "no destination pod", IN(Preparing), NONE, 0, F(DestinationRecorded), DO(Prepare) },
+	{ "the destination pod does not run", IN(Preparing), NONE, 0, F(DestinationRuns), DO(AwaitPod) },
+	{ "the destination pod runs", IN(Preparing), NONE, 0, 0, TO(Record, Transferring) },
+	{ "a remote source", MOVING, NONE, F(Remote), F(OrderedMigrate) | F(OrderedAbort), DO(Order) },
+	{ "the source is frozen", IN(Transferring), NONE, F(SeenFreezing), 0, TO(Record, Freezing) },
+	{ "everything is sent", IN(Transferring) | IN(Freezing), NONE, F(SeenRestoring), 0, TO(Record, Restoring) },
+	{ "nothing to do", UNDER_WAY, ANY, 0, 0, DO(Wait) },
+};
+const int controller_rows_n = (int)(sizeof(controller_rows) / sizeof(controller_rows[0]));
+#undef F
+
+static const char *const move_names[MOVE_COUNT] = {
+#define M(name) #name,
+	MOVE_LIST(M)
+#undef M
+};
+
+static const char *const fact_names[FACT_COUNT] = {
+#define F(name) #name,
+	FACT_LIST(F)
+#undef F
+};
+
+const char *move_name(enum controller_move m)
+{
+	return (unsigned)m < MOVE_COUNT ? move_names[m] : "?";
+}
+
+const char *fact_name(int at)
+{
+	return at >= 0 && at < FACT_COUNT ? fact_names[at] : "?";
+}
+
+const struct controller_row *controller_next(const struct controller_row *rows, int n, enum phase phase, enum decision d, uint32_t facts)
+{
+	for (int i = 0; i < n - 1; i++)
+		if (rows[i].phases & 1u << phase && rows[i].decisions & 1u << d && (facts & rows[i].need) == rows[i].need && !(facts & rows[i].not))
+			return &rows[i];
+	return &rows[n - 1];
+}

@@ -1,0 +1,631 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sim.h"
+
+#include <stddef.h>
+#include <string.h>
+
+static bool same_bytes(const void *a, const void *b, size_t n)
+{
+	return memcmp(a, b, n) == 0;
+}
+
+static enum side source_side(const struct world *w)
+{
+	return w->remote ? SIDE_PARTICIPANT : SIDE_DECIDER;
+}
+
+static enum side destination_side(const struct world *w)
+{
+	return w->remote ? SIDE_DECIDER : SIDE_PARTICIPANT;
+}
+
+static bool works(const struct machine *m, const struct agent *a)
+{
+	return a->up && a->state != 0 && !(m->states[a->state].at & AT_END);
+}
+
+static bool heard(struct sim *s, struct world *w, const struct machine *m, struct agent *a, enum side side, enum input in)
+{
+	int to = machine_next(m, a->state, in, side);
+
+	if (to < 0)
+		return false;
+	say(s, w, "%s: %s -- %s -> %s", m->name, m->states[a->state].name, input_name(in), m->states[to].name);
+	a->state = (uint8_t)to;
+	a->done = 0;
+	a->in = NO_INPUT;
+	return true;
+}
+
+/* Most come back at once, some only when everything else has ended. */
+static uint8_t away(struct world *w)
+{
+	return dice(w, 2) ? 0 : (uint8_t)dice(w, 60);
+}
+
+/* --- requests to the API server; what is lost on the way and what comes late --- */
+
+static enum input ask(struct sim *s, struct world *w, enum decision d)
+{
+	if (!fault(w, KIND_API))
+		return api_decide(s, w, d);
+	switch (dice(w, 4)) {
+	case 0:
+		api_decide(s, w, d);
+		return s->sw & SW_REFUSED_LIES && d == DECISION_COMMIT ? INPUT_RecordRefused : INPUT_RecordUnknown;
+	case 1:
+		late_add(w, LATE_DECISION, (uint8_t)d, 0);
+		return INPUT_RecordUnknown;
+	case 2:
+		return d == DECISION_COMMIT ? INPUT_RecordRefused : INPUT_RecordUnknown;
+	default:
+		return INPUT_RecordUnknown;
+	}
+}
+
+static enum input report(struct sim *s, struct world *w, uint8_t state, uint8_t error)
+{
+	if (!fault(w, KIND_API))
+		return api_state(s, w, state, error);
+	switch (dice(w, 3)) {
+	case 0:
+		api_state(s, w, state, error);
+		return INPUT_Failed;
+	case 1:
+		late_add(w, LATE_STATE, state, error);
+		return INPUT_Failed;
+	default:
+		return INPUT_Failed;
+	}
+}
+
+/* Reports of progress are not waited for. */
+static void progress(struct sim *s, struct world *w, uint8_t state)
+{
+	if (fault(w, KIND_API)) {
+		if (dice(w, 2))
+			late_add(w, LATE_PROGRESS, state, 0);
+	} else {
+		api_state(s, w, state, w->o.error);
+	}
+}
+
+/* --- the source's agent: deeds --- */
+
+static enum input note(struct sim *s, struct world *w, uint8_t step)
+{
+	if (fault(w, KIND_NODE))
+		return INPUT_Failed;
+	w->journal = step;
+	if (!(s->sw & SW_JOURNAL_UNSYNCED))
+		w->journal_synced = step;
+	return INPUT_Ok;
+}
+
+static bool listens(struct sim *s, const struct world *w)
+{
+	return works(s->destination, &w->destination) && w->dst_app != APP_ABSENT;
+}
+
+static enum input dial(struct sim *s, struct world *w, uint8_t hello)
+{
+	int i;
+
+	conn_hang_up(w, true);
+	if (!listens(s, w) || fault(w, KIND_STREAM))
+		return INPUT_Failed;
+	i = !w->conn[0].used && w->destination.conn != 0 ? 0 : w->destination.conn == 1 ? 0 : w->destination.conn == 0 || !w->conn[1].used ? 1 : 0;
+	w->conn[i] = (struct conn){ .used = 1, .src_open = 1, .dst_open = 1 };
+	w->source.conn = (int8_t)i;
+	if (hello)
+		conn_send(w, true, hello);
+	return hello ? NO_INPUT : INPUT_Ok;
+}
+
+static enum input freeze(struct sim *s, struct world *w)
+{
+	if (w->src_app == APP_RUNNING) {
+		w->src_app = APP_FROZEN;
+		w->thawed = 0;
+	}
+	w->was_frozen = 1;
+	if (!w->remote)
+		progress(s, w, SOURCE_Freezing);
+	return fault(w, KIND_NODE) ? INPUT_Failed : INPUT_Ok;
+}
+
+static enum input thaw(struct world *w)
+{
+	if (fault(w, KIND_NODE))
+		return INPUT_Failed;
+	if (w->src_app == APP_FROZEN) {
+		w->src_app = APP_RUNNING;
+		w->thawed = 1;
+		w->lived++;
+	}
+	return INPUT_Ok;
+}
+
+static enum input tell(struct world *w, bool from_source, uint8_t frame)
+{
+	return conn_send(w, from_source, frame) ? INPUT_Ok : INPUT_StreamLost;
+}
+
+static enum input say_and_close(struct world *w, bool from_source, uint8_t frame)
+{
+	conn_send(w, from_source, frame);
+	conn_hang_up(w, from_source);
+	return INPUT_Ok;
+}
+
+static enum input send_state(struct sim *s, struct world *w)
+{
+	enum input in = w->src_app == APP_DEAD ? INPUT_Failed : tell(w, true, FRAME_STATE);
+
+	if (in == INPUT_Ok)
+		w->conn[w->source.conn].lived = w->lived;
+	if (in == INPUT_Ok && !w->remote)
+		progress(s, w, SOURCE_Restoring);
+	return in;
+}
+
+static enum input source_deed(struct sim *s, struct world *w, uint8_t deed)
+{
+	switch (deed) {
+	case DEED_Inspect:
+		return w->src_app == APP_DEAD || fault(w, KIND_NODE) ? INPUT_Failed : INPUT_Ok;
+	case DEED_ReportReady:
+		return report(s, w, SOURCE_Ready, 0) == INPUT_Ok ? NO_INPUT : INPUT_Failed;
+	case DEED_Dial:
+		return dial(s, w, FRAME_NONE);
+	case DEED_Redial:
+		return dial(s, w, FRAME_AGAIN);
+	case DEED_Hello:
+		return tell(w, true, FRAME_HELLO) == INPUT_Ok ? NO_INPUT : INPUT_StreamLost;
+	case DEED_JournalFreeze:
+		return note(s, w, NOTED_FREEZE);
+	case DEED_JournalSent:
+		return note(s, w, NOTED_SENT);
+	case DEED_JournalCommit:
+		return note(s, w, NOTED_COMMIT);
+	case DEED_JournalLost:
+		return s->sw & SW_LOST_UNNOTED ? INPUT_Ok : note(s, w, NOTED_LOST);
+	case DEED_JournalRunning:
+		return note(s, w, NOTED_RUNNING);
+	case DEED_JournalRemove:
+		return note(s, w, NOTED_NOTHING);
+	case DEED_Freeze:
+		return freeze(s, w);
+	case DEED_SendState:
+		return send_state(s, w);
+	case DEED_RecordCommit:
+		return ask(s, w, DECISION_COMMIT);
+	case DEED_RecordAbort:
+		return ask(s, w, DECISION_ABORT);
+	case DEED_SendCommit:
+		return tell(w, true, FRAME_COMMIT) == INPUT_Ok ? NO_INPUT : INPUT_StreamLost;
+	case DEED_ReportLost:
+		report(s, w, SOURCE_Committed, 1);
+		return NO_INPUT;
+	case DEED_ReportRunning:
+		return report(s, w, SOURCE_Running, 0);
+	case DEED_SendEnded:
+		return say_and_close(w, true, FRAME_ENDED);
+	case DEED_SendAbort:
+		return say_and_close(w, true, FRAME_ABORT);
+	case DEED_Thaw:
+		return thaw(w);
+	case DEED_ReportAborted:
+		return report(s, w, SOURCE_Aborted, 1);
+	default:
+		return NO_INPUT;
+	}
+}
+
+/* --- the source's agent: its daemon --- */
+
+static bool source_found(struct sim *s, struct world *w)
+{
+	static const uint8_t found[] = { [NOTED_FREEZE] = INPUT_FoundFreeze, [NOTED_SENT] = INPUT_FoundSent, [NOTED_COMMIT] = INPUT_FoundCommit, [NOTED_LOST] = INPUT_FoundLost,
+					 [NOTED_RUNNING] = INPUT_FoundRunning };
+
+	if (w->journal == NOTED_RUNNING && s->sw & SW_RUNNING_FORGOTTEN)
+		return false;
+	if (s->sw & SW_INSPECT_FIRST && w->src_app == APP_DEAD)
+		return false;
+	/* The key to dial with is in the order to migrate; who only thaws needs none. */
+	if (w->remote && s->sw & SW_ABORT_WITHOUT_KEY && w->order_view != ORDER_MIGRATES)
+		return false;
+	w->source.state = 0;
+	w->source.started = 1;
+	w->source.told = 0;
+	if (!w->src.there && heard(s, w, s->source, &w->source, source_side(w), INPUT_PodGone))
+		return true;
+	return heard(s, w, s->source, &w->source, source_side(w), (enum input)found[w->journal]);
+}
+
+static bool told_to_give_up(const struct world *w)
+{
+	const struct object *v = &w->source_view;
+
+	if (w->remote)
+		return w->order_view == ORDER_ABORTS;
+	return v->decision == DECISION_ABORT || phase_ended((enum phase)v->phase);
+}
+
+static bool source_fresh(struct sim *s, struct world *w)
+{
+	const struct object *v = &w->source_view;
+	bool wanted = w->remote ? w->order_view == ORDER_MIGRATES : v->exists && v->phase >= PHASE_Preparing && !told_to_give_up(w);
+
+	if (!w->remote && told_to_give_up(w) && v->state >= SOURCE_Ready && v->state < SOURCE_Running && v->exists && w->src.there) {
+		w->source.state = 0;
+		return heard(s, w, s->source, &w->source, SIDE_DECIDER, INPUT_OrderAbort);
+	}
+	if (!wanted || w->source.started)
+		return false;
+	w->source.state = 0;
+	w->source.started = 1;
+	w->source.told = 0;
+	return heard(s, w, s->source, &w->source, source_side(w), INPUT_Start);
+}
+
+bool source_daemon(struct sim *s, struct world *w)
+{
+	bool sees = false;
+
+	if (!w->source.up && w->source.away) {
+		w->source.away--;
+		return true;
+	}
+	if (!w->source.up) {
+		w->source = (struct agent){ .up = 1, .in = NO_INPUT, .conn = -1 };
+		say(s, w, "source: the agent starts");
+		return true;
+	}
+	if (!w->remote && !same_bytes(&w->source_view, &w->o, sizeof(w->o))) {
+		w->source_view = w->o;
+		sees = true;
+	}
+	if (works(s->source, &w->source)) {
+		if (!w->src.there && heard(s, w, s->source, &w->source, source_side(w), INPUT_PodGone))
+			return true;
+		if (w->source.told || !told_to_give_up(w))
+			return sees;
+		w->source.told = 1;
+		say(s, w, "source: told to give up");
+		return true;
+	}
+	if (s->sw & SW_JOURNAL_DROPPED && !w->remote && w->journal && phase_ended((enum phase)w->source_view.phase) && w->source_view.exists) {
+		w->journal = w->journal_synced = NOTED_NOTHING;
+		say(s, w, "source: the migration has ended, the journal is removed");
+		return true;
+	}
+	if (w->journal)
+		return source_found(s, w) || sees;
+	return source_fresh(s, w) || sees;
+}
+
+/* --- the source's agent: a step of its worker --- */
+
+static bool source_hears(struct sim *s, struct world *w)
+{
+	static const uint8_t inputs[FRAME_COUNT] = { [FRAME_WELCOME] = INPUT_Welcome, [FRAME_PREPARED] = INPUT_Prepared, [FRAME_RUNNING] = INPUT_Running,
+						     [FRAME_RUNNING_FAILED] = INPUT_RunningFailed, [FRAME_ABORT] = INPUT_PeerAbort };
+	bool lost;
+	uint8_t f = conn_take(w, true, &lost);
+
+	if (lost)
+		return heard(s, w, s->source, &w->source, source_side(w), INPUT_StreamLost) || lost;
+	if (f == FRAME_NONE)
+		return false;
+	say(s, w, "source: hears %s", frame_name(f));
+	heard(s, w, s->source, &w->source, source_side(w), (enum input)inputs[f]);
+	return true;
+}
+
+/* What a deed leaves behind in the world, to compare the second time with the first. */
+struct trace_left {
+	struct object o;
+	uint8_t src_app, dst_app, claim, journal, told;
+};
+
+static struct trace_left left_of(const struct world *w)
+{
+	struct trace_left l;
+
+	memset(&l, 0, sizeof(l));
+	l.o = w->o;
+	l.src_app = w->src_app;
+	l.dst_app = w->dst_app;
+	l.claim = w->claim;
+	l.journal = w->journal;
+	l.told = w->told;
+	return l;
+}
+
+/* Everything but words on the stream, which has sequence numbers of its own, is done again now and then, as after a crash right behind it. */
+static bool on_stream(uint8_t deed)
+{
+	return deed == DEED_Dial || deed == DEED_Redial || deed == DEED_Hello || deed == DEED_SendState || deed == DEED_SendCommit || deed == DEED_SendEnded ||
+	       deed == DEED_SendAbort || deed == DEED_SendWelcome || deed == DEED_SendPrepared || deed == DEED_SendRunning;
+}
+
+static void do_deed(struct sim *s, struct world *w, struct agent *a, uint8_t deed, enum input (*fn)(struct sim *s, struct world *w, uint8_t deed))
+{
+	int32_t faults = w->faults;
+
+	a->done = 1;
+	a->in = (uint8_t)fn(s, w, deed);
+	if (deed != DEED_Wait && deed != DEED_Listen)
+		say(s, w, "  %s%s%s", deed_name((enum deed)deed), a->in == NO_INPUT ? "" : ": ", a->in == NO_INPUT ? "" : input_name((enum input)a->in));
+	if (!w->settling && !on_stream(deed) && faults == w->faults && dice(w, 16) == 0) {
+		struct trace_left before = left_of(w), after;
+
+		w->faults = 0;
+		fn(s, w, deed);
+		w->faults = faults;
+		after = left_of(w);
+		if (a->in == INPUT_Ok && !same_bytes(&before, &after, sizeof(before)))
+			violate(s, "a step done twice is not what it is done once");
+	}
+}
+
+bool source_run(struct sim *s, struct world *w)
+{
+	struct agent *a = &w->source;
+
+	if (!works(s->source, a))
+		return false;
+	if (a->told && heard(s, w, s->source, a, source_side(w), INPUT_OrderAbort))
+		return true;
+	if (!a->done) {
+		do_deed(s, w, a, s->source->states[a->state].deed, source_deed);
+		return true;
+	}
+	if (a->in != NO_INPUT) {
+		enum input in = (enum input)a->in;
+
+		a->in = NO_INPUT;
+		return heard(s, w, s->source, a, source_side(w), in);
+	}
+	if (w->source_view.has_ip && heard(s, w, s->source, a, source_side(w), INPUT_Address))
+		return true;
+	return source_hears(s, w);
+}
+
+bool source_timer(struct sim *s, struct world *w)
+{
+	return works(s->source, &w->source) && w->source.done && heard(s, w, s->source, &w->source, source_side(w), INPUT_Timer);
+}
+
+void source_crash(struct sim *s, struct world *w, bool daemon)
+{
+	struct agent *a = &w->source;
+
+	if (!a->up || (!daemon && !works(s->source, a)))
+		return;
+	say(s, w, "source: the %s crashes in %s%s", daemon ? "agent" : "worker", s->source->states[a->state].name, a->done ? ", deed done" : "");
+	conn_hang_up(w, true);
+	w->journal = w->journal_synced;
+	*a = (struct agent){ .up = !daemon, .started = !daemon && a->started, .in = NO_INPUT, .conn = -1, .away = away(w) };
+	memset(&w->source_view, 0, daemon ? sizeof(w->source_view) : 0);
+}
+
+/* --- the destination's agent --- */
+
+static enum input restore(struct world *w)
+{
+	if (w->dst_app == APP_BARRIER)
+		return INPUT_Ok;
+	if (w->dst_app != APP_WAITING && w->dst_app != APP_RESTORING)
+		return INPUT_Failed;
+	w->claim = WORD_USED;
+	if (w->dst_app == APP_WAITING && !w->settling && dice(w, 4) == 0)
+		w->dst_app = APP_RESTORING;
+	else
+		w->dst_app = fault(w, KIND_CONTAINER) ? APP_DEAD : APP_BARRIER;
+	return w->dst_app == APP_BARRIER ? INPUT_Ok : w->dst_app == APP_DEAD ? INPUT_Failed : NO_INPUT;
+}
+
+static enum input open_barrier(struct sim *s, struct world *w)
+{
+	if (w->dst_app == APP_BARRIER) {
+		if (w->lived_received != w->lived)
+			violate(s, "opened with a state that is not the last");
+		w->claim = WORD_OPENED;
+		w->dst_app = APP_OPEN;
+		w->opened = 1;
+	}
+	w->destination.failed = w->dst_app != APP_OPEN;
+	return w->dst_app == APP_OPEN ? INPUT_Ok : INPUT_Failed;
+}
+
+static enum input kill_restored(struct sim *s, struct world *w)
+{
+	if (w->dst_app == APP_WAITING || w->dst_app == APP_RESTORING || w->dst_app == APP_BARRIER) {
+		w->claim = WORD_USED;
+		w->dst_app = APP_DEAD;
+	} else if (s->sw & SW_KILL_CLEARS_CLAIM && w->dst_app == APP_DEAD) {
+		w->claim = WORD_NONE;
+	}
+	return INPUT_Ok;
+}
+
+static enum input destination_deed(struct sim *s, struct world *w, uint8_t deed)
+{
+	switch (deed) {
+	case DEED_SendWelcome:
+		if (w->remote && w->destination.state == DST_Receiving)
+			progress(s, w, SOURCE_Freezing);
+		return tell(w, false, FRAME_WELCOME);
+	case DEED_Restore:
+		if (w->remote && w->dst_app == APP_WAITING)
+			progress(s, w, SOURCE_Restoring);
+		return restore(w);
+	case DEED_SendPrepared:
+		return tell(w, false, FRAME_PREPARED) == INPUT_Ok ? NO_INPUT : INPUT_StreamLost;
+	case DEED_RecordCommit:
+		return ask(s, w, DECISION_COMMIT);
+	case DEED_Open:
+		return open_barrier(s, w);
+	case DEED_SendRunning:
+		return tell(w, false, w->destination.failed ? FRAME_RUNNING_FAILED : FRAME_RUNNING);
+	case DEED_ReportRunning:
+		return report(s, w, SOURCE_Running, w->destination.failed);
+	case DEED_Kill:
+		return kill_restored(s, w);
+	case DEED_SendAbort:
+		return say_and_close(w, false, FRAME_ABORT);
+	case DEED_ReportAborted:
+		return report(s, w, SOURCE_Aborted, 1);
+	case DEED_NoteTold:
+		w->told = 1;
+		return INPUT_Ok;
+	default:
+		return NO_INPUT;
+	}
+}
+
+static void end_destination(struct world *w)
+{
+	conn_hang_up(w, false);
+	for (int i = 0; i < 2; i++)
+		w->conn[i].dst_open = 0;
+}
+
+bool destination_daemon(struct sim *s, struct world *w)
+{
+	static const uint8_t found[APP_REFUSED + 1] = { [APP_WAITING] = INPUT_FoundWaiting, [APP_RESTORING] = INPUT_FoundRestoring,
+							[APP_BARRIER] = INPUT_FoundBarrier, [APP_OPEN] = INPUT_FoundOpen };
+	struct agent *a = &w->destination;
+
+	if (!a->up && a->away) {
+		a->away--;
+		return true;
+	}
+	if (!a->up) {
+		*a = (struct agent){ .up = 1, .in = NO_INPUT, .conn = -1 };
+		say(s, w, "destination: the agent starts");
+		return true;
+	}
+	if (works(s->destination, a)) {
+		if (w->dst_app != APP_ABSENT)
+			return false;
+		if (!heard(s, w, s->destination, a, destination_side(w), INPUT_PodGone))
+			return false;
+		end_destination(w);
+		return true;
+	}
+	if (a->state) {
+		end_destination(w);
+		a->state = 0;
+	}
+	if (!found[w->dst_app] || (w->dst_app == APP_OPEN && w->told))
+		return false;
+	if (w->dst_app != APP_WAITING && s->sw & SW_BARRIER_FORGOTTEN)
+		return false;
+	a->failed = 0;
+	return heard(s, w, s->destination, a, destination_side(w), (enum input)found[w->dst_app]);
+}
+
+static bool refuse(struct sim *s, struct world *w)
+{
+	say(s, w, "destination: refuses a second migration");
+	say_and_close(w, false, FRAME_ABORT);
+	return true;
+}
+
+static bool destination_hears(struct sim *s, struct world *w)
+{
+	static const uint8_t inputs[FRAME_COUNT] = { [FRAME_HELLO] = INPUT_Hello, [FRAME_AGAIN] = INPUT_HelloAgain, [FRAME_STATE] = INPUT_State,
+						     [FRAME_COMMIT] = INPUT_Commit, [FRAME_ABORT] = INPUT_PeerAbort, [FRAME_ENDED] = INPUT_Ended };
+	enum side side = destination_side(w);
+	bool lost;
+	uint8_t f = conn_take(w, false, &lost);
+
+	if (lost)
+		return heard(s, w, s->destination, &w->destination, side, INPUT_StreamLost) || lost;
+	if (f == FRAME_NONE)
+		return false;
+	say(s, w, "destination: hears %s", frame_name(f));
+	if (f == FRAME_STATE)
+		w->lived_received = w->conn[w->destination.conn].lived;
+	if (heard(s, w, s->destination, &w->destination, side, (enum input)inputs[f]))
+		return true;
+	if (f == FRAME_HELLO)
+		return refuse(s, w);
+	/* Nothing to say to that yet. */
+	if (f == FRAME_AGAIN)
+		conn_hang_up(w, false);
+	return true;
+}
+
+/* One connection at a time, the next ones wait; which of them comes first is chance. */
+static bool accept_one(struct world *w)
+{
+	int first = (int)dice(w, 2);
+
+	for (int k = 0; k < 2; k++) {
+		int i = (first + k) % 2;
+
+		if (w->conn[i].used && w->conn[i].dst_open) {
+			w->destination.conn = (int8_t)i;
+			return true;
+		}
+	}
+	return false;
+}
+
+bool destination_run(struct sim *s, struct world *w)
+{
+	struct agent *a = &w->destination;
+	uint8_t deed = s->destination->states[a->state].deed;
+
+	if (!works(s->destination, a))
+		return false;
+	if (!a->done) {
+		do_deed(s, w, a, deed, destination_deed);
+		return true;
+	}
+	if (a->in != NO_INPUT) {
+		enum input in = (enum input)a->in;
+
+		a->in = NO_INPUT;
+		if (!heard(s, w, s->destination, a, destination_side(w), in))
+			return false;
+		if (s->destination->states[a->state].at & AT_END)
+			end_destination(w);
+		return true;
+	}
+	if (deed == DEED_Restore) {
+		a->in = (uint8_t)restore(w);
+		return true;
+	}
+	if (a->state == DST_Staying && s->sw & SW_RUNNING_ONCE) {
+		end_destination(w);
+		w->told = 1;
+		a->state = DST_Moved;
+		return true;
+	}
+	if (deed == DEED_Listen && a->conn < 0 && !accept_one(w))
+		return false;
+	return destination_hears(s, w);
+}
+
+bool destination_timer(struct sim *s, struct world *w)
+{
+	return works(s->destination, &w->destination) && w->destination.done &&
+	       heard(s, w, s->destination, &w->destination, destination_side(w), INPUT_Timer);
+}
+
+void destination_crash(struct sim *s, struct world *w, bool daemon)
+{
+	struct agent *a = &w->destination;
+
+	if (!a->up || (!daemon && !works(s->destination, a)))
+		return;
+	say(s, w, "destination: the %s crashes in %s%s", daemon ? "agent" : "worker", s->destination->states[a->state].name, a->done ? ", deed done" : "");
+	end_destination(w);
+	*a = (struct agent){ .up = !daemon, .in = NO_INPUT, .conn = -1, .away = away(w) };
+}

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sim.h"
+
+#include <stddef.h>
+#include <string.h>
+
+/* The clock's unit has no name; what matters is that a limit is longer than any sequence of events without a jump. */
+#define LIMIT 1000
+#define TIMEOUT 3000
+
+bool controller_refresh(struct world *w, int i, unsigned which)
+{
+	struct controller *c = &w->c[i];
+	const struct {
+		void *to;
+		const void *from;
+		size_t size;
+	} parts[] = { { &c->o, &w->o, sizeof(c->o) }, { &c->src, &w->src, sizeof(c->src) }, { &c->dst, &w->dst, sizeof(c->dst) } };
+
+	/* A step is done with what was seen when it was decided. */
+	if (c->acting || !c->up || (w->slow & 1u << which && dice(w, 32)) || !memcmp(parts[which].to, parts[which].from, parts[which].size))
+		return false;
+	memcpy(parts[which].to, parts[which].from, parts[which].size);
+	return true;
+}
+
+void controller_lead(struct sim *s, struct world *w, int i)
+{
+	struct controller *c = &w->c[i];
+
+	*c = (struct controller){ .up = 1, .leads = 1, .epoch = ++w->epoch, .o = w->o, .src = w->src, .dst = w->dst };
+	say(s, w, "controller %d: leads, epoch %d", i, c->epoch);
+}
+
+static bool over(const struct world *w, int32_t since, int32_t limit)
+{
+	return w->now - since >= limit;
+}
+
+/* Whether the pod is there: a watch that has it may be behind, one that has it not is not believed. */
+static void add_pods(const struct controller *c, const struct world *w, uint32_t *f)
+{
+	const struct pod *src = c->src.there ? &c->src : &w->src, *dst = c->dst.there ? &c->dst : &w->dst;
+
+	*f |= src->there ? FACT_SourceThere : 0;
+	*f |= src->there && src->deleting ? FACT_SourceDeleting : 0;
+	*f |= src->order == ORDER_MIGRATES ? FACT_OrderedMigrate : src->order == ORDER_ABORTS ? FACT_OrderedAbort : 0;
+	*f |= !src->there || src->deleting ? FACT_SourceUnfit : 0;
+	*f |= dst->there ? FACT_DestinationThere : 0;
+	*f |= dst->there && dst->deleting ? FACT_DestinationDeleting : 0;
+	*f |= c->o.recorded && (!dst->there || w->dst_app == APP_DEAD || w->dst_app == APP_REFUSED) ? FACT_DestinationUnfit : 0;
+	*f |= dst->there && w->dst_app != APP_ABSENT ? FACT_DestinationRuns : 0;
+}
+
+static void add_source_state(const struct object *o, uint32_t *f)
+{
+	bool frozen = o->state == SOURCE_Freezing || o->state == SOURCE_Restoring || o->state == SOURCE_Committed;
+
+	*f |= o->error || o->state == SOURCE_Aborted ? FACT_AgentGaveUp : 0;
+	*f |= o->state == SOURCE_Freezing ? FACT_SeenFreezing : 0;
+	*f |= o->state == SOURCE_Restoring ? FACT_SeenRestoring : 0;
+	*f |= o->state == SOURCE_Running && !o->error ? FACT_SeenRunning : 0;
+	*f |= o->state >= SOURCE_Committed ? FACT_ReportedCommitted : 0;
+	*f |= frozen && *f & FACT_SourceThere ? FACT_MayBeFrozen : 0;
+	*f |= o->state >= SOURCE_Ready && o->state < SOURCE_Running ? FACT_AgentOwes : 0;
+}
+
+static uint32_t facts_of(const struct controller *c, const struct world *w)
+{
+	const struct object *o = &c->o;
+	uint32_t f = 0;
+	bool silent = (o->phase == PHASE_Preparing && !w->remote && o->state == SOURCE_None && over(w, o->t_preparing, LIMIT)) ||
+		      (o->phase == PHASE_Transferring && o->state <= SOURCE_Ready && over(w, o->t_transferring, LIMIT));
+
+	f |= o->finalizer ? FACT_Finalizer : 0;
+	f |= o->deleting ? FACT_Deleting : 0;
+	f |= (o->decision == DECISION_ABORT ? o->by_person : o->cancel || o->deleting) ? FACT_Cancel : 0;
+	f |= w->expires && phase_ended((enum phase)o->phase) ? FACT_Expired : 0;
+	f |= over(w, o->t_preparing, TIMEOUT) ? FACT_TimedOut : 0;
+	f |= silent ? FACT_Silent : 0;
+	f |= o->recorded ? FACT_DestinationRecorded : 0;
+	f |= w->remote ? FACT_Remote : 0;
+	f |= over(w, o->t_abort, LIMIT) ? FACT_ThawOver : 0;
+	f |= over(w, o->t_abort, 2 * LIMIT) ? FACT_GoneOver : 0;
+	add_pods(c, w, &f);
+	add_source_state(o, &f);
+	if (!(f & FACT_SeenRunning) && (o->error || !(f & FACT_DestinationThere) || over(w, o->t_committed, LIMIT)))
+		f |= FACT_Stuck;
+	return f;
+}
+
+bool controller_decide(struct sim *s, struct world *w, int i)
+{
+	struct controller *c = &w->c[i];
+
+	if (!c->up || !c->leads || c->acting || c->stopped || !c->o.exists)
+		return false;
+	c->facts = facts_of(c, w);
+	c->row = controller_next(s->rows, s->n_rows, (enum phase)c->o.phase, (enum decision)c->o.decision, c->facts);
+	if (c->row->move == MOVE_Wait || c->row->move == MOVE_AwaitPod)
+		return false;
+	/* An object that a later leader has written to is not ours to touch. */
+	if (c->o.epoch > c->epoch) {
+		c->leads = 0;
+		return true;
+	}
+	if (c->row->move == MOVE_Record && c->o.phase == c->row->phase && c->o.stuck == (c->facts & FACT_Stuck && c->row->phase == PHASE_Committed))
+		return false;
+	c->acting = 1;
+	return true;
+}
+
+/* A write that the server refuses when the object is not the one that was read. */
+static bool guarded(struct sim *s, struct world *w, struct controller *c)
+{
+	if (w->o.exists && c->o.rv == w->o.rv && !fault(w, KIND_API))
+		return true;
+	say(s, w, "  conflict");
+	c->o = w->o;
+	return false;
+}
+
+static void write_phase(struct sim *s, struct world *w, struct controller *c, uint8_t phase)
+{
+	uint8_t stuck = c->facts & FACT_Stuck && phase == PHASE_Committed;
+
+	if (c->o.phase != phase && !phase_may_follow((enum phase)c->o.phase, (enum phase)phase)) {
+		violate(s, "a phase follows that may not");
+		return;
+	}
+	if (!guarded(s, w, c))
+		return;
+	if (w->o.phase != phase) {
+		int32_t *t = phase == PHASE_Preparing ? &w->o.t_preparing : phase == PHASE_Transferring ? &w->o.t_transferring :
+			     phase == PHASE_Committed ? &w->o.t_committed : NULL;
+
+		if (t)
+			*t = w->now;
+	}
+	w->o.phase = phase;
+	w->o.stuck = stuck;
+	w->o.epoch = c->epoch;
+	w->o.has_ip |= phase == PHASE_Transferring;
+	if (phase == PHASE_Failed || phase == PHASE_Cancelled)
+		w->o.not_known = !!(c->facts & FACT_MayBeFrozen);
+	api_touch(w);
+}
+
+static void write_abort(struct sim *s, struct world *w, struct controller *c)
+{
+	if (s->sw & SW_ABORT_UNGUARDED) {
+		if (w->o.decision == DECISION_NONE && !fault(w, KIND_API))
+			w->o.decision = DECISION_ABORT;
+		w->o.phase = PHASE_Failed;
+		w->o.epoch = c->epoch;
+		api_touch(w);
+		return;
+	}
+	if (!guarded(s, w, c) || api_decide(s, w, DECISION_ABORT) != INPUT_RecordAbort)
+		return;
+	w->o.by_person = !!(c->facts & FACT_Cancel);
+	w->o.t_abort = w->now;
+}
+
+static void prepare(struct sim *s, struct world *w, struct controller *c)
+{
+	if (!w->src.there) {
+		write_abort(s, w, c);
+		return;
+	}
+	if (!w->dst.there) {
+		w->dst.there = 1;
+		w->dst.deleting = 0;
+		/* A leader that was stopped makes a pod for a migration that was given up meanwhile: it waits for ever, and holds nothing. */
+		w->leak |= !w->o.exists || w->o.decision == DECISION_ABORT || phase_ended((enum phase)w->o.phase);
+	}
+	if (!guarded(s, w, c))
+		return;
+	w->o.recorded = 1;
+	w->o.epoch = c->epoch;
+	api_touch(w);
+}
+
+static void order(struct sim *s, struct world *w, struct controller *c, uint8_t what)
+{
+	if (!w->src.there)
+		return;
+	if (what == ORDER_MIGRATES && (c->src.there ? c->src.order : w->src.order) != w->src.order) {
+		say(s, w, "  conflict");
+		c->src = w->src;
+		return;
+	}
+	w->src.order = what;
+	c->src = w->src;
+}
+
+static void release(struct sim *s, struct world *w, struct controller *c)
+{
+	if (!guarded(s, w, c))
+		return;
+	w->o.finalizer = 0;
+	api_touch(w);
+	api_remove_if_free(w);
+}
+
+static void perform(struct sim *s, struct world *w, struct controller *c)
+{
+	switch ((enum controller_move)c->row->move) {
+	case MOVE_AddFinalizer:
+		if (guarded(s, w, c) && !w->o.deleting) {
+			w->o.finalizer = 1;
+			api_touch(w);
+		}
+		break;
+	case MOVE_Preflight:
+		write_phase(s, w, c, w->src.there && !w->src.deleting ? PHASE_Preparing : PHASE_Failed);
+		break;
+	case MOVE_Prepare:
+		prepare(s, w, c);
+		break;
+	case MOVE_Record:
+	case MOVE_End:
+		write_phase(s, w, c, c->row->phase);
+		break;
+	case MOVE_Order:
+		order(s, w, c, ORDER_MIGRATES);
+		break;
+	case MOVE_OrderAbort:
+		order(s, w, c, ORDER_ABORTS);
+		break;
+	case MOVE_Abort:
+		write_abort(s, w, c);
+		break;
+	case MOVE_DeleteDestination:
+		w->dst.deleting = w->dst.there;
+		c->dst = w->dst;
+		break;
+	case MOVE_DeleteSource:
+		w->src.deleting = w->src.there;
+		c->src = w->src;
+		break;
+	case MOVE_Release:
+		release(s, w, c);
+		break;
+	case MOVE_DeleteObject:
+		w->o.deleting = w->o.exists;
+		api_touch(w);
+		api_remove_if_free(w);
+		break;
+	default:
+		break;
+	}
+}
+
+bool controller_act(struct sim *s, struct world *w, int i)
+{
+	struct controller *c = &w->c[i];
+
+	if (c->stopped) {
+		c->stopped--;
+		return false;
+	}
+	if (!c->up || !c->acting)
+		return false;
+	c->acting = 0;
+	say(s, w, "controller %d: %s: %s %s", i, c->row->when, move_name((enum controller_move)c->row->move),
+	    c->row->move == MOVE_Record || c->row->move == MOVE_End ? phase_name((enum phase)c->row->phase) : "");
+	/* Lost on the way: nothing is done, and it is looked at again. */
+	if (fault(w, KIND_API) && dice(w, 2)) {
+		say(s, w, "  lost");
+		return true;
+	}
+	perform(s, w, c);
+	/* The answer may be lost as well. */
+	if (!fault(w, KIND_API))
+		c->o = w->o;
+	return true;
+}

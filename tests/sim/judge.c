@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sim.h"
+
+#include <stddef.h>
+
+/* What must hold after every event. */
+void judge_now(struct sim *s, const struct world *w)
+{
+	const struct object *o = &w->o;
+
+	if (s->violation)
+		return;
+	if (w->src_app == APP_RUNNING && w->dst_app == APP_OPEN)
+		violate(s, "TWO: the source and the destination run");
+	else if (w->opened && w->thawed)
+		violate(s, "TWO: opened at the destination and thawed at the source");
+	else if (w->dst_app == APP_OPEN && o->exists && o->decision != DECISION_COMMIT)
+		violate(s, "opened without a commit");
+	else if (w->thawed && o->exists && o->decision == DECISION_COMMIT)
+		violate(s, "thawed although it is committed");
+	else if (o->exists && o->phase == PHASE_Succeeded && (w->src.there || !(w->opened || w->user_dst || w->dst_died)))
+		violate(s, "Succeeded, and that is not what happened");
+	else if (o->exists && (o->phase == PHASE_Failed || o->phase == PHASE_Cancelled) && (w->opened || o->decision == DECISION_COMMIT))
+		violate(s, "Failed or Cancelled, and that is not what happened");
+	else if (o->exists && o->state == SOURCE_Running && !w->opened && !o->error)
+		violate(s, "reported Running, and nothing was opened");
+	else if (o->exists && w->src.deleting && !w->user_src && (o->decision != DECISION_COMMIT || !w->opened))
+		violate(s, "the source is deleted before the destination runs");
+}
+
+static bool lost_to_a_person_or_a_crash(const struct world *w)
+{
+	return w->user_dst || w->dst_died;
+}
+
+static const char *judge_copies(const struct world *w)
+{
+	bool committed = w->o.exists ? w->o.decision == DECISION_COMMIT : w->opened;
+
+	if (committed)
+		return w->dst_app == APP_OPEN || lost_to_a_person_or_a_crash(w) ? NULL : "NONE: committed, and nothing runs at the destination";
+	return w->src_app == APP_RUNNING || w->user_src || (!w->o.exists && lost_to_a_person_or_a_crash(w)) ? NULL :
+	       "NONE: not committed, and the source does not run";
+}
+
+static const char *judge_record(const struct world *w)
+{
+	const struct object *o = &w->o;
+	bool person = o->exists && o->phase == PHASE_Committed && o->stuck && lost_to_a_person_or_a_crash(w);
+
+	if (!o->exists || person)
+		return NULL;
+	if (!phase_ended((enum phase)o->phase))
+		return "NO END: the phase is not an end";
+	if (o->finalizer)
+		return "NO END: the finalizer was not taken off";
+	if (o->phase != PHASE_Succeeded && w->dst.there && !w->leak)
+		return "a destination pod is left behind";
+	if ((o->phase == PHASE_Cancelled) != (o->by_person || (o->decision == DECISION_NONE && o->cancel)) && o->phase != PHASE_Succeeded &&
+	    o->decision == DECISION_ABORT)
+		return "Cancelled or Failed, and it was the other";
+	return w->journal ? "a journal is left behind" : NULL;
+}
+
+/* What must hold when nothing more happens by itself. */
+void judge_end(struct sim *s, const struct world *w)
+{
+	const char *bad = judge_copies(w);
+
+	if (!bad)
+		bad = judge_record(w);
+	if (bad)
+		violate(s, bad);
+}

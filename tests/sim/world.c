@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sim.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* splitmix64 */
+uint32_t dice(struct world *w, uint32_t n)
+{
+	uint64_t z = (w->random += 0x9e3779b97f4a7c15ull);
+
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebull;
+	return (uint32_t)((z ^ z >> 31) >> 32) % n;
+}
+
+bool fault_kind(const struct world *w, enum kind k)
+{
+	return w->kinds & 1u << k;
+}
+
+bool fault(struct world *w, enum kind k)
+{
+	if (w->settling || w->faults <= 0 || w->events < w->calm || !fault_kind(w, k) || dice(w, 1024) >= w->faulty)
+		return false;
+	w->faults--;
+	return true;
+}
+
+void say(struct sim *s, struct world *w, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (!s->trace)
+		return;
+	printf("%6d%s ", w->now, w->settling ? "*" : " ");
+	va_start(ap, fmt);
+	vprintf(fmt, ap);
+	va_end(ap);
+	putchar('\n');
+}
+
+void violate(struct sim *s, const char *what)
+{
+	if (!s->violation)
+		s->violation = what;
+}
+
+/* --- the API server --- */
+
+void api_touch(struct world *w)
+{
+	w->o.rv++;
+}
+
+enum input api_decide(struct sim *s, struct world *w, enum decision d)
+{
+	if (!w->o.exists)
+		return INPUT_RecordGone;
+	if (w->o.decision == DECISION_NONE || (s->sw & SW_NO_FENCE && w->o.decision != d)) {
+		w->o.decision = (uint8_t)d;
+		api_touch(w);
+	}
+	return w->o.decision == DECISION_COMMIT ? INPUT_RecordCommit : INPUT_RecordAbort;
+}
+
+enum input api_state(struct sim *s, struct world *w, uint8_t state, uint8_t error)
+{
+	uint8_t is = w->o.state;
+
+	if (!w->o.exists)
+		return INPUT_RecordGone;
+	/* The last word is final: a report that was under way for long is refused.  A second try may end otherwise than the first. */
+	if ((is == SOURCE_Running || (is == SOURCE_Aborted && state != SOURCE_Running)) && state != is && !(s->sw & SW_LATE_PROGRESS))
+		return INPUT_Failed;
+	if (error == 0 && s->sw & SW_ERROR_STAYS)
+		error = w->o.error;
+	if (is != state || w->o.error != error) {
+		w->o.state = state;
+		w->o.error = error;
+		api_touch(w);
+	}
+	return INPUT_Ok;
+}
+
+void api_remove_if_free(struct world *w)
+{
+	if (w->o.exists && w->o.deleting && !w->o.finalizer)
+		w->o.exists = 0;
+}
+
+void late_add(struct world *w, uint8_t kind, uint8_t a, uint8_t b)
+{
+	for (int i = 0; i < LATE_MAX; i++)
+		if (w->late[i].kind == LATE_NONE) {
+			w->late[i] = (struct late){ kind, a, b };
+			return;
+		}
+}
+
+bool late_arrives(struct sim *s, struct world *w, int i)
+{
+	struct late l = w->late[i];
+
+	if (l.kind == LATE_NONE)
+		return false;
+	w->late[i].kind = LATE_NONE;
+	if (l.kind == LATE_DECISION)
+		api_decide(s, w, (enum decision)l.a);
+	else
+		api_state(s, w, l.a, l.kind == LATE_PROGRESS ? w->o.error : l.b);
+	say(s, w, "api: a request arrives: %s", l.kind == LATE_DECISION ? (l.a == DECISION_COMMIT ? "decision Commit" : "decision Abort") :
+	    source_state_name((enum source_state)l.a));
+	return true;
+}
+
+/* --- the kubelets --- */
+
+bool kubelet_source(struct sim *s, struct world *w)
+{
+	if (w->order_view != w->src.order && w->remote && w->src.there) {
+		w->order_view = w->src.order;
+		say(s, w, "kubelet: the source's order file says %s", w->order_view == ORDER_ABORTS ? "abort" : "migrate");
+		return true;
+	}
+	if (!w->src.there || !w->src.deleting)
+		return false;
+	if (w->src_app != APP_DEAD) {
+		w->src_app = APP_DEAD;
+		say(s, w, "kubelet: the source's containers are killed");
+	} else {
+		w->src.there = 0;
+		say(s, w, "kubelet: the source pod is gone");
+	}
+	return true;
+}
+
+static bool start_again(struct sim *s, struct world *w)
+{
+	uint8_t to = w->claim == WORD_OPENED ? APP_OPEN : w->claim == WORD_NONE ? APP_WAITING : s->sw & SW_NO_CLAIM ? APP_OPEN : APP_REFUSED;
+
+	w->dst_app = to;
+	say(s, w, "kubelet: the destination's container is started again: %s", to == APP_OPEN ? "it runs" : to == APP_WAITING ? "it waits" : "refused");
+	return true;
+}
+
+bool kubelet_destination(struct sim *s, struct world *w)
+{
+	if (!w->dst.there)
+		return false;
+	if (w->dst.deleting) {
+		if (w->dst_app != APP_DEAD && w->dst_app != APP_ABSENT) {
+			w->dst_app = APP_DEAD;
+			say(s, w, "kubelet: the destination's containers are killed");
+		} else {
+			w->dst_app = APP_ABSENT;
+			w->dst.there = w->dst.deleting = 0;
+			w->claim = WORD_NONE;
+			say(s, w, "kubelet: the destination pod is gone");
+		}
+		return true;
+	}
+	if (w->dst_app == APP_ABSENT) {
+		w->dst_app = APP_WAITING;
+		w->claim = WORD_NONE;
+		w->told = 0;
+		say(s, w, "kubelet: the destination's container waits");
+		return true;
+	}
+	return w->dst_app == APP_DEAD ? start_again(s, w) : false;
+}
+
+/* --- the stream --- */
+
+static const char *const frame_names[FRAME_COUNT] = { "none", "HELLO", "HELLO again", "WELCOME", "everything", "PREPARED", "COMMIT", "RUNNING",
+						      "RUNNING with an error", "ABORT", "the end" };
+
+const char *frame_name(uint8_t f)
+{
+	return frame_names[f];
+}
+
+/* False: the stream is lost. */
+bool conn_send(struct world *w, bool from_source, uint8_t frame)
+{
+	int i = from_source ? w->source.conn : w->destination.conn;
+	struct conn *c;
+
+	if (i < 0)
+		return false;
+	c = &w->conn[i];
+	if (fault(w, KIND_STREAM)) {
+		conn_cut(w);
+		return false;
+	}
+	if (c->cut || (from_source ? !c->dst_open : !c->src_open))
+		return false;
+	if (from_source && c->n_to_dst < FRAMES)
+		c->to_dst[c->n_to_dst++] = frame;
+	else if (!from_source && c->n_to_src < FRAMES)
+		c->to_src[c->n_to_src++] = frame;
+	return true;
+}
+
+void conn_hang_up(struct world *w, bool by_source)
+{
+	struct agent *a = by_source ? &w->source : &w->destination;
+	struct conn *c;
+
+	if (a->conn < 0)
+		return;
+	c = &w->conn[a->conn];
+	a->conn = -1;
+	/* What the other side has not read may still come. */
+	if (by_source)
+		c->src_open = 0;
+	else
+		c->dst_open = 0;
+	if (!c->src_open && !c->dst_open && !(by_source && c->n_to_dst))
+		c->used = 0;
+}
+
+/* Both sides lose it; of what was under way anything may be lost, from the end. */
+void conn_cut(struct world *w)
+{
+	for (int i = 0; i < 2; i++) {
+		struct conn *c = &w->conn[i];
+
+		if (!c->used)
+			continue;
+		c->cut = 1;
+		c->n_to_dst = (uint8_t)dice(w, c->n_to_dst + 1u);
+		c->n_to_src = (uint8_t)dice(w, c->n_to_src + 1u);
+	}
+}
+
+static uint8_t shift(uint8_t *list, uint8_t *n)
+{
+	uint8_t f = list[0];
+
+	(*n)--;
+	memmove(list, list + 1, *n);
+	return f;
+}
+
+uint8_t conn_take(struct world *w, bool by_source, bool *lost)
+{
+	struct agent *a = by_source ? &w->source : &w->destination;
+	struct conn *c;
+
+	*lost = false;
+	if (a->conn < 0)
+		return FRAME_NONE;
+	c = &w->conn[a->conn];
+	if (by_source ? c->n_to_src : c->n_to_dst)
+		return by_source ? shift(c->to_src, &c->n_to_src) : shift(c->to_dst, &c->n_to_dst);
+	if (c->cut || (by_source ? !c->dst_open : !c->src_open)) {
+		conn_hang_up(w, by_source);
+		*lost = true;
+	}
+	return FRAME_NONE;
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "migration/machine.h"
+
+#define MOVES_MAX 160
+
+static void test_rules_hold(void **state)
+{
+	const struct machine *const all[] = { &machine_source, &machine_destination };
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		int at;
+		const char *bad = machine_check(all[i], &at);
+
+		if (bad)
+			fail_msg("%s, row %d: %s", all[i]->name, at, bad);
+	}
+}
+
+/* The table with one row turned elsewhere: the check must see it. */
+static const char *turned(const struct machine *m, uint8_t from, enum input input, enum side side, uint8_t to)
+{
+	struct machine_move moves[MOVES_MAX];
+	struct machine copy = *m;
+	int at;
+
+	memcpy(moves, m->moves, (size_t)m->n_moves * sizeof(moves[0]));
+	copy.moves = moves;
+	for (int i = 0; i < m->n_moves; i++)
+		if (moves[i].from == from && moves[i].input == input && moves[i].side & side)
+			moves[i].to = to;
+	return machine_check(&copy, &at);
+}
+
+static void test_rules_are_checked(void **state)
+{
+	(void)state;
+	assert_null(turned(&machine_source, SRC_Idle, INPUT_Timer, SIDE_BOTH, SRC_Moved));
+	assert_non_null(turned(&machine_source, SRC_Delivering, INPUT_StreamLost, SIDE_DECIDER, SRC_Thawing));
+	assert_non_null(turned(&machine_source, SRC_Committing, INPUT_RecordUnknown, SIDE_DECIDER, SRC_Thawing));
+	assert_non_null(turned(&machine_source, SRC_InDoubt, INPUT_StreamLost, SIDE_PARTICIPANT, SRC_Thawing));
+	assert_non_null(turned(&machine_source, SRC_Greeting, INPUT_Welcome, SIDE_BOTH, SRC_Freezing));
+	assert_non_null(turned(&machine_source, SRC_NotingCommit, INPUT_Ok, SIDE_DECIDER, SRC_Delivering));
+	assert_non_null(turned(&machine_source, SRC_Sending, INPUT_Failed, SIDE_BOTH, SRC_Telling));
+	assert_non_null(turned(&machine_destination, DST_Restoring, INPUT_Ok, SIDE_DECIDER, DST_Opening));
+	assert_non_null(turned(&machine_destination, DST_Prepared, INPUT_StreamLost, SIDE_PARTICIPANT, DST_Killing));
+	assert_non_null(turned(&machine_destination, DST_Staying, INPUT_HelloAgain, SIDE_BOTH, DST_Killing));
+}
+
+static void test_next(void **state)
+{
+	(void)state;
+	assert_int_equal(machine_next(&machine_source, SRC_Sent, INPUT_Prepared, SIDE_DECIDER), SRC_NotingCommit);
+	assert_int_equal(machine_next(&machine_source, SRC_Sent, INPUT_Prepared, SIDE_PARTICIPANT), -1);
+	assert_int_equal(machine_next(&machine_source, SRC_Moved, INPUT_OrderAbort, SIDE_DECIDER), -1);
+}
+
+/* Each phase that a row records may follow each phase in which it applies, once the agents' steps are seen late. */
+static void test_controller_rows(void **state)
+{
+	(void)state;
+	for (int i = 0; i < controller_rows_n; i++) {
+		const struct controller_row *r = &controller_rows[i];
+
+		assert_int_equal(r->need & r->not, 0);
+		for (int p = PHASE_Preparing; p < PHASE_COUNT; p++) {
+			/* Neither is there a decision before the destination is prepared, nor an Abort after the commit. */
+			bool cannot_be = (r->decisions == 1u << DECISION_COMMIT && p < PHASE_Transferring) ||
+					 (r->decisions == 1u << DECISION_ABORT && p == PHASE_Committed);
+
+			if ((r->move == MOVE_Record || r->move == MOVE_End) && r->phases & 1u << p && p != r->phase && !cannot_be &&
+			    !phase_may_follow((enum phase)p, (enum phase)r->phase))
+				fail_msg("%s: %s may not follow %s", r->when, phase_name((enum phase)r->phase), phase_name((enum phase)p));
+		}
+	}
+}
+
+static void test_controller_always_has_a_row(void **state)
+{
+	const struct controller_row *last = &controller_rows[controller_rows_n - 1];
+
+	(void)state;
+	assert_int_equal(last->move, MOVE_Wait);
+	assert_int_equal(last->need | last->not, 0);
+	assert_ptr_equal(controller_next(controller_rows, controller_rows_n, PHASE_Transferring, DECISION_NONE, FACT_Finalizer), last);
+	assert_int_equal(controller_next(controller_rows, controller_rows_n, PHASE_Restoring, DECISION_NONE, FACT_Finalizer | FACT_Cancel)->move, MOVE_Abort);
+	assert_int_equal(controller_next(controller_rows, controller_rows_n, PHASE_Restoring, DECISION_COMMIT, FACT_Finalizer | FACT_Cancel)->move, MOVE_Record);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_rules_hold),
+		cmocka_unit_test(test_rules_are_checked),
+		cmocka_unit_test(test_next),
+		cmocka_unit_test(test_controller_rows),
+		cmocka_unit_test(test_controller_always_has_a_row),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
