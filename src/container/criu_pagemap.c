@@ -19,13 +19,13 @@
 #define PAGE CRIU_PAGE_SIZE
 #define VADDR_END (1ull << 57) /* five-level page tables; nothing a process maps is above */
 
-static int damaged(const struct pagemap *m, const char *what)
+static int damaged(const struct criu_pagemap *m, const char *what)
 {
 	return error_reason(m->err, -EBADMSG, REASON_RestoreFailed, "CRIU image %s is damaged: %s", m->name, what);
 }
 
 /* Next entry's bytes; 0 at the end. */
-static int next_raw(struct pagemap *m, const uint8_t **ret, uint32_t *ret_len)
+static int next_raw(struct criu_pagemap *m, const uint8_t **ret, uint32_t *ret_len)
 {
 	uint32_t len;
 
@@ -43,7 +43,7 @@ static int next_raw(struct pagemap *m, const uint8_t **ret, uint32_t *ret_len)
 	return 1;
 }
 
-int pagemap_start(struct pagemap *m, const struct buf *image, uint32_t *ret_pages_id)
+int criu_pagemap_start(struct criu_pagemap *m, const struct buf *image, uint32_t *ret_pages_id)
 {
 	uint32_t magic[2], len;
 	const uint8_t *raw;
@@ -69,7 +69,7 @@ int pagemap_start(struct pagemap *m, const struct buf *image, uint32_t *ret_page
 	return 0;
 }
 
-static int check_entry(const struct pagemap *m, const Criu__PagemapEntry *pe, uint64_t from, struct pagemap_entry *e)
+static int check_entry(const struct criu_pagemap *m, const Criu__PagemapEntry *pe, uint64_t from, struct pagemap_entry *e)
 {
 	*e = (struct pagemap_entry){ pe->vaddr, pe->has_nr_pages ? pe->nr_pages : pe->compat_nr_pages, pe->compat_nr_pages,
 				     pe->has_nr_pages, pe->has_flags ? pe->flags : PE_PRESENT };
@@ -87,7 +87,7 @@ static int check_entry(const struct pagemap *m, const Criu__PagemapEntry *pe, ui
 	return 1;
 }
 
-int pagemap_next(struct pagemap *m, uint64_t from, struct pagemap_entry *ret)
+int criu_pagemap_next(struct criu_pagemap *m, uint64_t from, struct pagemap_entry *ret)
 {
 	Criu__PagemapEntry *pe;
 	const uint8_t *raw;
@@ -104,13 +104,13 @@ int pagemap_next(struct pagemap *m, uint64_t from, struct pagemap_entry *ret)
 	return r;
 }
 
-int pagemap_check(struct pagemap *m, uint64_t pages_in_file, uint64_t *ret_lazy)
+int criu_pagemap_check(struct criu_pagemap *m, uint64_t pages_in_file, uint64_t *ret_lazy)
 {
 	uint64_t present = 0, lazy = 0, from = 0;
 	struct pagemap_entry e;
 	int r;
 
-	while ((r = pagemap_next(m, from, &e)) > 0) {
+	while ((r = criu_pagemap_next(m, from, &e)) > 0) {
 		from = e.vaddr + e.pages * PAGE;
 		if (e.flags & PE_PRESENT)
 			present += e.pages;
@@ -142,7 +142,7 @@ int criu_lazy_pages(int image_dir_fd, pid_t ns_pid, lazy_visit visit, void *ctx,
 {
 	cleanup_buf struct buf image = BUF_INIT(PAGEMAP_MAX);
 	char name[64];
-	struct pagemap m = { .name = name, .err = err }, again;
+	struct criu_pagemap m = { .name = name, .err = err }, again;
 	uint64_t in_file = 0, lazy;
 	struct pagemap_entry e;
 	uint32_t id = 0;
@@ -151,13 +151,13 @@ int criu_lazy_pages(int image_dir_fd, pid_t ns_pid, lazy_visit visit, void *ctx,
 	path_format(name, sizeof(name), "pagemap-%d.img", ns_pid);
 	r = file_read(image_dir_fd, name, &image, err);
 	if (r == 0)
-		r = pagemap_start(&m, &image, &id);
+		r = criu_pagemap_start(&m, &image, &id);
 	if (r == 0)
 		r = count_pages(image_dir_fd, id, &in_file, err);
 	again = m;
 	if (r == 0)
-		r = pagemap_check(&m, in_file, &lazy);
-	while (r == 0 && (r = pagemap_next(&again, 0, &e)) > 0)
+		r = criu_pagemap_check(&m, in_file, &lazy);
+	while (r == 0 && (r = criu_pagemap_next(&again, 0, &e)) > 0)
 		r = e.flags & PE_LAZY ? visit(ctx, ns_pid, e.vaddr, e.pages, err) : 0;
 	return r;
 }

@@ -19,7 +19,7 @@
 #define PAGEMAP_ENTRY_MAX 256 /* one entry has 5 numbers; the head has one */
 
 /* An image being read. */
-struct pagemap {
+struct criu_pagemap {
 	const char *name;
 	const uint8_t *p, *end;
 	struct error *err;
@@ -33,10 +33,10 @@ struct pagemap_entry {
 };
 
 /* Reads magic and head of the image (the whole file, which must stay); its entries come next. */
-int pagemap_start(struct pagemap *m, const struct buf *image, uint32_t *ret_pages_id);
+int criu_pagemap_start(struct criu_pagemap *m, const struct buf *image, uint32_t *ret_pages_id);
 /* Next entry, which must be at or above address from; 0 at the end, 1, or negative errno. */
-int pagemap_next(struct pagemap *m, uint64_t from, struct pagemap_entry *ret);
+int criu_pagemap_next(struct criu_pagemap *m, uint64_t from, struct pagemap_entry *ret);
 /* All that follow, for a pages file of that many pages; *ret_lazy is how many must come from elsewhere. */
-int pagemap_check(struct pagemap *m, uint64_t pages_in_file, uint64_t *ret_lazy);
+int criu_pagemap_check(struct criu_pagemap *m, uint64_t pages_in_file, uint64_t *ret_lazy);
 
 #endif

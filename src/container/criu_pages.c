@@ -136,7 +136,7 @@ static int old_pages_map(int dir_fd, const char *name, struct old_pages *o, stru
 }
 
 struct completion {
-	struct pagemap rd;
+	struct criu_pagemap rd;
 	struct writer w;
 	struct buf pagemap;
 	struct old_pages old;
@@ -179,7 +179,7 @@ static int put_all(struct completion *c)
 	struct pagemap_entry e;
 	int r;
 
-	while ((r = pagemap_next(&c->rd, from, &e)) > 0) {
+	while ((r = criu_pagemap_next(&c->rd, from, &e)) > 0) {
 		from = e.vaddr + e.pages * PAGE;
 		r = put_entry(c, &e);
 		if (r < 0)
@@ -207,7 +207,7 @@ static int rewrite(int dir_fd, struct completion *c, const char *pages_name, con
 	if (fd < 0)
 		return error_errno(err, "create %s", tmp);
 	c->w.fd = fd;
-	r = pagemap_start(&c->rd, image, &id);
+	r = criu_pagemap_start(&c->rd, image, &id);
 	if (r == 0 && buf_append(&c->pagemap, image->data, (size_t)(c->rd.p - (const uint8_t *)image->data)) < 0)
 		r = write_error(c, -ENOMEM);
 	if (r == 0)
@@ -231,17 +231,17 @@ int criu_pages_complete(int image_dir_fd, pid_t ns_pid, page_lookup lookup, void
 	int r;
 
 	path_format(name, sizeof(name), "pagemap-%d.img", ns_pid);
-	c.rd = (struct pagemap){ .name = name, .err = err };
+	c.rd = (struct criu_pagemap){ .name = name, .err = err };
 	r = file_read(image_dir_fd, name, &image, err);
 	if (r == 0)
-		r = pagemap_start(&c.rd, &image, &id);
+		r = criu_pagemap_start(&c.rd, &image, &id);
 	if (r < 0)
 		return r;
 	path_format(pages_name, sizeof(pages_name), "pages-%u.img", id);
 	/* Everything is checked before anything is written. */
 	r = old_pages_map(image_dir_fd, pages_name, &c.old, err);
 	if (r == 0)
-		r = pagemap_check(&c.rd, c.old.pages, &lazy);
+		r = criu_pagemap_check(&c.rd, c.old.pages, &lazy);
 	if (r == 0 && lazy)
 		r = rewrite(image_dir_fd, &c, pages_name, &image, err);
 	old_pages_unmap(&c.old);

@@ -150,6 +150,8 @@ int restore_begin(struct monitor *m, const char *images, const char *work, bool 
 		r = check_folder("work", work, err);
 	if (r == 0 && path_format(m->work, sizeof(m->work), "%s", work) < 0)
 		r = error_set(err, -EINVAL, "restore: work is too long");
+	if (r == 0 && lazy && m->given[1] < 0)
+		r = error_set(err, -EINVAL, "restore: lazy, and no list of pages and page store came along");
 	if (r < 0)
 		return r;
 	r = claim_take(&m->spec->claim, err);
@@ -158,9 +160,14 @@ int restore_begin(struct monitor *m, const char *images, const char *work, bool 
 		r = cgroups_return(&m->home, err);
 	if (r == 0)
 		r = write_config(m, work, config, sizeof(config), err);
+	if (r == 0 && lazy)
+		r = fill_prepare(m, work, err);
+	if (r == 0 && lazy)
+		r = fill_take(m, err);
 	if (r == 0)
 		r = start_runc(m, config, images, work, lazy, err);
 	if (r < 0) {
+		filler_stop(&m->filler);
 		m->error = *err;
 		monitor_fail(m, MONITOR_EXIT_FAILED);
 		return -EIO;
@@ -228,7 +235,8 @@ void hook_accept(struct monitor *m)
 	packet[n] = '\0';
 	if (says(packet, HOOK_BARRIER) && m->state == STATE_RESTORING && !m->aborting && m->hook_fd < 0) {
 		m->hook_fd = take_fd(&fd);
-		monitor_enter(m, STATE_BARRIER);
+		filler_barrier(&m->filler);
+		barrier_check(m);
 	} else if (says(packet, HOOK_RESUMED) && m->opened && m->state == STATE_BARRIER) {
 		m->init = packet_pid(packet);
 		monitor_enter(m, STATE_RUNNING);
@@ -288,6 +296,7 @@ void restore_ended(struct monitor *m, int wait_status)
 
 	if (m->hook_fd >= 0)
 		close(take_fd(&m->hook_fd));
+	filler_stop(&m->filler);
 	if (check_end(m, wait_status, &err) == 0) {
 		release_streams();
 		monitor_enter(m, STATE_RUNNING);
