@@ -17,14 +17,17 @@
  *
  * Packets are JSON objects of at most MONITOR_PACKET_MAX bytes.
  *   agent -> monitor   {"op": "restore", "images": DIR, "work": DIR, "lazy": bool}   only in state waiting, once; existing folders below PM_RUN_DIR
+ *                                          lazy: the images are as a dump with --lazy-pages wrote them; the packet brings two fds (SCM_RIGHTS): the fill list
+ *                                          (migration/fill.h) and the page store's file.  Not lazy: the images hold all pages.
  *                      {"op": "open"}      in state barrier: lets the processes run; again after that: answered by the state
  *                      {"op": "abort"}     before open: kills what was restored, the monitor exits 125
  *                      {"op": "status"}
- *   monitor -> agent   {"state": STATE, "error": text or absent, "pid": restored init or absent}
+ *   monitor -> agent   {"state": STATE, "error": text or absent, "pid": restored init or absent, "filled": {"pages", "micros"} or absent}
  *                      at connect, after each change of state and as answer to status.  In state failed, error says why and quotes CRIU's own error lines;
  *                      in any other state, error means that the request was refused and nothing was changed by it.
  *
- * barrier: everything is restored and nothing runs, for as long as it takes; connections may come and go meanwhile.  After open the processes run within
+ * barrier: everything is restored and nothing runs, for as long as it takes; lazy or not, all memory is in place and the kernel knows of no userfaultfd any
+ * more.  Connections may come and go meanwhile.  After open the processes run within
  * milliseconds, and running is told as soon as CRIU has resumed them (its post-resume stage), tens of milliseconds before runc ends.  If runc then fails
  * all the same, nothing is left and failed follows running.
  * A restore that fails ends the monitor with exit code 125 after it told the agent; the connection ends with it.  SIGTERM before open does the same with 143.
