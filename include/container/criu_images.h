@@ -28,6 +28,14 @@ typedef const void *(*page_lookup)(void *ctx, uint64_t vaddr);
  */
 int criu_pages_complete(int image_dir_fd, pid_t ns_pid, page_lookup lookup, void *ctx, struct error *err);
 
+/*
+ * Calls visit for each run of pages that `criu restore --lazy-pages` leaves to its page server, in ascending order: every lazy entry,
+ * also one whose data is in the pages file, since CRIU looks at PE_LAZY only (criu/mem.c, restore_priv_vma_content).  Checks the
+ * images as criu_pages_complete does, before the first visit, and changes nothing; a visit that fails ends it with its error.
+ */
+typedef int (*lazy_visit)(void *ctx, pid_t ns_pid, uint64_t vaddr, uint64_t pages, struct error *err);
+int criu_lazy_pages(int image_dir_fd, pid_t ns_pid, lazy_visit visit, void *ctx, struct error *err);
+
 /* ns pids that have a pagemap in image_dir, ascending; count, -E2BIG when there are more than max, or another negative errno. */
 int criu_pagemap_pids(int image_dir_fd, pid_t *pids, int max, struct error *err);
 

@@ -69,7 +69,22 @@ struct page_store_view {
 };
 const void *page_store_lookup(void *view, uint64_t vaddr);
 extern const uint8_t page_store_zero[4096];
+/* The same for who reads the store's file himself: 1 and the page's place in it, 0 for a page of zeros, -ENODATA. */
+int page_store_offset(struct page_store_view *v, uint64_t vaddr, uint64_t *ret);
+/* The store's file, a new fd for the caller; it stays good when the store is freed. */
+int page_store_fd(const struct page_store *s, struct error *err);
 /* The memory of one container is given back; its pages are unknown again. */
 void page_store_drop(struct page_store *s, uint16_t container);
+
+/*
+ * Makes the fill list (migration/fill.h) of one container.  fill_list_add is a visit of criu_lazy_pages, to be called for each process
+ * of the container, pids ascending: no page's data is looked at.  -ENODATA (reason TransferFailed) when a page is missing in the store, with pid
+ * and address.  fill_list_finish returns a sealed memory file for the caller; fill_list_free is needed in any case.
+ */
+struct fill_list;
+int fill_list_new(struct page_store *s, uint16_t container, struct fill_list **ret, struct error *err);
+int fill_list_add(void *list, pid_t ns_pid, uint64_t vaddr, uint64_t pages, struct error *err);
+int fill_list_finish(struct fill_list *l, struct error *err);
+void fill_list_free(struct fill_list *l);
 
 #endif

@@ -27,6 +27,7 @@ struct destination_container {
 	int image_fd;                   /* the image file opened last, -1 */
 	uint64_t image_left;
 	bool in_tree;                   /* DATA belongs to the tree, not to the image */
+	bool lazy;                      /* the monitor fills its memory from the page store; else CRIU reads it from its images */
 	bool started;                   /* runc and CRIU were started, and stand by */
 	bool ended;                     /* CONTAINER_END came: it is being restored */
 	cJSON *sent;                    /* its body */

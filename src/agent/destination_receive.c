@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -297,13 +298,32 @@ static int on_container_end(struct destination *d, const struct wire_frame *f, s
 	return destination_restore_one(c, err);
 }
 
+/*
+ * How the memory of each container comes into its processes.  Filled from the page store it is written once, but pages that a parent and its children
+ * share (fork, copy on write) would be filled for each of them; CRIU, reading from its images, lets them share again.
+ */
+static void choose_way(struct destination *d, const cJSON *started)
+{
+	const cJSON *list = json_at(started, "processes");
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+
+	for (int i = 0; i < d->n && fd >= 0; i++) {
+		const cJSON *n = cJSON_IsArray(list) ? cJSON_GetArrayItem(list, i) : NULL;
+
+		d->containers[i].lazy = cJSON_IsNumber(n) && n->valuedouble == 1;
+	}
+	if (fd >= 0)
+		close(fd);
+}
+
 /* The source's CRIU stands by; ours must, too, before the pod is stopped. */
 static int on_started(struct destination *d, const struct wire_frame *f, struct error *err)
 {
-	cleanup_json cJSON *standby = cJSON_CreateObject();
-	int r;
+	cleanup_json cJSON *standby = cJSON_CreateObject(), *j = NULL;
+	int r = wire_json(f, &j, err);
 
-	(void)f;
+	if (r < 0)
+		return r;
 	if (d->containers[0].started || d->frozen_us)
 		return protocol_error(err, "STARTED twice or after FROZEN");
 	for (int i = 0; i < d->n; i++) {
@@ -311,6 +331,7 @@ static int on_started(struct destination *d, const struct wire_frame *f, struct 
 			return protocol_error(err, "STARTED within an image");
 		close_fd(&d->containers[i].image_fd);
 	}
+	choose_way(d, j);
 	r = destination_start(d, err);
 	return r == 0 ? wire_send_json(d->wire, WIRE_STANDBY, WIRE_NO_CONTAINER, standby, err) : r;
 }

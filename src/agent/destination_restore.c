@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "container/criu_images.h"
@@ -15,14 +16,9 @@
 #define OPEN_TIMEOUT_US 30000000
 #define PIDS_MAX 1024
 
-/* CRIU's images with our pages in them; the pod's IPC objects stay in one container's images only. */
-static int stage(struct destination_container *c, struct error *err)
+/* CRIU's images with our pages in them. */
+static int complete_images(struct destination_container *c, const pid_t *pids, int n, struct error *err)
 {
-	pid_t pids[PIDS_MAX];
-	int n = criu_pagemap_pids(c->images_fd, pids, PIDS_MAX, err);
-
-	if (n < 0)
-		return n;
 	for (int i = 0; i < n; i++) {
 		struct page_store_view view = { .store = c->d->store, .container = c->index, .ns_pid = pids[i] };
 		int r = criu_pages_complete(c->images_fd, pids[i], page_store_lookup, &view, err);
@@ -31,6 +27,34 @@ static int stage(struct destination_container *c, struct error *err)
 			return r;
 	}
 	page_store_drop(c->d->store, c->index);
+	return 0;
+}
+
+/* Where the pages that CRIU wants lie in the store; *ret: the list, a file. */
+static int list_pages(struct destination_container *c, const pid_t *pids, int n, int *ret, struct error *err)
+{
+	struct fill_list *list = NULL;
+	int r = fill_list_new(c->d->store, c->index, &list, err);
+
+	for (int i = 0; r == 0 && i < n; i++)
+		r = criu_lazy_pages(c->images_fd, pids[i], fill_list_add, list, err);
+	if (r == 0)
+		r = *ret = fill_list_finish(list, err);
+	fill_list_free(list);
+	return r < 0 ? r : 0;
+}
+
+/* What CRIU restores from; the pod's IPC objects stay in one container's images only. */
+static int stage(struct destination_container *c, int *ret_list, struct error *err)
+{
+	pid_t pids[PIDS_MAX];
+	int n = criu_pagemap_pids(c->images_fd, pids, PIDS_MAX, err), r;
+
+	if (n < 0)
+		return n;
+	r = c->lazy ? list_pages(c, pids, n, ret_list, err) : complete_images(c, pids, n, err);
+	if (r < 0)
+		return r;
 	return c->index == c->d->ipc_owner ? 0 : criu_ipc_clear(c->images_fd, err);
 }
 
@@ -40,7 +64,7 @@ int destination_start(struct destination *d, struct error *err)
 	int r = 0;
 
 	for (int i = 0; r == 0 && i < d->n; i++) {
-		r = monitor_restore(d->containers[i].monitor, d->containers[i].images, d->containers[i].work, err);
+		r = monitor_restore(d->containers[i].monitor, d->containers[i].images, d->containers[i].work, d->containers[i].lazy, err);
 		d->containers[i].started = r == 0;
 	}
 	for (int i = 0; r == 0 && i < d->n; i++) {
@@ -53,14 +77,19 @@ int destination_start(struct destination *d, struct error *err)
 
 static int restore(struct destination_container *c, struct error *err)
 {
+	cleanup_close int list = -1, store = -1;
 	int64_t start = clock_mono_us();
-	int r = stage(c, err);
+	int r = stage(c, &list, err);
 
 	c->stage_us = clock_mono_us() - start;
-	if (r == 0)
-		r = monitor_go(c->monitor, err);
+	if (r == 0 && c->lazy)
+		r = store = page_store_fd(c->d->store, err);
+	if (r >= 0)
+		r = monitor_go(c->monitor, list, store, err);
 	if (r == 0)
 		r = monitor_wait(c->monitor, "barrier", start + RESTORE_TIMEOUT_US, err);
+	if (r == 0 && c->lazy)
+		page_store_drop(c->d->store, c->index);
 	c->restore_us = clock_mono_us() - start - c->stage_us;
 	return r < 0 ? error_wrap(err, r, "container %s", c->info.name) : 0;
 }

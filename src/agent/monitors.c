@@ -175,20 +175,35 @@ static int send_op(struct monitor *m, const char *op, struct error *err)
 	return send_json(m, j, err);
 }
 
-int monitor_restore(struct monitor *m, const char *images, const char *work, struct error *err)
+int monitor_restore(struct monitor *m, const char *images, const char *work, bool lazy, struct error *err)
 {
 	cleanup_json cJSON *j = cJSON_CreateObject();
 
 	cJSON_AddStringToObject(j, "op", "restore");
 	cJSON_AddStringToObject(j, "images", images);
 	cJSON_AddStringToObject(j, "work", work);
-	cJSON_AddBoolToObject(j, "lazy", 0);
+	cJSON_AddBoolToObject(j, "lazy", lazy);
 	return send_json(m, j, err);
 }
 
-int monitor_go(struct monitor *m, struct error *err)
+int monitor_go(struct monitor *m, int list, int store, struct error *err)
 {
-	return send_op(m, "go", err);
+	static const char op[] = "{\"op\":\"go\"}";
+	const int fds[2] = { list, store };
+	union {
+		struct cmsghdr head;
+		char space[CMSG_SPACE(sizeof(fds))];
+	} control = { 0 };
+	struct iovec iov = { (void *)(uintptr_t)op, sizeof(op) - 1 };
+	struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (list >= 0) {
+		control.head = (struct cmsghdr){ .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(fds)) };
+		memcpy(CMSG_DATA(&control.head), fds, sizeof(fds));
+		h.msg_control = control.space;
+		h.msg_controllen = sizeof(control.space);
+	}
+	return sendmsg(m->fd, &h, MSG_NOSIGNAL) < 0 ? error_errno(err, "tell the monitor") : 0;
 }
 
 int monitor_open(struct monitor *m, struct error *err)

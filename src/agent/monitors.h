@@ -30,8 +30,10 @@ int monitor_key(const struct agent_options *o, const struct monitor_info *m, uin
 struct monitor;
 int monitor_connect(const struct agent_options *o, const char *id, struct monitor **ret, struct error *err);
 void monitor_close(struct monitor *m);
-int monitor_restore(struct monitor *m, const char *images, const char *work, struct error *err);
-int monitor_go(struct monitor *m, struct error *err);   /* all images are there, inventory.img as MONITOR_INVENTORY */
+/* lazy: memory is not in the images but comes with go. */
+int monitor_restore(struct monitor *m, const char *images, const char *work, bool lazy, struct error *err);
+/* All images are there, inventory.img as MONITOR_INVENTORY. list, store: fill list and page store of a lazy restore (they stay the caller's), else -1. */
+int monitor_go(struct monitor *m, int list, int store, struct error *err);
 int monitor_open(struct monitor *m, struct error *err);         /* lets the restored processes run */
 int monitor_abort(struct monitor *m, struct error *err);
 /*

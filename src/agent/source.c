@@ -226,8 +226,14 @@ static int greet(struct source *s, bool resume, struct error *err)
 static int start_both(struct source *s, struct error *err)
 {
 	cleanup_json cJSON *started = cJSON_CreateObject(), *standby = NULL;
+	cJSON *processes = cJSON_AddArrayToObject(started, "processes");
 	int r = source_start_dumps(s, err);
 
+	for (int i = 0; i < s->n; i++) {
+		pid_t pids[SOURCE_PROCESSES_MAX];
+
+		cJSON_AddItemToArray(processes, cJSON_CreateNumber(freezer_pids(&s->freezer, i, pids, SOURCE_PROCESSES_MAX)));
+	}
 	if (r == 0)
 		r = wire_send_json(s->wire, WIRE_STARTED, WIRE_NO_CONTAINER, started, err);
 	return r == 0 ? expect(s, WIRE_STANDBY, START_TIMEOUT_US, &standby, err) : r;

@@ -11,31 +11,14 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "container/criu_images.h"
+#include "criu_pagemap.h"
 #include "migration/reason.h"
 #include "proto/criu.pb-c.h"
 
-/* criu/include/magic.h: the kind's magic is the place of a Russian town. */
-#define IMG_COMMON_MAGIC 0x54564319u
-#define PAGEMAP_MAGIC 0x56084025u
-
-#define PE_PARENT 1u
-#define PE_LAZY 2u /* may be fetched later; its data is not in the pages file unless PE_PRESENT, too */
-#define PE_PRESENT 4u
-
 #define PAGE CRIU_PAGE_SIZE
-#define PAGEMAP_MAX (256u << 20)
-#define ENTRY_MAX 256          /* one entry has 5 numbers; the head has one */
-#define VADDR_END (1ull << 57) /* five-level page tables; nothing a process maps is above */
 #define BATCH 256              /* pages or pieces written at once */
 
 static const unsigned char zero_page[PAGE];
-
-/* A pagemap image being read. */
-struct reader {
-	const char *name;
-	const uint8_t *p, *end;
-	struct error *err;
-};
 
 /* The pages file being written, in order. */
 struct writer {
@@ -45,99 +28,6 @@ struct writer {
 	struct iovec iov[BATCH];
 	int n;
 };
-
-static int damaged(const struct reader *rd, const char *what)
-{
-	return error_reason(rd->err, -EBADMSG, REASON_RestoreFailed, "CRIU image %s is damaged: %s", rd->name, what);
-}
-
-/* Next entry's bytes; 0 at the end. */
-static int next_raw(struct reader *rd, const uint8_t **ret, uint32_t *ret_len)
-{
-	uint32_t len;
-
-	if (rd->p == rd->end)
-		return 0;
-	if (rd->end - rd->p < 4)
-		return damaged(rd, "an entry is cut off");
-	memcpy(&len, rd->p, 4);
-	rd->p += 4;
-	if (len == 0 || len > ENTRY_MAX || len > (size_t)(rd->end - rd->p))
-		return damaged(rd, "size of an entry");
-	*ret = rd->p;
-	*ret_len = len;
-	rd->p += len;
-	return 1;
-}
-
-static int start(struct reader *rd, const struct buf *image, uint32_t *ret_pages_id)
-{
-	uint32_t magic[2], len;
-	const uint8_t *raw;
-	Criu__PagemapHead *head;
-	int r;
-
-	rd->p = (const uint8_t *)image->data;
-	rd->end = rd->p + image->len;
-	if (image->len < sizeof(magic))
-		return damaged(rd, "no magic");
-	memcpy(magic, rd->p, sizeof(magic));
-	rd->p += sizeof(magic);
-	if (magic[0] != IMG_COMMON_MAGIC || magic[1] != PAGEMAP_MAGIC)
-		return damaged(rd, "not a pagemap");
-	r = next_raw(rd, &raw, &len);
-	if (r <= 0)
-		return r < 0 ? r : damaged(rd, "no head");
-	head = criu__pagemap_head__unpack(NULL, len, raw);
-	if (!head)
-		return damaged(rd, "its head");
-	*ret_pages_id = head->pages_id;
-	criu__pagemap_head__free_unpacked(head, NULL);
-	return 0;
-}
-
-struct entry {
-	uint64_t vaddr, pages;
-	uint32_t compat_pages;
-	bool has_pages; /* field 5 (CRIU 4.2) rather than field 2 */
-	uint32_t flags;
-};
-
-static int check_entry(const struct reader *rd, const Criu__PagemapEntry *m, uint64_t from, struct entry *e)
-{
-	*e = (struct entry){ m->vaddr, m->has_nr_pages ? m->nr_pages : m->compat_nr_pages, m->compat_nr_pages, m->has_nr_pages,
-			     m->has_flags ? m->flags : PE_PRESENT };
-	if (m->base.n_unknown_fields)
-		return error_reason(rd->err, -ENOTSUP, REASON_CRIUIncompatible, "CRIU image %s is of a newer CRIU", rd->name);
-	if ((m->has_in_parent && m->in_parent) || (e->flags & PE_PARENT))
-		return error_reason(rd->err, -ENOTSUP, REASON_RestoreFailed, "CRIU image %s refers to a parent image", rd->name);
-	if (e->vaddr % PAGE || e->vaddr >= VADDR_END || e->pages == 0 || e->pages > (VADDR_END - e->vaddr) / PAGE)
-		return damaged(rd, "an address is out of range");
-	/* CRIU reads page files front to back, so it writes entries in order; overlaps would name a page twice. */
-	if (e->vaddr < from)
-		return damaged(rd, "entries overlap or are out of order");
-	if ((e->flags & ~(PE_LAZY | PE_PRESENT)) || !(e->flags & (PE_LAZY | PE_PRESENT)))
-		return damaged(rd, "flags of an entry");
-	return 1;
-}
-
-/* Next entry, at or above address from; 0 at the end. */
-static int next_entry(struct reader *rd, uint64_t from, struct entry *ret)
-{
-	Criu__PagemapEntry *m;
-	const uint8_t *raw;
-	uint32_t len;
-	int r = next_raw(rd, &raw, &len);
-
-	if (r <= 0)
-		return r;
-	m = criu__pagemap_entry__unpack(NULL, len, raw);
-	if (!m)
-		return damaged(rd, "an entry");
-	r = check_entry(rd, m, from, ret);
-	criu__pagemap_entry__free_unpacked(m, NULL);
-	return r;
-}
 
 static int flush(struct writer *w)
 {
@@ -197,10 +87,10 @@ static int put(struct writer *w, const void *page)
 	return 0;
 }
 
-static int append_entry(struct buf *out, const struct entry *e)
+static int append_entry(struct buf *out, const struct pagemap_entry *e)
 {
 	Criu__PagemapEntry m = CRIU__PAGEMAP_ENTRY__INIT;
-	uint8_t packed[4 + ENTRY_MAX];
+	uint8_t packed[4 + PAGEMAP_ENTRY_MAX];
 	uint32_t len;
 
 	m.vaddr = e->vaddr;
@@ -245,28 +135,8 @@ static int old_pages_map(int dir_fd, const char *name, struct old_pages *o, stru
 	return 0;
 }
 
-/* Everything checked before anything is written: *ret_lazy is how many pages must come from the store. */
-static int check_pagemap(struct reader *rd, uint64_t old_pages, uint64_t *ret_lazy)
-{
-	uint64_t present = 0, lazy = 0, from = 0;
-	struct entry e;
-	int r;
-
-	while ((r = next_entry(rd, from, &e)) > 0) {
-		from = e.vaddr + e.pages * PAGE;
-		if (e.flags & PE_PRESENT)
-			present += e.pages;
-		else
-			lazy += e.pages;
-	}
-	if (r == 0 && present != old_pages)
-		r = damaged(rd, "its pages file has another number of pages");
-	*ret_lazy = lazy;
-	return r;
-}
-
 struct completion {
-	struct reader rd;
+	struct criu_pagemap rd;
 	struct writer w;
 	struct buf pagemap;
 	struct old_pages old;
@@ -282,7 +152,7 @@ static int write_error(struct completion *c, int r)
 			    "write the pages of process %d: %s", c->pid, strerror(-r));
 }
 
-static int put_entry(struct completion *c, const struct entry *e)
+static int put_entry(struct completion *c, const struct pagemap_entry *e)
 {
 	for (uint64_t i = 0; i < e->pages; i++) {
 		uint64_t vaddr = e->vaddr + i * PAGE;
@@ -306,10 +176,10 @@ static int put_entry(struct completion *c, const struct entry *e)
 static int put_all(struct completion *c)
 {
 	uint64_t from = 0;
-	struct entry e;
+	struct pagemap_entry e;
 	int r;
 
-	while ((r = next_entry(&c->rd, from, &e)) > 0) {
+	while ((r = criu_pagemap_next(&c->rd, from, &e)) > 0) {
 		from = e.vaddr + e.pages * PAGE;
 		r = put_entry(c, &e);
 		if (r < 0)
@@ -337,7 +207,7 @@ static int rewrite(int dir_fd, struct completion *c, const char *pages_name, con
 	if (fd < 0)
 		return error_errno(err, "create %s", tmp);
 	c->w.fd = fd;
-	r = start(&c->rd, image, &id);
+	r = criu_pagemap_start(&c->rd, image, &id);
 	if (r == 0 && buf_append(&c->pagemap, image->data, (size_t)(c->rd.p - (const uint8_t *)image->data)) < 0)
 		r = write_error(c, -ENOMEM);
 	if (r == 0)
@@ -361,16 +231,17 @@ int criu_pages_complete(int image_dir_fd, pid_t ns_pid, page_lookup lookup, void
 	int r;
 
 	path_format(name, sizeof(name), "pagemap-%d.img", ns_pid);
-	c.rd = (struct reader){ .name = name, .err = err };
+	c.rd = (struct criu_pagemap){ .name = name, .err = err };
 	r = file_read(image_dir_fd, name, &image, err);
 	if (r == 0)
-		r = start(&c.rd, &image, &id);
+		r = criu_pagemap_start(&c.rd, &image, &id);
 	if (r < 0)
 		return r;
 	path_format(pages_name, sizeof(pages_name), "pages-%u.img", id);
+	/* Everything is checked before anything is written. */
 	r = old_pages_map(image_dir_fd, pages_name, &c.old, err);
 	if (r == 0)
-		r = check_pagemap(&c.rd, c.old.pages, &lazy);
+		r = criu_pagemap_check(&c.rd, c.old.pages, &lazy);
 	if (r == 0 && lazy)
 		r = rewrite(image_dir_fd, &c, pages_name, &image, err);
 	old_pages_unmap(&c.old);

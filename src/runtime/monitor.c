@@ -219,6 +219,7 @@ static void wait_event(struct monitor *m)
 		{ m->hook_fd, POLLIN, 0 },
 		{ m->agent_fd, POLLIN, 0 },
 		{ m->agent_fd < 0 ? m->listen_fd : -1, POLLIN, 0 },
+		{ m->filler.fd, POLLIN, 0 },
 	};
 
 	if (poll(p, sizeof(p) / sizeof(p[0]), m->state == STATE_STARTING ? GATE_LOOK_MS : -1) < 0)
@@ -230,6 +231,8 @@ static void wait_event(struct monitor *m)
 		hook_accept(m);
 	if (p[2].revents)
 		hook_lost(m);
+	if (p[5].revents)
+		fill_event(m);
 	if (p[0].revents)
 		handle_signals(m);
 	if (p[3].revents && m->exit_status < 0)
@@ -267,7 +270,8 @@ static bool may_live(int go)
 
 static void __attribute__((noreturn)) monitor_main(const struct monitor_spec *s, int ready, int go)
 {
-	struct monitor m = { .spec = s, .signal_fd = -1, .listen_fd = -1, .agent_fd = -1, .hook_listen_fd = -1, .hook_fd = -1, .gate_fd = -1, .exit_status = -1 };
+	struct monitor m = { .spec = s, .signal_fd = -1, .listen_fd = -1, .agent_fd = -1, .hook_listen_fd = -1, .hook_fd = -1, .gate_fd = -1,
+			     .filler = FILLER_NONE, .given = { -1, -1 }, .exit_status = -1 };
 	int r;
 
 	keep_fds(&ready, &go);

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "cgroups.h"
 #include "claim.h"
+#include "fill.h"
 #include "record.h"
 
 /* What a monitor must know; strings live as long as the process. */
@@ -33,6 +34,9 @@ struct monitor {
 	int listen_fd, agent_fd;        /* monitor.sock; agent_fd -1: nobody is connected */
 	int hook_listen_fd, hook_fd;    /* hook.sock; hook_fd: CRIU stands at the barrier */
 	pid_t runc;                     /* `runc restore`; 0: not running */
+	bool lazy;                      /* the memory is filled by filler, not by CRIU */
+	struct filler filler;
+	int given[2];                   /* fds that came with the request that is looked at: list of pages, page store; -1: none */
 	char images[512], work[512];
 	int gate_fd;                    /* CRIU stands by and reads from there */
 	pid_t init;                     /* the restored application's, once it runs */
@@ -60,6 +64,17 @@ void monitor_abort(struct monitor *m, int exit_status);
 void agent_accept(struct monitor *m);
 void agent_handle(struct monitor *m);
 void agent_tell(struct monitor *m, const char *refusal);        /* state, pid, error (or why something was refused) */
+
+/* --- monitor_fill.c --- */
+
+/* The filler, and so CRIU's lazy-pages.socket, stands in folder work. */
+int fill_prepare(struct monitor *m, const char *work, struct error *err);
+/* Hands the list and store that came with the request to the filler.  -EINVAL: there are none, nothing was changed. */
+int fill_take(struct monitor *m, struct error *err);
+void fill_drop(struct monitor *m);      /* what was given and not taken */
+void fill_event(struct monitor *m);     /* the filler has something to tell */
+/* Enters the barrier when CRIU stands there and the memory is filled. */
+void barrier_check(struct monitor *m);
 
 /* --- monitor_restore.c --- */
 

@@ -22,6 +22,9 @@ static int put_status(const struct monitor *m, const char *refusal, struct buf *
 		r = json_put_member(b, "error", error);
 	if (r == 0 && m->init > 0)
 		r = buf_printf(b, ",\"pid\":%d", m->init);
+	if (r == 0 && m->filler.done)
+		r = buf_printf(b, ",\"filled\":{\"pages\":%llu,\"micros\":%lld}", (unsigned long long)m->filler.pages,
+			       (long long)m->filler.micros);
 	return r < 0 ? r : buf_puts(b, "}");
 }
 
@@ -133,10 +136,27 @@ static void dispatch(struct monitor *m, const char *name, struct span op)
 		agent_tell(m, refusal);
 }
 
+/* Fds that come along are m->given until the packet has been dealt with; more than these the kernel closes. */
+static ssize_t receive(struct monitor *m, char *packet, size_t size)
+{
+	union {
+		struct cmsghdr head;
+		char space[CMSG_SPACE(sizeof(m->given))];
+	} control = { 0 };
+	struct iovec iov = { packet, size };
+	struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof(control.space) };
+	ssize_t n = recvmsg(m->agent_fd, &h, MSG_TRUNC | MSG_CMSG_CLOEXEC);
+	struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&h) : NULL;
+
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len <= CMSG_LEN(sizeof(m->given)))
+		memcpy(m->given, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0));
+	return n;
+}
+
 void agent_handle(struct monitor *m)
 {
 	char packet[MONITOR_PACKET_MAX], name[16];
-	ssize_t n = recv(m->agent_fd, packet, sizeof(packet), MSG_TRUNC);
+	ssize_t n = receive(m, packet, sizeof(packet));
 	struct span op;
 
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
@@ -149,4 +169,5 @@ void agent_handle(struct monitor *m)
 		agent_tell(m, "not a request");
 	else
 		dispatch(m, name, op);
+	fill_drop(m);
 }

@@ -152,6 +152,13 @@ static int start_runc(struct monitor *m, const char *config, const char *images,
 
 #define INVENTORY_MAX 65536     /* what a pipe takes at once; the image has some hundred bytes */
 
+static bool lacks_inventory(const char *images)
+{
+	char path[600];
+
+	return path_format(path, sizeof(path), "%s/inventory.img", images) == 0 && access(path, F_OK) < 0 && errno == ENOENT;
+}
+
 /*
  * CRIU opens inventory.img before anything else (criu/cr-restore.c, cr_restore_tasks).  As a named pipe it holds CRIU there, by then fully started,
  * for as long as nobody writes.  The second name is for `delete`, when we have been killed.
@@ -163,7 +170,7 @@ static int make_gate(const struct monitor *m, const char *images, struct error *
 	if (path_format(inventory, sizeof(inventory), "%s/inventory.img", images) < 0 ||
 	    path_format(gate, sizeof(gate), "%s/%s", m->dir, RECORD_GATE) < 0)
 		return error_set(err, -ENAMETOOLONG, "restore: a path is too long");
-	if (access(inventory, F_OK) == 0)
+	if (!lacks_inventory(images))
 		return 0;
 	if (mkfifo(inventory, 0600) < 0 || link(inventory, gate) < 0)
 		return error_errno(err, "make a named pipe of %s", inventory);
@@ -201,6 +208,8 @@ void restore_go(struct monitor *m)
 	int r = path_format(path, sizeof(path), "%s/%s", m->images, MONITOR_INVENTORY);
 
 	r = r < 0 ? r : file_read(AT_FDCWD, path, &b, &err);
+	if (r == 0 && m->lazy)
+		r = fill_take(m, &err);
 	if (r == 0)
 		r = write_full(m->gate_fd, b.data, b.len);
 	if (r < 0) {
@@ -223,6 +232,8 @@ int restore_begin(struct monitor *m, const char *images, const char *work, bool 
 		r = check_folder("work", work, err);
 	if (r == 0 && (path_format(m->work, sizeof(m->work), "%s", work) < 0 || path_format(m->images, sizeof(m->images), "%s", images) < 0))
 		r = error_set(err, -EINVAL, "restore: work or images is too long");
+	if (r == 0 && lazy && m->given[1] < 0 && !lacks_inventory(images))
+		r = error_set(err, -EINVAL, "restore: lazy, and no list of pages and page store came along");
 	if (r < 0)
 		return r;
 	r = claim_take(&m->spec->claim, err);
@@ -233,9 +244,14 @@ int restore_begin(struct monitor *m, const char *images, const char *work, bool 
 		r = gate = make_gate(m, images, err);
 	if (r >= 0)
 		r = write_config(m, work, config, sizeof(config), err);
+	if (r == 0 && lazy)
+		r = fill_prepare(m, work, err);
+	if (r == 0 && lazy && !gate)
+		r = fill_take(m, err);
 	if (r == 0)
 		r = start_runc(m, config, images, work, lazy, err);
 	if (r < 0) {
+		filler_stop(&m->filler);
 		m->error = *err;
 		monitor_fail(m, MONITOR_EXIT_FAILED);
 		return -EIO;
@@ -303,7 +319,8 @@ void hook_accept(struct monitor *m)
 	packet[n] = '\0';
 	if (says(packet, HOOK_BARRIER) && m->state == STATE_RESTORING && !m->aborting && m->hook_fd < 0) {
 		m->hook_fd = take_fd(&fd);
-		monitor_enter(m, STATE_BARRIER);
+		filler_barrier(&m->filler);
+		barrier_check(m);
 	} else if (says(packet, HOOK_RESUMED) && m->opened && m->state == STATE_BARRIER) {
 		m->init = packet_pid(packet);
 		monitor_enter(m, STATE_RUNNING);
@@ -364,6 +381,7 @@ void restore_ended(struct monitor *m, int wait_status)
 	if (m->hook_fd >= 0)
 		close(take_fd(&m->hook_fd));
 	restore_gate_refuse(m);
+	filler_stop(&m->filler);
 	if (check_end(m, wait_status, &err) == 0) {
 		release_streams();
 		monitor_enter(m, STATE_RUNNING);

@@ -283,25 +283,48 @@ int page_store_put(struct page_store *s, const struct wire_frame *f, struct erro
 	return r;
 }
 
-const void *page_store_lookup(void *view, uint64_t vaddr)
+/* Slot number of a page (UNKNOWN, ALL_ZERO, ..). */
+static uint32_t slot_of(struct page_store_view *v, uint64_t vaddr)
 {
-	struct page_store_view *v = view;
 	struct page_block *b = v->last;
 	uint64_t number = vaddr >> BLOCK_SHIFT;
-	uint32_t slot;
 
 	if (!b || b->number != number || b->ns_pid != v->ns_pid || b->container != v->container) {
 		pthread_mutex_lock(&v->store->lock);
 		b = *find(v->store, v->container, v->ns_pid, number);
 		pthread_mutex_unlock(&v->store->lock);
 		if (!b)
-			return NULL;
+			return UNKNOWN;
 		v->last = b;
 	}
-	slot = b->slots[vaddr / PAGE % BLOCK_PAGES];
+	return b->slots[vaddr / PAGE % BLOCK_PAGES];
+}
+
+const void *page_store_lookup(void *view, uint64_t vaddr)
+{
+	struct page_store_view *v = view;
+	uint32_t slot = slot_of(v, vaddr);
+
 	if (slot < FIRST)
 		return slot == ALL_ZERO ? page_store_zero : NULL;
 	return v->store->map + (size_t)(slot - FIRST) * PAGE;
+}
+
+int page_store_offset(struct page_store_view *v, uint64_t vaddr, uint64_t *ret)
+{
+	uint32_t slot = slot_of(v, vaddr);
+
+	if (slot < FIRST)
+		return slot == ALL_ZERO ? 0 : -ENODATA;
+	*ret = (uint64_t)(slot - FIRST) * PAGE;
+	return 1;
+}
+
+int page_store_fd(const struct page_store *s, struct error *err)
+{
+	int fd = fcntl(s->fd, F_DUPFD_CLOEXEC, 3);
+
+	return fd < 0 ? error_errno(err, "page store") : fd;
 }
 
 static void drop_block(struct page_store *s, struct page_block *b)

@@ -222,6 +222,64 @@ static void damaged_images_do_no_harm(void **state)
 	free(a.pages);
 }
 
+struct seen {
+	uint64_t vaddr[16], pages[16];
+	size_t n, fail_at;
+};
+
+static int see(void *ctx, pid_t ns_pid, uint64_t vaddr, uint64_t pages, struct error *err)
+{
+	struct seen *s = ctx;
+
+	assert_int_equal(ns_pid, 1);
+	if (s->n == s->fail_at)
+		return error_set(err, -ENODATA, "enough");
+	s->vaddr[s->n] = vaddr;
+	s->pages[s->n++] = pages;
+	return 0;
+}
+
+static void lazy_pages_are_told_and_the_images_stay(void **state)
+{
+	struct world *w = *state;
+	struct buf now = BUF_INIT(1u << 20);
+	struct seen s = { .fail_at = 16 };
+	struct error e = { 0 };
+	size_t n = 0;
+
+	put(w, "pagemap-1.img", w->pagemap.data, w->pagemap.len);
+	put(w, "pages-1.img", w->pages.data, w->pages.len);
+	assert_int_equal(criu_lazy_pages(w->fd, 1, see, &s, &e), 0);
+	for (size_t i = 0; i < N_SAMPLE; i++)
+		if (sample[i].flags == 2) {
+			assert_int_equal(s.vaddr[n], sample[i].vaddr);
+			assert_int_equal(s.pages[n++], sample[i].pages);
+		}
+	assert_int_equal(s.n, n);
+	get(w, "pagemap-1.img", &now);
+	assert_memory_equal(now.data, w->pagemap.data, w->pagemap.len);
+	s = (struct seen){ .fail_at = 1 };
+	assert_int_equal(criu_lazy_pages(w->fd, 1, see, &s, &e), -ENODATA);
+	assert_string_equal(e.message, "enough");
+	/* Nothing is told of an image that is damaged further on. */
+	s = (struct seen){ .fail_at = 16 };
+	put(w, "pages-1.img", w->pages.data, PAGE);
+	assert_int_equal(criu_lazy_pages(w->fd, 1, see, &s, &e), -EBADMSG);
+	put(w, "pages-1.img", w->pages.data, w->pages.len);
+	for (size_t cut = 0; cut < w->pagemap.len; cut++) {
+		put(w, "pagemap-1.img", w->pagemap.data, cut);
+		if (criu_lazy_pages(w->fd, 1, see, &s, &e) == 0)
+			assert_true(s.n > 0);
+		else
+			assert_int_equal(s.n, 0);
+		s.n = 0;
+	}
+	assert_int_equal(unlinkat(w->fd, "pages-1.img", 0), 0);
+	put(w, "pagemap-1.img", w->pagemap.data, w->pagemap.len);
+	assert_int_equal(criu_lazy_pages(w->fd, 1, see, &s, &e), -ENOENT);
+	buf_free(&now);
+}
+
 static void add(struct buf *b, const ProtobufCMessage *m)
 {
 	uint8_t packed[512];
@@ -434,6 +492,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(completed_pagemap_differs_only_in_flags, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_missing_page_is_named_and_the_images_stay, setup, teardown),
 		cmocka_unit_test_setup_teardown(damaged_images_do_no_harm, setup, teardown),
+		cmocka_unit_test_setup_teardown(lazy_pages_are_told_and_the_images_stay, setup, teardown),
 		cmocka_unit_test_setup_teardown(entries_are_checked, setup, teardown),
 		cmocka_unit_test_setup_teardown(older_images_keep_their_count, setup, teardown),
 		cmocka_unit_test_setup_teardown(pages_files_are_checked, setup, teardown),

@@ -18,6 +18,7 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
+#include "migration/fill.h"
 #include "migration/reason.h"
 #include "stream_pair.h"
 #include "transfer/mappings.h"
@@ -200,6 +201,100 @@ static void store_refuses(void **state)
 	assert_int_equal(page_store_put(s, &f, &err), -EPROTO);
 	f.type = WIRE_DATA;
 	assert_int_equal(page_store_put(s, &f, &err), -EINVAL);
+	page_store_free(s);
+}
+
+/* ---- the fill list ---- */
+
+static void expect_runs(int fd, const struct fill_run *want, uint64_t n)
+{
+	uint64_t pages = 0;
+	struct fill_head h;
+	struct fill_run r;
+
+	assert_true(fd >= 0);
+	assert_int_equal(pread(fd, &h, sizeof(h), 0), sizeof(h));
+	assert_int_equal(h.magic, FILL_MAGIC);
+	assert_int_equal(h.runs, n);
+	for (uint64_t i = 0; i < n; i++) {
+		assert_int_equal(pread(fd, &r, sizeof(r), (off_t)(sizeof(h) + i * sizeof(r))), sizeof(r));
+		assert_int_equal(r.ns_pid, want[i].ns_pid);
+		assert_int_equal(r.vaddr, want[i].vaddr);
+		assert_int_equal(r.pages, want[i].pages);
+		assert_int_equal(r.offset, want[i].offset);
+		pages += r.pages;
+	}
+	assert_int_equal(h.pages, pages);
+	assert_int_equal(pread(fd, &r, 1, (off_t)(sizeof(h) + n * sizeof(r))), 0);
+	/* And nobody changes it. */
+	assert_int_equal(pwrite(fd, &h, 1, 0), -1);
+}
+
+static void fill_list_names_slots(void **state)
+{
+	static uint8_t data[8 * PAGE];
+	static const struct fill_run want[] = {
+		{ 7, 4, 0x1fe000, 0 },                  /* over the end of a block, and of an entry */
+		{ 7, 2, 0x203000, 4 * PAGE },           /* a hole before it */
+		{ 7, 1, 0x205000, 7 * PAGE },           /* came later than its neighbour */
+		{ 7, 1, 0x206000, 6 * PAGE },
+		{ 9, 1, 0x207000, 8 * PAGE },           /* follows in both, but is of another process */
+	};
+	struct page_store *s = new_store(1u << 20);
+	struct fill_list *l;
+	struct error err = { 0 };
+	uint8_t page[PAGE], got[PAGE];
+	int fd, store;
+
+	(void)state;
+	for (size_t i = 0; i < 8; i++)
+		fill_page(data + i * PAGE, i);
+	assert_int_equal(put(s, 3, 7, 0x1fe000, 4, data, &err), 0);
+	assert_int_equal(put(s, 3, 7, 0x202000, 1, NULL, &err), 0);
+	assert_int_equal(put(s, 3, 7, 0x203000, 2, data + 4 * PAGE, &err), 0);
+	assert_int_equal(put(s, 3, 7, 0x206000, 1, data + 6 * PAGE, &err), 0);
+	assert_int_equal(put(s, 3, 7, 0x205000, 1, data + 7 * PAGE, &err), 0);
+	assert_int_equal(put(s, 3, 9, 0x207000, 1, data, &err), 0);
+	assert_int_equal(fill_list_new(s, 3, &l, &err), 0);
+	assert_int_equal(fill_list_add(l, 7, 0x1fe000, 2, &err), 0);
+	assert_int_equal(fill_list_add(l, 7, 0x200000, 7, &err), 0);
+	assert_int_equal(fill_list_add(l, 9, 0x207000, 1, &err), 0);
+	assert_int_equal(fill_list_add(l, 7, 0x300000, 1, &err), -EINVAL);
+	fd = fill_list_finish(l, &err);
+	expect_runs(fd, want, 5);
+	fill_list_free(l);
+	/* The file is the store's, and outlives it. */
+	store = page_store_fd(s, &err);
+	page_store_free(s);
+	fill_page(page, 7);
+	assert_int_equal(pread(store, got, PAGE, (off_t)want[2].offset), PAGE);
+	assert_memory_equal(got, page, PAGE);
+	close(store);
+	close(fd);
+}
+
+static void fill_list_misses_a_page(void **state)
+{
+	static uint8_t data[2 * PAGE];
+	struct page_store *s = new_store(1u << 20);
+	struct error err = { 0 };
+	struct fill_list *l;
+	int fd;
+
+	(void)state;
+	assert_int_equal(put(s, 3, 7, 0x1000, 2, data, &err), 0);
+	assert_int_equal(fill_list_new(s, 3, &l, &err), 0);
+	assert_int_equal(fill_list_add(l, 7, 0x1000, 3, &err), -ENODATA);
+	assert_int_equal(err.reason, REASON_TransferFailed);
+	assert_string_equal(err.message, "page 0x3000 of process 7 was not transferred");
+	fill_list_free(l);
+	/* Of another container nothing is known. */
+	assert_int_equal(fill_list_new(s, 4, &l, &err), 0);
+	assert_int_equal(fill_list_add(l, 7, 0x1000, 1, &err), -ENODATA);
+	fd = fill_list_finish(l, &err);
+	expect_runs(fd, NULL, 0);
+	close(fd);
+	fill_list_free(l);
 	page_store_free(s);
 }
 
@@ -704,7 +799,7 @@ int main(void)
 		cmocka_unit_test(store_model),     cmocka_unit_test(store_many_processes), cmocka_unit_test(store_limit),
 		cmocka_unit_test(store_refuses),   cmocka_unit_test(whole_process),        cmocka_unit_test(several_processes),
 		cmocka_unit_test(executable_apart), cmocka_unit_test(both_page_maps),      cmocka_unit_test(gone_process),
-		cmocka_unit_test(throughput),
+		cmocka_unit_test(throughput),      cmocka_unit_test(fill_list_names_slots), cmocka_unit_test(fill_list_misses_a_page),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RUNTIME_FILL_RUN_H
+#define RUNTIME_FILL_RUN_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "migration/fill.h"
+
+/* A fill list that was read and checked. */
+struct fill_runs {
+	struct fill_run *runs;
+	uint32_t *order;                /* their numbers, process by process in the order of the store's file: it is mapped front to back */
+	uint32_t n;
+	uint64_t store_size;
+};
+
+/* -EBADMSG when it is damaged, or not one for this store. */
+int fill_runs_load(int list_fd, int store_fd, struct fill_runs *ret, struct error *err);
+void fill_runs_free(struct fill_runs *l);
+/* The runs of one process: *ret_first and how many. */
+uint32_t fill_runs_of(const struct fill_runs *l, uint32_t ns_pid, uint32_t *ret_first);
+/* Where a page lies in the store: 1 and its offset, or 0. */
+int fill_runs_find(const struct fill_runs *l, uint32_t ns_pid, uint64_t vaddr, uint64_t *ret_offset);
+
+/* The filler's process; never returns.  listen_fd: lazy-pages.socket, control_fd: the monitor. */
+void fill_main(int listen_fd, int control_fd) __attribute__((noreturn));
+
+/* What the monitor and the filler tell each other, one packet each. */
+#define FILL_GIVE 'g'                   /* with two fds: list, store */
+#define FILL_BARRIER 'b'
+#define FILL_DONE '+'                   /* "+PAGES MICROS" */
+#define FILL_FAILED '-'                 /* "-text" */
+#define FILL_GONE '?'                   /* CRIU or a task has gone */
+
+#endif
