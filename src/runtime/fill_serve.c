@@ -94,6 +94,7 @@ static int take_list(struct filling *f, const int *fds, int n, struct error *err
 	if (r < 0)
 		return r;
 	f->source.store_fd = take_fd(&store);
+	f->progress_us = clock_mono_us();
 	for (uint32_t i = 0; i < f->n; i++)
 		find_runs(f, &f->tasks[i]);
 	return 0;
