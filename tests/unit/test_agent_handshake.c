@@ -20,7 +20,7 @@ int agent_host_path(const struct agent_options *o, char *out, size_t size, const
 	return size ? 0 : -1;
 }
 
-#define HERE "{\"protocol\":1,\"arch\":\"x86_64\",\"kernel\":\"6.12.3-cloud\",\"criu\":40201,\"cgroup\":2}"
+#define HERE "{\"protocol\":2,\"arch\":\"x86_64\",\"kernel\":\"6.12.3-cloud\",\"criu\":40201,\"cgroup\":2}"
 
 static const struct {
 	const char *hello;
@@ -28,19 +28,19 @@ static const struct {
 	const char *word;               /* in the message */
 } row[] = {
 	{ HERE, 0, NULL },
-	{ "{\"protocol\":1,\"arch\":\"x86_64\",\"kernel\":\"6.1.0\",\"criu\":40000,\"cgroup\":2}", 0, NULL },
-	{ "{\"protocol\":1,\"arch\":\"x86_64\",\"kernel\":\"5.10\",\"criu\":40201,\"cgroup\":2}", 0, NULL },
-	{ "{\"protocol\":2,\"arch\":\"x86_64\",\"kernel\":\"6.1.0\",\"criu\":40201,\"cgroup\":2}", REASON_ProtocolError, "protocol 2" },
+	{ "{\"protocol\":2,\"arch\":\"x86_64\",\"kernel\":\"6.1.0\",\"criu\":40000,\"cgroup\":2}", 0, NULL },
+	{ "{\"protocol\":2,\"arch\":\"x86_64\",\"kernel\":\"5.10\",\"criu\":40201,\"cgroup\":2}", 0, NULL },
+	{ "{\"protocol\":1,\"arch\":\"x86_64\",\"kernel\":\"6.1.0\",\"criu\":40201,\"cgroup\":2}", REASON_ProtocolError, "protocol 1" },
 	{ "{\"arch\":\"x86_64\",\"kernel\":\"6.1.0\",\"criu\":40201,\"cgroup\":2}", REASON_ProtocolError, "protocol" },
-	{ "{\"protocol\":1,\"arch\":\"aarch64\",\"kernel\":\"6.1.0\",\"criu\":40201,\"cgroup\":2}", REASON_KernelIncompatible, "aarch64" },
-	{ "{\"protocol\":1,\"arch\":\"x86_64\",\"kernel\":\"6.13.0\",\"criu\":40201,\"cgroup\":2}", REASON_KernelIncompatible, "6.13.0" },
-	{ "{\"protocol\":1,\"arch\":\"x86_64\",\"kernel\":\"10.0\",\"criu\":40201,\"cgroup\":2}", REASON_KernelIncompatible, "10.0" },
-	{ "{\"protocol\":1,\"arch\":\"x86_64\",\"kernel\":\"6.1.0\",\"criu\":40300,\"cgroup\":2}", REASON_CRIUIncompatible, "40300" },
-	{ "{\"protocol\":1,\"arch\":\"x86_64\",\"kernel\":\"6.1.0\",\"criu\":31700,\"cgroup\":2}", REASON_CRIUIncompatible, "31700" },
-	{ "{\"protocol\":1,\"arch\":\"x86_64\",\"kernel\":\"6.1.0\",\"criu\":\"x\",\"cgroup\":2}", REASON_CRIUIncompatible, "CRIU" },
-	{ "{\"protocol\":1,\"arch\":\"x86_64\",\"kernel\":\"6.1.0\",\"criu\":40201,\"cgroup\":1}", REASON_CgroupIncompatible, "v1" },
-	{ "{\"protocol\":1,\"arch\":\"x86_64\",\"kernel\":\"6.1.0\",\"criu\":40201}", REASON_CgroupIncompatible, "cgroup" },
-	{ "{\"protocol\":1,\"arch\":\"x86_64\",\"kernel\":\"6.1.0\",\"criu\":40201,\"cgroup\":2,\"cpuinfo\":\"%%\"}", REASON_ProtocolError, "cpuinfo" },
+	{ "{\"protocol\":2,\"arch\":\"aarch64\",\"kernel\":\"6.1.0\",\"criu\":40201,\"cgroup\":2}", REASON_KernelIncompatible, "aarch64" },
+	{ "{\"protocol\":2,\"arch\":\"x86_64\",\"kernel\":\"6.13.0\",\"criu\":40201,\"cgroup\":2}", REASON_KernelIncompatible, "6.13.0" },
+	{ "{\"protocol\":2,\"arch\":\"x86_64\",\"kernel\":\"10.0\",\"criu\":40201,\"cgroup\":2}", REASON_KernelIncompatible, "10.0" },
+	{ "{\"protocol\":2,\"arch\":\"x86_64\",\"kernel\":\"6.1.0\",\"criu\":40300,\"cgroup\":2}", REASON_CRIUIncompatible, "40300" },
+	{ "{\"protocol\":2,\"arch\":\"x86_64\",\"kernel\":\"6.1.0\",\"criu\":31700,\"cgroup\":2}", REASON_CRIUIncompatible, "31700" },
+	{ "{\"protocol\":2,\"arch\":\"x86_64\",\"kernel\":\"6.1.0\",\"criu\":\"x\",\"cgroup\":2}", REASON_CRIUIncompatible, "CRIU" },
+	{ "{\"protocol\":2,\"arch\":\"x86_64\",\"kernel\":\"6.1.0\",\"criu\":40201,\"cgroup\":1}", REASON_CgroupIncompatible, "v1" },
+	{ "{\"protocol\":2,\"arch\":\"x86_64\",\"kernel\":\"6.1.0\",\"criu\":40201}", REASON_CgroupIncompatible, "cgroup" },
+	{ "{\"protocol\":2,\"arch\":\"x86_64\",\"kernel\":\"6.1.0\",\"criu\":40201,\"cgroup\":2,\"cpuinfo\":\"%%\"}", REASON_ProtocolError, "cpuinfo" },
 };
 
 static void nodes_that_differ_are_refused_by_name(void **state)
