@@ -475,3 +475,23 @@ bool agent_restore(int fd, struct box *b, const char *images)
 	snprintf(json, sizeof(json), "{\"op\":\"restore\",\"images\":\"%s\",\"work\":\"%s\",\"lazy\":false}", images, work);
 	return agent_say(fd, json);
 }
+
+/* script: with $f and $t. */
+static bool run_shell(const char *script, const char *from, const char *to)
+{
+	char line[1024];
+
+	return snprintf(line, sizeof(line), "f=%s t=%s; %s", from, to, script) < (int)sizeof(line) && system(line) == 0;
+}
+
+bool agent_first_images(struct box *b, char *dir, size_t size)
+{
+	snprintf(dir, size, RUN "/test/images-%s", b->id);
+	return dir_make(AT_FDCWD, dir, 0700, NULL) == 0 && run_shell("cp $f/descriptors.json $t/", b->s->images, dir);
+}
+
+bool agent_other_images(const struct box *b, const char *dir)
+{
+	return run_shell("cp $f/inventory.img $t/inventory.go && for i in $f/*; do [ $i = $f/inventory.img ] || cp $i $t/ || exit 1; done",
+			 b->s->images, dir);
+}

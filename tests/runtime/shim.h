@@ -72,5 +72,9 @@ const char *agent_hear(int fd, int ms);
 bool agent_wait(int fd, const char *state, int ms);
 const char *agent_last(void);
 bool agent_restore(int fd, struct box *b, const char *images);
+/* A folder of images of this box's own, with only what runc reads first: the restore will stand by there. */
+bool agent_first_images(struct box *b, char *dir, size_t size);
+/* The rest, as the agent puts it there. */
+bool agent_other_images(const struct box *b, const char *dir);
 
 #endif

@@ -60,11 +60,12 @@ static const struct {
 	{ "containerd deletes it by force", shim_deletes, 143 },
 };
 
-enum when { WAITING, RESTORING, BARRIER };
-static const char *const when_name[] = { "waiting", "restoring", "at the barrier" };
+enum when { WAITING, STARTING, STANDBY, RESTORING, BARRIER };
+static const char *const when_name[] = { "waiting", "starting", "standing by", "restoring", "at the barrier" };
 
 static void one(struct setup *s, enum when when, size_t way)
 {
+	char images[256];
 	struct box b;
 	int64_t from;
 	int fd;
@@ -73,8 +74,12 @@ static void one(struct setup *s, enum when when, size_t way)
 	shim_create(&b);
 	from = box_count(&b);
 	fd = agent_open(&b);
-	if (when != WAITING)
+	if (when == STARTING || when == STANDBY)
+		check(agent_first_images(&b, images, sizeof(images)) && agent_restore(fd, &b, images) && agent_wait(fd, "starting", 3000), "started ahead");
+	else if (when != WAITING)
 		agent_restore(fd, &b, s->images);
+	if (when == STANDBY)
+		check(agent_wait(fd, "standby", 10000), "standing by: %s", agent_last());
 	if (when == RESTORING)
 		agent_wait(fd, "restoring", 3000);
 	if (when == BARRIER)

@@ -106,6 +106,32 @@ static void ends_by_itself(struct setup *s)
 	finish(&b, fd);
 }
 
+/* Started before there is anything to restore; nothing happens until the word. */
+static void started_ahead(struct setup *s)
+{
+	char images[256];
+	struct box b;
+	int64_t at;
+	int fd;
+
+	shim_bundle(&b, s, &(struct bundle_options){ .migration = MIGRATION });
+	check(shim_create(&b) == 0 && shim_op(&b, "start") == 0, "created and started: %s", b.message);
+	fd = agent_open(&b);
+	check(agent_say(fd, "{\"op\":\"go\"}") && agent_wait(fd, "waiting", 1000) && agent_wait(fd, "waiting", 1000) && strstr(agent_last(), "not standing by"),
+	      "go is refused before: %s", agent_last());
+	check(agent_first_images(&b, images, sizeof(images)) && agent_restore(fd, &b, images) && agent_wait(fd, "standby", 10000), "it stands by: %s", agent_last());
+	at = box_count(&b);
+	check(agent_say(fd, "{\"op\":\"open\"}") && agent_wait(fd, "standby", 1000) && strstr(agent_last(), "not at the barrier"), "open is refused: %s",
+	      agent_last());
+	sleep_ms(300);
+	check(box_count(&b) == at, "nothing runs");
+	check(agent_other_images(&b, images) && agent_say(fd, "{\"op\":\"go\"}") && agent_wait(fd, "restoring", 3000), "the images are there: restoring");
+	barrier(&b, &fd);
+	opens(&b, fd);
+	check(shim_kill(&b, "15") == 0 && shim_wait(&b, 5000) == 7, "it ends with its own status");
+	finish(&b, fd);
+}
+
 static void ends_by_signal(struct setup *s)
 {
 	int fd;
@@ -167,6 +193,7 @@ static void second_generation(struct setup *s)
 void suite_restore(struct setup *s)
 {
 	ends_by_itself(s);
+	started_ahead(s);
 	ends_by_signal(s);
 	monitor_killed_while_it_runs(s);
 	deleted_by_force(s);
