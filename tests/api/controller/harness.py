@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the tests share: checks, controller processes, and someone who plays kubelet and agents (their real parts are tested elsewhere)."""
+import http.client
 import json
 import os
 import signal
@@ -100,10 +101,15 @@ class Kubelet(threading.Thread):
     def run(self):
         while not self.stopped.wait(0.02):
             try:
-                for pod in self.kube.get(f"/api/v1/namespaces/{NS}/pods")["items"]:
+                pods = self.kube.get(f"/api/v1/namespaces/{NS}/pods")["items"]
+            except (ApiError, OSError, http.client.HTTPException):
+                continue
+            # what one pod refuses does not keep the others waiting
+            for pod in pods:
+                try:
                     self.look(pod)
-            except (ApiError, OSError):
-                pass
+                except (ApiError, OSError, http.client.HTTPException):
+                    pass
 
     def look(self, pod):
         path = f"/api/v1/namespaces/{NS}/pods/{pod['metadata']['name']}"
