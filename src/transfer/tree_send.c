@@ -319,6 +319,17 @@ static int push_name(struct walk *w, const char *name, struct error *err)
 	return 0;
 }
 
+/*
+ * While CRIU archives a tmpfs that something is mounted on, it has a folder of its own for a moment: /tmp/cr-tmpfs.XXXXXX in the container, or at its root
+ * (criu/mount.c, open_mountpoint).  The pod is frozen: it comes and goes under our eyes, and is none of its files.
+ */
+static bool made_by_criu(const char *name)
+{
+	static const char prefix[] = "cr-tmpfs.";
+
+	return strncmp(name, prefix, sizeof(prefix) - 1) == 0 && strlen(name) == sizeof(prefix) - 1 + 6;
+}
+
 static int send_children(struct walk *w, DIR *d, unsigned depth, struct error *err)
 {
 	size_t len = w->path_len;
@@ -327,7 +338,7 @@ static int send_children(struct walk *w, DIR *d, unsigned depth, struct error *e
 	for (errno = 0; (e = readdir(d)); errno = 0) {
 		int r;
 
-		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || made_by_criu(e->d_name))
 			continue;
 		r = push_name(w, e->d_name, err);
 		if (r == 0)
