@@ -30,7 +30,7 @@ LDFLAGS += -fsanitize=address,undefined
 endif
 
 # The layers, lowest first: a folder may include headers only of those before it (checked by `make check-layers`).
-LAYERS := base net kube container transfer migration controller agent runtime
+LAYERS := base net kube container transfer migration controller agent runtime plugin
 SHARED := base net kube container transfer migration
 PROTO := $(wildcard src/container/proto/*.proto)
 PROTO_C := $(PROTO:src/container/proto/%.proto=$(BUILD)/gen/proto/%.pb-c.c)
@@ -39,7 +39,7 @@ PROTO_O := $(PROTO_C:.c=.o)
 objs = $(patsubst src/%.c,$(BUILD)/obj/%.o,$(wildcard src/$(1)/*.c))
 LIB := $(BUILD)/libpodmigration.a
 LIB_OBJS := $(foreach d,$(SHARED),$(call objs,$(d)))
-BINS := $(addprefix $(BUILD)/bin/,podmigration-controller podmigration-agent podmigration-runtime podmigration-hook)
+BINS := $(addprefix $(BUILD)/bin/,podmigration-controller podmigration-agent podmigration-runtime podmigration-hook) $(BUILD)/bin/kubectl-migrate
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
 
 MAKEFLAGS += -r
@@ -74,6 +74,10 @@ $(BUILD)/bin/podmigration-%: $(LIB)
 	$(Q)mkdir -p $(@D) && $(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(LIBS)
 $(BUILD)/bin/podmigration-controller: $(call objs,controller)
 $(BUILD)/bin/podmigration-agent: $(call objs,agent)
+# A person's program: it runs kubectl, and links only what it uses of the libraries.
+$(BUILD)/bin/kubectl-migrate: $(call objs,plugin) $(LIB)
+	@echo "  LD      $@"
+	$(Q)mkdir -p $(@D) && $(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) -lcjson -lm
 # The runtime is copied onto nodes of any distribution: static, with src/base only and no library (it reads JSON by itself).
 $(BUILD)/bin/podmigration-runtime: $(call objs,runtime) $(LIB)
 	@echo "  LD      $@"

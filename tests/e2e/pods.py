@@ -68,6 +68,10 @@ class Chain:
         """Moves the pod and follows it; returns the PodMigration as it ended."""
         name = "%s-%d" % (self.name[:40], len(self.moves) + 1)
         m = migrate(self.case, self.home, migration(name, self.name, self.ns, **where))
+        return self.arrived(m)
+
+    def arrived(self, m):
+        """The pod was moved by this PodMigration: follows it from here on."""
         if m["status"].get("phase") != "Succeeded":
             raise Failed("the migration ended %s" % explain(m))
         self.moves.append(m)
