@@ -44,6 +44,8 @@ int kube_replace(struct kube_client *c, const char *path, const cJSON *object, c
 /* Any GET as text (for /readyz, pod logs..); of a longer answer the first max bytes. */
 int kube_get_raw(struct kube_client *c, const char *path, size_t max, struct buf *out, struct error *err);
 void kube_set_timeout(struct kube_client *c, int64_t ms);       /* of each call, its retries included; KUBE_TIMEOUT_MS at first */
+/* once: from now on nothing is sent twice, whatever the answer: for who must know from a write's error whether it can have been done. */
+void kube_set_once(struct kube_client *c, bool once);
 
 /*
  * "/api/v1/namespaces/NS/PLURAL/NAME[/SUB]" or the /apis form; group_version "v1" or "podmigration.dev/v1alpha1".  ns NULL:

@@ -44,10 +44,10 @@ enum input {
 
 /* A(name): what is to be done. */
 #define DEED_LIST(A)                                                                                     \
-	A(None) A(Wait) A(Inspect) A(ReportReady) A(Dial) A(Hello) A(JournalFreeze) A(Freeze) A(JournalSent)    \
+	A(None) A(Wait) A(Inspect) A(ReportReady) A(Dial) A(Hello) A(SendAhead) A(JournalFreeze) A(Freeze) A(JournalSent)    \
 	A(SendState) A(JournalCommit) A(JournalLost) A(RecordCommit) A(RecordAbort) A(SendCommit) A(Redial) A(ReportLost)      \
 	A(JournalRunning) A(ReportRunning) A(SendEnded) A(JournalRemove) A(Thaw) A(SendAbort) A(ReportAborted)  \
-	A(Listen) A(SendWelcome) A(Restore) A(SendPrepared) A(Open) A(SendRunning) A(Kill) A(NoteTold)
+	A(Listen) A(Receive) A(Restore) A(SendPrepared) A(ListenAgain) A(Answer) A(Pause) A(Open) A(SendRunning) A(Stay) A(Kill) A(NoteTold)
 
 enum deed {
 #define A(name) DEED_##name,
@@ -86,6 +86,7 @@ struct machine {
 	S(Ready, ReportReady, 0, "waits for the destination's address")                                   \
 	S(Dialling, Dial, 0, "connects")                                                                  \
 	S(Greeting, Hello, 0, "HELLO is sent")                                                            \
+	S(SendingAhead, SendAhead, 0, "starts CRIU here and there, sends memory ahead while the pod runs")  \
 	S(NotingFreeze, JournalFreeze, 0, "journal: Freeze")                                              \
 	S(Freezing, Freeze, AT_FROZEN, "freezes")                                                         \
 	S(NotingSent, JournalSent, AT_FROZEN, "journal: Sent")                                            \
@@ -122,18 +123,19 @@ enum source_step {
 #define DESTINATION_STEP_LIST(S)                                                                         \
 	S(Idle, None, 0, "no worker")                                                                     \
 	S(Listening, Listen, 0, "waits for a source")                                                     \
-	S(Receiving, SendWelcome, 0, "takes the state in")                                                \
+	S(Receiving, Receive, 0, "takes the state in")                                                \
 	S(Restoring, Restore, 0, "restores up to the barrier")                                            \
 	S(Prepared, SendPrepared, AT_WORD, "tells PREPARED, waits for COMMIT")                            \
-	S(InDoubt, Listen, AT_WORD, "the stream is lost: waits to be dialled again")                      \
-	S(Answering, SendWelcome, AT_WORD, "dialled again: waits for COMMIT")                             \
+	S(InDoubt, ListenAgain, AT_WORD, "the stream is lost: waits to be dialled again")                      \
+	S(Answering, Answer, AT_WORD, "dialled again: waits for COMMIT")                             \
 	S(Committing, RecordCommit, AT_WORD, "asks the record for Commit")                                \
-	S(Unknown, Listen, AT_WORD, "the record did not answer: asks again in a while")                   \
+	S(Unknown, Pause, AT_WORD, "the record did not answer: asks again in a while")                    \
+	S(Undoing, RecordAbort, 0, "not all containers are at the barrier any more: records Abort")        \
 	S(Opening, Open, AT_COMMITTED, "opens the barriers")                                              \
 	S(Telling, SendRunning, AT_COMMITTED, "tells RUNNING")                                            \
 	S(Reporting, ReportRunning, AT_COMMITTED, "reports Running until it is recorded")                 \
-	S(Staying, Listen, AT_COMMITTED, "the source may have missed RUNNING")                            \
-	S(Welcoming, SendWelcome, AT_COMMITTED, "dialled again after the opening")                        \
+	S(Staying, Stay, AT_COMMITTED, "the source may have missed RUNNING")                            \
+	S(Welcoming, Answer, AT_COMMITTED, "dialled again after the opening")                        \
 	S(Noting, NoteTold, AT_COMMITTED, "notes that the source knows")                                  \
 	S(Moved, None, AT_COMMITTED | AT_END, "runs")                                                     \
 	S(Killing, Kill, 0, "kills what was restored")                                                    \

@@ -42,7 +42,8 @@ enum wire_type {
 	WIRE_COMMIT,
 	WIRE_RUNNING,
 	WIRE_ABORT,
-	WIRE_ABORTED
+	WIRE_ABORTED,
+	WIRE_ENDED
 };
 
 struct wire;

@@ -43,9 +43,16 @@ static struct child *take_slot(struct children *c)
 	if (c->n < CHILDREN_MAX)
 		return &c->items[c->n++];
 	for (int i = 0; i < c->n; i++)
-		if (c->items[i].pid == 0)
+		if (c->items[i].pid == 0) {
+			cJSON_Delete(c->items[i].line);
 			return &c->items[i];
+		}
 	return NULL;
+}
+
+bool child_crashed(const struct child *c)
+{
+	return !c->pid && c->exit_status > 128;
 }
 
 /* The worker is this same program with the same settings. */
@@ -107,8 +114,13 @@ struct child *children_start(struct children *c, enum child_kind kind, const cha
 	item->pidfd = p.pidfd;
 	item->control_fd = take_fd(&w_end);
 	item->told_address = item->told_abort = false;
-	if (first_line)
+	if (first_line) {
+		cJSON *copy = cJSON_Duplicate(first_line, 1);
+
 		child_tell(item, first_line);
+		cJSON_Delete(item->line);
+		item->line = copy;
+	}
 	return item;
 }
 
@@ -150,5 +162,6 @@ void child_reap(struct child *c)
 
 void children_forget(struct children *c, struct child *item)
 {
+	cJSON_Delete(item->line);
 	*item = c->items[--c->n];
 }

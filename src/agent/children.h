@@ -23,6 +23,7 @@ struct child {
 	int failures;                   /* in a row, for the back-off */
 	int64_t retry_us;               /* clock_mono_us: not started again before */
 	bool told_address, told_abort;
+	cJSON *line;                    /* its first line; NULL: it has none */
 };
 
 struct children {
@@ -36,6 +37,8 @@ struct child *children_find(struct children *c, enum child_kind kind, const char
 struct child *children_start(struct children *c, enum child_kind kind, const char *key, const cJSON *first_line, struct error *err);
 /* One line to its stdin; a worker that has just ended is no error. */
 void child_tell(struct child *c, const cJSON *line);
+/* A signal, not its own will, ended it. */
+bool child_crashed(const struct child *c);
 /* Collects an ended worker (after its pidfd became readable). */
 void child_reap(struct child *c);
 void children_forget(struct children *c, struct child *item);

@@ -59,9 +59,22 @@ static int next_line(struct control *c, cJSON **ret, struct error *err)
 	}
 }
 
+/* Under the lock, once others share c. */
+static bool take_abort(struct control *c, const cJSON *line)
+{
+	const char *text = json_str(line, "abort");
+
+	if (!text || c->aborted)
+		return false;
+	c->aborted = true;
+	c->reason = reason_from_name(json_str_or(line, "reason", "Cancelled"));
+	snprintf(c->message, sizeof(c->message), "%s", text);
+	return true;
+}
+
 static void take(struct control *c, const cJSON *line)
 {
-	const char *ip = json_str(line, "podIP"), *abort_text = json_str(line, "abort");
+	const char *ip = json_str(line, "podIP");
 	void (*fn)(void *ctx) = NULL;
 	int64_t port = PM_STREAM_PORT;
 
@@ -72,12 +85,8 @@ static void take(struct control *c, const cJSON *line)
 			port = PM_STREAM_PORT;
 		c->port = (uint16_t)port;
 	}
-	if (abort_text && !c->aborted) {
-		c->aborted = true;
-		c->reason = reason_from_name(json_str_or(line, "reason", "Cancelled"));
-		snprintf(c->message, sizeof(c->message), "%s", abort_text);
+	if (take_abort(c, line))
 		fn = c->on_abort;
-	}
 	pthread_cond_broadcast(&c->changed);
 	pthread_mutex_unlock(&c->lock);
 	if (fn)
@@ -127,6 +136,7 @@ int control_start(int fd, struct control **ret, cJSON **ret_order, struct error 
 	pthread_condattr_init(&mono);
 	pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
 	pthread_cond_init(&c->changed, &mono);
+	take_abort(c, order);
 	r = pthread_create(&c->thread, NULL, control_main, c);
 	if (r) {
 		cJSON_Delete(order);
@@ -166,6 +176,18 @@ int control_check(struct control *c, struct error *err)
 	r = c->aborted ? abort_error(c, err) : 0;
 	pthread_mutex_unlock(&c->lock);
 	return r;
+}
+
+void control_pause(struct control *c, int64_t us)
+{
+	int64_t at = clock_mono_us() + us;
+	struct timespec until = { at / 1000000, at % 1000000 * 1000 };
+	int r = 0;
+
+	pthread_mutex_lock(&c->lock);
+	while (!c->aborted && r != ETIMEDOUT)
+		r = pthread_cond_timedwait(&c->changed, &c->lock, &until);
+	pthread_mutex_unlock(&c->lock);
 }
 
 int control_wait_destination(struct control *c, int64_t deadline_us, char *ip, size_t size, uint16_t *port, struct error *err)

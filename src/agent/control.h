@@ -11,7 +11,8 @@
 
 /*
  * What the daemon tells a source worker, one JSON object per line on its stdin.
- *   first line: the order  {"migration", "namespace", "name", "podUID", "epoch", "remote", "resume", and when remote "podIP", "port", "key"}
+ *   first line: the order  {"migration", "namespace", "name", "podUID", "epoch", "remote", "resume", and when remote "podIP", "port", "key"}; with "abort"
+ *                          and "reason" in it: only says that it is given up
  *   then:       {"podIP": "..", "port": n}          the destination pod is there
  *               {"abort": "sentence", "reason": "Cancelled"}    give up, before the commit
  */
@@ -25,5 +26,7 @@ void control_on_abort(struct control *c, void (*fn)(void *ctx), void *ctx);
 int control_wait_destination(struct control *c, int64_t deadline_us, char *ip, size_t size, uint16_t *port, struct error *err);
 /* 0, or the abort as error. */
 int control_check(struct control *c, struct error *err);
+/* Until an abort has arrived, or so many microseconds. */
+void control_pause(struct control *c, int64_t us);
 
 #endif

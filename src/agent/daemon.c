@@ -22,10 +22,12 @@
 #include "base/log.h"
 #include "children.h"
 #include "container/cgroup_options.h"
+#include "destination_note.h"
 #include "health.h"
 #include "journal.h"
 #include "kube/watch.h"
 #include "migration/phase.h"
+#include "migration/reason.h"
 #include "monitors.h"
 #include "orders.h"
 #include "runtime/monitor.h"
@@ -33,6 +35,7 @@
 #define PODS_MAX 1024
 #define QUEUE_MAX 4096
 #define SOURCE_TIMEOUT_S 600
+#define LOOK_US 5000000         /* what no event tells is found so soon */
 
 struct daemon {
 	const struct agent_options *o;
@@ -129,37 +132,59 @@ static void tell_abort(struct child *c, const char *text)
 	c->told_abort = true;
 }
 
-static bool journal_exists(struct daemon *d, const char *uid, struct journal_entry *ret)
+static bool journal_exists(struct daemon *d, const char *uid)
 {
-	return journal_read(d->o, uid, ret, NULL) == 0;
+	struct journal_entry ignored;
+
+	return journal_read(d->o, uid, &ignored, NULL) != -ENOENT;
+}
+
+/* A worker whose only task is to say that the migration was given up: the controller waits for that word. */
+static void start_to_give_up(struct daemon *d, const char *uid, cJSON *line, int reason, const char *text)
+{
+	cJSON_AddStringToObject(line, "abort", text);
+	cJSON_AddStringToObject(line, "reason", reason_name(reason));
+	start_source(d, uid, line);
+}
+
+/* The agent has reported, and not yet how it ended. */
+static bool owes_a_word(const cJSON *m)
+{
+	enum source_state state = source_state_from_name(json_str(m, "status/source/state"));
+
+	return state >= SOURCE_Ready && state < SOURCE_Running;
+}
+
+/* One worker for each migration in this daemon's life; what one has left is taken up by resume_frozen() and give_up_crashed(). */
+static void begin(struct daemon *d, const cJSON *m, bool ended)
+{
+	const char *uid = json_str_or(m, "metadata/uid", "");
+	cleanup_json cJSON *line = NULL;
+
+	if (children_find(&d->children, CHILD_SOURCE, uid) || journal_exists(d, uid))
+		return;
+	line = home_line(m);
+	if (ended && owes_a_word(m))
+		start_to_give_up(d, uid, line, REASON_Cancelled, "given up by the controller while no worker ran");
+	else if (!ended && phase_from_name(json_str(m, "status/phase")) >= PHASE_Preparing)
+		start_source(d, uid, line);
 }
 
 static void handle_migration(struct daemon *d, const cJSON *m)
 {
 	const char *uid = json_str_or(m, "metadata/uid", "");
 	enum phase phase = phase_from_name(json_str(m, "status/phase"));
-	struct child *c = children_find(&d->children, CHILD_SOURCE, uid);
-	bool aborted = !strcmp(json_str_or(m, "status/decision", ""), "Abort");
-	struct journal_entry j;
-	struct error err = { 0 };
+	bool ended = !strcmp(json_str_or(m, "status/decision", ""), "Abort") || phase == PHASE_Failed || phase == PHASE_Cancelled;
+	struct child *c;
 
-	if (phase_ended(phase)) {
-		if (c && c->pid && !c->told_abort)
-			tell_abort(c, "the migration has ended");
-		else if (!c || !c->pid)
-			journal_remove(d->o, uid, &err);
+	/* Nothing is told to who has moved it, and nothing is left to begin. */
+	if (phase == PHASE_Succeeded)
 		return;
-	}
-	/* One worker for each migration in this daemon's life; a pod that is still frozen is taken up again by resume_frozen(). */
-	if (!c && phase >= PHASE_Preparing && !aborted && !journal_exists(d, uid, &j)) {
-		cleanup_json cJSON *line = home_line(m);
-
-		start_source(d, uid, line);
-		c = children_find(&d->children, CHILD_SOURCE, uid);
-	}
+	begin(d, m, ended);
+	c = children_find(&d->children, CHILD_SOURCE, uid);
 	if (!c || !c->pid)
 		return;
-	if (aborted && !c->told_abort)
+	if (ended && !c->told_abort)
 		tell_abort(c, "the controller gave the migration up, see its conditions");
 	else if (!c->told_address && phase >= PHASE_Transferring && json_str_or(m, "status/destinationPod/podIP", "")[0])
 		tell_address(c, m);
@@ -185,7 +210,25 @@ static void handle_queue(struct daemon *d)
 	}
 }
 
-/* --- recovery: pods that a worker left frozen --- */
+/* --- recovery: what a worker that crashed has left --- */
+
+/* Crashed before the freeze: nothing is to be thawed, but the migration cannot go on.  Of a remote source the destination tells. */
+static void give_up_crashed(struct daemon *d)
+{
+	for (int i = 0; i < d->children.n; i++) {
+		struct child *c = &d->children.items[i];
+		cleanup_json cJSON *line = NULL;
+
+		if (c->kind != CHILD_SOURCE || !child_crashed(c) || clock_mono_us() < c->retry_us || !c->line || json_bool(c->line, "remote") ||
+		    journal_exists(d, c->key))
+			continue;
+		line = cJSON_Duplicate(c->line, 1);
+		cJSON_DeleteItemFromObjectCaseSensitive(line, "abort");
+		cJSON_DeleteItemFromObjectCaseSensitive(line, "reason");
+		cJSON_DeleteItemFromObjectCaseSensitive(line, "resume");
+		start_to_give_up(d, c->key, line, REASON_InternalError, "the source's agent crashed before the freeze");
+	}
+}
 
 static cJSON *journal_line(const struct journal_entry *e)
 {
@@ -203,35 +246,16 @@ static cJSON *journal_line(const struct journal_entry *e)
 	return line;
 }
 
-/* A remote source's key is in its order; without the order nothing can be asked, and the pod waits frozen for its deletion. */
-static bool complete_remote_line(struct daemon *d, const struct journal_entry *e, cJSON *line)
-{
-	for (int i = 0; i < d->n_pods; i++) {
-		cleanup_json cJSON *order = NULL;
-
-		if (strcmp(d->pods[i].pod_uid, e->pod_uid) || order_read(d->o, &d->pods[i], &order, NULL) < 0)
-			continue;
-		if (strcmp(json_str_or(order, "migration", ""), e->migration))
-			continue;
-		cJSON_AddStringToObject(line, "podIP", json_str_or(order, "podIP", e->pod_ip));
-		cJSON_AddStringToObject(line, "key", json_str_or(order, "key", ""));
-		return true;
-	}
-	return false;
-}
-
 static void resume_one(void *ctx, const struct journal_entry *e)
 {
 	struct daemon *d = ctx;
 	struct child *c = children_find(&d->children, CHILD_SOURCE, e->migration);
 	cleanup_json cJSON *line = NULL;
 
-	if (e->step == JOURNAL_RUNNING || (c && (c->pid || clock_mono_us() < c->retry_us)))
+	if (c && (c->pid || clock_mono_us() < c->retry_us))
 		return;
 	line = journal_line(e);
-	if (e->remote && !complete_remote_line(d, e, line))
-		return;
-	log_warning("a pod was left frozen; taking it up again", LOG_S("migration", e->migration), LOG_S("step", journal_step_name(e->step)));
+	log_warning("a migration was left in the middle; taking it up again", LOG_S("migration", e->migration), LOG_S("step", journal_step_name(e->step)));
 	start_source(d, e->migration, line);
 }
 
@@ -258,7 +282,6 @@ static void handle_order(struct daemon *d, const struct monitor_info *pod)
 	cleanup_json cJSON *order = NULL, *line = NULL;
 	struct error err = { 0 };
 	const char *uid, *action;
-	struct journal_entry j;
 	struct child *c;
 	int r = order_read(d->o, pod, &order, &err);
 
@@ -272,7 +295,7 @@ static void handle_order(struct daemon *d, const struct monitor_info *pod)
 	c = children_find(&d->children, CHILD_SOURCE, uid);
 	if (!strcmp(action, "abort") && c && c->pid && !c->told_abort)
 		tell_abort(c, "the controller gave the migration up");
-	if (strcmp(action, "migrate") || c || journal_exists(d, uid, &j))
+	if (strcmp(action, "migrate") || c || journal_exists(d, uid))
 		return;
 	line = order_line(order, pod);
 	start_source(d, uid, line);
@@ -286,20 +309,31 @@ static bool is_first_of_sandbox(struct daemon *d, int i)
 	return true;
 }
 
+/* No worker, and one is needed. */
+static bool wants_destination(struct daemon *d, const struct monitor_info *pod)
+{
+	const struct child *c = children_find(&d->children, CHILD_DESTINATION, pod->sandbox);
+	struct destination_note note;
+	int r;
+
+	if (c && (c->pid || clock_mono_us() < c->retry_us))
+		return false;
+	r = destination_note_read(d->o, pod->sandbox, &note, NULL);
+	return destination_found(r == 0 ? &note : NULL, pod->sandbox, d->pods, d->n_pods) >= 0;
+}
+
 static void handle_pod(struct daemon *d, const struct monitor_info *pod)
 {
-	struct child *c = children_find(&d->children, CHILD_DESTINATION, pod->sandbox);
 	struct error err = { 0 };
 
 	if (!strcmp(pod->state, "running")) {
 		watch_dir(d, pod->order_dir);
 		handle_order(d, pod);
-		return;
 	}
-	if (strcmp(pod->state, "waiting") || (c && (c->pid || clock_mono_us() < c->retry_us)))
+	if (!wants_destination(d, pod))
 		return;
 	if (children_start(&d->children, CHILD_DESTINATION, pod->sandbox, NULL, &err))
-		log_info("destination worker started", LOG_S("pod", pod->pod_name), LOG_S("migration", pod->migration));
+		log_info("destination worker started", LOG_S("pod", pod->pod_name), LOG_S("migration", pod->migration), LOG_S("state", pod->state));
 	else
 		log_error("a destination worker could not be started", LOG_S("err", err.message));
 }
@@ -339,9 +373,13 @@ static void scan(struct daemon *d)
 			handle_pod(d, &d->pods[i]);
 	}
 	forget_gone(d);
+	destination_notes_sweep(d->o, d->pods, d->n_pods);
 }
 
-/* Memory images of a worker that crashed, or that CRIU still wrote into when they were removed, do not stay. */
+/*
+ * Memory images of a worker that crashed, or that CRIU still wrote into when they were removed, do not stay; but those of a source that is still frozen, by which
+ * the CRIU that holds it is found.
+ */
 static void sweep_images(struct daemon *d)
 {
 	static const struct {
@@ -360,7 +398,7 @@ static void sweep_images(struct daemon *d)
 		while (dir && (e = readdir(dir))) {
 			struct child *c = e->d_name[0] == '.' ? NULL : children_find(&d->children, dirs[i].kind, e->d_name);
 
-			if (e->d_name[0] != '.' && (!c || !c->pid) && tree_remove(dirfd(dir), e->d_name, &err) < 0)
+			if (e->d_name[0] != '.' && (!c || !c->pid) && (i != 0 || !journal_exists(d, e->d_name)) && tree_remove(dirfd(dir), e->d_name, &err) < 0)
 				log_error("memory images could not be removed", LOG_S("err", err.message));
 		}
 	}
@@ -415,6 +453,35 @@ static int build_poll(struct daemon *d, struct pollfd *p, int *which)
 	return n;
 }
 
+/* Until a worker that failed is tried again; *ret_due: the time has come for one. */
+static int next_try_ms(struct daemon *d, bool *ret_due)
+{
+	int64_t now = clock_mono_us(), first = now + LOOK_US;
+
+	*ret_due = false;
+	for (int i = 0; i < d->children.n; i++) {
+		struct child *c = &d->children.items[i];
+
+		if (c->pid || !c->retry_us)
+			continue;
+		if (c->retry_us < first)
+			first = c->retry_us;
+		if (c->retry_us <= now) {
+			*ret_due = true;
+			c->retry_us = 0;
+		}
+	}
+	return *ret_due ? 0 : (int)((first - now + 999) / 1000);
+}
+
+static void take_up(struct daemon *d)
+{
+	scan(d);
+	resume_frozen(d);
+	give_up_crashed(d);
+	sweep_images(d);
+}
+
 static int run(struct daemon *d)
 {
 	struct pollfd p[CHILDREN_MAX + 3];
@@ -423,8 +490,8 @@ static int run(struct daemon *d)
 	scan(d);
 	resume_frozen(d);
 	for (;;) {
-		bool ended = false;
-		int n = build_poll(d, p, which), r = poll(p, (nfds_t)n, 5000);
+		bool ended = false, due;
+		int timeout = next_try_ms(d, &due), n = build_poll(d, p, which), r = poll(p, (nfds_t)n, timeout);
 
 		health_set_active(d->health, children_running(&d->children, CHILD_SOURCE), children_running(&d->children, CHILD_DESTINATION));
 		if (r < 0 && errno != EINTR)
@@ -440,12 +507,8 @@ static int run(struct daemon *d)
 			handle_queue(d);
 		if (r > 0 && p[2].revents)
 			handle_inotify(d);
-		/* Also the pace at which failed workers are tried again. */
-		if (r == 0 || ended) {
-			scan(d);
-			resume_frozen(d);
-			sweep_images(d);
-		}
+		if (r == 0 || ended || due)
+			take_up(d);
 	}
 }
 

@@ -3,104 +3,68 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "handshake.h"
-#include "migration/phase.h"
 #include "migration/reason.h"
-#include "record.h"
+#include "net/tls.h"
 
-#define HANDSHAKE_US 5000000
-#define IDLE_US 20000000
-#define MONITORS_TIMEOUT_US 20000000
-#define COMMIT_TIMEOUT_US 60000000
 #define MONITORS_MAX 1024
+
+/* One destination pod from its beginning to the end of the migration that fills it. What is done in each state is in destination_deeds.c. */
 
 /* --- the waiting containers --- */
 
-static int find_first(struct destination *d, struct error *err)
+static int find_first(struct destination *d, const struct monitor_info *all, int n, struct error *err)
 {
-	struct monitor_info *all = calloc(MONITORS_MAX, sizeof(*all));
-	int n = all ? monitors_list(d->o, all, MONITORS_MAX, err) : -ENOMEM, r = -ENOENT;
-
-	for (int i = 0; i < n && r < 0; i++)
+	for (int i = 0; i < n; i++)
 		if (!strcmp(all[i].sandbox, d->sandbox) && all[i].key_dir[0]) {
 			d->first = all[i];
-			r = 0;
+			return 0;
 		}
-	free(all);
-	if (n < 0)
-		return n;
-	return r < 0 ? error_set(err, r, "no waiting container of sandbox %s has a key", d->sandbox) : 0;
+	return error_set(err, -ENOENT, "no waiting container of sandbox %s has a key", d->sandbox);
 }
 
-/* Fills d->containers[c->index].info for every name of HELLO that has a monitor; returns how many are missing. */
-static int match_monitors(struct destination *d, struct error *err)
+static void match(struct destination *d, const struct monitor_info *all, int n)
+{
+	for (int k = 0; k < d->n; k++) {
+		struct destination_container *c = &d->containers[k];
+
+		for (int i = 0; i < n && !c->info.id[0]; i++)
+			if (!strcmp(all[i].sandbox, d->sandbox) && !strcmp(all[i].name, c->info.name) && !strcmp(all[i].migration, d->first.migration))
+				c->info = all[i];
+	}
+}
+
+int destination_match(struct destination *d, struct error *err)
 {
 	struct monitor_info *all = calloc(MONITORS_MAX, sizeof(*all));
 	int n = all ? monitors_list(d->o, all, MONITORS_MAX, err) : -ENOMEM, missing = 0;
 
-	for (int k = 0; n >= 0 && k < d->n; k++) {
-		struct destination_container *c = &d->containers[k];
-
-		for (int i = 0; i < n && !c->info.id[0]; i++)
-			if (!strcmp(all[i].sandbox, d->sandbox) && !strcmp(all[i].name, c->info.name) &&
-			    !strcmp(all[i].migration, d->first.migration))
-				c->info = all[i];
-		missing += !c->info.id[0];
-	}
+	match(d, all, n);
 	free(all);
+	for (int k = 0; k < d->n; k++)
+		missing += !d->containers[k].info.id[0];
 	return n < 0 ? n : missing;
 }
 
-static int connect_monitors(struct destination *d, struct error *err)
+static void add_container(struct destination *d, const char *name)
 {
-	int64_t deadline = clock_mono_us() + MONITORS_TIMEOUT_US;
-	int missing;
+	struct destination_container *c = &d->containers[d->n];
 
-	/* The kubelet starts a pod's containers one after the other. */
-	while ((missing = match_monitors(d, err)) > 0 && clock_mono_us() < deadline)
-		usleep(20000);
-	if (missing < 0)
-		return missing;
-	if (missing > 0)
-		return error_reason(err, -ETIMEDOUT, REASON_DestinationPodFailed, "%d of %d containers did not start at the destination", missing,
-				    d->n);
-	for (int i = 0; i < d->n; i++) {
-		int r = d->containers[i].monitor ? 0 : monitor_connect(d->o, d->containers[i].info.id, &d->containers[i].monitor, err);
-
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	*c = (struct destination_container){ .d = d, .index = (uint16_t)d->n, .images_fd = -1, .rootfs_fd = -1, .image_fd = -1 };
+	snprintf(c->info.name, sizeof(c->info.name), "%s", name);
+	d->n++;
 }
 
-/* --- greeting --- */
-
-static int take_hello(struct destination *d, struct wire *w, cJSON **ret, struct error *err)
-{
-	struct wire_frame f;
-	int r = wire_receive(w, HANDSHAKE_US, &f, err);
-
-	if (r < 0)
-		return r;
-	if (f.type != WIRE_HELLO)
-		return error_reason(err, -EPROTO, REASON_ProtocolError, "the first frame is not HELLO");
-	r = wire_json(&f, ret, err);
-	if (r == 0 && strcmp(json_str_or(*ret, "migration", ""), d->first.migration))
-		r = error_reason(err, -EPROTO, REASON_ProtocolError, "HELLO names another migration than this pod waits for");
-	return r;
-}
+/* --- HELLO --- */
 
 static int take_containers(struct destination *d, struct error *err)
 {
@@ -110,244 +74,112 @@ static int take_containers(struct destination *d, struct error *err)
 	d->n = 0;
 	cJSON_ArrayForEach(e, names)
 	{
-		struct destination_container *c = &d->containers[d->n];
-
-		if (d->n == WIRE_CONTAINERS_MAX || !cJSON_IsString(e) || !name_is_safe(e->valuestring))
+		if (d->n == WIRE_CONTAINERS_MAX || !cJSON_IsString(e) || !name_is_safe(e->valuestring) ||
+		    path_format(d->note.containers[d->n], sizeof(d->note.containers[0]), "%s", e->valuestring) < 0)
 			return error_reason(err, -EPROTO, REASON_ProtocolError, "HELLO: bad list of containers");
-		*c = (struct destination_container){ .d = d, .index = (uint16_t)d->n, .images_fd = -1, .rootfs_fd = -1, .image_fd = -1 };
-		snprintf(c->info.name, sizeof(c->info.name), "%s", e->valuestring);
-		d->n++;
+		add_container(d, e->valuestring);
 	}
+	d->note.n = d->n;
 	if (d->n == 0)
 		return error_reason(err, -EPROTO, REASON_ProtocolError, "HELLO: no containers");
 	if (json_int(d->hello, "ipcOwner", 0, d->n - 1, &owner) == 0)
 		d->ipc_owner = (int)owner;
-	d->decider = !strcmp(json_str_or(d->hello, "decider", ""), "destination");
-	if (path_format(d->ns, sizeof(d->ns), "%s", json_str_or(d->hello, "namespace", "")) < 0 ||
-	    path_format(d->name, sizeof(d->name), "%s", json_str_or(d->hello, "name", "")) < 0)
+	return 0;
+}
+
+int destination_take_hello(struct destination *d, struct error *err)
+{
+	struct destination_note *n = &d->note;
+
+	memset(n, 0, sizeof(*n));
+	n->decider = !strcmp(json_str_or(d->hello, "decider", ""), "destination");
+	if (path_format(n->migration, sizeof(n->migration), "%s", d->first.migration) < 0 ||
+	    path_format(n->ns, sizeof(n->ns), "%s", json_str_or(d->hello, "namespace", "")) < 0 ||
+	    path_format(n->name, sizeof(n->name), "%s", json_str_or(d->hello, "name", "")) < 0 ||
+	    path_format(n->source_node, sizeof(n->source_node), "%s", json_str_or(d->hello, "node", "")) < 0)
 		return error_reason(err, -EPROTO, REASON_ProtocolError, "HELLO: name too long");
-	return 0;
+	d->driver.side = n->decider ? SIDE_DECIDER : SIDE_PARTICIPANT;
+	return json_bool(d->hello, "resume") ? 0 : take_containers(d, err);
 }
 
-static int welcome(struct destination *d, struct wire *w, struct error *err)
+/* --- the driver's view --- */
+
+/* The source and the controller say it by the stream, or by removing the pod. */
+static bool is_ordered(void *ctx)
 {
-	return wire_send_json(w, WIRE_WELCOME, WIRE_NO_CONTAINER, d->facts, err);
+	(void)ctx;
+	return false;
 }
 
-static void say_no(struct wire *w, enum wire_type type, const struct error *cause)
+static void wait_a_while(void *ctx, int64_t us)
 {
-	cleanup_json cJSON *j = cJSON_CreateObject();
-	struct error ignored = { 0 };
-
-	cJSON_AddStringToObject(j, "reason", reason_name(cause->reason));
-	cJSON_AddStringToObject(j, "message", cause->message);
-	wire_send_json(w, type, WIRE_NO_CONTAINER, j, &ignored);
+	(void)ctx;
+	usleep((useconds_t)us);
 }
 
-/* --- the outcome --- */
-
-static int report_running(struct destination *d, struct wire *w, int failed, struct error *why, struct error *err)
+static void find_cause(struct destination *d, enum input in)
 {
-	cleanup_json cJSON *j = destination_running_json(d, failed < 0 ? why : NULL);
+	static const struct {
+		enum input in;
+		int reason;
+		const char *text;
+	} known[] = {
+		{ INPUT_HelloAgain, REASON_DestinationLost, "the destination holds nothing that could run" },
+		{ INPUT_FoundRestoring, REASON_InternalError, "the destination's agent was restarted while it restored" },
+	};
 
-	return wire_send_json(w, WIRE_RUNNING, WIRE_NO_CONTAINER, j, err);
+	d->cause = d->err;
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (known[i].in == in)
+			error_reason(&d->cause, -ECONNABORTED, known[i].reason, "%s", known[i].text);
+	if (d->cause.reason == REASON_NONE)
+		d->cause.reason = REASON_InternalError;
 }
 
-/* The source decides: wait for its word, however long the stream lives. */
-static int wait_commit(struct destination *d, struct wire *w, struct error *err)
+/* Memory images, and the pages in them, are of no use to a pod that runs. */
+static void drop_parts(struct destination *d)
 {
-	struct wire_frame f;
-	struct error why = { 0 };
-	int r = wire_receive(w, -1, &f, err);
-
-	if (r < 0)
-		return r;
-	if (f.type == WIRE_ABORT)
-		return error_reason(err, -ECONNABORTED, REASON_Cancelled, "the source gave the migration up");
-	if (f.type != WIRE_COMMIT)
-		return error_reason(err, -EPROTO, REASON_ProtocolError, "frame type %d came where COMMIT was expected", f.type);
-	r = d->step == DEST_PREPARED ? destination_open(d, &why) : 0;
-	if (r < 0)
-		log_error("committed, but a container did not come up", LOG_S("err", why.message));
-	return report_running(d, w, r, &why, err);
-}
-
-static void report_home(struct destination *d, struct record *record, enum source_state state, const struct error *cause)
-{
+	char host[4096];
 	struct error why = { 0 };
 
-	if (record_report(record, state, destination_source_report(d, cause), cJSON_Duplicate(d->facts, 1), &why) < 0)
-		log_error("the outcome could not be recorded", LOG_S("err", why.message));
+	destination_close_parts(d);
+	if (d->run_dir[0] && agent_host_path(d->o, host, sizeof(host), "%s", d->run_dir) == 0 && tree_remove(AT_FDCWD, host, &why) < 0)
+		log_error("memory images could not be removed", LOG_S("err", why.message));
 }
 
-/* This side is at home and decides: the record first, then the barriers. */
-static int decide(struct destination *d, struct wire *w, struct record *record, struct error *err)
+static void on_move(void *ctx, uint8_t from, enum input in, uint8_t to)
 {
-	enum record_decision got = record_decide(record, RECORD_COMMIT, clock_mono_us() + COMMIT_TIMEOUT_US, NULL, err);
-	struct error why = { 0 };
-	int r;
+	struct destination *d = ctx;
+	uint8_t deed = machine_destination.states[to].deed;
 
-	if (got == RECORD_UNDECIDED)
-		return error_wrap(err, -EINPROGRESS, "the outcome of the commit is not known");
-	if (got == RECORD_ABORT)
-		return error_reason(err, -ECONNABORTED, REASON_Cancelled, "the controller gave the migration up before the commit");
-	r = destination_open(d, &why);
-	report_running(d, w, r, &why, err);
-	report_home(d, record, SOURCE_Running, r < 0 ? &why : NULL);
-	return 0;
+	if ((deed == DEED_Kill || deed == DEED_SendAbort) && !d->cause.message[0])
+		find_cause(d, in);
+	if (from == DST_Opening && to == DST_Telling)
+		log_info("the pod runs here", LOG_S("pod", d->first.pod_name), LOG_S("migration", d->first.migration), LOG_N("bytes", d->bytes));
+	if (to == DST_Staying && from != DST_Staying)
+		drop_parts(d);
 }
 
-/* --- one connection --- */
+/* --- the whole --- */
 
-static int receive_and_restore(struct destination *d, struct wire *w, struct record *record, struct error *err)
+/* -1: nothing is to be done. */
+static int find_input(struct destination *d, struct error *err)
 {
-	int r;
-
-	if (record)
-		record_progress(record, SOURCE_Freezing);
-	d->step = DEST_RECEIVING;
-	r = destination_receive(d, w, err);
-	if (r < 0)
-		return r;
-	if (record)
-		record_progress(record, SOURCE_Restoring);
-	return destination_restore(d, err);
-}
-
-static int start_session(struct destination *d, struct error *err)
-{
-	int r = take_containers(d, err);
+	struct monitor_info *all = calloc(MONITORS_MAX, sizeof(*all));
+	int n = all ? monitors_list(d->o, all, MONITORS_MAX, err) : -ENOMEM;
+	int noted = n < 0 ? n : destination_note_read(d->o, d->sandbox, &d->note, err);
+	int in = -1, r = n < 0 ? n : noted < 0 && noted != -ENOENT ? noted : find_first(d, all, n, err);
 
 	if (r == 0)
-		r = node_check(d->o, d->hello, d->facts, err);
-	if (r == 0)
-		r = connect_monitors(d, err);
-	return r == 0 ? destination_open_parts(d, err) : r;
-}
-
-static int run_session(struct destination *d, struct wire *w, struct error *err)
-{
-	struct record *record = NULL;
-	cleanup_json cJSON *prepared = NULL;
-	int r = start_session(d, err);
-
-	if (r == 0 && d->decider)
-		r = record_open(d->o, d->ns, d->name, d->first.migration, &record, err);
-	if (r < 0) {
-		say_no(w, WIRE_REFUSE, err);
-		return r;
+		in = destination_found(noted == 0 ? &d->note : NULL, d->sandbox, all, n);
+	if (in >= 0 && noted == 0) {
+		d->driver.side = d->note.decider ? SIDE_DECIDER : SIDE_PARTICIPANT;
+		for (int i = 0; i < d->note.n; i++)
+			add_container(d, d->note.containers[i]);
+		match(d, all, n);
 	}
-	r = welcome(d, w, err);
-	if (r == 0)
-		r = receive_and_restore(d, w, record, err);
-	if (r == 0 && !d->decider) {
-		prepared = destination_prepared_json(d);
-		r = wire_send_json(w, WIRE_PREPARED, WIRE_NO_CONTAINER, prepared, err);
-		if (r == 0)
-			r = wait_commit(d, w, err);
-	} else if (r == 0) {
-		r = decide(d, w, record, err);
-	}
-	/* Prepared and the stream lost: in doubt, the caller listens again.  Every other failure before the commit is an abort. */
-	if (r < 0 && r != -EINPROGRESS && (d->step < DEST_PREPARED || r == -ECONNABORTED || d->decider) && d->step < DEST_COMMITTED) {
-		destination_abort(d);
-		destination_join(d);
-		say_no(w, WIRE_ABORT, err);
-		if (record)
-			report_home(d, record, SOURCE_Aborted, err);
-		r = -ECONNABORTED;
-	}
-	record_close(record);
-	return r;
-}
-
-/* The source dials again: after its COMMIT was lost, or to ask what became of it. */
-static int resume_session(struct destination *d, struct wire *w, struct error *err)
-{
-	int r;
-
-	if (d->step < DEST_PREPARED) {
-		error_reason(err, -ECONNABORTED, REASON_DestinationLost, "the destination holds nothing that could run");
-		say_no(w, WIRE_ABORT, err);
-		return -ECONNABORTED;
-	}
-	r = welcome(d, w, err);
-	if (r < 0)
-		return r;
-	if (d->decider)
-		return d->step == DEST_RUNNING ? report_running(d, w, 0, NULL, err) : error_set(err, -EAGAIN, "not decided yet");
-	return wait_commit(d, w, err);
-}
-
-static int serve(struct destination *d, int fd, struct error *err)
-{
-	cleanup_json cJSON *hello = NULL;
-	struct tls_stream *tls;
-	struct wire *w = NULL;
-	int r = tls_accept(fd, d->first.migration, d->key, PM_KEY_SIZE, clock_mono_us() + HANDSHAKE_US, &tls, err);
-
-	if (r == 0)
-		r = wire_new(tls, IDLE_US, &w, err);
-	if (r == 0)
-		r = take_hello(d, w, &hello, err);
-	if (r < 0) {
-		/* Whoever that was, it did not have the key or did not speak our language: keep waiting for the one who does. */
-		wire_free(w);
-		return error_wrap(err, -EAGAIN, "connection refused");
-	}
-	if (json_bool(hello, "resume")) {
-		r = resume_session(d, w, err);
-	} else if (d->step != DEST_WAITING) {
-		error_reason(err, -EAGAIN, REASON_ProtocolError, "a second migration into the same pod");
-		say_no(w, WIRE_REFUSE, err);
-		r = -EAGAIN;
-	} else {
-		d->hello = take_ptr(hello);
-		r = run_session(d, w, err);
-	}
-	wire_free(w);
-	return r;
-}
-
-static bool pod_is_gone(struct destination *d)
-{
-	struct monitor_info first = d->first;
-	struct error ignored = { 0 };
-	bool gone = find_first(d, &ignored) < 0;
-
-	d->first = first;
-	return gone;
-}
-
-/* Accepts until the pod runs, was given up or is gone.  Every second it looks whether the pod is still there: that costs one readdir. */
-static int serve_all(struct destination *d, struct error *err)
-{
-	int idle_s = 0;
-
-	for (;;) {
-		struct pollfd p = { d->listen_fd, POLLIN, 0 };
-		int fd, r = poll(&p, 1, 1000);
-
-		if (r < 0 && errno != EINTR)
-			return error_errno(err, "poll");
-		if (r <= 0) {
-			if (d->step < DEST_COMMITTED && pod_is_gone(d))
-				return error_reason(err, -ECANCELED, REASON_DestinationLost, "the destination pod was removed");
-			/* Stay a while after the end: the source may have missed RUNNING. */
-			if (d->step == DEST_RUNNING && ++idle_s > 30)
-				return 0;
-			continue;
-		}
-		fd = accept4(d->listen_fd, NULL, NULL, SOCK_CLOEXEC);
-		if (fd < 0)
-			continue;
-		r = serve(d, fd, err);
-		if (r == 0 && d->step == DEST_RUNNING)
-			return 0;
-		if (r == -ECONNABORTED)
-			return r;
-		log_warning("a connection ended", LOG_S("pod", d->first.pod_name), LOG_S("err", err->message));
-	}
+	free(all);
+	return r < 0 ? r : in < 0 ? error_set(err, -ENOENT, "nothing is waiting in sandbox %s", d->sandbox) : in;
 }
 
 static int open_listener(struct destination *d, struct error *err)
@@ -364,20 +196,48 @@ static int open_listener(struct destination *d, struct error *err)
 	return tcp_listen(netns, d->o->stream_port, 8, &d->listen_fd, &port, err);
 }
 
+static int prepare(struct destination *d, struct error *err)
+{
+	int in = name_is_safe(d->sandbox) ? find_input(d, err) : error_set(err, -EINVAL, "--sandbox is not a sandbox id");
+	int r = in < 0 ? in : monitor_key(d->o, &d->first, d->key, err);
+
+	if (r == 0 && path_format(d->run_dir, sizeof(d->run_dir), "%s/destination/%s", PM_RUN_DIR, d->sandbox) < 0)
+		r = error_set(err, -ENAMETOOLONG, "image path too long");
+	if (r == 0)
+		r = open_listener(d, err);
+	/* Listening first: the source may already be dialling while criu is asked for its version. */
+	if (r == 0)
+		r = node_facts(d->o, false, d->facts, err);
+	return r < 0 ? r : in;
+}
+
+static int run(struct destination *d, struct error *err)
+{
+	int in;
+
+	d->driver = (struct driver){ .m = &machine_destination, .side = SIDE_PARTICIPANT, .key = d->first.migration, .deeds = destination_deeds, .ctx = d,
+				     .ordered = is_ordered, .moved = on_move, .pause = wait_a_while };
+	in = prepare(d, err);
+	if (in < 0)
+		return in;
+	if (driver_run(&d->driver, (enum input)in) == DST_Moved)
+		return 0;
+	*err = d->cause.message[0] ? d->cause : d->err;
+	return -ECANCELED;
+}
+
 static void release(struct destination *d)
 {
-	char host[4096];
-	struct error why = { 0 };
-
-	destination_close_parts(d);
+	destination_join(d);
+	drop_parts(d);
+	destination_hang_up(d);
+	record_close(d->record);
 	for (int i = 0; i < d->n; i++) {
 		monitor_close(d->containers[i].monitor);
 		cJSON_Delete(d->containers[i].sent);
 	}
 	if (d->listen_fd >= 0)
 		close(d->listen_fd);
-	if (d->run_dir[0] && agent_host_path(d->o, host, sizeof(host), "%s", d->run_dir) == 0 && tree_remove(AT_FDCWD, host, &why) < 0)
-		log_error("memory images could not be removed", LOG_S("err", why.message));
 	cJSON_Delete(d->facts);
 	cJSON_Delete(d->hello);
 	explicit_bzero(d->key, sizeof(d->key));
@@ -394,24 +254,10 @@ int agent_destination(const struct agent_options *o, const char *sandbox)
 	d->o = o;
 	d->listen_fd = -1;
 	d->facts = cJSON_CreateObject();
-	r = name_is_safe(d->sandbox) ? find_first(d, &err) : error_set(&err, -EINVAL, "--sandbox is not a sandbox id");
-	if (r == 0)
-		r = monitor_key(o, &d->first, d->key, &err);
-	if (r == 0 && path_format(d->run_dir, sizeof(d->run_dir), "%s/destination/%s", PM_RUN_DIR, d->sandbox) < 0)
-		r = error_set(&err, -ENAMETOOLONG, "image path too long");
-	if (r == 0)
-		r = open_listener(d, &err);
-	/* Listening first: the source may already be dialling while criu is asked for its version. */
-	if (r == 0)
-		r = node_facts(o, false, d->facts, &err);
-	if (r == 0)
-		r = serve_all(d, &err);
+	r = run(d, &err);
 	if (r < 0)
 		log_error("the destination gave up", LOG_S("pod", d->first.pod_name), LOG_S("migration", d->first.migration),
 			  LOG_S("err", err.message));
-	else
-		log_info("the pod runs here", LOG_S("pod", d->first.pod_name), LOG_S("migration", d->first.migration),
-			 LOG_N("bytes", d->bytes));
 	release(d);
 	free(d);
 	return r == 0 ? 0 : 1;

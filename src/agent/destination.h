@@ -6,7 +6,10 @@
 
 #include "agent.h"
 #include "container/bundle.h"
+#include "destination_note.h"
+#include "driver.h"
 #include "monitors.h"
+#include "record.h"
 #include "transfer/pages.h"
 #include "transfer/tree.h"
 #include "transfer/wire.h"
@@ -38,8 +41,6 @@ struct destination_container {
 	struct error err;
 };
 
-enum destination_step { DEST_WAITING, DEST_RECEIVING, DEST_PREPARED, DEST_COMMITTED, DEST_RUNNING };
-
 /* One destination pod on this node. */
 struct destination {
 	const struct agent_options *o;
@@ -47,9 +48,8 @@ struct destination {
 	struct monitor_info first;      /* the container with the key */
 	uint8_t key[PM_KEY_SIZE];
 	int listen_fd;
-	enum destination_step step;
-	bool decider;
-	char ns[254], name[254];        /* of the PodMigration, from HELLO */
+	struct destination_note note;   /* from HELLO, or from the worker before */
+	struct record *record;          /* of the decider, when it is open */
 	int ipc_owner;
 	cJSON *facts;                   /* this node */
 	cJSON *hello;
@@ -61,16 +61,37 @@ struct destination {
 	int shared_now;                 /* index FILE was opened in last, -1 */
 	bool shared_done;               /* a container has ended: the volumes are complete */
 	struct page_store *store;
-	struct wire *wire;              /* while state is received: for the answer to STARTED */
+	struct wire *wire;              /* the connection that is served */
 	char run_dir[512];
 	int64_t frozen_us;              /* clock_mono_us when FROZEN came, minus what the source had been frozen by then */
 	int64_t sent_us, prepared_us, committed_us, running_us;
 	uint64_t bytes;
+
+	struct driver driver;
+	struct error err;               /* of the deed that went wrong last */
+	struct error cause;             /* why it was given up, for a person */
+	struct error open_err;          /* a container that did not come up after the commit; message "": all did */
 };
+
+/* destination_deeds.c: what the destination does in each state of machine_destination; ctx is the struct destination. */
+extern const struct deed_row destination_deeds[DEED_COUNT];
+
+/* destination_listen.c: connections; each deed returns what came, or that the pod is gone. */
+enum input destination_listen(void *destination);       /* for the first time */
+enum input destination_listen_again(void *destination); /* in doubt: only the same migration's source, which dials again */
+enum input destination_stay(void *destination);         /* the same, and first what may still come on the connection that is there */
+void destination_hang_up(struct destination *d);
+void destination_say_no(struct destination *d, enum wire_type type, const struct error *cause);
+bool destination_pod_gone(struct destination *d);
+
+/* destination.c: what d->hello says, as d->note and the driver's side; of a fresh one the containers, too. */
+int destination_take_hello(struct destination *d, struct error *err);
+/* Finds the monitors of the containers in the note; returns how many are missing. */
+int destination_match(struct destination *d, struct error *err);
 
 /* destination_receive.c: from WELCOME to ALL_SENT. */
 int destination_open_parts(struct destination *d, struct error *err);
-int destination_receive(struct destination *d, struct wire *w, struct error *err);
+int destination_receive(struct destination *d, struct error *err);
 void destination_close_parts(struct destination *d);
 
 /* destination_restore.c */
@@ -78,9 +99,10 @@ int destination_start(struct destination *d, struct error *err);        /* runc 
 int destination_restore_one(struct destination_container *c, struct error *err);        /* begins, in a thread of its own */
 int destination_restore(struct destination *d, struct error *err);      /* waits until every container stands at the barrier */
 void destination_join(struct destination *d);                           /* after an abort: until no thread of it is left */
-int destination_open(struct destination *d, struct error *err);         /* lets them run */
+int destination_open(struct destination *d, struct error *err);         /* lets them run; those that do already stay as they are */
 void destination_abort(struct destination *d);                          /* kills what was restored; idempotent */
 cJSON *destination_prepared_json(const struct destination *d);
+/* err: message "" for none. */
 cJSON *destination_running_json(const struct destination *d, const struct error *err);
 /* status.source as the deciding destination reports it for a remote source. */
 cJSON *destination_source_report(const struct destination *d, const struct error *err);

@@ -381,9 +381,10 @@ static int check_ended(const struct destination *d, struct error *err)
 	return 0;
 }
 
-int destination_receive(struct destination *d, struct wire *w, struct error *err)
+int destination_receive(struct destination *d, struct error *err)
 {
-	d->wire = w;
+	struct wire *w = d->wire;
+
 	for (;;) {
 		struct wire_frame f;
 		int r = wire_receive(w, 0, &f, err);

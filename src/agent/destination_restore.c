@@ -102,6 +102,16 @@ static void *restore_main(void *arg)
 	return NULL;
 }
 
+/* The monitors, when another worker had them before us. */
+static int connect_one(struct destination_container *c, struct error *err)
+{
+	if (c->monitor)
+		return 0;
+	if (!c->info.id[0])
+		return error_reason(err, -ENOENT, REASON_DestinationLost, "container %s is not there any more", c->info.name);
+	return monitor_connect(c->d->o, c->info.id, &c->monitor, err);
+}
+
 static int open_one(struct destination_container *c, struct error *err)
 {
 	int r = monitor_wait(c->monitor, "running", clock_mono_us() + OPEN_TIMEOUT_US, err);
@@ -140,39 +150,36 @@ int destination_restore(struct destination *d, struct error *err)
 			*err = d->containers[i].err;
 	}
 	d->prepared_us = clock_mono_us();
-	if (r == 0)
-		d->step = DEST_PREPARED;
 	return r;
 }
 
-/* All barriers are opened before the first answer is waited for: the containers start together. */
+/*
+ * All barriers are opened before the first answer is waited for: the containers start together.  One that does not come up keeps no other from running; its
+ * error, the first, is returned.
+ */
 int destination_open(struct destination *d, struct error *err)
 {
-	struct error first = { 0 };
-	int r = 0;
+	int result[WIRE_CONTAINERS_MAX], r = 0;
 
-	d->step = DEST_COMMITTED;
 	d->committed_us = clock_mono_us();
 	for (int i = 0; i < d->n; i++) {
-		int rc = monitor_open(d->containers[i].monitor, err);
+		struct error why = { 0 };
 
-		if (rc < 0 && r == 0) {
-			r = rc;
-			first = *err;
-		}
+		result[i] = connect_one(&d->containers[i], &why);
+		if (result[i] == 0)
+			result[i] = monitor_open(d->containers[i].monitor, &why);
+		if (result[i] < 0)
+			d->containers[i].err = why;
 	}
-	for (int i = 0; i < d->n; i++) {
-		int rc = open_one(&d->containers[i], err);
-
-		if (rc < 0 && r == 0) {
-			r = rc;
-			first = *err;
-		}
-	}
+	for (int i = 0; i < d->n; i++)
+		if (result[i] == 0)
+			result[i] = open_one(&d->containers[i], &d->containers[i].err);
 	d->running_us = clock_mono_us();
-	d->step = DEST_RUNNING;
-	if (r < 0)
-		*err = first;
+	for (int i = 0; r == 0 && i < d->n; i++) {
+		r = result[i];
+		if (r < 0)
+			*err = d->containers[i].err;
+	}
 	return r;
 }
 
@@ -181,7 +188,7 @@ void destination_abort(struct destination *d)
 	for (int i = 0; i < d->n; i++) {
 		struct error ignored = { 0 };
 
-		if (d->containers[i].monitor)
+		if (connect_one(&d->containers[i], &ignored) == 0)
 			monitor_abort(d->containers[i].monitor, &ignored);
 	}
 }
@@ -256,7 +263,7 @@ cJSON *destination_source_report(const struct destination *d, const struct error
 {
 	cJSON *j = cJSON_CreateObject(), *list;
 
-	cJSON_AddStringToObject(j, "agent", json_str_or(d->hello, "node", ""));
+	cJSON_AddStringToObject(j, "agent", d->note.source_node);
 	if (err && err->message[0]) {
 		cJSON *e = cJSON_AddObjectToObject(j, "error");
 

@@ -13,7 +13,7 @@
 
 #define ENTRY_MAX 8192
 
-static const char *const step_name[] = { "None", "Freeze", "Sent", "Commit", "Running" };
+static const char *const step_name[] = { "None", "Freeze", "Sent", "Commit", "Lost", "Running" };
 
 const char *journal_step_name(enum journal_step s)
 {

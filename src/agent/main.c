@@ -4,7 +4,6 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,22 +11,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "base/file.h"
 #include "base/log.h"
-
-int agent_host_path(const struct agent_options *o, char *out, size_t size, const char *fmt, ...)
-{
-	char path[4096];
-	va_list ap;
-	int n;
-
-	va_start(ap, fmt);
-	n = vsnprintf(path, sizeof(path), fmt, ap);
-	va_end(ap);
-	if (n < 0 || (size_t)n >= sizeof(path))
-		return -1;
-	return path_format(out, size, "%s%s", o->host_root, path);
-}
 
 static const char usage[] =
 	"podmigration-agent: moves running pods between nodes (one per node, privileged, hostPID)\n"

@@ -3,21 +3,23 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "migration/keys.h"
 
 #define ORDER_MAX 16384
+#define PODS_MAX 1024
 
-int order_read(const struct agent_options *o, const struct monitor_info *pod, cJSON **ret, struct error *err)
+static int read_any(const struct agent_options *o, const struct monitor_info *pod, cJSON **ret, struct error *err)
 {
 	cleanup_buf struct buf sealed = BUF_INIT(ORDER_MAX), text = BUF_INIT(ORDER_MAX);
 	uint8_t key[PM_KEY_SIZE];
 	char path[4096];
-	int64_t deadline;
 	int r;
 
 	if (!pod->order_dir[0] || agent_host_path(o, path, sizeof(path), "%s/order", pod->order_dir) < 0)
@@ -36,12 +38,39 @@ int order_read(const struct agent_options *o, const struct monitor_info *pod, cJ
 		r = json_parse(text.data, text.len, ORDER_MAX, ret, err);
 	if (text.data)
 		explicit_bzero(text.data, text.len);
-	if (r == 0 && json_int(*ret, "deadline", 0, 1ll << 40, &deadline) == 0 && deadline < clock_real_us() / 1000000) {
-		cJSON_Delete(*ret);
-		*ret = NULL;
-		return error_set(err, -ETIME, "the order is over its deadline");
-	}
 	return r;
+}
+
+int order_read(const struct agent_options *o, const struct monitor_info *pod, cJSON **ret, struct error *err)
+{
+	cleanup_json cJSON *order = NULL;
+	int64_t deadline;
+	int r = read_any(o, pod, &order, err);
+
+	if (r < 0)
+		return r;
+	if (json_int(order, "deadline", 0, 1ll << 40, &deadline) == 0 && deadline < clock_real_us() / 1000000)
+		return error_set(err, -ETIME, "the order is over its deadline");
+	*ret = take_ptr(order);
+	return 0;
+}
+
+int order_of_pod(const struct agent_options *o, const char *pod_uid, const char *migration, cJSON **ret, struct error *err)
+{
+	struct monitor_info *all = calloc(PODS_MAX, sizeof(*all));
+	int n = all ? monitors_list(o, all, PODS_MAX, err) : error_set(err, -ENOMEM, "out of memory"), r = -ENOENT;
+
+	for (int i = 0; i < n && r < 0; i++) {
+		cleanup_json cJSON *order = NULL;
+
+		if (strcmp(all[i].pod_uid, pod_uid) || !all[i].order_dir[0] || read_any(o, &all[i], &order, NULL) < 0 ||
+		    strcmp(json_str_or(order, "migration", ""), migration))
+			continue;
+		*ret = take_ptr(order);
+		r = 0;
+	}
+	free(all);
+	return n < 0 ? n : r < 0 ? error_set(err, r, "no order for this migration is on the node") : 0;
 }
 
 cJSON *order_line(const cJSON *order, const struct monitor_info *pod)

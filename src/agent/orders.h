@@ -13,6 +13,9 @@
  */
 int order_read(const struct agent_options *o, const struct monitor_info *pod, cJSON **ret, struct error *err);
 
+/* The order for this migration on the pod with this UID, whatever its deadline: for who has begun already. */
+int order_of_pod(const struct agent_options *o, const char *pod_uid, const char *migration, cJSON **ret, struct error *err);
+
 /* The worker's first line from an order and the pod it is for. */
 cJSON *order_line(const cJSON *order, const struct monitor_info *pod);
 

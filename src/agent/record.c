@@ -171,7 +171,10 @@ int record_get(struct record *r, cJSON **ret, struct error *err)
 		cJSON_Delete(o);
 		return error_set(err, -ENOENT, "the PodMigration was replaced by another one of the same name");
 	}
-	*ret = o;
+	if (ret)
+		*ret = o;
+	else
+		cJSON_Delete(o);
 	return 0;
 }
 
@@ -183,6 +186,18 @@ void record_progress(struct record *r, enum source_state state)
 	pthread_mutex_unlock(&r->lock);
 }
 
+/* A conflict with metadata.uid looks like any other conflict: the object tells. */
+static int find_gone(struct record *r, int rc, struct error *err)
+{
+	struct error why = { 0 };
+
+	if (rc == -EAGAIN && record_get(r, NULL, &why) == -ENOENT) {
+		*err = why;
+		return -ENOENT;
+	}
+	return rc;
+}
+
 int record_report(struct record *r, enum source_state state, cJSON *source, cJSON *destination, struct error *err)
 {
 	cleanup_json cJSON *patch = NULL;
@@ -190,18 +205,21 @@ int record_report(struct record *r, enum source_state state, cJSON *source, cJSO
 
 	patch = new_patch(r, &status);
 	stamp(source, state);
+	/* A merge patch takes nothing away that it does not name. */
+	if (!json_at(source, "error"))
+		cJSON_AddNullToObject(source, "error");
 	cJSON_AddItemToObject(status, "source", source);
 	if (destination)
 		cJSON_AddItemToObject(status, "destination", destination);
 	wait_idle(r);
-	return kube_merge_patch(r->client, r->status_path, PM_MANAGER_AGENT, patch, NULL, err);
+	return find_gone(r, kube_merge_patch(r->client, r->status_path, PM_MANAGER_AGENT, patch, NULL, err), err);
 }
 
-static enum record_decision decision_of(const cJSON *o)
+static enum input decision_of(const cJSON *o)
 {
 	const char *d = json_str_or(o, "status/decision", "");
 
-	return !strcmp(d, "Commit") ? RECORD_COMMIT : !strcmp(d, "Abort") ? RECORD_ABORT : RECORD_UNDECIDED;
+	return !strcmp(d, "Commit") ? INPUT_RecordCommit : !strcmp(d, "Abort") ? INPUT_RecordAbort : INPUT_RecordUnknown;
 }
 
 static void pause_ms(long ms)
@@ -211,31 +229,53 @@ static void pause_ms(long ms)
 	nanosleep(&t, NULL);
 }
 
-enum record_decision record_decide(struct record *r, enum record_decision want, int64_t deadline_us, bool *not_applied, struct error *err)
+/* Of a request that was sent once: it certainly changed nothing.  A lost answer may hide a success, and so may 5xx (a timeout of etcd). */
+static bool not_applied(int rc)
+{
+	static const int sure[] = { -ECONNREFUSED, -ENOENT, -EAGAIN, -EINVAL, -EACCES, -EBUSY };
+
+	for (size_t i = 0; i < sizeof(sure) / sizeof(sure[0]); i++)
+		if (rc == sure[i])
+			return true;
+	return false;
+}
+
+static int patch_once(struct record *r, const cJSON *patch, cJSON **ret, struct error *err)
+{
+	int rc;
+
+	kube_set_once(r->client, true);
+	rc = kube_merge_patch(r->client, r->status_path, PM_MANAGER_AGENT, patch, ret, err);
+	kube_set_once(r->client, false);
+	return rc;
+}
+
+enum input record_decide(struct record *r, bool commit, int64_t deadline_us, struct error *err)
 {
 	cleanup_json cJSON *patch = NULL;
-	bool clean = true;
+	bool refused = true;
 	cJSON *status;
 
 	patch = new_patch(r, &status);
-	cJSON_AddStringToObject(status, "decision", want == RECORD_COMMIT ? "Commit" : "Abort");
+	cJSON_AddStringToObject(status, "decision", commit ? "Commit" : "Abort");
 	for (;;) {
-		cleanup_json cJSON *o = NULL;
-		int rc = kube_merge_patch(r->client, r->status_path, PM_MANAGER_AGENT, patch, &o, err);
+		cleanup_json cJSON *answer = NULL, *o = NULL;
+		int rc = patch_once(r, patch, &answer, err);
+		enum input in = decision_of(answer);
 
-		if (rc == 0)
-			return decision_of(o);
-		/* Nobody listened, or the server refused: not applied.  A lost answer may hide a success. */
-		clean = clean && rc != -ETIMEDOUT && rc != -EIO;
-		if (record_get(r, &o, err) == 0 && decision_of(o) != RECORD_UNDECIDED)
-			return decision_of(o);
+		refused = refused && not_applied(rc);
+		if (rc == 0 && in != INPUT_RecordUnknown)
+			return in;
+		rc = record_get(r, &o, err);
+		in = decision_of(o);
+		if (rc == -ENOENT)
+			return INPUT_RecordGone;
+		if (rc == 0 && in != INPUT_RecordUnknown)
+			return in;
 		if (clock_mono_us() >= deadline_us)
-			break;
+			return refused ? INPUT_RecordRefused : INPUT_RecordUnknown;
 		pause_ms(50);
 	}
-	if (not_applied)
-		*not_applied = clean;
-	return RECORD_UNDECIDED;
 }
 
 int record_key(struct record *r, uint8_t key[PM_KEY_SIZE], struct error *err)

@@ -7,7 +7,7 @@
 
 #include "agent.h"
 #include "kube/client.h"
-#include "migration/phase.h"
+#include "migration/machine.h"
 
 /*
  * The deciding agent's part of one PodMigration's status: source, destination, decision.  Progress is written by a thread of its own, so that the
@@ -18,25 +18,26 @@ struct record;
 int record_open(const struct agent_options *o, const char *ns, const char *name, const char *uid, struct record **ret, struct error *err);
 void record_close(struct record *r);            /* waits for what is queued, at most 10 s */
 
-/* Reads the PodMigration anew; -ENOENT also when the object of this name has another UID. */
+/* Reads the PodMigration anew (ret may be NULL: is it there?); -ENOENT also when the object of this name has another UID. */
 int record_get(struct record *r, cJSON **ret, struct error *err);
 
 /* Queues status.source.state; a state that has not been sent yet is replaced. */
 void record_progress(struct record *r, enum source_state state);
 
 /*
- * Writes synchronously, after what is queued: status.source = source (taken over), status.destination = destination (taken over, may be NULL).
+ * Writes synchronously, after what is queued: status.source = source (taken over), status.destination = destination (taken over, may be NULL).  An error that
+ * was reported before and is not in source is taken away.  -ENOENT: the PodMigration is gone.
  */
 int record_report(struct record *r, enum source_state state, cJSON *source, cJSON *destination, struct error *err);
 
-enum record_decision { RECORD_UNDECIDED, RECORD_COMMIT, RECORD_ABORT };
-
 /*
- * Tries to make `want` the decision and returns the one that stands: the API server lets the field be written once (CEL rule of the CRD), so whoever is
- * first wins.  Answers that were lost are asked for again until deadline (clock_mono_us); then RECORD_UNDECIDED with err: nobody knows.
- * not_applied (may be NULL) is set when every request was refused or never reached the server: the caller may then act as if nothing had been decided.
+ * Tries to make Commit (else Abort) the decision and returns the one that stands, RecordCommit or RecordAbort: the API server lets the field be written once (CEL
+ * rule of the CRD), so whoever is first wins.  What was lost is asked again until deadline (clock_mono_us); then, with err:
+ *   RecordUnknown   it may have been applied, or may still be
+ *   RecordRefused   no request can have been applied: each was refused, or nobody listened
+ *   RecordGone      (at once) there is no such PodMigration
  */
-enum record_decision record_decide(struct record *r, enum record_decision want, int64_t deadline_us, bool *not_applied, struct error *err);
+enum input record_decide(struct record *r, bool commit, int64_t deadline_us, struct error *err);
 
 /* The key of the migration from Secret <uid> in the agents' namespace. */
 int record_key(struct record *r, uint8_t key[PM_KEY_SIZE], struct error *err);

@@ -10,6 +10,7 @@
 #include "container/freezer.h"
 #include "container/runc.h"
 #include "control.h"
+#include "driver.h"
 #include "journal.h"
 #include "record.h"
 #include "transfer/pages.h"
@@ -70,10 +71,43 @@ struct source {
 	pthread_mutex_t wire_lock;      /* for the control thread, which may interrupt it */
 	int64_t mark[MARK_COUNT];       /* clock_mono_us */
 	cJSON *welcome, *prepared, *running;    /* the destination's answers */
+
+	struct driver driver;
+	struct error err;               /* of the deed that went wrong last */
+	struct error cause;             /* why it was given up, for a person */
+	bool have_key;
+	bool peer_gave_up;              /* the destination said REFUSE or ABORT on this stream */
+	bool resumed;                   /* taken up from the journal */
+	bool tells_frozen;              /* a person was told that the thaw does not succeed */
+	int64_t patience_us;            /* clock_mono_us: a committed destination that does not answer until then is reported lost */
 };
 
-/* source_inspect.c: finds the containers and their processes, checks that CRIU can dump them; opens the freezer. */
+/* source.c: the key out of an order. */
+int source_take_key(struct source *s, const cJSON *order, struct error *err);
+
+/* source_deeds.c: what the source does in each state of machine_source; ctx is the struct source. */
+extern const struct deed_row source_deeds[DEED_COUNT];
+
+/* source_stream.c: the stream, as the source uses it.  All but the last two are for the main thread. */
+int source_dial(struct source *s, int64_t patience_us, struct error *err);
+int source_greet(struct source *s, bool resume, struct error *err);
+/*
+ * Receives the one frame that is expected next; -ECONNABORTED and peer_gave_up: REFUSE or ABORT came instead, err holds the destination's words; anything else ends
+ * the stream.
+ */
+int source_expect(struct source *s, enum wire_type type, int64_t idle_us, cJSON **ret, struct error *err);
+void source_hang_up(struct source *s);
+void source_interrupt(void *source);
+
+/*
+ * source_inspect.c: finds the containers, opens the freezer: all that a thaw needs.  Reason PodNotRunning: containerd runs no container of this pod.  Can be
+ * repeated when it fails.
+ */
+int source_find(struct source *s, struct error *err);
+/* The same, and checks that CRIU can dump the processes. */
 int source_inspect(struct source *s, struct error *err);
+/* containerd answers, and runs nothing of this pod, not even its sandbox. */
+bool source_pod_gone(struct source *s);
 /* Sum of the processes' resident memory: what the destination must have room for. */
 uint64_t source_state_bytes(struct source *s);
 /* Index of the container that attaches System V shared memory, else 0: its images carry the pod's IPC objects. */

@@ -13,6 +13,13 @@
 #include "container/process_info.h"
 #include "migration/reason.h"
 
+static int find_container(struct source *s, struct source_container *c, struct error *err)
+{
+	int r = runc_init_pid(&s->runc, c->info.id, &c->init_pid, err);
+
+	return r < 0 ? error_wrap(err, r, "container %s", c->info.name) : 0;
+}
+
 static int inspect_container(struct source *s, struct source_container *c, struct error *err)
 {
 	char dir[4096];
@@ -26,8 +33,6 @@ static int inspect_container(struct source *s, struct source_container *c, struc
 	r = bundle_load(AT_FDCWD, dir, &c->bundle, err);
 	if (r == 0 && c->bundle->terminal)
 		r = error_reason(err, -ENOTSUP, REASON_TerminalAttached, "it has a terminal");
-	if (r == 0)
-		r = runc_init_pid(&s->runc, c->info.id, &c->init_pid, err);
 	if (r == 0)
 		r = volumes_add(s->o, c->bundle, &s->volumes, err);
 	return r < 0 ? error_wrap(err, r, "container %s", c->info.name) : 0;
@@ -65,37 +70,69 @@ static int open_freezer(struct source *s, struct error *err)
 	return r;
 }
 
-int source_inspect(struct source *s, struct error *err)
+static int list_containers(struct source *s, struct pod_containers *all, struct error *err)
+{
+	char socket[4096];
+	int r;
+
+	if (agent_host_path(s->o, socket, sizeof(socket), "%s", s->o->containerd_socket) < 0)
+		return error_set(err, -ENAMETOOLONG, "containerd socket path too long");
+	r = s->containerd ? 0 : containerd_open(socket, &s->containerd, err);
+	return r == 0 ? containerd_pod(s->containerd, s->journal.pod_uid, all, err) : r;
+}
+
+static int take_containers(struct source *s, const struct pod_containers *all, struct error *err)
+{
+	s->n = 0;
+	for (int i = 0; i < all->n; i++) {
+		struct source_container *c = &s->containers[s->n];
+		int r;
+
+		if (all->items[i].sandbox)
+			continue;
+		if (s->n == WIRE_CONTAINERS_MAX)
+			return error_set(err, -E2BIG, "the pod has more than %d containers", WIRE_CONTAINERS_MAX);
+		*c = (struct source_container){ .source = s, .index = (uint16_t)s->n, .info = all->items[i] };
+		s->n++;
+		r = find_container(s, c, err);
+		if (r < 0)
+			return r;
+	}
+	if (s->n == 0)
+		return error_reason(err, -ENOENT, REASON_PodNotRunning, "containerd runs no container of pod %s", s->pod_name);
+	return 0;
+}
+
+int source_find(struct source *s, struct error *err)
 {
 	struct pod_containers *all = calloc(1, sizeof(*all));
-	char socket[4096];
 	int r;
 
 	if (!all)
 		return error_set(err, -ENOMEM, "out of memory");
-	if (agent_host_path(s->o, socket, sizeof(socket), "%s", s->o->containerd_socket) < 0)
-		return error_set(err, -ENAMETOOLONG, "containerd socket path too long");
-	r = s->containerd ? 0 : containerd_open(socket, &s->containerd, err);
+	r = list_containers(s, all, err);
 	if (r == 0)
-		r = containerd_pod(s->containerd, s->journal.pod_uid, all, err);
-	for (int i = 0; r == 0 && i < all->n; i++) {
-		struct source_container *c = &s->containers[s->n];
-
-		if (all->items[i].sandbox)
-			continue;
-		if (s->n == WIRE_CONTAINERS_MAX) {
-			r = error_set(err, -E2BIG, "the pod has more than %d containers", WIRE_CONTAINERS_MAX);
-			break;
-		}
-		*c = (struct source_container){ .source = s, .index = (uint16_t)s->n, .info = all->items[i] };
-		s->n++;
-		r = inspect_container(s, c, err);
-	}
+		r = take_containers(s, all, err);
 	free(all);
-	if (r == 0 && s->n == 0)
-		r = error_reason(err, -ENOENT, REASON_PodNotRunning, "containerd runs no container of pod %s", s->pod_name);
-	if (r == 0)
-		r = open_freezer(s, err);
+	return r == 0 ? open_freezer(s, err) : r;
+}
+
+bool source_pod_gone(struct source *s)
+{
+	struct pod_containers *all = calloc(1, sizeof(*all));
+	struct error ignored = { 0 };
+	bool gone = all && list_containers(s, all, &ignored) == 0 && all->n == 0;
+
+	free(all);
+	return gone;
+}
+
+int source_inspect(struct source *s, struct error *err)
+{
+	int r = source_find(s, err);
+
+	for (int i = 0; r == 0 && i < s->n; i++)
+		r = inspect_container(s, &s->containers[i], err);
 	for (int i = 0; r == 0 && i < s->n; i++)
 		r = check_processes(s, i, err);
 	return r;

@@ -20,6 +20,7 @@ struct kube_client {
 	CURL *easy;
 	char user_agent[128];
 	int64_t timeout_ms;
+	bool once;                      /* no second try */
 	struct buf body;                /* of the last answer */
 	bool cut;                       /* the answer was longer than wanted */
 };
@@ -77,6 +78,11 @@ void kube_client_free(struct kube_client *c)
 void kube_set_timeout(struct kube_client *c, int64_t ms)
 {
 	c->timeout_ms = ms;
+}
+
+void kube_set_once(struct kube_client *c, bool once)
+{
+	c->once = once;
 }
 
 /* --- one try --- */
@@ -223,7 +229,7 @@ static int perform(struct kube_client *c, struct request *q, struct error *err)
 		struct attempt a = { .rc = CURLE_FAILED_INIT };
 		int r = perform_once(c, q, left_ms > 1 ? left_ms : 1, &a, err);
 
-		if (r == 0 || i == RETRIES_MAX || a.rc == CURLE_FAILED_INIT || !again(c, q, &a, deadline_us, &once))
+		if (r == 0 || c->once || i == RETRIES_MAX || a.rc == CURLE_FAILED_INIT || !again(c, q, &a, deadline_us, &once))
 			return r;
 	}
 }

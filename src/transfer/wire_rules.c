@@ -35,6 +35,7 @@ static const struct rule rules[] = {
 	[WIRE_RUNNING] = JSON("RUNNING", false),
 	[WIRE_ABORT] = JSON("ABORT", false),
 	[WIRE_ABORTED] = JSON("ABORTED", false),
+	[WIRE_ENDED] = JSON("ENDED", false),
 };
 
 static const struct rule *rule_of(unsigned type)

@@ -182,6 +182,8 @@ static enum input source_deed(struct sim *s, struct world *w, uint8_t deed)
 		return dial(s, w, FRAME_AGAIN);
 	case DEED_Hello:
 		return tell(w, true, FRAME_HELLO) == INPUT_Ok ? NO_INPUT : INPUT_StreamLost;
+	case DEED_SendAhead:
+		return fault(w, KIND_NODE) ? INPUT_Failed : fault(w, KIND_STREAM) ? INPUT_StreamLost : INPUT_Ok;
 	case DEED_JournalFreeze:
 		return note(s, w, NOTED_FREEZE);
 	case DEED_JournalSent:
@@ -224,6 +226,12 @@ static enum input source_deed(struct sim *s, struct world *w, uint8_t deed)
 
 /* --- the source's agent: its daemon --- */
 
+/* No containers any more; who is at home looks only when the record is gone, too. */
+static bool source_pod_gone(const struct world *w)
+{
+	return !w->src.there && (w->remote || !w->o.exists);
+}
+
 static bool source_found(struct sim *s, struct world *w)
 {
 	static const uint8_t found[] = { [NOTED_FREEZE] = INPUT_FoundFreeze, [NOTED_SENT] = INPUT_FoundSent, [NOTED_COMMIT] = INPUT_FoundCommit, [NOTED_LOST] = INPUT_FoundLost,
@@ -239,7 +247,7 @@ static bool source_found(struct sim *s, struct world *w)
 	w->source.state = 0;
 	w->source.started = 1;
 	w->source.told = 0;
-	if (!w->src.there && heard(s, w, s->source, &w->source, source_side(w), INPUT_PodGone))
+	if (source_pod_gone(w) && heard(s, w, s->source, &w->source, source_side(w), INPUT_PodGone))
 		return true;
 	return heard(s, w, s->source, &w->source, source_side(w), (enum input)found[w->journal]);
 }
@@ -258,7 +266,10 @@ static bool source_fresh(struct sim *s, struct world *w)
 	const struct object *v = &w->source_view;
 	bool wanted = w->remote ? w->order_view == ORDER_MIGRATES : v->exists && v->phase >= PHASE_Preparing && !told_to_give_up(w);
 
-	if (!w->remote && told_to_give_up(w) && v->state >= SOURCE_Ready && v->state < SOURCE_Running && v->exists && w->src.there) {
+	/* A worker that crashed before the freeze is not started again: its daemon gives the migration up. */
+	bool crashed = w->source.started && w->source.state == 0;
+
+	if (!w->remote && (crashed || (told_to_give_up(w) && v->state >= SOURCE_Ready)) && v->state < SOURCE_Running && v->exists && w->src.there) {
 		w->source.state = 0;
 		return heard(s, w, s->source, &w->source, SIDE_DECIDER, INPUT_OrderAbort);
 	}
@@ -288,7 +299,7 @@ bool source_daemon(struct sim *s, struct world *w)
 		sees = true;
 	}
 	if (works(s->source, &w->source)) {
-		if (!w->src.there && heard(s, w, s->source, &w->source, source_side(w), INPUT_PodGone))
+		if (source_pod_gone(w) && heard(s, w, s->source, &w->source, source_side(w), INPUT_PodGone))
 			return true;
 		if (w->source.told || !told_to_give_up(w))
 			return sees;
@@ -347,8 +358,13 @@ static struct trace_left left_of(const struct world *w)
 /* Everything but words on the stream, which has sequence numbers of its own, is done again now and then, as after a crash right behind it. */
 static bool on_stream(uint8_t deed)
 {
-	return deed == DEED_Dial || deed == DEED_Redial || deed == DEED_Hello || deed == DEED_SendState || deed == DEED_SendCommit || deed == DEED_SendEnded ||
-	       deed == DEED_SendAbort || deed == DEED_SendWelcome || deed == DEED_SendPrepared || deed == DEED_SendRunning;
+	return deed == DEED_Dial || deed == DEED_Redial || deed == DEED_Hello || deed == DEED_SendAhead || deed == DEED_SendState || deed == DEED_SendCommit || deed == DEED_SendEnded ||
+	       deed == DEED_SendAbort || deed == DEED_Receive || deed == DEED_Answer || deed == DEED_SendPrepared || deed == DEED_SendRunning;
+}
+
+static bool listening(uint8_t deed)
+{
+	return deed == DEED_Listen || deed == DEED_ListenAgain || deed == DEED_Stay;
 }
 
 static void do_deed(struct sim *s, struct world *w, struct agent *a, uint8_t deed, enum input (*fn)(struct sim *s, struct world *w, uint8_t deed))
@@ -357,7 +373,7 @@ static void do_deed(struct sim *s, struct world *w, struct agent *a, uint8_t dee
 
 	a->done = 1;
 	a->in = (uint8_t)fn(s, w, deed);
-	if (deed != DEED_Wait && deed != DEED_Listen)
+	if (deed != DEED_Wait && !listening(deed))
 		say(s, w, "  %s%s%s", deed_name((enum deed)deed), a->in == NO_INPUT ? "" : ": ", a->in == NO_INPUT ? "" : input_name((enum input)a->in));
 	if (!w->settling && !on_stream(deed) && faults == w->faults && dice(w, 16) == 0) {
 		struct trace_left before = left_of(w), after;
@@ -455,10 +471,14 @@ static enum input kill_restored(struct sim *s, struct world *w)
 static enum input destination_deed(struct sim *s, struct world *w, uint8_t deed)
 {
 	switch (deed) {
-	case DEED_SendWelcome:
-		if (w->remote && w->destination.state == DST_Receiving)
+	case DEED_Receive:
+		if (w->remote)
 			progress(s, w, SOURCE_Freezing);
-		return tell(w, false, FRAME_WELCOME);
+		return tell(w, false, FRAME_WELCOME) == INPUT_Ok ? NO_INPUT : INPUT_StreamLost;
+	case DEED_Answer:
+		if (tell(w, false, FRAME_WELCOME) != INPUT_Ok)
+			return INPUT_StreamLost;
+		return w->remote ? INPUT_Ok : NO_INPUT;
 	case DEED_Restore:
 		if (w->remote && w->dst_app == APP_WAITING)
 			progress(s, w, SOURCE_Restoring);
@@ -467,6 +487,8 @@ static enum input destination_deed(struct sim *s, struct world *w, uint8_t deed)
 		return tell(w, false, FRAME_PREPARED) == INPUT_Ok ? NO_INPUT : INPUT_StreamLost;
 	case DEED_RecordCommit:
 		return ask(s, w, DECISION_COMMIT);
+	case DEED_RecordAbort:
+		return ask(s, w, DECISION_ABORT);
 	case DEED_Open:
 		return open_barrier(s, w);
 	case DEED_SendRunning:
@@ -608,7 +630,7 @@ bool destination_run(struct sim *s, struct world *w)
 		a->state = DST_Moved;
 		return true;
 	}
-	if (deed == DEED_Listen && a->conn < 0 && !accept_one(w))
+	if (listening(deed) && a->conn < 0 && !accept_one(w))
 		return false;
 	return destination_hears(s, w);
 }

@@ -62,7 +62,7 @@ CHANGE(thaw_sent_at_restart)
 CHANGE(freeze_unnoted)
 {
 	UNUSED;
-	turn(src, SRC_Greeting, INPUT_Welcome, SIDE_DECIDER, SRC_Freezing);
+	turn(src, SRC_SendingAhead, INPUT_Ok, SIDE_DECIDER, SRC_Freezing);
 }
 
 CHANGE(commit_unnoted)

@@ -46,7 +46,7 @@ static void test_rules_are_checked(void **state)
 	assert_non_null(turned(&machine_source, SRC_Delivering, INPUT_StreamLost, SIDE_DECIDER, SRC_Thawing));
 	assert_non_null(turned(&machine_source, SRC_Committing, INPUT_RecordUnknown, SIDE_DECIDER, SRC_Thawing));
 	assert_non_null(turned(&machine_source, SRC_InDoubt, INPUT_StreamLost, SIDE_PARTICIPANT, SRC_Thawing));
-	assert_non_null(turned(&machine_source, SRC_Greeting, INPUT_Welcome, SIDE_BOTH, SRC_Freezing));
+	assert_non_null(turned(&machine_source, SRC_SendingAhead, INPUT_Ok, SIDE_BOTH, SRC_Freezing));
 	assert_non_null(turned(&machine_source, SRC_NotingCommit, INPUT_Ok, SIDE_DECIDER, SRC_Delivering));
 	assert_non_null(turned(&machine_source, SRC_Sending, INPUT_Failed, SIDE_BOTH, SRC_Telling));
 	assert_non_null(turned(&machine_destination, DST_Restoring, INPUT_Ok, SIDE_DECIDER, DST_Opening));

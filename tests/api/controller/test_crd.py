@@ -46,6 +46,10 @@ STATUS_UPDATES = [
     ("taking the decision back is refused", {"decision": None}, "decision of a migration (Commit or Abort) is final"),
     ("the same decision again is accepted", {"decision": "Commit"}, None),
     ("another source pod is refused", {"sourcePod": {"uid": "u2"}}, "source pod of a migration cannot change"),
+    ("progress", {"source": {"state": "Restoring"}}, None),
+    ("the agent's last word", {"source": {"state": "Running"}}, None),
+    ("late progress is refused", {"source": {"state": "Freezing"}}, "(Running, Aborted) is final"),
+    ("the last word again is accepted", {"source": {"state": "Running", "error": None}}, None),
 ]
 
 

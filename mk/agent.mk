@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+# The test of the agents' driver links the agents' objects, but for main(): it compares their deeds with the tables.
+AGENT_TEST_O := $(filter-out %/main.o,$(call objs,agent))
+
+$(BUILD)/tests/test_agent_driver: tests/unit/test_agent_driver.c $(AGENT_TEST_O) $(LIB) | $(DEPS)
+	@echo "  TEST    $@"
+	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) -Isrc $(CFLAGS) $(LDFLAGS) -o $@ $< $(AGENT_TEST_O) $(LIB) -lcmocka $(LIBS)

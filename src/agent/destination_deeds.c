@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "destination.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "handshake.h"
+#include "migration/reason.h"
+
+/*
+ * What the destination does in each state of its machine.  A deed may be done again, after a failure or by another worker after a crash: what it finds done
+ * already is done.  It answers with what came of it, and leaves the reason in d->err when that was not good.
+ */
+
+#define MONITORS_TIMEOUT_US 20000000
+#define MONITORS_LOOK_US 20000
+#define COMMIT_TIMEOUT_US 60000000
+#define DECIDE_TIMEOUT_US 5000000       /* one try; the driver tries again */
+#define PAUSE_US 1000000
+
+static bool decides(const struct destination *d)
+{
+	return d->driver.side == SIDE_DECIDER;
+}
+
+static enum input ok_or_failed(int r)
+{
+	return r < 0 ? INPUT_Failed : INPUT_Ok;
+}
+
+/* --- the state comes in --- */
+
+static int connect_monitors(struct destination *d)
+{
+	int64_t deadline = clock_mono_us() + MONITORS_TIMEOUT_US;
+	int missing;
+
+	/* The kubelet starts a pod's containers one after the other. */
+	while ((missing = destination_match(d, &d->err)) > 0 && clock_mono_us() < deadline)
+		usleep(MONITORS_LOOK_US);
+	if (missing < 0)
+		return missing;
+	if (missing > 0)
+		return error_reason(&d->err, -ETIMEDOUT, REASON_DestinationPodFailed, "%d of %d containers did not start at the destination", missing,
+				    d->n);
+	for (int i = 0; i < d->n; i++) {
+		int r = d->containers[i].monitor ? 0 : monitor_connect(d->o, d->containers[i].info.id, &d->containers[i].monitor, &d->err);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int open_record(struct destination *d, struct error *err)
+{
+	return d->record ? 0 : record_open(d->o, d->note.ns, d->note.name, d->note.migration, &d->record, err);
+}
+
+/* Before anything is touched: who comes after us must know whose state this is. */
+static int start_session(struct destination *d)
+{
+	int r = node_check(d->o, d->hello, d->facts, &d->err);
+
+	if (r == 0)
+		r = connect_monitors(d);
+	if (r == 0)
+		r = destination_open_parts(d, &d->err);
+	if (r == 0)
+		r = destination_note_write(d->o, d->sandbox, &d->note, &d->err);
+	return r;
+}
+
+static int welcome(struct destination *d)
+{
+	return wire_send_json(d->wire, WIRE_WELCOME, WIRE_NO_CONTAINER, d->facts, &d->err);
+}
+
+static enum input receive(void *ctx)
+{
+	struct destination *d = ctx;
+	int r = decides(d) ? open_record(d, &d->err) : 0;
+
+	if (r == 0)
+		r = start_session(d);
+	if (r == 0)
+		r = welcome(d);
+	if (r == 0 && d->record)
+		record_progress(d->record, SOURCE_Freezing);
+	if (r == 0)
+		r = destination_receive(d, &d->err);
+	if (r == 0)
+		return INPUT_State;
+	if (destination_pod_gone(d))
+		return INPUT_PodGone;
+	return r == -ECONNABORTED ? INPUT_PeerAbort : d->err.reason == REASON_TransferFailed ? INPUT_StreamLost : INPUT_Failed;
+}
+
+static enum input restore(void *ctx)
+{
+	struct destination *d = ctx;
+
+	if (d->record)
+		record_progress(d->record, SOURCE_Restoring);
+	if (destination_restore(d, &d->err) == 0)
+		return INPUT_Ok;
+	return destination_pod_gone(d) ? INPUT_PodGone : INPUT_Failed;
+}
+
+/* --- the outcome --- */
+
+/* The source decides: wait for its word, however long the stream lives. */
+static enum input await_word(struct destination *d)
+{
+	struct wire_frame f;
+
+	if (wire_receive(d->wire, -1, &f, &d->err) < 0)
+		return destination_pod_gone(d) ? INPUT_PodGone : INPUT_StreamLost;
+	if (f.type == WIRE_COMMIT)
+		return INPUT_Commit;
+	if (f.type == WIRE_ABORT) {
+		error_reason(&d->err, -ECONNABORTED, REASON_Cancelled, "the source gave the migration up");
+		return INPUT_PeerAbort;
+	}
+	error_reason(&d->err, -EPROTO, REASON_ProtocolError, "frame type %d came where COMMIT was expected", f.type);
+	return INPUT_Failed;
+}
+
+static enum input send_prepared(void *ctx)
+{
+	struct destination *d = ctx;
+	cleanup_json cJSON *j = destination_prepared_json(d);
+
+	return wire_send_json(d->wire, WIRE_PREPARED, WIRE_NO_CONTAINER, j, &d->err) < 0 ? INPUT_StreamLost : await_word(d);
+}
+
+/* The source dialled again: after its COMMIT or our RUNNING was lost, or to ask what became of it. */
+static enum input answer(void *ctx)
+{
+	struct destination *d = ctx;
+
+	if (welcome(d) < 0)
+		return INPUT_StreamLost;
+	return decides(d) ? INPUT_Ok : await_word(d);
+}
+
+/* This side is at home and decides: the record first, then the barriers. */
+static enum input record_commit(void *ctx)
+{
+	struct destination *d = ctx;
+	enum input in = INPUT_RecordUnknown;
+
+	if (open_record(d, &d->err) == 0)
+		in = record_decide(d->record, true, clock_mono_us() + COMMIT_TIMEOUT_US, &d->err);
+	if (in == INPUT_RecordAbort)
+		error_reason(&d->err, -ECONNABORTED, REASON_Cancelled, "the controller gave the migration up before the commit");
+	else if (in != INPUT_RecordCommit)
+		log_error("the outcome of the commit is not known; it is asked for again", LOG_S("migration", d->note.migration), LOG_S("err", d->err.message));
+	return in;
+}
+
+static enum input record_abort(void *ctx)
+{
+	struct destination *d = ctx;
+	enum input in = INPUT_RecordUnknown;
+
+	if (open_record(d, &d->err) == 0)
+		in = record_decide(d->record, false, clock_mono_us() + DECIDE_TIMEOUT_US, &d->err);
+	if (in == INPUT_RecordAbort)
+		error_reason(&d->err, -ECONNABORTED, REASON_InternalError, "the destination's agent was restarted while it restored");
+	if (in == INPUT_RecordRefused)
+		in = INPUT_RecordUnknown;
+	return in == INPUT_RecordUnknown && destination_pod_gone(d) ? INPUT_PodGone : in;
+}
+
+static enum input wait_a_moment(void *ctx)
+{
+	struct destination *d = ctx;
+
+	d->driver.pause(d, PAUSE_US);
+	return destination_pod_gone(d) ? INPUT_PodGone : INPUT_Timer;
+}
+
+/* --- after the commit: only forward --- */
+
+static enum input open_barriers(void *ctx)
+{
+	struct destination *d = ctx;
+	struct error err = { 0 };
+	int r = destination_open(d, &err);
+
+	d->open_err = err;
+	if (r < 0)
+		log_error("committed, but a container did not come up", LOG_S("migration", d->note.migration), LOG_S("err", err.message));
+	return ok_or_failed(r);
+}
+
+static enum input send_running(void *ctx)
+{
+	struct destination *d = ctx;
+	cleanup_json cJSON *j = NULL;
+
+	if (!d->wire)
+		return INPUT_Failed;
+	j = destination_running_json(d, &d->open_err);
+	return wire_send_json(d->wire, WIRE_RUNNING, WIRE_NO_CONTAINER, j, &d->err) < 0 ? INPUT_StreamLost : INPUT_Ok;
+}
+
+static enum input report(struct destination *d, enum source_state state, const struct error *cause)
+{
+	int r = open_record(d, &d->err);
+
+	if (r == 0)
+		r = record_report(d->record, state, destination_source_report(d, cause), cJSON_Duplicate(d->facts, 1), &d->err);
+	if (r < 0 && r != -ENOENT)
+		log_warning("the outcome could not be recorded yet", LOG_S("migration", d->note.migration), LOG_S("err", d->err.message));
+	return r == -ENOENT ? INPUT_RecordGone : ok_or_failed(r);
+}
+
+static enum input report_running(void *ctx)
+{
+	struct destination *d = ctx;
+
+	return report(d, SOURCE_Running, &d->open_err);
+}
+
+static enum input note_told(void *ctx)
+{
+	struct destination *d = ctx;
+
+	d->note.told = true;
+	return ok_or_failed(destination_note_write(d->o, d->sandbox, &d->note, &d->err));
+}
+
+/* --- back --- */
+
+/* Told to abort, a monitor never opens again; when its processes are dead does not matter to the source. */
+static enum input kill_restored(void *ctx)
+{
+	struct destination *d = ctx;
+
+	destination_abort(d);
+	destination_join(d);
+	return INPUT_Ok;
+}
+
+static enum input send_abort(void *ctx)
+{
+	struct destination *d = ctx;
+
+	if (!d->wire)
+		return INPUT_Failed;
+	destination_say_no(d, WIRE_ABORT, &d->cause);
+	return INPUT_Ok;
+}
+
+static enum input report_aborted(void *ctx)
+{
+	struct destination *d = ctx;
+
+	return report(d, SOURCE_Aborted, &d->cause);
+}
+
+#define OK_FAILED (MAY(Ok) | MAY(Failed))
+#define RECORD (MAY(RecordCommit) | MAY(RecordAbort) | MAY(RecordUnknown) | MAY(RecordGone))
+
+const struct deed_row destination_deeds[DEED_COUNT] = {
+	[DEED_Listen] = { destination_listen, MAY(Hello) | MAY(HelloAgain) | MAY(PodGone), 0, 0 },
+	[DEED_Receive] = { receive, MAY(State) | MAY(Failed) | MAY(StreamLost) | MAY(PeerAbort) | MAY(PodGone), 0, 0 },
+	[DEED_Restore] = { restore, OK_FAILED | MAY(PodGone), 0, 0 },
+	[DEED_SendPrepared] = { send_prepared, MAY(Commit) | MAY(PeerAbort) | MAY(StreamLost) | MAY(Failed) | MAY(PodGone), 0, 0 },
+	[DEED_ListenAgain] = { destination_listen_again, MAY(HelloAgain) | MAY(PodGone), 0, 0 },
+	[DEED_Answer] = { answer, MAY(StreamLost), MAY(Ok), MAY(Commit) | MAY(PeerAbort) | MAY(Failed) | MAY(PodGone) },
+	[DEED_RecordCommit] = { record_commit, RECORD | MAY(RecordRefused), 0, 0 },
+	[DEED_RecordAbort] = { record_abort, RECORD | MAY(PodGone), 0, 0 },
+	[DEED_Pause] = { wait_a_moment, MAY(Timer) | MAY(PodGone), 0, 0 },
+	[DEED_Open] = { open_barriers, OK_FAILED, 0, 0 },
+	[DEED_SendRunning] = { send_running, OK_FAILED | MAY(StreamLost), 0, 0 },
+	[DEED_ReportRunning] = { report_running, OK_FAILED | MAY(RecordGone), 0, 0 },
+	[DEED_Stay] = { destination_stay, MAY(Ended) | MAY(HelloAgain) | MAY(PodGone), 0, 0 },
+	[DEED_NoteTold] = { note_told, OK_FAILED, 0, 0 },
+	[DEED_Kill] = { kill_restored, OK_FAILED, 0, 0 },
+	[DEED_SendAbort] = { send_abort, OK_FAILED, 0, 0 },
+	[DEED_ReportAborted] = { report_aborted, OK_FAILED | MAY(RecordGone), 0, 0 },
+};

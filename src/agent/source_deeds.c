@@ -1,0 +1,465 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "source.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "migration/reason.h"
+#include "orders.h"
+
+/*
+ * What the source does in each state of its machine.  A deed may be done again, after a failure or by another worker after a crash: what it finds done already
+ * is done.  It answers with what came of it, and leaves the reason in s->err when that was not good.
+ */
+
+#define FREEZE_TIMEOUT_US 3000000
+#define CONNECT_TIMEOUT_US 20000000
+#define REDIAL_TIMEOUT_US 5000000       /* one try; the driver tries again */
+#define START_TIMEOUT_US 60000000
+#define PREPARE_TIMEOUT_US 120000000
+#define RUN_TIMEOUT_US 60000000
+#define COMMIT_TIMEOUT_US 20000000      /* then the pod goes back, if the record lets it */
+#define DECIDE_TIMEOUT_US 5000000       /* one try; the driver tries again */
+#define LOST_PATIENCE_US 60000000       /* a committed destination that is silent for so long is reported, and dialled on */
+#define LOST_PAUSE_US 20000000
+
+static enum input ok_or_failed(int r)
+{
+	return r < 0 ? INPUT_Failed : INPUT_Ok;
+}
+
+/* Of what was tried on the stream. */
+static enum input lost_or_given_up(const struct source *s)
+{
+	return s->peer_gave_up ? INPUT_PeerAbort : INPUT_StreamLost;
+}
+
+static enum input what_failed(const struct source *s)
+{
+	return s->peer_gave_up ? INPUT_PeerAbort : s->err.reason == REASON_TransferFailed ? INPUT_StreamLost : INPUT_Failed;
+}
+
+/* --- before the freeze --- */
+
+static enum input inspect(void *ctx)
+{
+	struct source *s = ctx;
+
+	return ok_or_failed(source_inspect(s, &s->err));
+}
+
+static int take_record_key(struct source *s)
+{
+	int r = s->have_key ? 0 : record_key(s->record, s->key, &s->err);
+
+	s->have_key = r == 0;
+	return r;
+}
+
+static enum input report_ready(void *ctx)
+{
+	struct source *s = ctx;
+	struct journal_entry *j = &s->journal;
+	int r = record_report(s->record, SOURCE_Ready, source_report_json(s, NULL), NULL, &s->err);
+
+	if (r == -ENOENT)
+		return INPUT_RecordGone;
+	if (r == 0)
+		r = control_wait_destination(s->control, s->deadline_us, j->pod_ip, sizeof(j->pod_ip), &j->port, &s->err);
+	if (r == 0)
+		r = take_record_key(s);
+	if (r < 0)
+		return INPUT_Failed;
+	record_progress(s->record, SOURCE_Connecting);
+	return INPUT_Address;
+}
+
+static enum input dial(void *ctx)
+{
+	struct source *s = ctx;
+
+	return ok_or_failed(source_dial(s, CONNECT_TIMEOUT_US, &s->err));
+}
+
+static enum input say_hello(void *ctx)
+{
+	struct source *s = ctx;
+
+	return source_greet(s, false, &s->err) < 0 ? lost_or_given_up(s) : INPUT_Welcome;
+}
+
+/* Starting runc and CRIU takes longer than what they do then: here and there they are started while the pod runs. */
+static int start_both(struct source *s)
+{
+	cleanup_json cJSON *started = cJSON_CreateObject(), *standby = NULL;
+	cJSON *processes = cJSON_AddArrayToObject(started, "processes");
+	int r = source_start_dumps(s, &s->err);
+
+	for (int i = 0; i < s->n; i++) {
+		pid_t pids[SOURCE_PROCESSES_MAX];
+
+		cJSON_AddItemToArray(processes, cJSON_CreateNumber(freezer_pids(&s->freezer, i, pids, SOURCE_PROCESSES_MAX)));
+	}
+	if (r == 0)
+		r = wire_send_json(s->wire, WIRE_STARTED, WIRE_NO_CONTAINER, started, &s->err);
+	return r == 0 ? source_expect(s, WIRE_STANDBY, START_TIMEOUT_US, &standby, &s->err) : r;
+}
+
+static enum input send_ahead(void *ctx)
+{
+	struct source *s = ctx;
+	int r = start_both(s);
+
+	if (r == 0)
+		r = source_precopy(s, &s->err);
+	return r < 0 ? what_failed(s) : INPUT_Ok;
+}
+
+/* --- the journal --- */
+
+static enum input note(struct source *s, enum journal_step step)
+{
+	s->journal.step = step;
+	return ok_or_failed(journal_write(s->o, &s->journal, &s->err));
+}
+
+static enum input note_freeze(void *ctx)
+{
+	return note(ctx, JOURNAL_FREEZE);
+}
+
+/* A remote source gives its word with the last byte: the destination may commit on its own. */
+static enum input note_sent(void *ctx)
+{
+	return note(ctx, JOURNAL_SENT);
+}
+
+static enum input note_commit(void *ctx)
+{
+	return note(ctx, JOURNAL_COMMIT);
+}
+
+static enum input note_lost(void *ctx)
+{
+	struct source *s = ctx;
+
+	source_end_dumps(s, false);
+	return note(s, JOURNAL_LOST);
+}
+
+static enum input note_running(void *ctx)
+{
+	struct source *s = ctx;
+	enum input in = note(s, JOURNAL_RUNNING);
+
+	source_end_dumps(s, false);
+	return in;
+}
+
+/* Nothing is owed any more. */
+static enum input remove_journal(void *ctx)
+{
+	struct source *s = ctx;
+
+	return ok_or_failed(journal_remove(s->o, s->journal.migration, &s->err));
+}
+
+/* --- the frozen part --- */
+
+static enum input freeze(void *ctx)
+{
+	struct source *s = ctx;
+	cleanup_json cJSON *j = NULL;
+	int r;
+
+	if (s->record)
+		record_progress(s->record, SOURCE_Freezing);
+	s->mark[MARK_FREEZE] = clock_mono_us();
+	s->frozen = true;       /* from here on, whatever freezer_freeze says, a thaw is due */
+	r = freezer_freeze(&s->freezer, clock_mono_us() + FREEZE_TIMEOUT_US, &s->err);
+	if (r < 0) {
+		error_reason(&s->err, r, REASON_FreezeFailed, "%s", s->err.message);
+		return INPUT_Failed;
+	}
+	s->mark[MARK_FROZEN] = clock_mono_us();
+	j = cJSON_CreateObject();
+	cJSON_AddNumberToObject(j, "frozenMicros", (double)(s->mark[MARK_FROZEN] - s->mark[MARK_FREEZE]));
+	return ok_or_failed(wire_send_json(s->wire, WIRE_FROZEN, WIRE_NO_CONTAINER, j, &s->err));
+}
+
+static enum input send_state(void *ctx)
+{
+	struct source *s = ctx;
+
+	if (source_send_all(s, &s->err) < 0)
+		return what_failed(s);
+	s->mark[MARK_SENT] = clock_mono_us();
+	if (s->record)
+		record_progress(s->record, SOURCE_Restoring);
+	return INPUT_Ok;
+}
+
+static enum input await_prepared(struct source *s)
+{
+	int r = source_expect(s, WIRE_PREPARED, PREPARE_TIMEOUT_US, &s->prepared, &s->err);
+
+	if (r < 0)
+		return r == -ETIMEDOUT ? INPUT_Timer : lost_or_given_up(s);
+	s->mark[MARK_PREPARED] = clock_mono_us();
+	return INPUT_Prepared;
+}
+
+/* RUNNING, with or without an error in it. */
+static enum input await_running(struct source *s, int64_t idle_us)
+{
+	const char *text;
+
+	if (source_expect(s, WIRE_RUNNING, idle_us, &s->running, &s->err) < 0)
+		return lost_or_given_up(s);
+	s->mark[MARK_RUNNING] = clock_mono_us();
+	text = json_str(s->running, "error");
+	if (!text)
+		return INPUT_Running;
+	error_reason(&s->err, -EIO, REASON_RestoreFailed, "committed, but the destination could not run it: %s", text);
+	return INPUT_RunningFailed;
+}
+
+static enum input await(void *ctx)
+{
+	struct source *s = ctx;
+	enum input in;
+
+	if (s->driver.side == SIDE_DECIDER)
+		return await_prepared(s);
+	in = await_running(s, PREPARE_TIMEOUT_US);
+	return in == INPUT_StreamLost && source_pod_gone(s) ? INPUT_PodGone : in;
+}
+
+/* --- the outcome --- */
+
+static enum input record_commit(void *ctx)
+{
+	struct source *s = ctx;
+	enum input in = record_decide(s->record, true, clock_mono_us() + COMMIT_TIMEOUT_US, &s->err);
+
+	if (in == INPUT_RecordCommit)
+		s->mark[MARK_COMMITTED] = clock_mono_us();
+	else if (in == INPUT_RecordAbort)
+		error_reason(&s->err, -ECANCELED, REASON_Cancelled, "the controller gave the migration up before the commit");
+	else
+		error_wrap(&s->err, -EIO, "the commit could not be recorded");
+	return in;
+}
+
+/* Also a refused Abort leaves the outcome open: what this agent asked for before may still be applied. */
+static enum input record_abort(void *ctx)
+{
+	struct source *s = ctx;
+	enum input in = record_decide(s->record, false, clock_mono_us() + DECIDE_TIMEOUT_US, &s->err);
+
+	if (in == INPUT_RecordAbort)
+		error_reason(&s->err, -ECANCELED, REASON_InternalError, s->resumed ? "the source agent was restarted before the commit" :
+			     "the commit could not be recorded in time");
+	if (in == INPUT_RecordGone && s->journal.step != JOURNAL_FREEZE && source_pod_gone(s))
+		return INPUT_PodGone;
+	if (in == INPUT_RecordUnknown || in == INPUT_RecordRefused) {
+		log_error("the outcome is not known; the source stays frozen until it is", LOG_S("migration", s->journal.migration),
+			  LOG_S("err", s->err.message));
+		return INPUT_RecordUnknown;
+	}
+	return in;
+}
+
+static enum input send_commit(void *ctx)
+{
+	struct source *s = ctx;
+	cleanup_json cJSON *j = cJSON_CreateObject();
+
+	cJSON_AddNumberToObject(j, "epoch", (double)s->epoch);
+	if (wire_send_json(s->wire, WIRE_COMMIT, WIRE_NO_CONTAINER, j, &s->err) < 0)
+		return INPUT_StreamLost;
+	return await_running(s, RUN_TIMEOUT_US);
+}
+
+/* A remote source's key is in its order, as long as that says migrate. */
+static int take_order_key(struct source *s)
+{
+	cleanup_json cJSON *order = NULL;
+	int r = s->have_key ? 0 : order_of_pod(s->o, s->journal.pod_uid, s->journal.migration, &order, &s->err);
+
+	if (r == 0 && !s->have_key)
+		r = source_take_key(s, order, &s->err);
+	return r;
+}
+
+static bool is_lost(struct source *s)
+{
+	if (!s->patience_us)
+		s->patience_us = clock_mono_us() + LOST_PATIENCE_US;
+	if (clock_mono_us() < s->patience_us)
+		return false;
+	s->patience_us = 0;
+	if (s->err.reason == REASON_NONE)
+		s->err.reason = REASON_DestinationLost;
+	return true;
+}
+
+static enum input redial(void *ctx)
+{
+	struct source *s = ctx;
+	bool decider = s->driver.side == SIDE_DECIDER;
+
+	if (decider ? is_lost(s) : source_pod_gone(s))
+		return decider ? INPUT_Timer : INPUT_PodGone;
+	if ((decider ? take_record_key(s) : take_order_key(s)) < 0 || source_dial(s, REDIAL_TIMEOUT_US, &s->err) < 0) {
+		log_warning("the destination does not answer; dialling again", LOG_S("migration", s->journal.migration), LOG_S("err", s->err.message));
+		return INPUT_Failed;
+	}
+	if (source_greet(s, true, &s->err) < 0)
+		return lost_or_given_up(s);
+	s->patience_us = 0;
+	return INPUT_Welcome;
+}
+
+/* Committed, and the destination does not answer or says that it failed: the source stays frozen, and a person is told. */
+static enum input report_lost(void *ctx)
+{
+	struct source *s = ctx;
+	struct error why = { 0 };
+	int r = record_report(s->record, SOURCE_Committed, source_report_json(s, &s->err), source_destination_json(s), &why);
+
+	if (r == -ENOENT && source_pod_gone(s))
+		return INPUT_PodGone;
+	if (r < 0)
+		log_error("the loss could not be recorded", LOG_S("migration", s->journal.migration), LOG_S("err", why.message));
+	s->driver.pause(s, LOST_PAUSE_US);
+	return INPUT_Timer;
+}
+
+/* The record must learn the end, or the source pod is never deleted: the driver tries until it is told. */
+static enum input report_running(void *ctx)
+{
+	struct source *s = ctx;
+	int r = record_report(s->record, SOURCE_Running, source_report_json(s, NULL), source_destination_json(s), &s->err);
+
+	if (r < 0 && r != -ENOENT)
+		log_warning("the end could not be recorded yet", LOG_S("migration", s->journal.migration), LOG_S("err", s->err.message));
+	return r == -ENOENT ? INPUT_RecordGone : ok_or_failed(r);
+}
+
+static enum input send_ended(void *ctx)
+{
+	struct source *s = ctx;
+	cleanup_json cJSON *j = cJSON_CreateObject();
+
+	if (!s->wire)
+		return INPUT_Failed;
+	return wire_send_json(s->wire, WIRE_ENDED, WIRE_NO_CONTAINER, j, &s->err) < 0 ? INPUT_StreamLost : INPUT_Ok;
+}
+
+/* --- back --- */
+
+/* CRIU of a worker that crashed would hold the tasks for ever. */
+static void kill_left_dumps(struct source *s)
+{
+	for (int i = 0; i < s->n; i++) {
+		char work[600];
+		struct error why = { 0 };
+
+		if (path_format(work, sizeof(work), "%s/%d/work", s->run_dir, i) == 0 && runc_dump_kill_left(&s->runc, work, &why) < 0)
+			log_error("CRIU still holds a container", LOG_S("container", s->containers[i].info.name), LOG_S("err", why.message));
+	}
+}
+
+/* A person shall read it at once, while it is tried again. */
+static void tell_frozen(struct source *s)
+{
+	struct error why = { 0 }, ignored = { 0 };
+
+	error_reason(&why, -EIO, REASON_FreezeFailed, "THE SOURCE COULD NOT BE THAWED (%s); it is tried again; else thaw its cgroup by hand", s->err.message);
+	log_error("the source could not be thawed", LOG_S("migration", s->journal.migration), LOG_S("err", s->err.message));
+	if (s->record && !s->tells_frozen)
+		s->tells_frozen = record_report(s->record, SOURCE_Freezing, source_report_json(s, &why), NULL, &ignored) == 0;
+}
+
+static enum input thaw(void *ctx)
+{
+	struct source *s = ctx;
+	int r = 0;
+
+	source_end_dumps(s, true);
+	if (!s->freezer_ready)
+		r = source_find(s, &s->err);
+	if (r < 0 && s->err.reason == REASON_PodNotRunning)
+		return INPUT_Ok;        /* nothing is there that could be frozen */
+	if (r == 0) {
+		kill_left_dumps(s);
+		r = freezer_thaw(&s->freezer, &s->err);
+	}
+	if (r < 0) {
+		tell_frozen(s);
+		return INPUT_Failed;
+	}
+	s->frozen = false;
+	return INPUT_Ok;
+}
+
+static enum input send_abort(void *ctx)
+{
+	struct source *s = ctx;
+	cleanup_json cJSON *j = cJSON_CreateObject();
+
+	source_end_dumps(s, true);      /* started ahead, and never let go */
+	log_warning("the migration was given up; the source runs", LOG_S("pod", s->pod_name), LOG_S("migration", s->journal.migration),
+		    LOG_S("reason", reason_name(s->cause.reason)), LOG_S("err", s->cause.message));
+	if (!s->wire)
+		return INPUT_Failed;
+	cJSON_AddStringToObject(j, "reason", reason_name(s->cause.reason));
+	cJSON_AddStringToObject(j, "message", s->cause.message);
+	return ok_or_failed(wire_send_json(s->wire, WIRE_ABORT, WIRE_NO_CONTAINER, j, &s->err));
+}
+
+static enum input report_aborted(void *ctx)
+{
+	struct source *s = ctx;
+	int r = record_report(s->record, SOURCE_Aborted, source_report_json(s, &s->cause), source_destination_json(s), &s->err);
+
+	if (r < 0 && r != -ENOENT)
+		log_warning("the abort could not be recorded yet", LOG_S("migration", s->journal.migration), LOG_S("err", s->err.message));
+	return r == -ENOENT ? INPUT_RecordGone : ok_or_failed(r);
+}
+
+#define OK_FAILED (MAY(Ok) | MAY(Failed))
+#define STREAM (MAY(PeerAbort) | MAY(StreamLost))
+
+const struct deed_row source_deeds[DEED_COUNT] = {
+	[DEED_Inspect] = { inspect, OK_FAILED, 0, 0 },
+	[DEED_ReportReady] = { report_ready, MAY(Address) | MAY(Failed) | MAY(RecordGone), 0, 0 },
+	[DEED_Dial] = { dial, OK_FAILED, 0, 0 },
+	[DEED_Hello] = { say_hello, MAY(Welcome) | STREAM, 0, 0 },
+	[DEED_SendAhead] = { send_ahead, OK_FAILED | STREAM, 0, 0 },
+	[DEED_JournalFreeze] = { note_freeze, OK_FAILED, 0, 0 },
+	[DEED_JournalSent] = { note_sent, OK_FAILED, 0, 0 },
+	[DEED_JournalCommit] = { note_commit, OK_FAILED, 0, 0 },
+	[DEED_JournalLost] = { note_lost, OK_FAILED, 0, 0 },
+	[DEED_JournalRunning] = { note_running, OK_FAILED, 0, 0 },
+	[DEED_JournalRemove] = { remove_journal, OK_FAILED, 0, 0 },
+	[DEED_Freeze] = { freeze, OK_FAILED, 0, 0 },
+	[DEED_SendState] = { send_state, OK_FAILED | STREAM, 0, 0 },
+	[DEED_Wait] = { await, STREAM, MAY(Prepared) | MAY(Timer), MAY(Running) | MAY(RunningFailed) | MAY(PodGone) },
+	[DEED_RecordCommit] = { record_commit, MAY(RecordCommit) | MAY(RecordAbort) | MAY(RecordRefused) | MAY(RecordUnknown) | MAY(RecordGone), 0, 0 },
+	[DEED_RecordAbort] = { record_abort, MAY(RecordCommit) | MAY(RecordAbort) | MAY(RecordUnknown) | MAY(RecordGone) | MAY(PodGone), 0, 0 },
+	[DEED_SendCommit] = { send_commit, MAY(Running) | MAY(RunningFailed) | STREAM, 0, 0 },
+	[DEED_Redial] = { redial, MAY(Welcome) | MAY(Failed) | STREAM, MAY(Timer), MAY(PodGone) },
+	[DEED_ReportLost] = { report_lost, MAY(Timer) | MAY(PodGone), 0, 0 },
+	[DEED_ReportRunning] = { report_running, OK_FAILED | MAY(RecordGone), 0, 0 },
+	[DEED_SendEnded] = { send_ended, OK_FAILED | MAY(StreamLost), 0, 0 },
+	[DEED_Thaw] = { thaw, OK_FAILED, 0, 0 },
+	[DEED_SendAbort] = { send_abort, OK_FAILED, 0, 0 },
+	[DEED_ReportAborted] = { report_aborted, OK_FAILED | MAY(RecordGone), 0, 0 },
+};

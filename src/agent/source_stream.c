@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "source.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "handshake.h"
+#include "migration/reason.h"
+#include "net/tls.h"
+
+#define IDLE_US 20000000                /* nothing moves on the stream for so long: it is lost */
+#define REFUSED_PAUSE_US 20000
+
+/* From the control thread, while the main thread may be hanging up. */
+void source_interrupt(void *source)
+{
+	struct source *s = source;
+
+	pthread_mutex_lock(&s->wire_lock);
+	if (s->wire)
+		wire_interrupt(s->wire);
+	pthread_mutex_unlock(&s->wire_lock);
+}
+
+static void set_stream(struct source *s, struct wire *w)
+{
+	pthread_mutex_lock(&s->wire_lock);
+	s->wire = w;
+	pthread_mutex_unlock(&s->wire_lock);
+	s->peer_gave_up = false;
+}
+
+void source_hang_up(struct source *s)
+{
+	struct wire *w = s->wire;
+
+	set_stream(s, NULL);
+	wire_free(w);
+}
+
+/* An order to abort ends the tries where it counts; who has given its word, or has committed, goes on dialling. */
+static bool order_ends_it(struct source *s)
+{
+	return s->driver.ordered(s) && machine_next(s->driver.m, s->driver.state, INPUT_OrderAbort, s->driver.side) >= 0;
+}
+
+/* The listener appears when the destination's agent has seen the pod: refused connections are tried again for a while. */
+static int connect_patiently(struct source *s, int64_t deadline, int *ret, struct error *err)
+{
+	int r;
+
+	for (;;) {
+		if (order_ends_it(s))
+			return control_check(s->control, err);
+		r = tcp_connect(s->journal.pod_ip, s->journal.port, deadline, ret, err);
+		if (r == 0)
+			return 0;
+		if (r != -ECONNREFUSED || clock_mono_us() > deadline)
+			break;
+		usleep(REFUSED_PAUSE_US);
+	}
+	return error_reason(err, r, REASON_AgentUnavailable, "no podmigration-agent answers at %s port %u: %s", s->journal.pod_ip, s->journal.port,
+			    strerror(-r));
+}
+
+int source_dial(struct source *s, int64_t patience_us, struct error *err)
+{
+	struct tls_stream *tls;
+	struct wire *w;
+	int fd, r;
+
+	source_hang_up(s);
+	r = connect_patiently(s, clock_mono_us() + patience_us, &fd, err);
+	if (r == 0)
+		r = tls_connect(fd, s->journal.migration, s->key, PM_KEY_SIZE, clock_mono_us() + IDLE_US, &tls, err);
+	if (r == 0)
+		r = wire_new(tls, IDLE_US, &w, err);
+	if (r < 0)
+		return r;
+	set_stream(s, w);
+	/* An order that came while there was no stream to interrupt. */
+	return order_ends_it(s) ? control_check(s->control, err) : 0;
+}
+
+static cJSON *hello_json(struct source *s, bool resume, struct error *err)
+{
+	cJSON *j = cJSON_CreateObject(), *names;
+
+	cJSON_AddStringToObject(j, "migration", s->journal.migration);
+	cJSON_AddStringToObject(j, "namespace", s->journal.ns);
+	cJSON_AddStringToObject(j, "name", s->journal.name);
+	cJSON_AddNumberToObject(j, "epoch", (double)s->epoch);
+	cJSON_AddStringToObject(j, "decider", s->journal.remote ? "destination" : "source");
+	cJSON_AddBoolToObject(j, "resume", resume);
+	names = cJSON_AddArrayToObject(j, "containers");
+	for (int i = 0; i < s->n; i++)
+		cJSON_AddItemToArray(names, cJSON_CreateString(s->containers[i].info.name));
+	if (!resume) {
+		cJSON_AddNumberToObject(j, "ipcOwner", source_ipc_owner(s));
+		cJSON_AddNumberToObject(j, "stateBytes", (double)source_state_bytes(s));
+	}
+	if (node_facts(s->o, !resume, j, err) < 0) {
+		cJSON_Delete(j);
+		return NULL;
+	}
+	return j;
+}
+
+/* A refusal or abort of the other side becomes our error. */
+static int peer_error(struct source *s, const struct wire_frame *f, struct error *err)
+{
+	cleanup_json cJSON *j = NULL;
+
+	s->peer_gave_up = true;
+	if (wire_json(f, &j, err) < 0)
+		return -ECONNABORTED;
+	return error_reason(err, -ECONNABORTED, reason_from_name(json_str(j, "reason")), "%s",
+			    json_str_or(j, "message", "the destination gave up"));
+}
+
+int source_expect(struct source *s, enum wire_type type, int64_t idle_us, cJSON **ret, struct error *err)
+{
+	struct wire_frame f;
+	int r = s->wire ? wire_receive(s->wire, idle_us, &f, err) : error_set(err, -ENOTCONN, "there is no stream");
+
+	if (r < 0)
+		return r;
+	if (f.type == WIRE_REFUSE || f.type == WIRE_ABORT)
+		return peer_error(s, &f, err);
+	if (f.type != type)
+		return error_reason(err, -EPROTO, REASON_ProtocolError, "the destination sent frame type %d where %d was expected", f.type, type);
+	return wire_json(&f, ret, err);
+}
+
+int source_greet(struct source *s, bool resume, struct error *err)
+{
+	cleanup_json cJSON *hello = hello_json(s, resume, err);
+	int r = hello ? wire_send_json(s->wire, WIRE_HELLO, WIRE_NO_CONTAINER, hello, err) : -EINVAL;
+
+	cJSON_Delete(s->welcome);
+	s->welcome = NULL;
+	return r == 0 ? source_expect(s, WIRE_WELCOME, IDLE_US, &s->welcome, err) : r;
+}
