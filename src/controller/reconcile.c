@@ -18,6 +18,12 @@
 
 /* --- seeing --- */
 
+/* Of what has ended nobody asks the API server, but for what is to be put right first. */
+static bool over_and_done(const cJSON *m)
+{
+	return phase_ended(view_phase(m)) && !view_has_finalizer(m);
+}
+
 /*
  * A pod as the watch has it.  When the watch has it not, the API server is asked: somebody may only have taken our label off, and a pod is believed to be gone
  * on no less than that.
@@ -28,13 +34,13 @@ static int see_pod(struct worker *w, const cJSON *m, const char *which, cJSON **
 	const char *uid = json_str_or(at, "uid", "");
 
 	*ret = NULL;
-	if (!uid[0] || phase_ended(view_phase(m)))
+	if (!uid[0] || over_and_done(m))
 		return 0;
 	*ret = store_pod(w->c->store, uid);
 	return *ret ? 0 : act_read_pod(w, view_namespace(m), json_str_or(at, "name", ""), uid, ret, err);
 }
 
-/* A destination pod that was created but not recorded when a controller was stopped: found by its name, when the abort came before the record. */
+/* A destination pod that was created but not recorded when a controller was stopped: found by its name, when the abort came before the record .. */
 static int see_unrecorded(struct worker *w, const cJSON *m, cJSON **ret, struct error *err)
 {
 	const char *name = json_str_or(m, "status/destinationPod/name", "");
@@ -42,7 +48,7 @@ static int see_unrecorded(struct worker *w, const cJSON *m, cJSON **ret, struct 
 	char path[1024];
 	int r;
 
-	if (!name[0] || json_str(m, "status/destinationPod/uid") || view_decision(m) != DECISION_ABORT || phase_ended(view_phase(m)))
+	if (*ret || !name[0] || json_str(m, "status/destinationPod/uid") || view_decision(m) != DECISION_ABORT || over_and_done(m))
 		return 0;
 	r = path_of(path, "v1", view_namespace(m), "pods", name, NULL, err);
 	if (r == 0)
@@ -56,6 +62,13 @@ static int see_unrecorded(struct worker *w, const cJSON *m, cJSON **ret, struct 
 	return 0;
 }
 
+/* .. or, at any time after, by its label. */
+static void see_stray(struct worker *w, const cJSON *m, cJSON **ret)
+{
+	if (!*ret && phase_ended(view_phase(m)) && view_phase(m) != PHASE_Succeeded)
+		*ret = store_stray_pod(w->c->store, view_uid(m), json_str_or(m, "status/sourcePod/uid", ""));
+}
+
 static int see(struct worker *w, struct turn *t, struct error *err)
 {
 	int r;
@@ -66,7 +79,11 @@ static int see(struct worker *w, struct turn *t, struct error *err)
 	r = see_pod(w, t->migration, "sourcePod", &t->source, err);
 	if (r == 0)
 		r = see_pod(w, t->migration, "destinationPod", &t->destination, err);
-	return r == 0 ? see_unrecorded(w, t->migration, &t->destination, err) : r;
+	if (r == 0)
+		r = see_unrecorded(w, t->migration, &t->destination, err);
+	if (r == 0)
+		see_stray(w, t->migration, &t->destination);
+	return r;
 }
 
 /* The destination pod's Events, core/v1, since those are what kubelet and Liqo write. */
@@ -129,7 +146,8 @@ static int one_step(struct worker *w, struct turn *t, struct error *err)
 	if (r < 0)
 		return r;
 	log_debug("step", LOG_S("namespace", view_namespace(t->migration)), LOG_S("name", view_name(t->migration)),
-		  LOG_S("phase", phase_name(view_phase(t->migration))), LOG_S("action", action_name(t->step.action)));
+		  LOG_S("phase", phase_name(view_phase(t->migration))), LOG_S("action", action_name(t->step.action)),
+		  LOG_S("when", t->step.when));
 	t->unchanged = false;
 	r = act_do(w, t, err);
 	/* Written to by somebody else in between: read it and think again. */

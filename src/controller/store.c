@@ -485,3 +485,29 @@ cJSON *store_pod(struct store *s, const char *uid)
 	free(text);
 	return o;
 }
+
+static bool is_made_by(const struct pod *p, const char *migration_uid, const char *not_pod_uid)
+{
+	return !strcmp(p->migration, migration_uid) && strcmp(p->uid, not_pod_uid) != 0;
+}
+
+cJSON *store_stray_pod(struct store *s, const char *migration_uid, const char *not_pod_uid)
+{
+	char *text = NULL;
+	cJSON *o;
+
+	if (!migration_uid[0])
+		return NULL;
+	pthread_mutex_lock(&s->lock);
+	for (int i = 0, left = s->n_pods; i < BUCKETS && left > 0 && !text; i++)
+		for (struct pod *p = s->pods[i]; p && !text; p = p->by_uid, left--)
+			if (is_made_by(p, migration_uid, not_pod_uid))
+				text = strdup(p->text);
+	pthread_mutex_unlock(&s->lock);
+	o = parsed(text);
+	free(text);
+	if (o && !strcmp(view_annotation(o, PM_ANN_MIGRATION), migration_uid))
+		return o;
+	cJSON_Delete(o);
+	return NULL;
+}

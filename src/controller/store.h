@@ -31,6 +31,8 @@ cJSON *store_migration(struct store *s, const char *key);       /* NULL when unk
 bool store_put_pod(struct store *s, const cJSON *pod, char ret_key[STORE_KEY_SIZE]);
 bool store_remove_pod(struct store *s, const cJSON *pod, char ret_key[STORE_KEY_SIZE]);
 cJSON *store_pod(struct store *s, const char *pod_uid);         /* NULL when unknown */
+/* A pod that this migration has made (label and annotation say so), but not the one given; NULL when there is none. */
+cJSON *store_stray_pod(struct store *s, const char *migration_uid, const char *not_pod_uid);
 
 /*
  * Another PodMigration that has a claim to this pod (NULL: none was found) and has not ended: one that has recorded it or whose label it carries; or one that

@@ -45,6 +45,12 @@ STATUS_UPDATES = [
     ("Abort after Commit is refused", {"decision": "Abort"}, "decision of a migration (Commit or Abort) is final"),
     ("taking the decision back is refused", {"decision": None}, "decision of a migration (Commit or Abort) is final"),
     ("the same decision again is accepted", {"decision": "Commit"}, None),
+    ("a report of the agent", {"source": {"state": "Restoring"}}, None),
+    ("the agent's last word", {"source": {"state": "Aborted"}}, None),
+    ("a late report of progress is refused", {"source": {"state": "Freezing"}}, "given its last word"),
+    ("the last word again, with more to say", {"source": {"state": "Aborted", "error": {"reason": "TransferFailed"}}}, None),
+    ("given up, and found to run after all", {"source": {"state": "Running"}}, None),
+    ("a late Aborted is refused", {"source": {"state": "Aborted"}}, "given its last word"),
     ("another source pod is refused", {"sourcePod": {"uid": "u2"}}, "source pod of a migration cannot change"),
 ]
 
