@@ -10,7 +10,9 @@
 #include "base/log.h"
 #include "controller.h"
 #include "decide.h"
+#include "invariants.h"
 #include "migration/names.h"
+#include "notify.h"
 #include "view.h"
 
 /* More steps than a migration has, that is, a loop: the key comes again by way of the queue. */
@@ -158,6 +160,41 @@ static int one_step(struct worker *w, struct turn *t, struct error *err)
 	return t->gone || (t->step.action == ACT_RECORD && t->unchanged) ? 0 : 1;
 }
 
+/* --- is all as it must be? --- */
+
+/* "Invariant: text" of each that is new, behind what the condition says already; true when there was one.  What was told once is not told again. */
+static bool add_violations(struct worker *w, const cJSON *m, uint32_t bad, char texts[INVARIANT_COUNT][VIOLATION_SIZE], char *out, size_t size)
+{
+	bool fresh = false;
+	size_t n;
+
+	snprintf(out, size, "%s", json_str_or(view_condition(m, "InvariantViolated"), "message", ""));
+	for (int i = 0; i < INVARIANT_COUNT; i++) {
+		if (!(bad & 1u << i) || strstr(out, invariant_name((enum invariant)i)))
+			continue;
+		n = strlen(out);
+		snprintf(out + n, size - n, "%s%s: %s", n ? "; " : "", invariant_name((enum invariant)i), texts[i]);
+		notify_violation(w->c, m, (enum invariant)i, texts[i]);
+		fresh = true;
+	}
+	return fresh;
+}
+
+static int inspect(struct worker *w, struct turn *t, struct error *err)
+{
+	struct observed o = { .migration = t->migration, .source = t->source, .destination = t->destination, .now_us = clock_real_us() };
+	struct store_past past = store_note(w->c->store, t->migration);
+	struct inspected i = { .o = &o, .past = &past, .mismatch = t->mismatch };
+	char texts[INVARIANT_COUNT][VIOLATION_SIZE], told[INVARIANT_COUNT * (VIOLATION_SIZE + 32)];
+	uint32_t bad = invariants_check(&i, texts);
+	int r;
+
+	if (!bad || check_epoch(w, t->migration, err) < 0 || !add_violations(w, t->migration, bad, texts, told, sizeof(told)))
+		return 0;
+	r = act_note(w, t, told, err);
+	return r == -EAGAIN ? 0 : r;
+}
+
 int reconcile(struct worker *w, const char *key, struct error *err)
 {
 	struct turn t = { .migration = store_migration(w->c->store, key) };
@@ -167,6 +204,11 @@ int reconcile(struct worker *w, const char *key, struct error *err)
 		return 0;
 	for (int i = 0; r == 1 && i < STEPS_MAX; i++)
 		r = one_step(w, &t, err);
+	if (r >= 0 && !t.gone) {
+		int noted = inspect(w, &t, err);
+
+		r = noted < 0 ? noted : r;
+	}
 	if (r == 1)
 		queue_add(w->c->queue, key);
 	else if (r == 0 && !t.gone && t.step.wait_us)

@@ -310,10 +310,16 @@ static bool seen_restoring(const struct observed *o, struct step *s)
 	return state_of(o) == SOURCE_Restoring;
 }
 
+/* A container that was started anew has lost its memory; as long as the source is whole, that is no success. */
+static const char *started_cold(const struct observed *o)
+{
+	return o->source && !view_deleting(o->source) ? view_restarted_container(o->destination) : NULL;
+}
+
 static bool seen_running(const struct observed *o, struct step *s)
 {
 	(void)s;
-	return state_of(o) == SOURCE_Running && !has_error(o);
+	return state_of(o) == SOURCE_Running && !has_error(o) && !started_cold(o);
 }
 
 static bool is_stuck(struct step *s, int reason, const char *text, const char *advice)
@@ -330,6 +336,9 @@ static bool stuck(const struct observed *o, struct step *s)
 		return false;
 	if (view_source_error(o->migration, &reason, &message))
 		return is_stuck(s, reason, message, "Save what the source pod still holds, then delete the pods and this PodMigration.");
+	if (started_cold(o))
+		return because(s, REASON_RestoreFailed, "committed, but container %s of the destination has ended and was started anew from its image; the source stays "
+			       "frozen and holds its memory. Save what it still holds, then delete the source pod or this PodMigration.", started_cold(o));
 	if (!o->destination)
 		return is_stuck(s, REASON_DestinationLost, "the destination pod is gone", "The agent of the source reports when it is sure of the loss.");
 	return seen_over(o, s, entered(o, PHASE_Committed), LIMIT_RUNNING) &&

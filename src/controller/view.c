@@ -142,6 +142,33 @@ bool view_source_is_remote(const cJSON *m)
 	return json_str_or(m, "status/sourcePod/cluster", "")[0] != '\0';
 }
 
+const cJSON *view_condition(const cJSON *o, const char *type)
+{
+	const cJSON *e;
+
+	cJSON_ArrayForEach(e, json_at(o, "status/conditions")) {
+		if (!strcmp(json_str_or(e, "type", ""), type))
+			return e;
+	}
+	return NULL;
+}
+
+const char *view_restarted_container(const cJSON *pod)
+{
+	static const char *const lists[] = { "status/containerStatuses", "status/initContainerStatuses" };
+	const cJSON *s;
+
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+		cJSON_ArrayForEach(s, json_at(pod, lists[i])) {
+			int64_t n = 0;
+
+			json_int(s, "restartCount", 0, 1 << 30, &n);
+			if (n > 0)
+				return json_str_or(s, "name", "?");
+		}
+	return NULL;
+}
+
 bool view_pod_ended(const cJSON *pod)
 {
 	const char *phase = json_str_or(pod, "status/phase", "");

@@ -46,6 +46,8 @@ static cJSON *parse(const char *text)
 #define NEW "{'metadata':{'name':'web-x','uid':'t'},'spec':{'containers':[{'name':'a'}]},'status':{'phase':'Pending'}}"
 #define UP "{'metadata':{'name':'web-x','uid':'t'},'spec':{'containers':[{'name':'a'}]},'status':{'phase':'Running','podIP':'10.0.0.1'," \
 	"'containerStatuses':[{'name':'a','state':{'running':{}}}]}}"
+#define UP_AGAIN "{'metadata':{'name':'web-x','uid':'t'},'spec':{'containers':[{'name':'a'}]},'status':{'phase':'Running','podIP':'10.0.0.1'," \
+	"'containerStatuses':[{'name':'a','restartCount':1,'state':{'running':{}}}]}}"
 #define DIED "{'metadata':{'name':'web-x','uid':'t'},'spec':{'containers':[{'name':'a'}]},'status':{'phase':'Running','podIP':'10.0.0.1'," \
 	"'containerStatuses':[{'name':'a','state':{'terminated':{'exitCode':125}}}]}}"
 #define NO_IMAGE "{'metadata':{'name':'web-x','uid':'t'},'spec':{'containers':[{'name':'a'}]},'status':{'phase':'Pending'," \
@@ -126,6 +128,10 @@ static const struct {
 	{ "runs with an error, let go", "{" META_DELETED "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running',"
 	  "'error':{'reason':'RestoreFailed','message':'x'}}") "}", WEB, UP, 3, ACT_RELEASE, 0, REASON_RestoreFailed },
 	{ "runs", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", WEB, UP, 3, ACT_DELETE_SOURCE, 0, 0 },
+	{ "runs, but was started cold: the source is kept", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", WEB, UP_AGAIN, 3,
+	  ACT_RECORD, PHASE_Committed, REASON_RestoreFailed },
+	{ "runs, and crashes while the source goes", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", WEB_GOING, UP_AGAIN, 3,
+	  ACT_RECORD, PHASE_Committed, 0 },
 	{ "runs, source goes", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", WEB_GOING, UP, 3, ACT_RECORD,
 	  PHASE_Committed, 0 },
 	{ "runs, source gone", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", NULL, UP, 3, ACT_END, PHASE_Succeeded, 0 },
