@@ -173,10 +173,27 @@ static bool source_unfit(const struct observed *o, struct step *s)
 	return view_deleting(o->source) && because(s, REASON_PodTerminating, "source pod %s is being deleted", name);
 }
 
+/* Since the freeze was seen; where it was not, since the step behind it was. */
+static bool frozen_too_long(const struct observed *o, struct step *s)
+{
+	int64_t since = entered(o, PHASE_Freezing), limit;
+	enum phase p = view_phase(o->migration);
+	char text[32];
+
+	if ((p != PHASE_Freezing && p != PHASE_Restoring) || !view_freeze_timeout_us(o->migration, &limit))
+		return false;
+	if (!seen_over(o, s, since ? since : entered(o, p), limit))
+		return false;
+	duration_format(limit, text, sizeof(text));
+	return because(s, REASON_TimedOut, "the pod stood still for more than freezeTimeout (%s)", text);
+}
+
 static bool timed_out(const struct observed *o, struct step *s)
 {
 	char text[32];
 
+	if (frozen_too_long(o, s))
+		return true;
 	if (!seen_over(o, s, entered(o, PHASE_Preparing), view_timeout_us(o->migration)))
 		return false;
 	duration_format(view_timeout_us(o->migration), text, sizeof(text));

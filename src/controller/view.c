@@ -121,6 +121,11 @@ int64_t view_timeout_us(const cJSON *m)
 	return duration_parse(json_str(m, "spec/timeout"), DAY_US, &us) == 0 ? us : 600 * 1000000ll;
 }
 
+bool view_freeze_timeout_us(const cJSON *m, int64_t *ret_us)
+{
+	return duration_parse(json_str(m, "spec/freezeTimeout"), DAY_US, ret_us) == 0;
+}
+
 bool view_ttl_us(const cJSON *m, int64_t *ret_us)
 {
 	return duration_parse(json_str(m, "spec/ttlAfterFinished"), 366 * DAY_US, ret_us) == 0;

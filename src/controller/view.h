@@ -32,6 +32,7 @@ enum source_state view_source_state(const cJSON *m);
 int64_t view_phase_time_us(const cJSON *m, enum phase p);       /* when the phase was entered; 0: it was not */
 bool view_has_finalizer(const cJSON *m);
 int64_t view_timeout_us(const cJSON *m);                        /* spec.timeout */
+bool view_freeze_timeout_us(const cJSON *m, int64_t *ret_us);   /* spec.freezeTimeout; false: none is given */
 bool view_ttl_us(const cJSON *m, int64_t *ret_us);              /* false: kept for ever */
 bool view_source_error(const cJSON *m, int *ret_reason, const char **ret_message);
 bool view_source_is_remote(const cJSON *m);                     /* the source pod runs behind a Liqo virtual node */

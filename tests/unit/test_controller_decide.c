@@ -38,7 +38,7 @@ static cJSON *parse(const char *text)
 #define REMOTE_PODS "'sourcePod':{'name':'web','uid':'s','node':'b','cluster':'b'},'destinationPod':{'name':'web-x','uid':'t','node':'n2'}"
 /* Preparing began at T0, Transferring a second later. */
 #define TIMES "'phaseTransitionTimestamps':[{'phase':'Preparing','time':'2026-11-24T16:00:00.000000Z'}," \
-	"{'phase':'Transferring','time':'2026-11-24T16:00:01.000000Z'},{'phase':'Committed','time':'2026-11-24T16:00:02Z'}]"
+	"{'phase':'Transferring','time':'2026-11-24T16:00:01.000000Z'},{'phase':'Freezing','time':'2026-11-24T16:00:02Z'},{'phase':'Committed','time':'2026-11-24T16:00:02Z'}]"
 #define STATUS(phase, more) "'status':{'phase':'" phase "'," PODS "," TIMES more "}"
 #define WEB "{'metadata':{'name':'web','namespace':'d','uid':'s'},'status':{'phase':'Running'}}"
 #define WEB_GOING "{'metadata':{'name':'web','namespace':'d','uid':'s','deletionTimestamp':'x'},'status':{'phase':'Running'}}"
@@ -74,6 +74,10 @@ static const struct {
 	{ "preparing, no image", "{" META "," SPEC "," STATUS("Preparing", "") "}", WEB, NO_IMAGE, 1, ACT_ABORT, 0, REASON_ImageMissing },
 	{ "preparing, no agent", "{" META "," SPEC "," STATUS("Preparing", "") "}", WEB, NEW, 31, ACT_ABORT, 0, REASON_AgentUnavailable },
 	{ "preparing, timeout", "{" META "," SPEC "," STATUS("Preparing", ",'source':{'state':'Ready'}") "}", WEB, NEW, 601, ACT_ABORT, 0, REASON_TimedOut },
+	{ "frozen for longer than it may", "{" META ",'spec':{'podName':'web','timeout':'10m','freezeTimeout':'5s'}," STATUS("Restoring", ",'source':{'state':'Restoring'}") "}",
+	  WEB, UP, 9, ACT_ABORT, 0, REASON_TimedOut },
+	{ "not frozen yet", "{" META ",'spec':{'podName':'web','timeout':'10m','freezeTimeout':'5s'}," STATUS("Transferring", ",'source':{'state':'Connecting'}") "}",
+	  WEB, UP, 9, ACT_WAIT, 0, 0 },
 	{ "preparing, source gone", "{" META "," SPEC "," STATUS("Preparing", "") "}", NULL, NEW, 1, ACT_ABORT, 0, REASON_SourceLost },
 	{ "preparing, source terminating", "{" META "," SPEC "," STATUS("Preparing", "") "}", WEB_GOING, NEW, 1, ACT_ABORT, 0, REASON_PodTerminating },
 	{ "preparing, agent found io_uring", "{" META "," SPEC "," STATUS("Preparing", ",'source':{'state':'Aborted','error':{'reason':'IOUringInUse','message':'x'}}") "}",

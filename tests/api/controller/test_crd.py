@@ -22,6 +22,7 @@ BAD_SPECS = [
     ("timeout that is no duration", {**GOOD, "timeout": "soon"}, "timeout must be a duration between 10s and 24h"),
     ("timeout too short", {**GOOD, "timeout": "9s"}, "timeout must be a duration between 10s and 24h"),
     ("timeout too long", {**GOOD, "timeout": "24h1s"}, "timeout must be a duration between 10s and 24h"),
+    ("freezeTimeout too short", {**GOOD, "freezeTimeout": "100ms"}, "freezeTimeout must be a duration between 1s and 24h"),
     ("ttl that is no duration", {**GOOD, "ttlAfterFinished": "-1s"}, "ttlAfterFinished must be a duration"),
     ("ttl too long", {**GOOD, "ttlAfterFinished": "8761h"}, "ttlAfterFinished must be a duration of at most 8760h"),
 ]
@@ -32,6 +33,7 @@ UPDATES = [
     ("podUID", {"podUID": "u"}, "podUID cannot be changed"),
     ("destination", {"destination": {"nodeName": "n3"}}, "destination cannot be changed"),
     ("timeout", {"timeout": "11m"}, "timeout cannot be changed"),
+    ("freezeTimeout", {"freezeTimeout": "5s"}, "freezeTimeout cannot be changed"),
     ("ttlAfterFinished", {"ttlAfterFinished": "1h"}, None),
     ("cancel to true", {"cancel": True}, None),
     ("cancel back to false", {"cancel": False}, "cancel cannot be taken back"),
