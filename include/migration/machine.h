@@ -209,6 +209,8 @@ extern const int controller_rows_n;
 
 /* The row that applies; there always is one. */
 const struct controller_row *controller_next(const struct controller_row *rows, int n, enum phase phase, enum decision d, uint32_t facts);
+/* The facts that the first n rows ask about in this phase and decision. */
+uint32_t controller_asked(const struct controller_row *rows, int n, enum phase phase, enum decision d);
 const char *move_name(enum controller_move m);
 const char *fact_name(int at);
 

@@ -30,6 +30,9 @@
 #define PM_MOUNT_ORDER "/.podmigration/order"           /* downwardAPI volume; file "order" */
 #define PM_STARTED_COMMAND "/.podmigration/started"     /* exec startup probe that the runtime answers itself */
 
+/* In the agent's error message, when the source is still frozen and cannot be helped; the controller asks for a person by it. */
+#define PM_NOT_THAWED "THE SOURCE COULD NOT BE THAWED"
+
 #define PM_KEY_SIZE 32
 #define PM_STREAM_PORT 7117
 

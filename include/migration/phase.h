@@ -20,6 +20,7 @@ const char *phase_name(enum phase p);
 enum phase phase_from_name(const char *name);   /* PHASE_Pending for NULL, "" and unknown names */
 bool phase_ended(enum phase p);                 /* Succeeded, Failed, Cancelled */
 bool phase_may_follow(enum phase from, enum phase to);  /* the table of allowed moves */
+bool phase_may_reach(enum phase from, enum phase to);   /* by any number of them, none too */
 
 /* What the source agent reports in status.source.state, in order. S(name) */
 #define SOURCE_STATE_LIST(S) S(None) S(Ready) S(Connecting) S(Freezing) S(Restoring) S(Committed) S(Running) S(Aborted)

@@ -381,7 +381,7 @@ static void tell_frozen(struct source *s)
 {
 	struct error why = { 0 }, ignored = { 0 };
 
-	error_reason(&why, -EIO, REASON_FreezeFailed, "THE SOURCE COULD NOT BE THAWED (%s); it is tried again; else thaw its cgroup by hand", s->err.message);
+	error_reason(&why, -EIO, REASON_FreezeFailed, PM_NOT_THAWED " (%s); it is tried again; else thaw its cgroup by hand", s->err.message);
 	log_error("the source could not be thawed", LOG_S("migration", s->journal.migration), LOG_S("err", s->err.message));
 	if (s->record && !s->tells_frozen)
 		s->tells_frozen = record_report(s->record, SOURCE_Freezing, source_report_json(s, &why), NULL, &ignored) == 0;

@@ -127,6 +127,7 @@ static int write_status(struct worker *w, struct turn *t, struct status_change *
 	enum phase from = view_phase(t->migration);
 	cleanup_json cJSON *o = NULL;
 	cJSON *answer = NULL;
+	enum attention before;
 	char path[1024];
 	int r;
 
@@ -134,6 +135,7 @@ static int write_status(struct worker *w, struct turn *t, struct status_change *
 		return error_reason(err, -EPROTO, REASON_InternalError, "phase %s may not follow %s", phase_name(c->phase), phase_name(from));
 	c->epoch = w->c->epoch;
 	c->now_us = clock_real_us();
+	before = status_attention(t->migration);
 	o = status_build(t->migration, c);
 	t->unchanged = !o;
 	if (!o)
@@ -150,7 +152,17 @@ static int write_status(struct worker *w, struct turn *t, struct status_change *
 	take_answer(w, t, answer);
 	if (from != c->phase)
 		notify_phase(w->c, t->migration, from, c->phase, c->reason, c->message);
+	if (status_attention(t->migration) != ATTENTION_NONE && status_attention(t->migration) != before)
+		notify_attention(w->c, t->migration, status_attention(t->migration));
 	return 0;
+}
+
+int act_note(struct worker *w, struct turn *t, const char *violated, struct error *err)
+{
+	struct status_change c = { .violated = violated, .source_gone = !t->source };
+
+	status_keep(t->migration, &c);
+	return write_status(w, t, &c, err);
 }
 
 /* --- pods --- */
@@ -326,6 +338,15 @@ static int abort_for(struct worker *w, struct turn *t, int reason, const char *m
 	return do_abort(w, t, err);
 }
 
+/* Without its key it could not be restored; and it is recorded, so that it is found and deleted. */
+static int abort_mismatch(struct worker *w, struct turn *t, struct error *err)
+{
+	char text[512];
+
+	snprintf(text, sizeof(text), "the destination pod was changed when it was created (admission webhooks?): %s", t->mismatch);
+	return abort_for(w, t, REASON_DestinationPodFailed, text, err);
+}
+
 /* Creates the pod, or finds the one that an earlier try has created.  -EEXIST when the name belongs to another pod. */
 static int create_or_adopt(struct worker *w, const cJSON *m, const cJSON *pod, cJSON **ret, struct error *err)
 {
@@ -350,7 +371,8 @@ static int create_or_adopt(struct worker *w, const cJSON *m, const cJSON *pod, c
 	return 0;
 }
 
-static int create_destination(struct worker *w, const cJSON *m, const cJSON *source, cJSON **ret, struct error *err)
+/* mismatch: how the pod that is there differs from what it was to be; "" else. */
+static int create_destination(struct worker *w, const cJSON *m, const cJSON *source, cJSON **ret, char *mismatch, size_t size, struct error *err)
 {
 	struct destination_spec spec = {
 		.node = json_str_or(m, "status/destinationPod/node", ""),
@@ -369,6 +391,8 @@ static int create_destination(struct worker *w, const cJSON *m, const cJSON *sou
 		if (r < 0)
 			return r;
 		r = create_or_adopt(w, m, pod, ret, err);
+		if (r == 0)
+			destination_pod_matches(pod, *ret, mismatch, size);
 	}
 	return r;
 }
@@ -393,14 +417,17 @@ static int do_prepare(struct worker *w, struct turn *t, struct error *err)
 		return r;
 	if (!source)
 		return abort_for(w, t, REASON_SourceLost, "the source pod is gone", err);
-	r = create_destination(w, t->migration, source, &pod, err);
+	r = create_destination(w, t->migration, source, &pod, t->mismatch, sizeof(t->mismatch), err);
 	if (r == -EINVAL || r == -EACCES || r == -EEXIST)
 		return abort_for(w, t, problem_of_refusal(err->message), err->message, err);
 	if (r < 0)
 		return error_wrap(err, r, "create the destination pod");
 	remember_pod(w, pod);
-	r = secrets_create_for_pod(w, view_uid(t->migration), pod, err);
-	return r == 0 ? record_destination(w, t, pod, err) : r;
+	if (!t->mismatch[0])
+		r = secrets_create_for_pod(w, view_uid(t->migration), pod, err);
+	if (r == 0)
+		r = record_destination(w, t, pod, err);
+	return r == 0 && t->mismatch[0] ? abort_mismatch(w, t, err) : r;
 }
 
 /* --- orders to a remote source --- */
@@ -512,6 +539,8 @@ static int do_end(struct worker *w, struct turn *t, struct error *err)
 	struct status_change c = { .phase = t->step.phase, .reason = t->step.reason, .message = t->step.message };
 	int r = secrets_delete_for_agent(w, view_uid(t->migration), err);
 
+	c.source_gone = !t->source;
+	c.destination_stays = t->step.phase != PHASE_Succeeded && t->destination;
 	if (r == 0 && t->step.phase != PHASE_Succeeded)
 		r = unmark_source(w, t, err);
 	return r == 0 ? write_status(w, t, &c, err) : r;
@@ -522,11 +551,12 @@ static int do_add_finalizer(struct worker *w, struct turn *t, struct error *err)
 	return patch_finalizers(w, t, true, err);
 }
 
+/* What was said to be left behind is not any more, or a person has let go. */
 static int do_release(struct worker *w, struct turn *t, struct error *err)
 {
-	int r = phase_ended(view_phase(t->migration)) ? 0 : secrets_delete_for_agent(w, view_uid(t->migration), err);
+	int r = phase_ended(view_phase(t->migration)) ? act_note(w, t, NULL, err) : secrets_delete_for_agent(w, view_uid(t->migration), err);
 
-	return r == 0 ? patch_finalizers(w, t, false, err) : r;
+	return r == 0 && !t->gone ? patch_finalizers(w, t, false, err) : r;
 }
 
 static int do_delete_object(struct worker *w, struct turn *t, struct error *err)

@@ -12,6 +12,7 @@ struct turn {
 	struct step step;
 	bool gone;                      /* the PodMigration does not exist any more */
 	bool unchanged;                 /* the step had nothing to write */
+	char mismatch[192];             /* how the destination pod differs from what was to be built; "" */
 };
 
 /*
@@ -19,6 +20,9 @@ struct turn {
  * again later.
  */
 int act_do(struct worker *w, struct turn *t, struct error *err);
+
+/* Writes what is wrong with it (status.h, "violated") and nothing else that is new. */
+int act_note(struct worker *w, struct turn *t, const char *violated, struct error *err);
 
 /* Reads a pod anew and tells the store: *ret is NULL when there is none of this name with this UID. */
 int act_read_pod(struct worker *w, const char *ns, const char *name, const char *uid, cJSON **ret, struct error *err);

@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "decide.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/json.h"
-#include "migration/names.h"
+#include "migration/machine.h"
 #include "migration/reason.h"
-#include "names.h"
+#include "seen.h"
 #include "view.h"
 
 static const char *const action_names[ACTION_COUNT] = {
@@ -24,321 +22,87 @@ const char *action_name(enum action a)
 	return (unsigned)a < ACTION_COUNT ? action_names[a] : "?";
 }
 
-/* --- writing the step --- */
+/* --- the row that applies --- */
 
-static void __attribute__((format(printf, 2, 3))) say(struct step *s, const char *fmt, ...)
+/* All facts of a mask; waits: for each, when time alone may change it. */
+static uint32_t facts_of(const struct observed *o, uint32_t asked, int64_t waits[FACT_COUNT])
 {
-	va_list ap;
+	struct step scratch;
+	uint32_t facts = 0;
 
-	va_start(ap, fmt);
-	vsnprintf(s->message, sizeof(s->message), fmt, ap);
-	va_end(ap);
+	for (int i = 0; i < FACT_COUNT; i++) {
+		scratch.wait_us = 0;
+		scratch.reason = REASON_NONE;
+		if (asked & 1u << i && seen_fact(o, i, &scratch))
+			facts |= 1u << i;
+		waits[i] = scratch.wait_us;
+	}
+	return facts;
 }
 
-static void act(struct step *s, enum action a)
+/* The same table and the same search as in the simulator.  What was asked on the way to the row says when to look again. */
+static const struct controller_row *find_row(const struct observed *o, struct step *s)
 {
-	s->action = a;
+	enum phase p = view_phase(o->migration);
+	enum decision d = view_decision(o->migration);
+	int64_t waits[FACT_COUNT];
+	uint32_t facts = facts_of(o, controller_asked(controller_rows, controller_rows_n, p, d), waits), asked;
+	const struct controller_row *row = controller_next(controller_rows, controller_rows_n, p, d, facts);
+
+	asked = controller_asked(controller_rows, (int)(row - controller_rows) + 1, p, d);
+	for (int i = 0; i < FACT_COUNT; i++)
+		if (asked & 1u << i && waits[i] && (!s->wait_us || waits[i] < s->wait_us))
+			s->wait_us = waits[i];
+	for (int i = 0; i < FACT_COUNT; i++)
+		if (row->need & 1u << i)
+			seen_fact(o, i, s);
+	return row;
 }
 
-static void record(struct step *s, enum phase p)
+/* --- what the step says --- */
+
+static void await_pod(const struct observed *o, struct step *s)
 {
-	s->action = ACT_RECORD;
-	s->phase = p;
-}
-
-static void end(struct step *s, enum phase p, int reason)
-{
-	s->action = ACT_END;
-	s->phase = p;
-	s->reason = reason;
-}
-
-static void __attribute__((format(printf, 3, 4))) abort_with(struct step *s, int reason, const char *fmt, ...)
-{
-	va_list ap;
-
-	s->action = ACT_ABORT;
-	s->reason = reason;
-	va_start(ap, fmt);
-	vsnprintf(s->message, sizeof(s->message), fmt, ap);
-	va_end(ap);
-}
-
-/* True when limit has passed since t; else remembers when it will have. An unknown t has just begun. */
-static bool over(const struct observed *o, struct step *s, int64_t t, int64_t limit)
-{
-	int64_t left = t ? t + limit - o->now_us : limit;
-
-	if (left <= 0)
-		return true;
-	/* A clock that was set back must not stretch the wait. */
-	if (left > limit)
-		left = limit;
-	if (!s->wait_us || left < s->wait_us)
-		s->wait_us = left;
-	return false;
-}
-
-/* --- reading --- */
-
-static const char *source_name(const struct observed *o)
-{
-	return json_str_or(o->migration, "status/sourcePod/name", "?");
-}
-
-static const char *source_node(const struct observed *o)
-{
-	return json_str_or(o->migration, "status/sourcePod/node", "?");
-}
-
-static const char *destination_name(const struct observed *o)
-{
-	return json_str_or(o->migration, "status/destinationPod/name", "?");
-}
-
-static bool destination_recorded(const struct observed *o)
-{
-	return json_str_or(o->migration, "status/destinationPod/uid", "")[0] != '\0';
-}
-
-/* Which order for the source stands on it: "migrate", "abort", or "". */
-static const char *ordered(const struct observed *o)
-{
-	const char *text = o->source ? view_annotation(o->source, ANN_ORDERED) : "", *uid = view_uid(o->migration);
-	size_t n = strlen(uid);
-
-	return n && !strncmp(text, uid, n) && text[n] == ' ' ? text + n + 1 : "";
-}
-
-static int64_t entered(const struct observed *o, enum phase p)
-{
-	return view_phase_time_us(o->migration, p);
-}
-
-/* --- before the decision: is there a reason to give up?  In the order in which a person would want to hear of them. --- */
-
-typedef bool (*doubt)(const struct observed *o, struct step *s);
-
-static bool by_person(const struct observed *o, struct step *s)
-{
-	if (!view_deleting(o->migration) && !json_bool(o->migration, "spec/cancel"))
-		return false;
-	abort_with(s, REASON_Cancelled, view_deleting(o->migration) ? "the PodMigration was deleted" : "cancelled by spec.cancel");
-	return true;
-}
-
-static bool by_agent(const struct observed *o, struct step *s)
-{
-	const char *message = "";
-	int reason = REASON_InternalError;
-	bool error = view_source_error(o->migration, &reason, &message);
-
-	if (!error && view_source_state(o->migration) != SOURCE_Aborted)
-		return false;
-	abort_with(s, reason, "%s", error ? message : "the agent gave the migration up without saying why");
-	return true;
-}
-
-static bool by_source(const struct observed *o, struct step *s)
-{
-	if (!o->source)
-		abort_with(s, REASON_SourceLost, "source pod %s is gone", source_name(o));
-	else if (view_pod_ended(o->source))
-		abort_with(s, REASON_SourceLost, "source pod %s has ended (%s)", source_name(o), json_str_or(o->source, "status/phase", ""));
-	else if (view_deleting(o->source))
-		abort_with(s, REASON_PodTerminating, "source pod %s is being deleted", source_name(o));
+	step_say(s, "waiting for destination pod %s to run on node %s", seen_destination_name(o), json_str_or(o->migration, "status/destinationPod/node", "?"));
+	if (!seen_over(o, s, view_phase_time_us(o->migration, PHASE_Preparing), LOOK_EVERY))
+		return;
+	if (o->looked)
+		seen_over(o, s, o->now_us, LOOK_EVERY);
 	else
-		return false;
-	return true;
+		s->action = ACT_LOOK;
 }
 
-static bool by_timeout(const struct observed *o, struct step *s)
+static void say_there(const struct observed *o, struct step *s)
 {
-	char text[32];
-
-	if (!over(o, s, entered(o, PHASE_Preparing), view_timeout_us(o->migration)))
-		return false;
-	duration_format(view_timeout_us(o->migration), text, sizeof(text));
-	abort_with(s, REASON_TimedOut, "not committed within %s; it was %s", text, phase_name(view_phase(o->migration)));
-	return true;
+	step_say(s, "destination pod %s is there, at %s", seen_destination_name(o), json_str_or(o->destination, "status/podIP", ""));
 }
 
-/* The agents tell more than an exit code when a restore fails, but a little later. */
-static bool agent_will_tell(const struct observed *o, struct step *s)
+static void say_frozen(const struct observed *o, struct step *s)
 {
-	enum phase p = view_phase(o->migration);
-	int64_t since = view_time_us(o->migration, "status/source/updated");
-	const cJSON *e;
-
-	if (p != PHASE_Freezing && p != PHASE_Restoring)
-		return false;
-	cJSON_ArrayForEach(e, json_at(o->destination, "status/containerStatuses")) {
-		int64_t t = view_time_us(e, "state/terminated/finishedAt");
-
-		since = t > since ? t : since;
-	}
-	return !over(o, s, since, GRACE_AGENT_REPORT);
+	(void)o;
+	step_say(s, "the source is frozen; memory and files are being copied");
 }
 
-static bool by_destination(const struct observed *o, struct step *s)
+static void say_restoring(const struct observed *o, struct step *s)
 {
-	struct problem p = { 0 };
-
-	if (!destination_recorded(o))
-		return false;
-	if (!o->destination) {
-		abort_with(s, REASON_DestinationLost, "destination pod %s is gone", destination_name(o));
-		return true;
-	}
-	problem_of_pod(o->destination, &p);
-	if (p.reason == REASON_NONE || !over(o, s, entered(o, PHASE_Preparing), p.patience_us) || agent_will_tell(o, s))
-		return false;
-	abort_with(s, p.reason, "%s", p.message);
-	return true;
+	(void)o;
+	step_say(s, "everything was copied; the destination restores the containers");
 }
 
-/* A home source's agent reports by itself; of a remote source nothing is heard before the state arrives. */
-static bool by_silence(const struct observed *o, struct step *s)
+static void say_committed(const struct observed *o, struct step *s)
 {
-	enum source_state state = view_source_state(o->migration);
-	enum phase p = view_phase(o->migration);
-	bool remote = view_source_is_remote(o->migration);
-
-	if (p == PHASE_Preparing && !remote && state == SOURCE_None && over(o, s, entered(o, PHASE_Preparing), LIMIT_AGENT)) {
-		abort_with(s, REASON_AgentUnavailable, "the podmigration-agent of node %s has not reported", source_node(o));
-		return true;
-	}
-	if (p != PHASE_Transferring || state > SOURCE_Ready || !over(o, s, entered(o, PHASE_Transferring), LIMIT_AGENT))
-		return false;
-	abort_with(s, REASON_AgentUnavailable, remote ? "nothing has come from the source, whose node is %s" :
-		   "the podmigration-agent of node %s has not begun to connect", source_node(o));
-	return true;
-}
-
-static bool reason_to_abort(const struct observed *o, struct step *s)
-{
-	static const doubt doubts[] = { by_person, by_agent, by_source, by_timeout, by_destination, by_silence };
-
-	for (size_t i = 0; i < sizeof(doubts) / sizeof(doubts[0]); i++)
-		if (doubts[i](o, s))
-			return true;
-	return false;
-}
-
-/* --- before the decision: forward --- */
-
-/*
- * Liqo tells only the remote cluster (an event of the ShadowPod there) when that cluster's admission refuses the pod; at home its status stays empty.  By far the
- * most frequent cause is that podmigration is not installed there.
- */
-static bool never_created(const struct observed *o)
-{
-	return json_str(o->migration, "status/destinationPod/cluster") && !json_at(o->destination, "status/conditions/0") &&
-	       !json_at(o->destination, "status/containerStatuses/0");
-}
-
-static void wait_for_destination(const struct observed *o, struct step *s)
-{
-	const char *cluster = json_str_or(o->migration, "status/destinationPod/cluster", "?");
-	int64_t since = entered(o, PHASE_Preparing);
-
-	say(s, "waiting for destination pod %s to run on node %s", destination_name(o), json_str_or(o->migration, "status/destinationPod/node", "?"));
-	if (!over(o, s, since, LOOK_EVERY))
+	/* Being stuck has said so already. */
+	if (s->reason != REASON_NONE)
 		return;
-	if (!o->looked) {
-		act(s, ACT_LOOK);
-		return;
-	}
-	if (o->events.reason != REASON_NONE && over(o, s, since, o->events.patience_us))
-		abort_with(s, o->events.reason, "%s", o->events.message);
-	else if (never_created(o) && over(o, s, since, LIMIT_REMOTE_POD))
-		abort_with(s, REASON_RuntimeClassMissing,
-			   "cluster %s does not create the destination pod: RuntimeClass podmigration is missing there, or its admission refuses the pod "
-			   "(see the events of shadowpod %s in that cluster)", cluster, destination_name(o));
-	else if (!o->pulling && over(o, s, since, LIMIT_DESTINATION_POD))
-		abort_with(s, o->events.reason != REASON_NONE ? o->events.reason : REASON_DestinationPodFailed,
-			   "destination pod %s does not run after %d s: %s", destination_name(o), (int)(LIMIT_DESTINATION_POD / 1000000),
-			   o->events.reason != REASON_NONE ? o->events.message : "neither its status nor its events say why");
+	if (seen_fact(o, FACT_AT_SeenRunning, s))
+		step_say(s, "the destination runs; source pod %s is terminating", seen_source_name(o));
 	else
-		over(o, s, o->now_us, LOOK_EVERY);
+		step_say(s, "committed; waiting for the destination to run");
 }
 
-static void preparing(const struct observed *o, struct step *s)
+static void say_succeeded(const struct observed *o, struct step *s)
 {
-	if (!destination_recorded(o)) {
-		act(s, ACT_PREPARE);
-		return;
-	}
-	if (!json_str(o->destination, "status/podIP") || !view_pod_all_running(o->destination)) {
-		wait_for_destination(o, s);
-		return;
-	}
-	record(s, PHASE_Transferring);
-	say(s, "destination pod %s is there, at %s", destination_name(o), json_str_or(o->destination, "status/podIP", ""));
-}
-
-static void transferring(const struct observed *o, struct step *s)
-{
-	static const struct {
-		enum source_state state;
-		enum phase phase;
-		const char *text;
-	} seen[] = {
-		{ SOURCE_Freezing, PHASE_Freezing, "the source is frozen; memory and files are being copied" },
-		{ SOURCE_Restoring, PHASE_Restoring, "everything was copied; the destination restores the containers" },
-	};
-	enum source_state state = view_source_state(o->migration);
-
-	if (view_source_is_remote(o->migration) && !ordered(o)[0]) {
-		act(s, ACT_ORDER);
-		return;
-	}
-	for (size_t i = 0; i < sizeof(seen) / sizeof(seen[0]); i++)
-		if (state == seen[i].state && view_phase(o->migration) < seen[i].phase) {
-			record(s, seen[i].phase);
-			say(s, "%s", seen[i].text);
-		}
-}
-
-static void undecided(const struct observed *o, struct step *s)
-{
-	enum phase p = view_phase(o->migration);
-
-	if (p == PHASE_Pending) {
-		if (!by_person(o, s)) {
-			act(s, ACT_PREFLIGHT);
-			return;
-		}
-		end(s, PHASE_Cancelled, REASON_Cancelled);
-	} else if (!reason_to_abort(o, s)) {
-		if (p == PHASE_Preparing)
-			preparing(o, s);
-		else
-			transferring(o, s);
-	}
-}
-
-/* --- after Abort: back to what was, then the end --- */
-
-static void final_cause(const struct observed *o, struct step *s)
-{
-	const char *agent_message = "";
-	int ours = reason_from_name(json_str(o->migration, "status/abort/reason")), agents = REASON_InternalError;
-	bool have_ours = json_str(o->migration, "status/abort/reason") != NULL;
-	bool have_agents = view_source_error(o->migration, &agents, &agent_message);
-
-	/* What an agent saw from near explains more than what the controller saw from afar, unless the agent only followed. */
-	if (have_agents && (!have_ours || ((ours == REASON_DestinationPodFailed || ours == REASON_DestinationLost) && agents != REASON_Cancelled))) {
-		s->reason = agents;
-		say(s, "%s", agent_message);
-	} else if (have_ours) {
-		s->reason = ours;
-		say(s, "%s", json_str_or(o->migration, "status/abort/message", ""));
-	} else {
-		s->reason = REASON_InternalError;
-		say(s, "given up by an agent without a word");
-	}
-	s->phase = s->reason == REASON_Cancelled ? PHASE_Cancelled : PHASE_Failed;
+	step_say(s, "pod %s runs as %s", seen_source_name(o), seen_destination_name(o));
 }
 
 static void append(struct step *s, const char *text)
@@ -348,123 +112,65 @@ static void append(struct step *s, const char *text)
 	snprintf(s->message + n, sizeof(s->message) - n, "%s", text);
 }
 
-static bool may_be_frozen(const struct observed *o)
+static void say_given_up(const struct observed *o, struct step *s)
 {
-	enum source_state state = view_source_state(o->migration);
-
-	return o->source && (state == SOURCE_Freezing || state == SOURCE_Restoring || state == SOURCE_Committed);
-}
-
-static void aborted(const struct observed *o, struct step *s)
-{
-	int64_t since = view_time_us(o->migration, "status/abort/time");
-	bool pod_stays;
-
-	if (!since)
-		since = view_time_us(o->migration, "status/source/updated");
-	if (o->source && !strcmp(ordered(o), "migrate")) {
-		act(s, ACT_ORDER_ABORT);
+	if (view_decision(o->migration) != DECISION_ABORT)
 		return;
-	}
-	if (o->destination && !view_deleting(o->destination)) {
-		act(s, ACT_DELETE_DESTINATION);
-		return;
-	}
-	if (may_be_frozen(o) && !over(o, s, since, LIMIT_THAW))
-		return;
-	pod_stays = o->destination && over(o, s, since, LIMIT_POD_GONE);
-	if (o->destination && !pod_stays) {
-		over(o, s, o->now_us, LOOK_GOING);
-		return;
-	}
-	act(s, ACT_END);
-	final_cause(o, s);
-	if (may_be_frozen(o))
+	seen_final_cause(o, s);
+	if (seen_fact(o, FACT_AT_MayBeFrozen, s))
 		append(s, "; WHETHER THE SOURCE WAS THAWED IS NOT KNOWN: its agent has not reported for 30 s. It thaws the source as soon as it runs again");
-	if (pod_stays)
+	if (o->destination)
 		append(s, "; the destination pod is still terminating");
 }
 
-/* --- after Commit: only forward --- */
+typedef void (*say_fn)(const struct observed *o, struct step *s);
 
-static void stuck(const struct observed *o, struct step *s, int reason, const char *text, const char *advice)
+static const say_fn says[PHASE_COUNT] = {
+	[PHASE_Transferring] = say_there, [PHASE_Freezing] = say_frozen, [PHASE_Restoring] = say_restoring, [PHASE_Committed] = say_committed,
+	[PHASE_Succeeded] = say_succeeded, [PHASE_Failed] = say_given_up, [PHASE_Cancelled] = say_given_up,
+};
+
+static const enum action actions[MOVE_COUNT] = {
+	[MOVE_Wait] = ACT_WAIT, [MOVE_AddFinalizer] = ACT_ADD_FINALIZER, [MOVE_Preflight] = ACT_PREFLIGHT, [MOVE_Prepare] = ACT_PREPARE,
+	[MOVE_AwaitPod] = ACT_WAIT, [MOVE_Record] = ACT_RECORD, [MOVE_Order] = ACT_ORDER, [MOVE_Abort] = ACT_ABORT, [MOVE_OrderAbort] = ACT_ORDER_ABORT,
+	[MOVE_DeleteDestination] = ACT_DELETE_DESTINATION, [MOVE_DeleteSource] = ACT_DELETE_SOURCE, [MOVE_End] = ACT_END, [MOVE_Release] = ACT_RELEASE,
+	[MOVE_DeleteObject] = ACT_DELETE_OBJECT,
+};
+
+/* --- when to look again, if nothing is heard --- */
+
+static bool going(const cJSON *pod)
 {
-	record(s, PHASE_Committed);
-	s->reason = reason;
-	say(s, "committed, and the source stays frozen, but %s. %s", text, advice);
-	/* A person has seen it and lets go: both pods stay as they are, for that person to deal with. */
-	if (view_deleting(o->migration) && view_source_state(o->migration) >= SOURCE_Committed)
-		act(s, ACT_RELEASE);
+	return pod && view_deleting(pod);
 }
 
-static void await_running(const struct observed *o, struct step *s)
+static void look_again(const struct observed *o, struct step *s)
 {
-	const char *message = "";
-	int reason = REASON_DestinationLost;
+	bool ended = phase_ended(view_phase(o->migration));
 
-	record(s, PHASE_Committed);
-	say(s, "committed; waiting for the destination to run");
-	if (view_source_error(o->migration, &reason, &message))
-		stuck(o, s, reason, message, "Save what the source pod still holds, then delete the pods and this PodMigration.");
-	else if (!o->destination)
-		stuck(o, s, REASON_DestinationLost, "the destination pod is gone", "The agent of the source reports when it is sure of the loss.");
-	else if (over(o, s, entered(o, PHASE_Committed), LIMIT_RUNNING))
-		stuck(o, s, REASON_AgentUnavailable, "no agent has reported that the destination runs",
-		      "Check the podmigration-agent of both nodes; it goes on from here by itself.");
-}
-
-static void committed(const struct observed *o, struct step *s)
-{
-	const char *message;
-	int reason;
-
-	if (view_phase(o->migration) != PHASE_Committed) {
-		record(s, PHASE_Committed);
-		say(s, "committed; waiting for the destination to run");
+	if (s->action != ACT_WAIT && s->action != ACT_RECORD)
 		return;
-	}
-	if (view_source_state(o->migration) != SOURCE_Running || view_source_error(o->migration, &reason, &message)) {
-		await_running(o, s);
-		return;
-	}
-	if (o->source && !view_deleting(o->source)) {
-		act(s, ACT_DELETE_SOURCE);
-	} else if (o->source) {
-		record(s, PHASE_Committed);
-		say(s, "the destination runs; source pod %s is terminating", source_name(o));
-		over(o, s, o->now_us, LOOK_GOING);
-	} else {
-		end(s, PHASE_Succeeded, REASON_NONE);
-		say(s, "pod %s runs as %s", source_name(o), destination_name(o));
-	}
-}
-
-/* --- after the end --- */
-
-static void ended(const struct observed *o, struct step *s)
-{
-	int64_t ttl;
-
-	if (view_has_finalizer(o->migration))
-		act(s, ACT_RELEASE);
-	else if (!view_deleting(o->migration) && view_ttl_us(o->migration, &ttl) &&
-		 (ttl == 0 || over(o, s, view_time_us(o->migration, "status/completionTime"), ttl)))
-		act(s, ACT_DELETE_OBJECT);
+	if (!ended && view_decision(o->migration) != DECISION_NONE && (going(o->source) || going(o->destination)))
+		seen_over(o, s, o->now_us, LOOK_GOING);
+	/* The source has our label no more: that it goes is seen only by looking. */
+	if (ended && view_has_finalizer(o->migration))
+		seen_over(o, s, o->now_us, LOOK_OWED);
 }
 
 void decide(const struct observed *o, struct step *ret)
 {
-	enum decision d = view_decision(o->migration);
+	const struct controller_row *row;
 
 	memset(ret, 0, sizeof(*ret));
-	if (phase_ended(view_phase(o->migration)))
-		ended(o, ret);
-	else if (!view_has_finalizer(o->migration))
-		act(ret, view_deleting(o->migration) ? ACT_WAIT : ACT_ADD_FINALIZER);
-	else if (d == DECISION_COMMIT)
-		committed(o, ret);
-	else if (d == DECISION_ABORT)
-		aborted(o, ret);
-	else
-		undecided(o, ret);
+	row = find_row(o, ret);
+	ret->when = row->when;
+	ret->action = actions[row->move];
+	if (row->move == MOVE_AwaitPod)
+		await_pod(o, ret);
+	if (row->move == MOVE_Record || row->move == MOVE_End) {
+		ret->phase = (enum phase)row->phase;
+		if (says[ret->phase])
+			says[ret->phase](o, ret);
+	}
+	look_again(o, ret);
 }

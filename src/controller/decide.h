@@ -11,7 +11,7 @@
 
 /*
  * The controller's mind: what is to be done next with one PodMigration.  A pure function of what was seen; everything that must survive a change of the
- * leader is in the object itself.
+ * leader is in the object itself.  What to do is looked up in the table controller_rows (migration/machine.h), the one that the simulator runs.
  */
 
 struct observed {
@@ -43,6 +43,7 @@ enum action {
 };
 
 struct step {
+	const char *when;               /* the row of the table, for logs */
 	enum action action;
 	enum phase phase;               /* ACT_RECORD, ACT_END */
 	int reason;                     /* of an abort, an end, or of being stuck */
@@ -62,6 +63,7 @@ const char *action_name(enum action a);
 #define LIMIT_POD_GONE (60 * 1000000ll)         /* for the destination pod to go */
 #define LIMIT_RUNNING (30 * 1000000ll)          /* for an agent to report that the destination runs */
 #define GRACE_AGENT_REPORT (3 * 1000000ll)      /* the agent's error says more than the pod's exit code: it is waited for */
+#define LOOK_OWED (15 * 1000000ll)      /* after the end, at pods that were left to others to put right */
 #define LOOK_EVERY (3 * 1000000ll)
 #define LOOK_GOING (1 * 1000000ll)      /* at a pod that is to go: somebody may have taken off the label by which the watch sees it */
 

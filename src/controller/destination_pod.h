@@ -3,6 +3,7 @@
 #define CONTROLLER_DESTINATION_POD_H
 
 #include <cjson/cJSON.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/error.h"
@@ -26,5 +27,11 @@ struct destination_spec {
 
 /* The pod to create, from the migration and the source pod as the API server has it.  Pure; *ret is the caller's. */
 int destination_pod_build(const cJSON *migration, const cJSON *source, const struct destination_spec *spec, cJSON **ret, struct error *err);
+
+/*
+ * Is the pod that the API server has the one that was to be built?  Admission may add volumes and tolerations; a container more, or another image, would find
+ * nothing to be restored from, or run beside what is restored.  False: why, in words.  Pure.
+ */
+bool destination_pod_matches(const cJSON *built, const cJSON *made, char *why, size_t size);
 
 #endif

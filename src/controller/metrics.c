@@ -31,7 +31,9 @@ enum {
 	M_BY_PHASE,
 	M_PHASE_TIME = M_BY_PHASE + PHASE_COUNT,
 	M_REASON = M_PHASE_TIME + PHASE_COUNT,
-	M_COUNT = M_REASON + REASON_COUNT
+	M_ATTENTION = M_REASON + REASON_COUNT,
+	M_VIOLATION = M_ATTENTION + ATTENTION_COUNT,
+	M_COUNT = M_VIOLATION + INVARIANT_COUNT
 };
 
 static const double reconcile_bounds[] = { 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 0 };
@@ -78,6 +80,13 @@ static const char *const phase_labels[PHASE_COUNT] = { PHASE_LIST(P) };
 static const char *const reason_labels[REASON_COUNT] = { [REASON_NONE] = "reason=\"None\"", REASON_LIST(R) };
 #undef R
 
+#define A(name, text) "reason=\"" #name "\"",
+static const char *const attention_labels[ATTENTION_COUNT] = { "reason=\"None\"", ATTENTION_LIST(A) };
+#undef A
+#define I(name, text) "invariant=\"" #name "\"",
+static const char *const invariant_labels[INVARIANT_COUNT] = { INVARIANT_LIST(I) };
+#undef I
+
 struct metrics {
 	struct metric table[M_COUNT];
 };
@@ -107,6 +116,12 @@ int metrics_new(int workers, struct metrics **ret, struct error *err)
 	for (int i = 0; i < REASON_COUNT; i++)
 		declare(&m->table[M_REASON + i], "podmigration_failures_total", reason_labels[i],
 			i ? NULL : "Migrations that failed or were cancelled, by reason.", METRIC_COUNTER, NULL);
+	for (int i = 0; i < ATTENTION_COUNT; i++)
+		declare(&m->table[M_ATTENTION + i], "podmigration_attention_needed_total", attention_labels[i],
+			i ? NULL : "Migrations that a person was asked to look after, by reason.", METRIC_COUNTER, NULL);
+	for (int i = 0; i < INVARIANT_COUNT; i++)
+		declare(&m->table[M_VIOLATION + i], "podmigration_invariant_violations_total", invariant_labels[i],
+			i ? NULL : "Migrations of which something was seen that must not be, by invariant.", METRIC_COUNTER, NULL);
 	metric_set(&m->table[M_WORKERS], workers);
 	*ret = m;
 	return 0;
@@ -158,6 +173,16 @@ void metrics_phase(struct metrics *m, const cJSON *migration, enum phase from, e
 		metric_observe(&m->table[M_PHASE_TIME + from], (double)(left - entered) / 1e6);
 	if (phase_ended(to))
 		count_end(m, migration, to, reason);
+}
+
+void metrics_attention(struct metrics *m, enum attention a)
+{
+	metric_add(&m->table[M_ATTENTION + a], 1);
+}
+
+void metrics_violation(struct metrics *m, enum invariant i)
+{
+	metric_add(&m->table[M_VIOLATION + i], 1);
 }
 
 void metrics_set_counts(struct metrics *m, const int *by_phase, int pods, int queue_depth)

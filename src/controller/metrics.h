@@ -7,7 +7,9 @@
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "invariants.h"
 #include "migration/phase.h"
+#include "status.h"
 
 /* The controller's metrics, under controller-runtime's names where it has them, so that its dashboards work. */
 struct metrics;
@@ -20,6 +22,9 @@ void metrics_reconcile_end(struct metrics *m, int64_t took_us, bool failed);
 void metrics_leading(struct metrics *m, bool leading);
 /* A phase was left or the end was reached: durations, results, downtime, bytes. migration: as it is after that. */
 void metrics_phase(struct metrics *m, const cJSON *migration, enum phase from, enum phase to, int reason);
+/* A person is needed; an invariant does not hold. */
+void metrics_attention(struct metrics *m, enum attention a);
+void metrics_violation(struct metrics *m, enum invariant i);
 /* Gauges that are read off the store. */
 void metrics_set_counts(struct metrics *m, const int *by_phase, int pods, int queue_depth);
 

@@ -51,6 +51,25 @@ void notify_phase(struct controller *c, const cJSON *m, enum phase from, enum ph
 		 LOG_S("from", phase_name(from)), LOG_S("to", phase_name(to)), LOG_S("reason", bad ? reason_name(reason) : ""), LOG_S("message", text));
 }
 
+void notify_attention(struct controller *c, const cJSON *m, enum attention a)
+{
+	event(c, m, "Warning", attention_name(a), "Attend", attention_advice(a));
+	metrics_attention(c->metrics, a);
+	log_error("a person is needed", LOG_S("namespace", view_namespace(m)), LOG_S("name", view_name(m)), LOG_S("migration", view_uid(m)),
+		  LOG_S("why", attention_name(a)));
+}
+
+void notify_violation(struct controller *c, const cJSON *m, enum invariant i, const char *text)
+{
+	char note[1024];
+
+	snprintf(note, sizeof(note), "%s: %s (it must hold that %s)", invariant_name(i), text, invariant_text(i));
+	event(c, m, "Warning", "InvariantViolated", "Inspect", note);
+	metrics_violation(c->metrics, i);
+	log_error("invariant violated", LOG_S("namespace", view_namespace(m)), LOG_S("name", view_name(m)), LOG_S("migration", view_uid(m)),
+		  LOG_S("invariant", invariant_name(i)), LOG_S("err", text));
+}
+
 void notify_abort(struct controller *c, const cJSON *m, int reason, const char *message)
 {
 	event(c, m, "Warning", "Aborting", "Abort", message);

@@ -10,13 +10,21 @@
 #include "base/log.h"
 #include "controller.h"
 #include "decide.h"
+#include "invariants.h"
 #include "migration/names.h"
+#include "notify.h"
 #include "view.h"
 
 /* More steps than a migration has, that is, a loop: the key comes again by way of the queue. */
 #define STEPS_MAX 24
 
 /* --- seeing --- */
+
+/* Of what has ended nobody asks the API server, but for what is to be put right first. */
+static bool over_and_done(const cJSON *m)
+{
+	return phase_ended(view_phase(m)) && !view_has_finalizer(m);
+}
 
 /*
  * A pod as the watch has it.  When the watch has it not, the API server is asked: somebody may only have taken our label off, and a pod is believed to be gone
@@ -28,13 +36,13 @@ static int see_pod(struct worker *w, const cJSON *m, const char *which, cJSON **
 	const char *uid = json_str_or(at, "uid", "");
 
 	*ret = NULL;
-	if (!uid[0] || phase_ended(view_phase(m)))
+	if (!uid[0] || over_and_done(m))
 		return 0;
 	*ret = store_pod(w->c->store, uid);
 	return *ret ? 0 : act_read_pod(w, view_namespace(m), json_str_or(at, "name", ""), uid, ret, err);
 }
 
-/* A destination pod that was created but not recorded when a controller was stopped: found by its name, when the abort came before the record. */
+/* A destination pod that was created but not recorded when a controller was stopped: found by its name, when the abort came before the record .. */
 static int see_unrecorded(struct worker *w, const cJSON *m, cJSON **ret, struct error *err)
 {
 	const char *name = json_str_or(m, "status/destinationPod/name", "");
@@ -42,7 +50,7 @@ static int see_unrecorded(struct worker *w, const cJSON *m, cJSON **ret, struct 
 	char path[1024];
 	int r;
 
-	if (!name[0] || json_str(m, "status/destinationPod/uid") || view_decision(m) != DECISION_ABORT || phase_ended(view_phase(m)))
+	if (*ret || !name[0] || json_str(m, "status/destinationPod/uid") || view_decision(m) != DECISION_ABORT || over_and_done(m))
 		return 0;
 	r = path_of(path, "v1", view_namespace(m), "pods", name, NULL, err);
 	if (r == 0)
@@ -56,6 +64,13 @@ static int see_unrecorded(struct worker *w, const cJSON *m, cJSON **ret, struct 
 	return 0;
 }
 
+/* .. or, at any time after, by its label. */
+static void see_stray(struct worker *w, const cJSON *m, cJSON **ret)
+{
+	if (!*ret && phase_ended(view_phase(m)) && view_phase(m) != PHASE_Succeeded)
+		*ret = store_stray_pod(w->c->store, view_uid(m), json_str_or(m, "status/sourcePod/uid", ""));
+}
+
 static int see(struct worker *w, struct turn *t, struct error *err)
 {
 	int r;
@@ -66,7 +81,11 @@ static int see(struct worker *w, struct turn *t, struct error *err)
 	r = see_pod(w, t->migration, "sourcePod", &t->source, err);
 	if (r == 0)
 		r = see_pod(w, t->migration, "destinationPod", &t->destination, err);
-	return r == 0 ? see_unrecorded(w, t->migration, &t->destination, err) : r;
+	if (r == 0)
+		r = see_unrecorded(w, t->migration, &t->destination, err);
+	if (r == 0)
+		see_stray(w, t->migration, &t->destination);
+	return r;
 }
 
 /* The destination pod's Events, core/v1, since those are what kubelet and Liqo write. */
@@ -129,7 +148,8 @@ static int one_step(struct worker *w, struct turn *t, struct error *err)
 	if (r < 0)
 		return r;
 	log_debug("step", LOG_S("namespace", view_namespace(t->migration)), LOG_S("name", view_name(t->migration)),
-		  LOG_S("phase", phase_name(view_phase(t->migration))), LOG_S("action", action_name(t->step.action)));
+		  LOG_S("phase", phase_name(view_phase(t->migration))), LOG_S("action", action_name(t->step.action)),
+		  LOG_S("when", t->step.when));
 	t->unchanged = false;
 	r = act_do(w, t, err);
 	/* Written to by somebody else in between: read it and think again. */
@@ -138,6 +158,41 @@ static int one_step(struct worker *w, struct turn *t, struct error *err)
 	if (r < 0)
 		return r;
 	return t->gone || (t->step.action == ACT_RECORD && t->unchanged) ? 0 : 1;
+}
+
+/* --- is all as it must be? --- */
+
+/* "Invariant: text" of each that is new, behind what the condition says already; true when there was one.  What was told once is not told again. */
+static bool add_violations(struct worker *w, const cJSON *m, uint32_t bad, char texts[INVARIANT_COUNT][VIOLATION_SIZE], char *out, size_t size)
+{
+	bool fresh = false;
+	size_t n;
+
+	snprintf(out, size, "%s", json_str_or(view_condition(m, "InvariantViolated"), "message", ""));
+	for (int i = 0; i < INVARIANT_COUNT; i++) {
+		if (!(bad & 1u << i) || strstr(out, invariant_name((enum invariant)i)))
+			continue;
+		n = strlen(out);
+		snprintf(out + n, size - n, "%s%s: %s", n ? "; " : "", invariant_name((enum invariant)i), texts[i]);
+		notify_violation(w->c, m, (enum invariant)i, texts[i]);
+		fresh = true;
+	}
+	return fresh;
+}
+
+static int inspect(struct worker *w, struct turn *t, struct error *err)
+{
+	struct observed o = { .migration = t->migration, .source = t->source, .destination = t->destination, .now_us = clock_real_us() };
+	struct store_past past = store_note(w->c->store, t->migration);
+	struct inspected i = { .o = &o, .past = &past, .mismatch = t->mismatch };
+	char texts[INVARIANT_COUNT][VIOLATION_SIZE], told[INVARIANT_COUNT * (VIOLATION_SIZE + 32)];
+	uint32_t bad = invariants_check(&i, texts);
+	int r;
+
+	if (!bad || check_epoch(w, t->migration, err) < 0 || !add_violations(w, t->migration, bad, texts, told, sizeof(told)))
+		return 0;
+	r = act_note(w, t, told, err);
+	return r == -EAGAIN ? 0 : r;
 }
 
 int reconcile(struct worker *w, const char *key, struct error *err)
@@ -149,6 +204,11 @@ int reconcile(struct worker *w, const char *key, struct error *err)
 		return 0;
 	for (int i = 0; r == 1 && i < STEPS_MAX; i++)
 		r = one_step(w, &t, err);
+	if (r >= 0 && !t.gone) {
+		int noted = inspect(w, &t, err);
+
+		r = noted < 0 ? noted : r;
+	}
 	if (r == 1)
 		queue_add(w->c->queue, key);
 	else if (r == 0 && !t.gone && t.step.wait_us)

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "migration/names.h"
 #include "migration/reason.h"
 #include "names.h"
 #include "view.h"
@@ -28,7 +29,8 @@ struct now {
 	const struct status_change *c;
 	enum decision decision;
 	enum source_state state;
-	bool ended, stuck;
+	bool ended, stuck, not_thawed;
+	bool attention;                 /* a person was asked for */
 	const char *reason, *message;   /* of the migration as a whole */
 };
 
@@ -47,12 +49,16 @@ static struct condition source_frozen(const struct now *n)
 	case SOURCE_Freezing:
 	case SOURCE_Restoring:
 	case SOURCE_Committed:
+		if (n->ended && n->c->source_gone)
+			return (struct condition){ FALSE, "Gone", "the source pod is gone" };
 		if (n->ended)
 			return (struct condition){ UNKNOWN, "NotReported", "the agent has not reported whether the source was thawed" };
 		return (struct condition){ TRUE, "Frozen", "all containers of the source stand still" };
 	case SOURCE_Running:
 		return (struct condition){ TRUE, "Moved", "the source was frozen until it was deleted" };
 	case SOURCE_Aborted:
+		if (n->not_thawed)
+			return (struct condition){ TRUE, "NotThawed", "the agent could not thaw the source" };
 		return (struct condition){ FALSE, "Thawed", "the source runs" };
 	default:
 		return (struct condition){ FALSE, "NotFrozen", "the source runs" };
@@ -104,28 +110,78 @@ static struct condition stalled(const struct now *n)
 	return (struct condition){ failed ? TRUE : FALSE, failed ? n->reason : "NotStalled", failed ? n->message : "" };
 }
 
+/* --- conditions that are only there when there was a reason --- */
+
+#define A(name, text) #name,
+static const char *const attention_names[ATTENTION_COUNT] = { "None", ATTENTION_LIST(A) };
+#undef A
+#define A(name, text) text,
+static const char *const attention_advices[ATTENTION_COUNT] = { "", ATTENTION_LIST(A) };
+#undef A
+
+const char *attention_name(enum attention a)
+{
+	return (unsigned)a < ATTENTION_COUNT ? attention_names[a] : "?";
+}
+
+const char *attention_advice(enum attention a)
+{
+	return (unsigned)a < ATTENTION_COUNT ? attention_advices[a] : "";
+}
+
+enum attention status_attention(const cJSON *migration)
+{
+	const cJSON *c = view_condition(migration, "AttentionNeeded");
+
+	for (int i = 1; i < ATTENTION_COUNT; i++)
+		if (!strcmp(json_str_or(c, "status", ""), "True") && !strcmp(json_str_or(c, "reason", ""), attention_names[i]))
+			return (enum attention)i;
+	return ATTENTION_NONE;
+}
+
+static enum attention attention_of(const struct now *n)
+{
+	bool given_up = n->ended && n->c->phase != PHASE_Succeeded;
+	bool owes = n->not_thawed || (n->state >= SOURCE_Freezing && n->state <= SOURCE_Committed && n->decision == DECISION_ABORT);
+
+	if (given_up && owes && !n->c->source_gone)
+		return ATTENTION_SourceNotThawed;
+	if (given_up && n->c->destination_stays)
+		return ATTENTION_DestinationNotRemoved;
+	return n->stuck ? ATTENTION_CommittedNotRunning : ATTENTION_NONE;
+}
+
+static struct condition attention_needed(const struct now *n)
+{
+	enum attention a = attention_of(n);
+
+	if (a != ATTENTION_NONE)
+		return (struct condition){ TRUE, attention_name(a), attention_advice(a) };
+	if (n->attention)
+		return (struct condition){ FALSE, "Resolved", "it was put right" };
+	return (struct condition){ UNKNOWN, NULL, NULL };
+}
+
+static struct condition invariant_violated(const struct now *n)
+{
+	if (!n->c->violated)
+		return (struct condition){ UNKNOWN, NULL, NULL };
+	return (struct condition){ TRUE, "Violated", n->c->violated };
+}
+
 static const struct {
 	const char *type;
 	struct condition (*compute)(const struct now *n);
+	bool rare;                      /* absent until there is something to say */
 } conditions[] = {
-	{ "Migratable", migratable }, { "SourceFrozen", source_frozen }, { "DestinationPrepared", destination_prepared },
-	{ "Committed", committed }, { "Succeeded", succeeded }, { "Ready", ready }, { "Reconciling", reconciling }, { "Stalled", stalled },
+	{ "Migratable", migratable, false }, { "SourceFrozen", source_frozen, false }, { "DestinationPrepared", destination_prepared, false },
+	{ "Committed", committed, false }, { "Succeeded", succeeded, false }, { "Ready", ready, false }, { "Reconciling", reconciling, false }, { "Stalled", stalled, false },
+	{ "AttentionNeeded", attention_needed, true }, { "InvariantViolated", invariant_violated, true },
 };
-
-static const cJSON *old_condition(const cJSON *migration, const char *type)
-{
-	const cJSON *e;
-
-	cJSON_ArrayForEach(e, json_at(migration, "status/conditions")) {
-		if (!strcmp(json_str_or(e, "type", ""), type))
-			return e;
-	}
-	return NULL;
-}
 
 static cJSON *condition_json(const cJSON *migration, const char *type, const struct condition *c, int64_t generation, int64_t now_us)
 {
-	const cJSON *old = old_condition(migration, type);
+	const cJSON *old = view_condition(migration, type);
 	char when[CLOCK_RFC3339_SIZE];
 	cJSON *j;
 
@@ -146,12 +202,14 @@ static cJSON *condition_json(const cJSON *migration, const char *type, const str
 
 static cJSON *conditions_json(const cJSON *migration, const struct status_change *change, int64_t generation)
 {
-	const cJSON *old = old_condition(migration, "Succeeded");
+	const cJSON *old = view_condition(migration, "Succeeded");
 	struct now n = {
 		.c = change,
 		.decision = view_decision(migration),
 		.state = view_source_state(migration),
 		.ended = phase_ended(change->phase),
+		.attention = status_attention(migration) != ATTENTION_NONE,
+		.not_thawed = strstr(json_str_or(migration, "status/source/error/message", ""), PM_NOT_THAWED) != NULL,
 		.stuck = change->reason != REASON_NONE && !phase_ended(change->phase),
 		.reason = change->reason != REASON_NONE ? reason_name(change->reason) : phase_name(change->phase),
 		.message = change->message[0] ? change->message : json_str_or(old, "message", ""),
@@ -161,6 +219,8 @@ static cJSON *conditions_json(const cJSON *migration, const struct status_change
 	for (size_t i = 0; i < COUNT(conditions); i++) {
 		struct condition c = conditions[i].compute(&n);
 
+		if (conditions[i].rare && !c.reason && !view_condition(migration, conditions[i].type))
+			continue;
 		cJSON_AddItemToArray(list, condition_json(migration, conditions[i].type, &c, generation, change->now_us));
 	}
 	return list;
@@ -231,6 +291,15 @@ static void add_completion(cJSON *status, const cJSON *migration, const struct s
 		return;
 	clock_rfc3339(c->now_us, 1, when);
 	cJSON_AddStringToObject(status, "completionTime", json_str_or(migration, "status/completionTime", when));
+}
+
+void status_keep(const cJSON *migration, struct status_change *ret)
+{
+	const cJSON *stalled = view_condition(migration, "Stalled");
+
+	ret->phase = view_phase(migration);
+	ret->message = "";
+	ret->reason = !strcmp(json_str_or(stalled, "status", ""), "True") ? reason_from_name(json_str(stalled, "reason")) : REASON_NONE;
 }
 
 /* Nothing in the new status differs from what is there. */

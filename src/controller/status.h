@@ -3,6 +3,7 @@
 #define CONTROLLER_STATUS_H
 
 #include <cjson/cJSON.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "migration/phase.h"
@@ -16,11 +17,37 @@ struct status_change {
 	int reason;                     /* of a failure, or of being stuck; REASON_NONE else */
 	const char *message;            /* for the condition Succeeded; "" keeps the present one */
 	const char *migratable;         /* preflight's message: "" passed; NULL: not now */
+	const char *violated;           /* "Invariant: text; Invariant: text" for the condition InvariantViolated; NULL: as it was */
+	bool source_gone;               /* there is nobody to be thawed any more */
+	bool destination_stays;         /* it ends, and the destination pod is not gone yet */
 	const cJSON *source_pod;        /* new status.sourcePod, or NULL to keep it */
 	const cJSON *destination_pod;   /* new status.destinationPod, or NULL to keep it */
 	int64_t epoch;
 	int64_t now_us;
 };
+
+/* What a person has to do something about; the condition AttentionNeeded is True with its name as reason. A(name, what to do) */
+#define ATTENTION_LIST(A)                                                                                                      \
+	A(SourceNotThawed, "On the source's node look after the podmigration-agent: it thaws the source as soon as it runs. Where it cannot, write THAWED to " \
+			   "freezer.state (cgroup v1) or 0 to cgroup.freeze (v2) of the pod's cgroup.")                        \
+	A(DestinationNotRemoved, "Look after the kubelet of the destination's node; when that node is gone for good, delete the pod with --force. It holds "   \
+				 "nothing that runs.")                                                                          \
+	A(CommittedNotRunning, "Look after the podmigration-agents of both nodes. Never thaw or delete the source before you know that the destination runs.")
+
+enum attention {
+	ATTENTION_NONE,
+#define A(name, text) ATTENTION_##name,
+	ATTENTION_LIST(A)
+#undef A
+	ATTENTION_COUNT
+};
+const char *attention_name(enum attention a);
+const char *attention_advice(enum attention a);
+/* What the condition of this object says now. */
+enum attention status_attention(const cJSON *migration);
+
+/* Fills in a change that changes nothing: phase, reason and message as they are. */
+void status_keep(const cJSON *migration, struct status_change *ret);
 
 /*
  * The object for kube_apply on /status, with metadata.uid and metadata.resourceVersion, so that a status computed from an old object is refused (409).

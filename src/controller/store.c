@@ -22,6 +22,7 @@ struct migration {
 	struct migration *by_key, *by_uid;      /* next in the bucket */
 	char *key, *uid, *pod_name, *pod_uid, *created, *version, *text;
 	enum phase phase;
+	struct store_past past;
 };
 
 struct pod {
@@ -220,6 +221,8 @@ bool store_put_migration(struct store *s, const cJSON *object)
 	/* Another UID: an object of the same name made anew. */
 	if (old && !strcmp(old->uid, fresh->uid) && version_older(fresh->version, old->version))
 		newer = false;
+	if (old && !strcmp(old->uid, fresh->uid))
+		fresh->past = old->past;
 	if (old && newer)
 		unlink_migration(s, old);
 	if (newer)
@@ -258,6 +261,22 @@ cJSON *store_migration(struct store *s, const char *key)
 	o = parsed(text);
 	free(text);
 	return o;
+}
+
+struct store_past store_note(struct store *s, const cJSON *object)
+{
+	struct store_past now = { .known = true, .phase = view_phase(object), .decision = view_decision(object) }, past = { 0 };
+	struct migration *m;
+
+	json_int(object, "status/epoch", 0, INT64_MAX, &now.epoch);
+	pthread_mutex_lock(&s->lock);
+	m = find_uid(s, view_uid(object));
+	if (m) {
+		past = m->past;
+		m->past = now;
+	}
+	pthread_mutex_unlock(&s->lock);
+	return past;
 }
 
 static bool has_claim(const struct migration *m, const cJSON *self, const char *self_key, const cJSON *pod)
@@ -321,7 +340,7 @@ void store_count(struct store *s, int *by_phase, int *ret_pods)
 /* Container statuses without images and resources: what decide() and problem_of_pod() read. */
 static void copy_statuses(cJSON *to, const cJSON *pod, const char *key)
 {
-	static const char *const kept[] = { "name", "state", "lastState", "imageID" };
+	static const char *const kept[] = { "name", "state", "lastState", "imageID", "restartCount" };
 	const cJSON *from = cJSON_GetObjectItemCaseSensitive(json_at(pod, "status"), key), *s;
 	cJSON *list;
 
@@ -484,4 +503,30 @@ cJSON *store_pod(struct store *s, const char *uid)
 	o = parsed(text);
 	free(text);
 	return o;
+}
+
+static bool is_made_by(const struct pod *p, const char *migration_uid, const char *not_pod_uid)
+{
+	return !strcmp(p->migration, migration_uid) && strcmp(p->uid, not_pod_uid) != 0;
+}
+
+cJSON *store_stray_pod(struct store *s, const char *migration_uid, const char *not_pod_uid)
+{
+	char *text = NULL;
+	cJSON *o;
+
+	if (!migration_uid[0])
+		return NULL;
+	pthread_mutex_lock(&s->lock);
+	for (int i = 0, left = s->n_pods; i < BUCKETS && left > 0 && !text; i++)
+		for (struct pod *p = s->pods[i]; p && !text; p = p->by_uid, left--)
+			if (is_made_by(p, migration_uid, not_pod_uid))
+				text = strdup(p->text);
+	pthread_mutex_unlock(&s->lock);
+	o = parsed(text);
+	free(text);
+	if (o && !strcmp(view_annotation(o, PM_ANN_MIGRATION), migration_uid))
+		return o;
+	cJSON_Delete(o);
+	return NULL;
 }

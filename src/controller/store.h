@@ -5,6 +5,7 @@
 #include <cjson/cJSON.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/error.h"
 
@@ -27,10 +28,21 @@ bool store_put_migration(struct store *s, const cJSON *migration);
 void store_remove_migration(struct store *s, const cJSON *migration);
 cJSON *store_migration(struct store *s, const char *key);       /* NULL when unknown */
 
+/* What was last inspected of a PodMigration in this process (invariants.h). */
+struct store_past {
+	bool known;
+	int phase, decision;
+	int64_t epoch;
+};
+/* Notes the present, returns the past; not known for an object that is not in the store. */
+struct store_past store_note(struct store *s, const cJSON *migration);
+
 /* Pods are found by the migration in their label.  ret_key gets the key of that PodMigration, when it is known: false else. */
 bool store_put_pod(struct store *s, const cJSON *pod, char ret_key[STORE_KEY_SIZE]);
 bool store_remove_pod(struct store *s, const cJSON *pod, char ret_key[STORE_KEY_SIZE]);
 cJSON *store_pod(struct store *s, const char *pod_uid);         /* NULL when unknown */
+/* A pod that this migration has made (label and annotation say so), but not the one given; NULL when there is none. */
+cJSON *store_stray_pod(struct store *s, const char *migration_uid, const char *not_pod_uid);
 
 /*
  * Another PodMigration that has a claim to this pod (NULL: none was found) and has not ended: one that has recorded it or whose label it carries; or one that

@@ -121,6 +121,11 @@ int64_t view_timeout_us(const cJSON *m)
 	return duration_parse(json_str(m, "spec/timeout"), DAY_US, &us) == 0 ? us : 600 * 1000000ll;
 }
 
+bool view_freeze_timeout_us(const cJSON *m, int64_t *ret_us)
+{
+	return duration_parse(json_str(m, "spec/freezeTimeout"), DAY_US, ret_us) == 0;
+}
+
 bool view_ttl_us(const cJSON *m, int64_t *ret_us)
 {
 	return duration_parse(json_str(m, "spec/ttlAfterFinished"), 366 * DAY_US, ret_us) == 0;
@@ -140,6 +145,33 @@ bool view_source_error(const cJSON *m, int *ret_reason, const char **ret_message
 bool view_source_is_remote(const cJSON *m)
 {
 	return json_str_or(m, "status/sourcePod/cluster", "")[0] != '\0';
+}
+
+const cJSON *view_condition(const cJSON *o, const char *type)
+{
+	const cJSON *e;
+
+	cJSON_ArrayForEach(e, json_at(o, "status/conditions")) {
+		if (!strcmp(json_str_or(e, "type", ""), type))
+			return e;
+	}
+	return NULL;
+}
+
+const char *view_restarted_container(const cJSON *pod)
+{
+	static const char *const lists[] = { "status/containerStatuses", "status/initContainerStatuses" };
+	const cJSON *s;
+
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+		cJSON_ArrayForEach(s, json_at(pod, lists[i])) {
+			int64_t n = 0;
+
+			json_int(s, "restartCount", 0, 1 << 30, &n);
+			if (n > 0)
+				return json_str_or(s, "name", "?");
+		}
+	return NULL;
 }
 
 bool view_pod_ended(const cJSON *pod)

@@ -32,9 +32,12 @@ enum source_state view_source_state(const cJSON *m);
 int64_t view_phase_time_us(const cJSON *m, enum phase p);       /* when the phase was entered; 0: it was not */
 bool view_has_finalizer(const cJSON *m);
 int64_t view_timeout_us(const cJSON *m);                        /* spec.timeout */
+bool view_freeze_timeout_us(const cJSON *m, int64_t *ret_us);   /* spec.freezeTimeout; false: none is given */
 bool view_ttl_us(const cJSON *m, int64_t *ret_us);              /* false: kept for ever */
 bool view_source_error(const cJSON *m, int *ret_reason, const char **ret_message);
 bool view_source_is_remote(const cJSON *m);                     /* the source pod runs behind a Liqo virtual node */
+
+const cJSON *view_condition(const cJSON *o, const char *type);  /* NULL when absent */
 
 /* Of a pod. */
 bool view_pod_ended(const cJSON *pod);                          /* phase Succeeded or Failed */
@@ -42,6 +45,8 @@ bool view_pod_ended(const cJSON *pod);                          /* phase Succeed
 bool view_pod_all_running(const cJSON *pod);
 /* status of container i of spec[list] ("containers" or "initContainers"), or NULL. */
 const cJSON *view_container_status(const cJSON *pod, const char *list, const char *name);
+/* Name of a container that was started more than once, NULL when there is none; pod may be NULL. */
+const char *view_restarted_container(const cJSON *pod);
 bool view_is_sidecar(const cJSON *init_container);              /* an init container that keeps running */
 /* With Liqo, what a Node stands for: the remote cluster's ID, or "" for an ordinary node. */
 const char *view_node_cluster(const cJSON *node);

@@ -6,6 +6,7 @@
 #define F(name) FACT_##name
 #define IN(p) (1u << PHASE_##p)
 #define ENDED (IN(Succeeded) | IN(Failed) | IN(Cancelled))
+#define GIVEN_UP (IN(Failed) | IN(Cancelled))
 #define ALL ((1u << PHASE_COUNT) - 1)
 #define UNDER_WAY (ALL & ~ENDED)
 #define MOVING (IN(Transferring) | IN(Freezing) | IN(Restoring))
@@ -18,8 +19,11 @@
 
 /* The first row that matches applies. */
 const struct controller_row controller_rows[] = {
+	/* A leader that was stopped may have made it a moment ago. */
+	{ "ended, a destination pod", GIVEN_UP, ANY, F(DestinationThere), F(DestinationDeleting), DO(DeleteDestination) },
 	/* An object whose source may still be frozen stays, or the source's agent would find no outcome when it comes back. */
 	{ "ended, the source's agent has not told", ENDED, ANY, F(Finalizer) | F(SourceThere) | F(AgentOwes), F(Remote), DO(Wait) },
+	{ "ended, the destination pod is terminating", GIVEN_UP, ANY, F(Finalizer) | F(DestinationThere), 0, DO(Wait) },
 	{ "ended", ENDED, ANY, F(Finalizer), 0, DO(Release) },
 	{ "ended, ttl over", ENDED, ANY, F(Expired), F(Deleting), DO(DeleteObject) },
 	{ "ended, nothing to do", ENDED, ANY, 0, 0, DO(Wait) },
@@ -83,10 +87,25 @@ const char *fact_name(int at)
 	return at >= 0 && at < FACT_COUNT ? fact_names[at] : "?";
 }
 
+static bool row_is_for(const struct controller_row *r, enum phase phase, enum decision d)
+{
+	return r->phases & 1u << phase && r->decisions & 1u << d;
+}
+
+uint32_t controller_asked(const struct controller_row *rows, int n, enum phase phase, enum decision d)
+{
+	uint32_t asked = 0;
+
+	for (int i = 0; i < n; i++)
+		if (row_is_for(&rows[i], phase, d))
+			asked |= rows[i].need | rows[i].not;
+	return asked;
+}
+
 const struct controller_row *controller_next(const struct controller_row *rows, int n, enum phase phase, enum decision d, uint32_t facts)
 {
 	for (int i = 0; i < n - 1; i++)
-		if (rows[i].phases & 1u << phase && rows[i].decisions & 1u << d && (facts & rows[i].need) == rows[i].need && !(facts & rows[i].not))
+		if (row_is_for(&rows[i], phase, d) && (facts & rows[i].need) == rows[i].need && !(facts & rows[i].not))
 			return &rows[i];
 	return &rows[n - 1];
 }

@@ -59,6 +59,17 @@ bool phase_may_follow(enum phase from, enum phase to)
 	return (unsigned)from < PHASE_COUNT && (unsigned)to < PHASE_COUNT && (may_follow[from] & 1u << to);
 }
 
+bool phase_may_reach(enum phase from, enum phase to)
+{
+	if (from == to)
+		return true;
+	/* The phases are in order: there is no way round. */
+	for (int p = (int)from + 1; (unsigned)from < PHASE_COUNT && p < PHASE_COUNT; p++)
+		if (phase_may_follow(from, (enum phase)p) && phase_may_reach((enum phase)p, to))
+			return true;
+	return false;
+}
+
 const char *source_state_name(enum source_state s)
 {
 	return (unsigned)s < SOURCE_STATE_COUNT ? state_names[s] : state_names[SOURCE_None];

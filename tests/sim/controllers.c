@@ -171,8 +171,6 @@ static void prepare(struct sim *s, struct world *w, struct controller *c)
 	if (!w->dst.there) {
 		w->dst.there = 1;
 		w->dst.deleting = 0;
-		/* A leader that was stopped makes a pod for a migration that was given up meanwhile: it waits for ever, and holds nothing. */
-		w->leak |= !w->o.exists || w->o.decision == DECISION_ABORT || phase_ended((enum phase)w->o.phase);
 	}
 	if (!guarded(s, w, c))
 		return;

@@ -54,7 +54,7 @@ static const char *judge_record(const struct world *w)
 		return "NO END: the phase is not an end";
 	if (o->finalizer)
 		return "NO END: the finalizer was not taken off";
-	if (o->phase != PHASE_Succeeded && w->dst.there && !w->leak)
+	if (o->phase != PHASE_Succeeded && w->dst.there)
 		return "a destination pod is left behind";
 	if ((o->phase == PHASE_Cancelled) != (o->by_person || (o->decision == DECISION_NONE && o->cancel)) && o->phase != PHASE_Succeeded &&
 	    o->decision == DECISION_ABORT)

@@ -133,6 +133,15 @@ CHANGE(destination_not_deleted)
 	UNUSED;
 	row(rows, "aborted, a destination pod")->phases = 0;
 	row(rows, "aborted, the destination pod is terminating")->phases = 0;
+	row(rows, "ended, a destination pod")->phases = 0;
+	row(rows, "ended, the destination pod is terminating")->phases = 0;
+}
+
+CHANGE(late_pod_stays)
+{
+	UNUSED;
+	row(rows, "ended, a destination pod")->phases = 0;
+	row(rows, "ended, the destination pod is terminating")->phases = 0;
 }
 
 CHANGE(running_told_once)
@@ -185,6 +194,7 @@ const struct mutant mutants[] = {
 	{ "delete-before-running", "the source is deleted at the commit", false, 0, delete_before_running, 0 },
 	{ "source-not-deleted", "Succeeded with the source still there", false, 0, source_not_deleted, 0 },
 	{ "destination-not-deleted", "Failed with the destination still there", false, 0, destination_not_deleted, 0 },
+	{ "late-pod-stays", "a leader that was stopped makes a pod for an ended migration", false, 0, late_pod_stays, 0 },
 	{ "running-told-once", "Running is reported once", false, 0, running_told_once, 0 },
 
 	{ "journal-dropped", "the daemon drops the journal of a frozen pod when the migration has ended", true, SW_JOURNAL_DROPPED, NULL,

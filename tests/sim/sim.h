@@ -108,7 +108,7 @@ struct world {
 
 	/* what happened, for the judge */
 	uint8_t lived, lived_received;  /* how often the source went on after a freeze; the destination's state is from then */
-	uint8_t user_src, user_dst, opened, thawed, was_frozen, dst_died, leak;
+	uint8_t user_src, user_dst, opened, thawed, was_frozen, dst_died;
 };
 
 struct sim {

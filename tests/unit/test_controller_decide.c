@@ -13,6 +13,7 @@
 #include "controller/decide.h"
 #include "controller/status.h"
 #include "controller/view.h"
+#include "migration/machine.h"
 #include "migration/reason.h"
 
 #define T0 1795536000000000ll   /* some moment of 2026 */
@@ -37,7 +38,7 @@ static cJSON *parse(const char *text)
 #define REMOTE_PODS "'sourcePod':{'name':'web','uid':'s','node':'b','cluster':'b'},'destinationPod':{'name':'web-x','uid':'t','node':'n2'}"
 /* Preparing began at T0, Transferring a second later. */
 #define TIMES "'phaseTransitionTimestamps':[{'phase':'Preparing','time':'2026-11-24T16:00:00.000000Z'}," \
-	"{'phase':'Transferring','time':'2026-11-24T16:00:01.000000Z'},{'phase':'Committed','time':'2026-11-24T16:00:02Z'}]"
+	"{'phase':'Transferring','time':'2026-11-24T16:00:01.000000Z'},{'phase':'Freezing','time':'2026-11-24T16:00:02Z'},{'phase':'Committed','time':'2026-11-24T16:00:02Z'}]"
 #define STATUS(phase, more) "'status':{'phase':'" phase "'," PODS "," TIMES more "}"
 #define WEB "{'metadata':{'name':'web','namespace':'d','uid':'s'},'status':{'phase':'Running'}}"
 #define WEB_GOING "{'metadata':{'name':'web','namespace':'d','uid':'s','deletionTimestamp':'x'},'status':{'phase':'Running'}}"
@@ -45,6 +46,8 @@ static cJSON *parse(const char *text)
 #define NEW "{'metadata':{'name':'web-x','uid':'t'},'spec':{'containers':[{'name':'a'}]},'status':{'phase':'Pending'}}"
 #define UP "{'metadata':{'name':'web-x','uid':'t'},'spec':{'containers':[{'name':'a'}]},'status':{'phase':'Running','podIP':'10.0.0.1'," \
 	"'containerStatuses':[{'name':'a','state':{'running':{}}}]}}"
+#define UP_AGAIN "{'metadata':{'name':'web-x','uid':'t'},'spec':{'containers':[{'name':'a'}]},'status':{'phase':'Running','podIP':'10.0.0.1'," \
+	"'containerStatuses':[{'name':'a','restartCount':1,'state':{'running':{}}}]}}"
 #define DIED "{'metadata':{'name':'web-x','uid':'t'},'spec':{'containers':[{'name':'a'}]},'status':{'phase':'Running','podIP':'10.0.0.1'," \
 	"'containerStatuses':[{'name':'a','state':{'terminated':{'exitCode':125}}}]}}"
 #define NO_IMAGE "{'metadata':{'name':'web-x','uid':'t'},'spec':{'containers':[{'name':'a'}]},'status':{'phase':'Pending'," \
@@ -71,6 +74,10 @@ static const struct {
 	{ "preparing, no image", "{" META "," SPEC "," STATUS("Preparing", "") "}", WEB, NO_IMAGE, 1, ACT_ABORT, 0, REASON_ImageMissing },
 	{ "preparing, no agent", "{" META "," SPEC "," STATUS("Preparing", "") "}", WEB, NEW, 31, ACT_ABORT, 0, REASON_AgentUnavailable },
 	{ "preparing, timeout", "{" META "," SPEC "," STATUS("Preparing", ",'source':{'state':'Ready'}") "}", WEB, NEW, 601, ACT_ABORT, 0, REASON_TimedOut },
+	{ "frozen for longer than it may", "{" META ",'spec':{'podName':'web','timeout':'10m','freezeTimeout':'5s'}," STATUS("Restoring", ",'source':{'state':'Restoring'}") "}",
+	  WEB, UP, 9, ACT_ABORT, 0, REASON_TimedOut },
+	{ "not frozen yet", "{" META ",'spec':{'podName':'web','timeout':'10m','freezeTimeout':'5s'}," STATUS("Transferring", ",'source':{'state':'Connecting'}") "}",
+	  WEB, UP, 9, ACT_WAIT, 0, 0 },
 	{ "preparing, source gone", "{" META "," SPEC "," STATUS("Preparing", "") "}", NULL, NEW, 1, ACT_ABORT, 0, REASON_SourceLost },
 	{ "preparing, source terminating", "{" META "," SPEC "," STATUS("Preparing", "") "}", WEB_GOING, NEW, 1, ACT_ABORT, 0, REASON_PodTerminating },
 	{ "preparing, agent found io_uring", "{" META "," SPEC "," STATUS("Preparing", ",'source':{'state':'Aborted','error':{'reason':'IOUringInUse','message':'x'}}") "}",
@@ -125,10 +132,30 @@ static const struct {
 	{ "runs with an error, let go", "{" META_DELETED "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running',"
 	  "'error':{'reason':'RestoreFailed','message':'x'}}") "}", WEB, UP, 3, ACT_RELEASE, 0, REASON_RestoreFailed },
 	{ "runs", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", WEB, UP, 3, ACT_DELETE_SOURCE, 0, 0 },
+	{ "runs, but was started cold: the source is kept", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", WEB, UP_AGAIN, 3,
+	  ACT_RECORD, PHASE_Committed, REASON_RestoreFailed },
+	{ "runs, and crashes while the source goes", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", WEB_GOING, UP_AGAIN, 3,
+	  ACT_RECORD, PHASE_Committed, 0 },
 	{ "runs, source goes", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", WEB_GOING, UP, 3, ACT_RECORD,
 	  PHASE_Committed, 0 },
 	{ "runs, source gone", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", NULL, UP, 3, ACT_END, PHASE_Succeeded, 0 },
 	{ "ended", "{" META "," SPEC ",'status':{'phase':'Succeeded'}}", NULL, NULL, 0, ACT_RELEASE, 0, 0 },
+	{ "aborted: a remote source is told, whether or not it was ordered to migrate", "{" META "," SPEC ",'status':{'phase':'Transferring','decision':'Abort',"
+	  REMOTE_PODS "}}", WEB, UP, 3, ACT_ORDER_ABORT, 0, 0 },
+	{ "aborted: a remote source is gone", "{" META "," SPEC ",'status':{'phase':'Transferring','decision':'Abort'," REMOTE_PODS "}}", NULL, UP, 3,
+	  ACT_DELETE_DESTINATION, 0, 0 },
+	{ "ended, the agent has not told", "{" META "," SPEC "," STATUS("Failed", ",'decision':'Abort','source':{'state':'Restoring'}") "}", WEB, NULL, 99, ACT_WAIT, 0, 0 },
+	{ "ended, the agent has not told, deleted", "{" META_DELETED "," SPEC "," STATUS("Failed", ",'decision':'Abort','source':{'state':'Ready'}") "}", WEB, NULL, 99,
+	  ACT_WAIT, 0, 0 },
+	{ "ended, the agent has told", "{" META "," SPEC "," STATUS("Failed", ",'decision':'Abort','source':{'state':'Aborted'}") "}", WEB, NULL, 99, ACT_RELEASE, 0, 0 },
+	{ "ended, nobody is left to be thawed", "{" META "," SPEC "," STATUS("Failed", ",'decision':'Abort','source':{'state':'Restoring'}") "}", NULL, NULL, 99,
+	  ACT_RELEASE, 0, 0 },
+	{ "ended, the destination still goes", "{" META "," SPEC "," STATUS("Cancelled", ",'decision':'Abort','source':{'state':'Aborted'}") "}", WEB, GOING, 99, ACT_WAIT,
+	  0, 0 },
+	{ "ended, an old leader makes a destination pod", "{'metadata':{'name':'m','uid':'u1'}," SPEC "," STATUS("Cancelled", ",'decision':'Abort'") "}", WEB, NEW, 99,
+	  ACT_DELETE_DESTINATION, 0, 0 },
+	{ "succeeded: the destination pod is nobody's to delete", "{" META "," SPEC "," STATUS("Succeeded", ",'decision':'Commit','source':{'state':'Running'}") "}", NULL,
+	  UP, 99, ACT_RELEASE, 0, 0 },
 	{ "ended, kept", "{'metadata':{'name':'m'}," SPEC ",'status':{'phase':'Failed'}}", NULL, NULL, 0, ACT_WAIT, 0, 0 },
 	{ "ended, ttl runs", "{'metadata':{'name':'m'},'spec':{'ttlAfterFinished':'10s'},'status':{'phase':'Failed','completionTime':'2026-11-24T16:00:00Z'}}", NULL, NULL,
 	  5, ACT_WAIT, 0, 0 },
@@ -163,6 +190,28 @@ static void test_table(void **state)
 		if (step.action != cases[i].action || step.reason != cases[i].reason ||
 		    ((step.action == ACT_RECORD || step.action == ACT_END) && step.phase != cases[i].phase))
 			fail_msg("%s: %s %s %s (%s)", cases[i].what, action_name(step.action), phase_name(step.phase), reason_name(step.reason), step.message);
+		cJSON_Delete(m);
+		cJSON_Delete(s);
+		cJSON_Delete(d);
+	}
+}
+
+/* Every step comes from a row, and a row that waits for time says how long. */
+static void test_rows(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		cJSON *m = quoted(cases[i].migration), *s = quoted(cases[i].source), *d = quoted(cases[i].destination);
+		struct observed o = { .migration = m, .source = s, .destination = d, .now_us = time_parse_us("2026-11-24T16:00:00Z") + cases[i].at * SECONDS };
+		struct step step;
+		bool known = false;
+
+		decide(&o, &step);
+		for (int k = 0; k < controller_rows_n; k++)
+			known |= controller_rows[k].when == step.when;
+		assert_true(known);
+		if (step.action == ACT_WAIT && (strstr(step.when, "waits") || strstr(step.when, "terminating") || strstr(step.when, "has not told")))
+			assert_in_range(step.wait_us, 1, LIMIT_POD_GONE);
 		cJSON_Delete(m);
 		cJSON_Delete(s);
 		cJSON_Delete(d);
@@ -291,7 +340,7 @@ static cJSON *world_pod(bool there, bool going, const char *running)
 /* What the decider does when it is asked to commit or when it fails: only through the write-once decision. */
 static void agent_step(struct world *w, int dice)
 {
-	if (!w->source || w->source_going || w->object_gone)
+	if (!w->source || w->source_going || w->object_gone || (phase_ended(w->phase) && w->decision == DECISION_NONE))
 		return;
 	w->updated = w->now;
 	if (w->decision == DECISION_ABORT || w->agent_error) {
@@ -469,7 +518,7 @@ static void test_simulation(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_table), cmocka_unit_test(test_events), cmocka_unit_test(test_simulation) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_table), cmocka_unit_test(test_rows), cmocka_unit_test(test_events), cmocka_unit_test(test_simulation) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

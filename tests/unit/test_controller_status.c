@@ -15,6 +15,7 @@
 #include "controller/status.h"
 #include "controller/view.h"
 #include "migration/keys.h"
+#include "migration/names.h"
 #include "migration/reason.h"
 
 static cJSON *quoted(const char *text)
@@ -134,6 +135,71 @@ static void test_thaw_unknown(void **state)
 	(void)state;
 	assert_condition(o, "SourceFrozen", "Unknown", "NotReported");
 	cJSON_Delete(o);
+	cJSON_Delete(m);
+}
+
+/* When a person is asked for, and when not any more. */
+static void test_attention(void **state)
+{
+#define ABORTED(state, more) "{'metadata':{'name':'m','uid':'u'},'status':{'phase':'Failed','decision':'Abort','source':{'state':'" state "'" more "}}}"
+#define ASKED "{'metadata':{'name':'m','uid':'u'},'status':{'phase':'Failed','decision':'Abort','source':{'state':'Aborted'},'conditions':[{'type':" \
+	"'AttentionNeeded','status':'True','reason':'SourceNotThawed','message':'x'}]}}"
+	static const struct {
+		const char *what, *migration;
+		enum phase phase;
+		int reason;
+		bool gone, stays;
+		const char *status, *because;   /* NULL: no such condition */
+	} cases[] = {
+		{ "given up and thawed", ABORTED("Aborted", ""), PHASE_Failed, REASON_TimedOut, false, false, NULL, NULL },
+		{ "never frozen", ABORTED("Ready", ""), PHASE_Failed, REASON_TimedOut, false, false, NULL, NULL },
+		{ "not reported", ABORTED("Restoring", ""), PHASE_Cancelled, REASON_Cancelled, false, false, "True", "SourceNotThawed" },
+		{ "not reported, and gone", ABORTED("Restoring", ""), PHASE_Cancelled, REASON_Cancelled, true, false, NULL, NULL },
+		{ "cannot be thawed", ABORTED("Aborted", ",'error':{'reason':'FreezeFailed','message':'x: " PM_NOT_THAWED " (y)'}"), PHASE_Failed, REASON_FreezeFailed,
+		  false, false, "True", "SourceNotThawed" },
+		{ "the pod does not go", ABORTED("Aborted", ""), PHASE_Failed, REASON_TimedOut, false, true, "True", "DestinationNotRemoved" },
+		{ "put right", ASKED, PHASE_Failed, REASON_TimedOut, false, false, "False", "Resolved" },
+		{ "stuck", "{'metadata':{'name':'m','uid':'u'},'status':{'phase':'Committed','decision':'Commit','source':{'state':'Committed'}}}", PHASE_Committed,
+		  REASON_DestinationLost, false, false, "True", "CommittedNotRunning" },
+		{ "not stuck any more", "{'metadata':{'name':'m','uid':'u'},'status':{'phase':'Committed','decision':'Commit','source':{'state':'Running'},'conditions':"
+		  "[{'type':'AttentionNeeded','status':'True','reason':'CommittedNotRunning'}]}}", PHASE_Succeeded, REASON_NONE, true, false, "False", "Resolved" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct status_change c = { .phase = cases[i].phase, .reason = cases[i].reason, .message = "t", .now_us = 1000000, .source_gone = cases[i].gone,
+					   .destination_stays = cases[i].stays };
+		cJSON *m = quoted(cases[i].migration), *o = status_build(m, &c);
+		const cJSON *a = view_condition(o, "AttentionNeeded");
+
+		if (!cases[i].status ? a != NULL : !a || strcmp(json_str_or(a, "status", ""), cases[i].status) || strcmp(json_str_or(a, "reason", ""), cases[i].because))
+			fail_msg("%s: %s %s", cases[i].what, json_str_or(a, "status", "none"), json_str_or(a, "reason", ""));
+		assert_int_equal(status_attention(o) != ATTENTION_NONE, cases[i].status && !strcmp(cases[i].status, "True"));
+		cJSON_Delete(o);
+		cJSON_Delete(m);
+	}
+}
+
+/* A note about a violation changes nothing else. */
+static void test_note(void **state)
+{
+	struct status_change end = { .phase = PHASE_Failed, .reason = REASON_TimedOut, .message = "too long", .now_us = 1000000 };
+	struct status_change note = { .violated = "NoColdStart: x", .now_us = 2000000 };
+	cJSON *m = quoted("{'metadata':{'name':'m','uid':'u'},'status':{'phase':'Restoring','decision':'Abort','source':{'state':'Aborted'}}}"), *ended, *noted;
+
+	(void)state;
+	ended = status_build(m, &end);
+	status_keep(ended, &note);
+	noted = status_build(ended, &note);
+	assert_condition(noted, "InvariantViolated", "True", "Violated");
+	assert_condition(noted, "Succeeded", "False", "TimedOut");
+	assert_condition(noted, "Stalled", "True", "TimedOut");
+	assert_string_equal(json_str_or(view_condition(noted, "Succeeded"), "message", ""), "too long");
+	note.violated = NULL;
+	status_keep(noted, &note);
+	assert_null(status_build(noted, &note));
+	cJSON_Delete(noted);
+	cJSON_Delete(ended);
 	cJSON_Delete(m);
 }
 
@@ -297,7 +363,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_refused), cmocka_unit_test(test_unchanged), cmocka_unit_test(test_success_and_stuck), cmocka_unit_test(test_thaw_unknown),
 		cmocka_unit_test(test_bytes), cmocka_unit_test(test_times), cmocka_unit_test(test_problems), cmocka_unit_test(test_problem_events),
-		cmocka_unit_test(test_orders),
+		cmocka_unit_test(test_orders), cmocka_unit_test(test_attention), cmocka_unit_test(test_note),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

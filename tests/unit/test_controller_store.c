@@ -10,6 +10,7 @@
 
 #include "base/json.h"
 #include "controller/store.h"
+#include "migration/machine.h"
 #include "migration/phase.h"
 
 static cJSON *quoted(const char *text)
@@ -183,6 +184,63 @@ static void test_claims(void **state)
 	}
 }
 
+/* What a migration made, and no record of its tells. */
+static void test_stray(void **state)
+{
+	static const struct {
+		const char *pod;
+		bool stray;
+	} cases[] = {
+		{ "{'metadata':{'name':'x','uid':'t','labels':{'podmigration.dev/migration-uid':'u5'},'annotations':{'podmigration.dev/migration':'u5'}}}", true },
+		{ "{'metadata':{'name':'x','uid':'t','labels':{'podmigration.dev/migration-uid':'u6'},'annotations':{'podmigration.dev/migration':'u6'}}}", false },
+		/* the source: marked, but not made by it */
+		{ "{'metadata':{'name':'x','uid':'s','labels':{'podmigration.dev/migration-uid':'u5'},'annotations':{'podmigration.dev/migration':'u5'}}}", false },
+		{ "{'metadata':{'name':'x','uid':'t','labels':{'podmigration.dev/migration-uid':'u5'},'annotations':{'podmigration.dev/migration':'u4'}}}", false },
+		{ "{'metadata':{'name':'x','uid':'t','labels':{'podmigration.dev/migration-uid':'u5'}}}", false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct store *s = make();
+		cJSON *pod = quoted(cases[i].pod), *found;
+		char key[STORE_KEY_SIZE];
+
+		store_put_pod(s, pod, key);
+		found = store_stray_pod(s, "u5", "s");
+		assert_int_equal(found != NULL, cases[i].stray);
+		assert_null(store_stray_pod(s, "", ""));
+		cJSON_Delete(found);
+		cJSON_Delete(pod);
+		store_free(s);
+	}
+}
+
+/* The past of an object outlives its new versions, not the object. */
+static void test_past(void **state)
+{
+	struct store *s = make();
+	cJSON *first = quoted("{'metadata':{'name':'m','namespace':'d','uid':'u','resourceVersion':'1'},'status':{'phase':'Freezing','decision':'Abort','epoch':3}}");
+	cJSON *second = quoted("{'metadata':{'name':'m','namespace':'d','uid':'u','resourceVersion':'2'},'status':{'phase':'Failed'}}");
+	cJSON *other = quoted("{'metadata':{'name':'m','namespace':'d','uid':'v','resourceVersion':'3'}}");
+	struct store_past p;
+
+	(void)state;
+	assert_false(store_note(s, first).known);
+	store_put_migration(s, first);
+	assert_false(store_note(s, first).known);
+	store_put_migration(s, second);
+	p = store_note(s, second);
+	assert_true(p.known && p.phase == PHASE_Freezing && p.decision == DECISION_ABORT && p.epoch == 3);
+	p = store_note(s, second);
+	assert_true(p.known && p.phase == PHASE_Failed && p.decision == DECISION_NONE && p.epoch == 0);
+	store_put_migration(s, other);
+	assert_false(store_note(s, other).known);
+	cJSON_Delete(first);
+	cJSON_Delete(second);
+	cJSON_Delete(other);
+	store_free(s);
+}
+
 static void count_key(void *ctx, const char *key)
 {
 	assert_non_null(strchr(key, '/'));
@@ -216,7 +274,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_versions), cmocka_unit_test(test_removal), cmocka_unit_test(test_pods), cmocka_unit_test(test_claims),
-		cmocka_unit_test(test_many),
+		cmocka_unit_test(test_stray), cmocka_unit_test(test_past), cmocka_unit_test(test_many),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the tests share: checks, controller processes, and someone who plays kubelet and agents (their real parts are tested elsewhere)."""
+import contextlib
 import http.client
 import json
 import os
@@ -82,6 +83,15 @@ class Controller:
 
     def leads(self):
         return "leading" in self.http("/readyz")[1]
+
+    @contextlib.contextmanager
+    def stopped(self):
+        """As if it were far away for a moment; shorter than its lease."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def stop(self, sig=signal.SIGTERM):
         if self.process.poll() is None:

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 
+import test_accidents
 import test_crd
 import test_flow
 import test_preflight
@@ -95,8 +96,18 @@ def main():
         f, p = test_flow, test_preflight
         c.run("flow", f.forward, w)
         c.run("speed", f.speed, w)
+        a = test_accidents
+        c.run("at each phase", a.at_each_phase, w)
         c.together([("preflight pods", p.pods, w), ("thaw not reported", f.thaw_is_not_reported, w), ("timeout", f.times_out, w),
-                    ("no agent", f.agent_is_missing, w), ("race", f.race, w)])
+                    ("no agent", f.agent_is_missing, w), ("race", f.race, w), ("nobody reports", a.nobody_reports_running, w),
+                    ("destination stays", a.destination_does_not_go, w, first), ("frozen too long", a.frozen_too_long, w)])
+        c.run("pending", a.pending, w, first.stopped)
+        for phase in ("Freezing", "Committed"):
+            c.run("namespace deleted", a.namespace_deleted, w, phase)
+        c.run("node deleted", a.node_deleted, w)
+        c.run("not thawed", a.source_is_not_thawed, w, first)
+        c.run("late destination", a.late_destination, w)
+        c.run("invariants", a.invariants, w, first)
         c.run("preflight destinations", p.destinations, w)
         for name, test in (("competing", p.competing), ("cancel", f.cancelled), ("delete", f.deleted), ("agent fails", f.agent_fails),
                            ("thaw", f.thaw_is_waited_for), ("source goes", f.source_goes), ("label goes", f.label_goes),
@@ -114,7 +125,9 @@ def main():
             first = start()
             until(first.leads, 30, "the controller leads again")
         third = f.handover(w, first, start)
-        f.adopts(w, start, third)
+        fourth = f.adopts(w, start, third)
+        until(fourth.leads, 30, "the fourth controller leads")
+        a.forged_destination(w, start, fourth)
     except Exception as e:
         c.check("the tests themselves", False, f"{type(e).__name__}: {e}")
     finally:

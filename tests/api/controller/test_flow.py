@@ -199,6 +199,11 @@ def thaw_is_not_reported(w):
     m = w.wait_phase(m, "Cancelled", 45)
     c = condition(m, "SourceFrozen")
     w.c.check("thaw: what is not known is said", c.get("status") == "Unknown" and "NOT KNOWN" in condition(m, "Succeeded").get("message", ""), c)
+    w.kube.delete(w.path(m))
+    time.sleep(1)
+    w.c.check("thaw: the record stays until the agent has told", w.kube.find(w.path(m)) is not None)
+    w.agent(m, "Aborted")
+    until(lambda: w.kube.find(w.path(m)) is None, 5, "the PodMigration gone")
 
 
 def times_out(w):
@@ -206,6 +211,7 @@ def times_out(w):
     w.agent(m, "Connecting")
     m = w.wait_phase(m, "Failed", 20)
     w.c.equal("timeout: reason", condition(m, "Succeeded").get("reason"), "TimedOut")
+    w.agent(m, "Aborted")
     lives_on(w, "timeout", pod, m)
 
 

@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "seen.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "migration/names.h"
+#include "migration/reason.h"
+#include "names.h"
+#include "view.h"
+
+/* --- writing --- */
+
+void step_say(struct step *s, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(s->message, sizeof(s->message), fmt, ap);
+	va_end(ap);
+}
+
+/* Always true, so that a fact can end with it. */
+static bool __attribute__((format(printf, 3, 4))) because(struct step *s, int reason, const char *fmt, ...)
+{
+	va_list ap;
+
+	s->reason = reason;
+	va_start(ap, fmt);
+	vsnprintf(s->message, sizeof(s->message), fmt, ap);
+	va_end(ap);
+	return true;
+}
+
+bool seen_over(const struct observed *o, struct step *s, int64_t t, int64_t limit)
+{
+	int64_t left = t ? t + limit - o->now_us : limit;
+
+	if (left <= 0)
+		return true;
+	/* A clock that was set back must not stretch the wait. */
+	if (left > limit)
+		left = limit;
+	if (!s->wait_us || left < s->wait_us)
+		s->wait_us = left;
+	return false;
+}
+
+/* --- reading --- */
+
+const char *seen_source_name(const struct observed *o)
+{
+	return json_str_or(o->migration, "status/sourcePod/name", "?");
+}
+
+const char *seen_destination_name(const struct observed *o)
+{
+	return json_str_or(o->migration, "status/destinationPod/name", "?");
+}
+
+static const char *source_node(const struct observed *o)
+{
+	return json_str_or(o->migration, "status/sourcePod/node", "?");
+}
+
+static int64_t entered(const struct observed *o, enum phase p)
+{
+	return view_phase_time_us(o->migration, p);
+}
+
+static enum source_state state_of(const struct observed *o)
+{
+	return view_source_state(o->migration);
+}
+
+static bool has_error(const struct observed *o)
+{
+	const char *message;
+	int reason;
+
+	return view_source_error(o->migration, &reason, &message);
+}
+
+/* Which order for the source stands on it: "migrate", "abort", or "". */
+static const char *ordered(const struct observed *o)
+{
+	const char *text = o->source ? view_annotation(o->source, ANN_ORDERED) : "", *uid = view_uid(o->migration);
+	size_t n = strlen(uid);
+
+	return n && !strncmp(text, uid, n) && text[n] == ' ' ? text + n + 1 : "";
+}
+
+static int64_t abort_time(const struct observed *o)
+{
+	int64_t t = view_time_us(o->migration, "status/abort/time");
+
+	return t ? t : view_time_us(o->migration, "status/source/updated");
+}
+
+void seen_final_cause(const struct observed *o, struct step *s)
+{
+	const char *agent_message = "";
+	int ours = reason_from_name(json_str(o->migration, "status/abort/reason")), agents = REASON_InternalError;
+	bool have_ours = json_str(o->migration, "status/abort/reason") != NULL;
+	bool have_agents = view_source_error(o->migration, &agents, &agent_message);
+
+	/* What an agent saw from near explains more than what the controller saw from afar, unless the agent only followed. */
+	if (have_agents && (!have_ours || ((ours == REASON_DestinationPodFailed || ours == REASON_DestinationLost) && agents != REASON_Cancelled)))
+		because(s, agents, "%s", agent_message);
+	else if (have_ours)
+		because(s, ours, "%s", json_str_or(o->migration, "status/abort/message", ""));
+	else
+		because(s, REASON_InternalError, "given up by an agent without a word");
+}
+
+/* --- the object --- */
+
+static bool finalizer(const struct observed *o, struct step *s)
+{
+	(void)s;
+	return view_has_finalizer(o->migration);
+}
+
+static bool deleting(const struct observed *o, struct step *s)
+{
+	(void)s;
+	return view_deleting(o->migration);
+}
+
+/* Before the decision: a person wants an end; after Abort: that was the reason. */
+static bool cancel(const struct observed *o, struct step *s)
+{
+	if (view_decision(o->migration) == DECISION_ABORT) {
+		seen_final_cause(o, s);
+		return s->reason == REASON_Cancelled;
+	}
+	if (!view_deleting(o->migration) && !json_bool(o->migration, "spec/cancel"))
+		return false;
+	return because(s, REASON_Cancelled, view_deleting(o->migration) ? "the PodMigration was deleted" : "cancelled by spec.cancel");
+}
+
+static bool expired(const struct observed *o, struct step *s)
+{
+	int64_t ttl;
+
+	return view_ttl_us(o->migration, &ttl) && (ttl == 0 || seen_over(o, s, view_time_us(o->migration, "status/completionTime"), ttl));
+}
+
+/* --- reasons to give up --- */
+
+static bool agent_gave_up(const struct observed *o, struct step *s)
+{
+	const char *message = "";
+	int reason = REASON_InternalError;
+	bool error = view_source_error(o->migration, &reason, &message);
+
+	if (!error && state_of(o) != SOURCE_Aborted)
+		return false;
+	return because(s, reason, "%s", error ? message : "the agent gave the migration up without saying why");
+}
+
+static bool source_unfit(const struct observed *o, struct step *s)
+{
+	const char *name = seen_source_name(o);
+
+	if (!o->source)
+		return because(s, REASON_SourceLost, "source pod %s is gone", name);
+	if (view_pod_ended(o->source))
+		return because(s, REASON_SourceLost, "source pod %s has ended (%s)", name, json_str_or(o->source, "status/phase", ""));
+	return view_deleting(o->source) && because(s, REASON_PodTerminating, "source pod %s is being deleted", name);
+}
+
+/* Since the freeze was seen; where it was not, since the step behind it was. */
+static bool frozen_too_long(const struct observed *o, struct step *s)
+{
+	int64_t since = entered(o, PHASE_Freezing), limit;
+	enum phase p = view_phase(o->migration);
+	char text[32];
+
+	if ((p != PHASE_Freezing && p != PHASE_Restoring) || !view_freeze_timeout_us(o->migration, &limit))
+		return false;
+	if (!seen_over(o, s, since ? since : entered(o, p), limit))
+		return false;
+	duration_format(limit, text, sizeof(text));
+	return because(s, REASON_TimedOut, "the pod stood still for more than freezeTimeout (%s)", text);
+}
+
+static bool timed_out(const struct observed *o, struct step *s)
+{
+	char text[32];
+
+	if (frozen_too_long(o, s))
+		return true;
+	if (!seen_over(o, s, entered(o, PHASE_Preparing), view_timeout_us(o->migration)))
+		return false;
+	duration_format(view_timeout_us(o->migration), text, sizeof(text));
+	return because(s, REASON_TimedOut, "not committed within %s; it was %s", text, phase_name(view_phase(o->migration)));
+}
+
+/* The agents tell more than an exit code when a restore fails, but a little later. */
+static bool agent_will_tell(const struct observed *o, struct step *s)
+{
+	enum phase p = view_phase(o->migration);
+	int64_t since = view_time_us(o->migration, "status/source/updated");
+	const cJSON *e;
+
+	if (p != PHASE_Freezing && p != PHASE_Restoring)
+		return false;
+	cJSON_ArrayForEach(e, json_at(o->destination, "status/containerStatuses")) {
+		int64_t t = view_time_us(e, "state/terminated/finishedAt");
+
+		since = t > since ? t : since;
+	}
+	return !seen_over(o, s, since, GRACE_AGENT_REPORT);
+}
+
+static bool runs(const struct observed *o)
+{
+	return json_str(o->destination, "status/podIP") && view_pod_all_running(o->destination);
+}
+
+/*
+ * Liqo tells only the remote cluster (an event of the ShadowPod there) when that cluster's admission refuses the pod; at home its status stays empty.  By far the
+ * most frequent cause is that podmigration is not installed there.
+ */
+static bool never_created(const struct observed *o)
+{
+	return json_str(o->migration, "status/destinationPod/cluster") && !json_at(o->destination, "status/conditions/0") &&
+	       !json_at(o->destination, "status/containerStatuses/0");
+}
+
+/* Nothing in its status is wrong, and it does not come: its Events say why, or nothing does. */
+static bool does_not_come(const struct observed *o, struct step *s)
+{
+	const char *cluster = json_str_or(o->migration, "status/destinationPod/cluster", "?"), *name = seen_destination_name(o);
+	int64_t since = entered(o, PHASE_Preparing);
+	bool told = o->events.reason != REASON_NONE;
+
+	if (view_phase(o->migration) != PHASE_Preparing || !o->looked || runs(o))
+		return false;
+	if (told && seen_over(o, s, since, o->events.patience_us))
+		return because(s, o->events.reason, "%s", o->events.message);
+	if (never_created(o) && seen_over(o, s, since, LIMIT_REMOTE_POD))
+		return because(s, REASON_RuntimeClassMissing,
+			       "cluster %s does not create the destination pod: RuntimeClass podmigration is missing there, or its admission refuses the pod "
+			       "(see the events of shadowpod %s in that cluster)", cluster, name);
+	if (o->pulling || !seen_over(o, s, since, LIMIT_DESTINATION_POD))
+		return false;
+	return because(s, told ? o->events.reason : REASON_DestinationPodFailed, "destination pod %s does not run after %d s: %s", name,
+		       (int)(LIMIT_DESTINATION_POD / 1000000), told ? o->events.message : "neither its status nor its events say why");
+}
+
+static bool destination_recorded(const struct observed *o, struct step *s)
+{
+	(void)s;
+	return json_str_or(o->migration, "status/destinationPod/uid", "")[0] != '\0';
+}
+
+static bool destination_unfit(const struct observed *o, struct step *s)
+{
+	struct problem p = { 0 };
+
+	if (!destination_recorded(o, s))
+		return false;
+	if (!o->destination)
+		return because(s, REASON_DestinationLost, "destination pod %s is gone", seen_destination_name(o));
+	problem_of_pod(o->destination, &p);
+	if (p.reason == REASON_NONE)
+		return does_not_come(o, s);
+	if (!seen_over(o, s, entered(o, PHASE_Preparing), p.patience_us) || agent_will_tell(o, s))
+		return false;
+	return because(s, p.reason, "%s", p.message);
+}
+
+/* A home source's agent reports by itself; of a remote source nothing is heard before the state arrives. */
+static bool silent(const struct observed *o, struct step *s)
+{
+	enum phase p = view_phase(o->migration);
+	bool remote = view_source_is_remote(o->migration);
+
+	if (p == PHASE_Preparing && !remote && state_of(o) == SOURCE_None && seen_over(o, s, entered(o, PHASE_Preparing), LIMIT_AGENT))
+		return because(s, REASON_AgentUnavailable, "the podmigration-agent of node %s has not reported", source_node(o));
+	if (p != PHASE_Transferring || state_of(o) > SOURCE_Ready || !seen_over(o, s, entered(o, PHASE_Transferring), LIMIT_AGENT))
+		return false;
+	return because(s, REASON_AgentUnavailable, remote ? "nothing has come from the source, whose node is %s" :
+		       "the podmigration-agent of node %s has not begun to connect", source_node(o));
+}
+
+/* --- where the agents and pods are --- */
+
+static bool destination_runs(const struct observed *o, struct step *s)
+{
+	(void)s;
+	return runs(o);
+}
+
+static bool remote(const struct observed *o, struct step *s)
+{
+	(void)s;
+	return view_source_is_remote(o->migration);
+}
+
+static bool ordered_migrate(const struct observed *o, struct step *s)
+{
+	(void)s;
+	return !strcmp(ordered(o), "migrate");
+}
+
+static bool ordered_abort(const struct observed *o, struct step *s)
+{
+	(void)s;
+	return !strcmp(ordered(o), "abort");
+}
+
+static bool seen_freezing(const struct observed *o, struct step *s)
+{
+	(void)s;
+	return state_of(o) == SOURCE_Freezing;
+}
+
+static bool seen_restoring(const struct observed *o, struct step *s)
+{
+	(void)s;
+	return state_of(o) == SOURCE_Restoring;
+}
+
+/* A container that was started anew has lost its memory; as long as the source is whole, that is no success. */
+static const char *started_cold(const struct observed *o)
+{
+	return o->source && !view_deleting(o->source) ? view_restarted_container(o->destination) : NULL;
+}
+
+static bool seen_running(const struct observed *o, struct step *s)
+{
+	(void)s;
+	return state_of(o) == SOURCE_Running && !has_error(o) && !started_cold(o);
+}
+
+static bool is_stuck(struct step *s, int reason, const char *text, const char *advice)
+{
+	return because(s, reason, "committed, and the source stays frozen, but %s. %s", text, advice);
+}
+
+static bool stuck(const struct observed *o, struct step *s)
+{
+	const char *message = "";
+	int reason = REASON_DestinationLost;
+
+	if (seen_running(o, s))
+		return false;
+	if (view_source_error(o->migration, &reason, &message))
+		return is_stuck(s, reason, message, "Save what the source pod still holds, then delete the pods and this PodMigration.");
+	if (started_cold(o))
+		return because(s, REASON_RestoreFailed, "committed, but container %s of the destination has ended and was started anew from its image; the source stays "
+			       "frozen and holds its memory. Save what it still holds, then delete the source pod or this PodMigration.", started_cold(o));
+	if (!o->destination)
+		return is_stuck(s, REASON_DestinationLost, "the destination pod is gone", "The agent of the source reports when it is sure of the loss.");
+	return seen_over(o, s, entered(o, PHASE_Committed), LIMIT_RUNNING) &&
+	       is_stuck(s, REASON_AgentUnavailable, "no agent has reported that the destination runs",
+			"Check the podmigration-agent of both nodes; it goes on from here by itself.");
+}
+
+static bool reported_committed(const struct observed *o, struct step *s)
+{
+	(void)s;
+	return state_of(o) >= SOURCE_Committed;
+}
+
+static bool source_there(const struct observed *o, struct step *s)
+{
+	(void)s;
+	return o->source != NULL;
+}
+
+static bool source_deleting(const struct observed *o, struct step *s)
+{
+	(void)s;
+	return o->source && view_deleting(o->source);
+}
+
+static bool destination_there(const struct observed *o, struct step *s)
+{
+	(void)s;
+	return o->destination != NULL;
+}
+
+static bool destination_deleting(const struct observed *o, struct step *s)
+{
+	(void)s;
+	return o->destination && view_deleting(o->destination);
+}
+
+static bool may_be_frozen(const struct observed *o, struct step *s)
+{
+	(void)s;
+	return o->source && (state_of(o) == SOURCE_Freezing || state_of(o) == SOURCE_Restoring || state_of(o) == SOURCE_Committed);
+}
+
+/* It may have gone further than it could report; Ready is where it begins to. */
+static bool agent_owes(const struct observed *o, struct step *s)
+{
+	(void)s;
+	return state_of(o) >= SOURCE_Ready && state_of(o) < SOURCE_Running;
+}
+
+static bool thaw_over(const struct observed *o, struct step *s)
+{
+	return seen_over(o, s, abort_time(o), LIMIT_THAW);
+}
+
+static bool gone_over(const struct observed *o, struct step *s)
+{
+	return seen_over(o, s, abort_time(o), LIMIT_POD_GONE);
+}
+
+typedef bool (*fact_fn)(const struct observed *o, struct step *s);
+
+static const fact_fn functions[FACT_COUNT] = {
+	[FACT_AT_Finalizer] = finalizer, [FACT_AT_Deleting] = deleting, [FACT_AT_Cancel] = cancel, [FACT_AT_Expired] = expired,
+	[FACT_AT_AgentGaveUp] = agent_gave_up, [FACT_AT_SourceUnfit] = source_unfit, [FACT_AT_TimedOut] = timed_out,
+	[FACT_AT_DestinationUnfit] = destination_unfit, [FACT_AT_Silent] = silent, [FACT_AT_DestinationRecorded] = destination_recorded,
+	[FACT_AT_DestinationRuns] = destination_runs, [FACT_AT_Remote] = remote, [FACT_AT_OrderedMigrate] = ordered_migrate,
+	[FACT_AT_OrderedAbort] = ordered_abort, [FACT_AT_SeenFreezing] = seen_freezing, [FACT_AT_SeenRestoring] = seen_restoring,
+	[FACT_AT_SeenRunning] = seen_running, [FACT_AT_Stuck] = stuck, [FACT_AT_ReportedCommitted] = reported_committed,
+	[FACT_AT_SourceThere] = source_there, [FACT_AT_SourceDeleting] = source_deleting, [FACT_AT_DestinationThere] = destination_there,
+	[FACT_AT_DestinationDeleting] = destination_deleting, [FACT_AT_MayBeFrozen] = may_be_frozen, [FACT_AT_AgentOwes] = agent_owes,
+	[FACT_AT_ThawOver] = thaw_over, [FACT_AT_GoneOver] = gone_over,
+};
+
+bool seen_fact(const struct observed *o, int at, struct step *s)
+{
+	return functions[at](o, s);
+}
