@@ -107,8 +107,10 @@ struct child *children_start(struct children *c, enum child_kind kind, const cha
 	item->pidfd = p.pidfd;
 	item->control_fd = take_fd(&w_end);
 	item->told_address = item->told_abort = false;
-	if (first_line)
+	if (first_line) {
+		snprintf(item->pod_uid, sizeof(item->pod_uid), "%s", json_str_or(first_line, "podUID", ""));
 		child_tell(item, first_line);
+	}
 	return item;
 }
 

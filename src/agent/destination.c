@@ -102,6 +102,15 @@ static int take_hello(struct destination *d, struct wire *w, cJSON **ret, struct
 	return r;
 }
 
+/* One name is one container: two of a name would be restored into one. */
+static bool has_container(const struct destination *d, const char *name)
+{
+	for (int i = 0; i < d->n; i++)
+		if (!strcmp(d->containers[i].info.name, name))
+			return true;
+	return false;
+}
+
 static int take_containers(struct destination *d, struct error *err)
 {
 	const cJSON *names = json_at(d->hello, "containers"), *e;
@@ -112,7 +121,7 @@ static int take_containers(struct destination *d, struct error *err)
 	{
 		struct destination_container *c = &d->containers[d->n];
 
-		if (d->n == WIRE_CONTAINERS_MAX || !cJSON_IsString(e) || !name_is_safe(e->valuestring))
+		if (d->n == WIRE_CONTAINERS_MAX || !cJSON_IsString(e) || !name_is_safe(e->valuestring) || has_container(d, e->valuestring))
 			return error_reason(err, -EPROTO, REASON_ProtocolError, "HELLO: bad list of containers");
 		*c = (struct destination_container){ .d = d, .index = (uint16_t)d->n, .images_fd = -1, .rootfs_fd = -1, .image_fd = -1 };
 		snprintf(c->info.name, sizeof(c->info.name), "%s", e->valuestring);

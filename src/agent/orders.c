@@ -12,6 +12,14 @@
 
 #define ORDER_MAX 16384
 
+/* Which migration: the name of a worker and of its journal. */
+static bool names_migration(const cJSON *order)
+{
+	const char *uid = json_str_or(order, "migration", "");
+
+	return name_is_safe(uid) && strlen(uid) < 64;
+}
+
 int order_read(const struct agent_options *o, const struct monitor_info *pod, cJSON **ret, struct error *err)
 {
 	cleanup_buf struct buf sealed = BUF_INIT(ORDER_MAX), text = BUF_INIT(ORDER_MAX);
@@ -36,6 +44,11 @@ int order_read(const struct agent_options *o, const struct monitor_info *pod, cJ
 		r = json_parse(text.data, text.len, ORDER_MAX, ret, err);
 	if (text.data)
 		explicit_bzero(text.data, text.len);
+	if (r == 0 && !names_migration(*ret)) {
+		cJSON_Delete(*ret);
+		*ret = NULL;
+		return error_set(err, -EBADMSG, "the order names no migration");
+	}
 	if (r == 0 && json_int(*ret, "deadline", 0, 1ll << 40, &deadline) == 0 && deadline < clock_real_us() / 1000000) {
 		cJSON_Delete(*ret);
 		*ret = NULL;
@@ -44,10 +57,21 @@ int order_read(const struct agent_options *o, const struct monitor_info *pod, cJ
 	return r;
 }
 
+/*
+ * Whoever may read Secrets in the pod's namespace can seal an order of his own.  So it says only where the pod goes; which pod goes is the one it was found at,
+ * and nothing else of a worker's line can be said by it.
+ */
 cJSON *order_line(const cJSON *order, const struct monitor_info *pod)
 {
-	cJSON *line = cJSON_Duplicate(order, 1);
+	static const char *const taken[] = { "migration", "namespace", "name", "epoch", "strategy", "podIP", "port", "key" };
+	cJSON *line = cJSON_CreateObject();
 
+	for (size_t i = 0; i < sizeof(taken) / sizeof(taken[0]); i++) {
+		const cJSON *v = json_at(order, taken[i]);
+
+		if (cJSON_IsString(v) || cJSON_IsNumber(v))
+			cJSON_AddItemToObject(line, taken[i], cJSON_Duplicate(v, 0));
+	}
 	cJSON_AddBoolToObject(line, "remote", 1);
 	cJSON_AddStringToObject(line, "podUID", pod->pod_uid);
 	cJSON_AddStringToObject(line, "podName", pod->pod_name);

@@ -13,7 +13,7 @@
  */
 int order_read(const struct agent_options *o, const struct monitor_info *pod, cJSON **ret, struct error *err);
 
-/* The worker's first line from an order and the pod it is for. */
+/* The worker's first line, for the pod that the order was found at. */
 cJSON *order_line(const cJSON *order, const struct monitor_info *pod);
 
 #endif

@@ -6,16 +6,16 @@ set -u
 cd "$(dirname "$0")/../.."
 seconds=$1
 shift
-out=build/fuzz
+out=$PWD/build/fuzz       # some fuzzers change their folder
 mkdir -p $out/found $out/log $out/corpus
 
 # one FUZZER: a line, and exit status 1 when something was found.
 one() {
 	local name=${1##*/fuzz_} log rc line
 	log=$out/log/$name
-	mkdir -p "$out/corpus/$name" "tests/fuzz/corpus/$name"
+	mkdir -p "$out/corpus/$name"
 	timeout -k 10 $((seconds * 2 + 120)) "$1" -max_total_time="$seconds" -timeout=20 -max_len=16384 -rss_limit_mb=2048 -print_final_stats=1 \
-		-artifact_prefix="$PWD/$out/found/$name." "$out/corpus/$name" "tests/fuzz/corpus/$name" >"$log" 2>&1 </dev/null
+		-artifact_prefix="$out/found/$name." "$out/corpus/$name" "$PWD/tests/fuzz/corpus/$name" >"$log" 2>&1 </dev/null
 	rc=$?
 	line=$(awk '/number_of_executed_units/ {n=$2} /average_exec_per_sec/ {s=$2} /peak_rss_mb/ {m=$2} / cov: / {for (i=1;i<NF;i++) if ($i=="cov:") c=$(i+1)}
 		END {printf "%9d inputs  %6d /s  %5d places  %4d MB", n, s, c, m}' "$log")
