@@ -140,7 +140,12 @@ static int take_containers(struct destination *d, struct error *err)
 
 static int welcome(struct destination *d, struct wire *w, struct error *err)
 {
-	return wire_send_json(w, WIRE_WELCOME, WIRE_NO_CONTAINER, d->facts, err);
+	cleanup_json cJSON *j = cJSON_Duplicate(d->facts, 1);
+
+	/* Not what we could speak, but what we do. */
+	cJSON_DeleteItemFromObjectCaseSensitive(j, "protocol");
+	cJSON_AddNumberToObject(j, "protocol", d->protocol);
+	return wire_send_json(w, WIRE_WELCOME, WIRE_NO_CONTAINER, j, err);
 }
 
 static void say_no(struct wire *w, enum wire_type type, const struct error *cause)
@@ -304,7 +309,10 @@ static int serve(struct destination *d, int fd, struct error *err)
 		wire_free(w);
 		return error_wrap(err, -EAGAIN, "connection refused");
 	}
-	if (json_bool(hello, "resume")) {
+	if (protocol_choose(hello, &d->protocol, err) < 0) {
+		say_no(w, WIRE_REFUSE, err);
+		r = -EAGAIN;
+	} else if (json_bool(hello, "resume")) {
 		r = resume_session(d, w, err);
 	} else if (d->step != DEST_WAITING) {
 		error_reason(err, -EAGAIN, REASON_ProtocolError, "a second migration into the same pod");

@@ -217,7 +217,9 @@ static int greet(struct source *s, bool resume, struct error *err)
 
 	cJSON_Delete(s->welcome);
 	s->welcome = NULL;
-	return r == 0 ? expect(s, WIRE_WELCOME, IDLE_US, &s->welcome, err) : r;
+	if (r == 0)
+		r = expect(s, WIRE_WELCOME, IDLE_US, &s->welcome, err);
+	return r == 0 ? protocol_take(s->welcome, &s->protocol, err) : r;
 }
 
 /* --- before the freeze --- */

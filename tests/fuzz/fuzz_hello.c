@@ -25,11 +25,20 @@ static cJSON *object(struct parts *in)
 	return NULL;
 }
 
+/* As the CRD has it (crds/): a longer one would make the API server refuse the whole report. */
+static void must_be_short(const cJSON *o, const char *path, size_t max)
+{
+	const char *s = json_str(o, path);
+
+	must(!s || strlen(s) <= max);
+}
+
 static void hello(struct parts *in)
 {
 	static struct destination d;
 	cleanup_json cJSON *here = cJSON_Parse(FACTS);
 	struct error err;
+	cJSON *report;
 
 	memset(&d, 0, sizeof(d));
 	d.hello = object(in);
@@ -44,15 +53,10 @@ static void hello(struct parts *in)
 				must(strcmp(d.containers[i].info.name, d.containers[k].info.name) != 0);
 	}
 	node_check(d.o, d.hello, here, &err);
+	report = destination_source_report(&d, NULL);
+	must_be_short(report, "agent", 253);
+	cJSON_Delete(report);
 	cJSON_Delete(d.hello);
-}
-
-/* As the CRD has it (crds/): a longer one would make the API server refuse the whole report. */
-static void must_be_short(const cJSON *o, const char *path, size_t max)
-{
-	const char *s = json_str(o, path);
-
-	must(!s || strlen(s) <= max);
 }
 
 static void answers(struct parts *in)

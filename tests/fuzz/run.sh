@@ -7,6 +7,7 @@ cd "$(dirname "$0")/../.."
 seconds=$1
 shift
 out=$PWD/build/fuzz       # some fuzzers change their folder
+result=$(mktemp)
 mkdir -p $out/found $out/log $out/corpus
 
 # one FUZZER: a line, and exit status 1 when something was found.
@@ -30,8 +31,9 @@ one() {
 export -f one
 export seconds out
 
-printf '%s\0' "$@" | xargs -0 -n1 -P2 bash -c 'one "$0" && echo p >&3 || echo f >&3' 3>$out/result
-p=$(grep -c p $out/result)
-f=$(grep -c f $out/result)
+printf '%s\0' "$@" | xargs -0 -n1 -P2 bash -c 'one "$0" && echo p >&3 || echo f >&3' 3>"$result"
+p=$(grep -c p "$result")
+f=$(grep -c f "$result")
+rm -f "$result"
 echo "$p passed, $f failed"
 [ "$f" = 0 ] && [ "$p" = $# ]
