@@ -7,6 +7,7 @@ import sys
 
 import test_crd
 import test_flow
+import test_guard
 import test_preflight
 from harness import NS, Checks, Controller, Kubelet, World, until
 from kube import Kube
@@ -90,6 +91,7 @@ def main():
         return started[-1]
     try:
         c.run("crd", test_crd.rules, w)
+        c.run("guard", test_guard.pods, w)
         first = start()
         until(first.leads, 20, "the controller leads")
         f, p = test_flow, test_preflight
