@@ -100,7 +100,7 @@ def main():
         c.together([("preflight pods", p.pods, w), ("thaw not reported", f.thaw_is_not_reported, w), ("timeout", f.times_out, w),
                     ("no agent", f.agent_is_missing, w), ("race", f.race, w)])
         c.run("preflight destinations", p.destinations, w)
-        for name, test in (("competing", p.competing), ("cancel", f.cancelled), ("delete", f.deleted), ("agent fails", f.agent_fails),
+        for name, test in (("competing", p.competing), ("flood", p.flood), ("cancel", f.cancelled), ("delete", f.deleted), ("agent fails", f.agent_fails),
                            ("thaw", f.thaw_is_waited_for), ("source goes", f.source_goes), ("label goes", f.label_goes),
                            ("destination goes", f.destination_goes), ("bad destinations", f.bad_destinations), ("event", f.told_by_event),
                            ("commit wins", f.commit_wins), ("lost after commit", f.lost_after_commit), ("remote source", f.remote_source),
