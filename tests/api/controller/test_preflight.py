@@ -152,6 +152,7 @@ def flood(w):
     begun = time.monotonic()
     m = w.wait_phase(w.migrate(pod["metadata"]["name"]), "Transferring", 60)
     took = time.monotonic() - begun
+    w.kube.merge(w.path(m), {"spec": {"cancel": True}})
     for t in threads:
         t.join()
     ended = lambda: [o["status"]["phase"] for o in w.kube.get(f"{PM}/namespaces/{NS}/podmigrations")["items"]
@@ -165,5 +166,4 @@ def flood(w):
     print(f"     (apply to Transferring beside {FLOOD} others: {took * 1000:.0f} ms)")
     for o in [first, *made]:
         w.kube.delete(w.path(o))
-    w.kube.merge(w.path(m), {"spec": {"cancel": True}})
     w.wait_phase(m, "Cancelled", 30)
