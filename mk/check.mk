@@ -11,6 +11,7 @@ lab:
 SUITES := \
 	"unit=make -s check-unit" \
 	"sim=make -s sim SIM_SCHEDULES=200000" \
+	"fuzz=make -s fuzz-short" \
 	"sanitizers=make -s SAN=1 check-unit" \
 	"kube-api=tests/api/kube/check.sh" \
 	"api=tests/api/run.sh" \

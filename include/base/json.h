@@ -20,7 +20,10 @@ static inline void json_freep(cJSON **p)
 }
 #define cleanup_json __attribute__((__cleanup__(json_freep)))
 
-/* len bytes, at most max; -EINVAL with a sentence when it is not one JSON value. */
+/* Objects within arrays within objects ..: what Kubernetes and OCI files hold stays far below, and nothing recurses deeper. */
+#define JSON_DEPTH_MAX 64
+
+/* len bytes, at most max, nested at most JSON_DEPTH_MAX deep; -EINVAL with a sentence when it is not one JSON value. */
 int json_parse(const char *data, size_t len, size_t max, cJSON **ret, struct error *err);
 
 const cJSON *json_at(const cJSON *o, const char *path);                 /* NULL when absent */

@@ -73,6 +73,8 @@ extern const uint8_t page_store_zero[4096];
 int page_store_offset(struct page_store_view *v, uint64_t vaddr, uint64_t *ret);
 /* The store's file, a new fd for the caller; it stays good when the store is freed. */
 int page_store_fd(const struct page_store *s, struct error *err);
+/* What was ever taken of max_bytes: pages and the index.  For the thread that puts. */
+uint64_t page_store_used(const struct page_store *s);
 /* The memory of one container is given back; its pages are unknown again. */
 void page_store_drop(struct page_store *s, uint16_t container);
 

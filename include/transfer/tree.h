@@ -35,7 +35,14 @@ int tree_send(struct wire *w, uint16_t container, const char *tree, int dir_fd, 
  * but the container.  An error leaves the tree half applied; only tree_apply_free may follow.
  */
 struct tree_apply;
-int tree_apply_new(int dir_fd, uint64_t max_bytes, uint64_t max_entries, struct tree_apply **ret, struct error *err);
+/* What all trees of one migration may take together; what they have taken is counted in it. */
+struct tree_budget {
+	uint64_t max_bytes, bytes;      /* of file data */
+	uint64_t max_entries, entries;
+	uint64_t max_folders, folders;  /* bytes kept for folders' times */
+};
+/* budget: borrowed, by one thread at a time. */
+int tree_apply_new(int dir_fd, struct tree_budget *budget, struct tree_apply **ret, struct error *err);
 int tree_apply_file(struct tree_apply *t, const cJSON *entry, struct error *err);       /* FILE */
 int tree_apply_data(struct tree_apply *t, uint64_t offset, const void *data, size_t len, struct error *err);   /* DATA */
 int tree_apply_finish(struct tree_apply *t, struct error *err);        /* the last file's attributes; folder times last */

@@ -9,20 +9,19 @@
 
 #include "base/error.h"
 #include "net/tls.h"
+#include "transfer/limits.h"
 
-/* The frames of docs/protocol.md. */
+/*
+ * The frames of docs/protocol.md.  An agent speaks its own version of them and the one before, so that one side can be upgraded first: when WIRE_PROTOCOL
+ * grows, WIRE_PROTOCOL_OLDEST becomes what it was.  Version 1 was never released, so there is nothing to speak it with.
+ */
 #define WIRE_PROTOCOL 2
+#define WIRE_PROTOCOL_OLDEST 2
 #define WIRE_HEADER 16
-#define WIRE_BODY_MAX ((1u << 20) + 4096)
-#define WIRE_JSON_MAX 65536
-#define WIRE_PAGES_MAX 256              /* pages per PAGES frame */
-#define WIRE_ZEROS_MAX (1u << 18)       /* pages per ZEROS frame: 1 GiB */
 #define WIRE_PAGES_HEAD 24
 #define WIRE_DATA_HEAD 8
-#define WIRE_DATA_MAX (1u << 20)        /* bytes per DATA frame, without the head */
 #define WIRE_HEAD_MAX 64                /* head of wire_send */
 #define WIRE_NO_CONTAINER 0xffff
-#define WIRE_CONTAINERS_MAX 64
 
 enum wire_type {
 	WIRE_HELLO = 1,
@@ -45,6 +44,14 @@ enum wire_type {
 	WIRE_ABORTED,
 	WIRE_ENDED
 };
+
+/* The versions a side speaks, all between the two. */
+struct wire_versions {
+	int oldest, newest;
+};
+
+/* The newest that both speak; -EPROTO (ProtocolError), naming all four and what to do, when there is none. */
+int wire_agree(const struct wire_versions *source, const struct wire_versions *destination, int *ret, struct error *err);
 
 struct wire;
 

@@ -117,6 +117,7 @@ struct child *children_start(struct children *c, enum child_kind kind, const cha
 	if (first_line) {
 		cJSON *copy = cJSON_Duplicate(first_line, 1);
 
+		snprintf(item->pod_uid, sizeof(item->pod_uid), "%s", json_str_or(first_line, "podUID", ""));
 		child_tell(item, first_line);
 		cJSON_Delete(item->line);
 		item->line = copy;

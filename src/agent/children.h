@@ -16,6 +16,7 @@ enum child_kind { CHILD_SOURCE, CHILD_DESTINATION };
 struct child {
 	enum child_kind kind;
 	char key[128];                  /* UID of the migration, or sandbox id */
+	char pod_uid[64];               /* source: the pod it was started for */
 	pid_t pid;                      /* 0: it has ended */
 	int pidfd;
 	int control_fd;                 /* write end of its stdin, -1 */

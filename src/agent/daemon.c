@@ -293,6 +293,11 @@ static void handle_order(struct daemon *d, const struct monitor_info *pod)
 	uid = json_str_or(order, "migration", "");
 	action = json_str_or(order, "action", "");
 	c = children_find(&d->children, CHILD_SOURCE, uid);
+	/* An order speaks for the pod it was found at, not for the migration of another one. */
+	if (c && strcmp(c->pod_uid, pod->pod_uid)) {
+		log_warning("an order names a migration of another pod", LOG_S("pod", pod->pod_name), LOG_S("migration", uid));
+		return;
+	}
 	if (!strcmp(action, "abort") && c && c->pid && !c->told_abort)
 		tell_abort(c, "the controller gave the migration up");
 	if (strcmp(action, "migrate") || c || journal_exists(d, uid))

@@ -66,6 +66,15 @@ static void add_container(struct destination *d, const char *name)
 
 /* --- HELLO --- */
 
+/* One name is one container: two of a name would be restored into one. */
+static bool has_container(const struct destination *d, const char *name)
+{
+	for (int i = 0; i < d->n; i++)
+		if (!strcmp(d->containers[i].info.name, name))
+			return true;
+	return false;
+}
+
 static int take_containers(struct destination *d, struct error *err)
 {
 	const cJSON *names = json_at(d->hello, "containers"), *e;
@@ -74,7 +83,7 @@ static int take_containers(struct destination *d, struct error *err)
 	d->n = 0;
 	cJSON_ArrayForEach(e, names)
 	{
-		if (d->n == WIRE_CONTAINERS_MAX || !cJSON_IsString(e) || !name_is_safe(e->valuestring) ||
+		if (d->n == WIRE_CONTAINERS_MAX || !cJSON_IsString(e) || !name_is_safe(e->valuestring) || has_container(d, e->valuestring) ||
 		    path_format(d->note.containers[d->n], sizeof(d->note.containers[0]), "%s", e->valuestring) < 0)
 			return error_reason(err, -EPROTO, REASON_ProtocolError, "HELLO: bad list of containers");
 		add_container(d, e->valuestring);

@@ -28,7 +28,8 @@ struct destination_container {
 	char images[512], work[512];    /* paths on the node */
 	struct tree_apply *tree;        /* rootfs */
 	int image_fd;                   /* the image file opened last, -1 */
-	uint64_t image_left;
+	uint64_t image_size, image_at;  /* DATA fills it from front to back */
+	unsigned n_images;              /* so far */
 	bool in_tree;                   /* DATA belongs to the tree, not to the image */
 	bool lazy;                      /* the monitor fills its memory from the page store; else CRIU reads it from its images */
 	bool started;                   /* runc and CRIU were started, and stand by */
@@ -50,6 +51,7 @@ struct destination {
 	int listen_fd;
 	struct destination_note note;   /* from HELLO, or from the worker before */
 	struct record *record;          /* of the decider, when it is open */
+	int protocol;                   /* agreed with the source */
 	int ipc_owner;
 	cJSON *facts;                   /* this node */
 	cJSON *hello;
@@ -61,6 +63,7 @@ struct destination {
 	int shared_now;                 /* index FILE was opened in last, -1 */
 	bool shared_done;               /* a container has ended: the volumes are complete */
 	struct page_store *store;
+	struct tree_budget files;       /* of all trees together, and bytes of images */
 	struct wire *wire;              /* the connection that is served */
 	char run_dir[512];
 	int64_t frozen_us;              /* clock_mono_us when FROZEN came, minus what the source had been frozen by then */

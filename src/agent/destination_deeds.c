@@ -79,7 +79,12 @@ static int start_session(struct destination *d)
 
 static int welcome(struct destination *d)
 {
-	return wire_send_json(d->wire, WIRE_WELCOME, WIRE_NO_CONTAINER, d->facts, &d->err);
+	cleanup_json cJSON *j = cJSON_Duplicate(d->facts, 1);
+
+	/* Not what we could speak, but what we do. */
+	cJSON_DeleteItemFromObjectCaseSensitive(j, "protocol");
+	cJSON_AddNumberToObject(j, "protocol", d->protocol);
+	return wire_send_json(d->wire, WIRE_WELCOME, WIRE_NO_CONTAINER, j, &d->err);
 }
 
 static enum input receive(void *ctx)

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "handshake.h"
 #include "migration/reason.h"
 
 #define HANDSHAKE_US 5000000
@@ -75,6 +76,11 @@ static int greet(struct destination *d, cJSON **ret, struct error *err)
 		r = wire_new(tls, IDLE_US, &d->wire, err);
 	if (r == 0)
 		r = take_hello(d, ret, err);
+	if (r == 0) {
+		r = protocol_choose(*ret, &d->protocol, err);
+		if (r < 0)
+			destination_say_no(d, WIRE_REFUSE, err);
+	}
 	if (r < 0)
 		destination_hang_up(d);
 	return r;

@@ -18,9 +18,6 @@
 #include "migration/reason.h"
 #include "runtime/monitor.h"
 
-#define TREE_ENTRIES_MAX 2000000
-#define IMAGE_SIZE_MAX (256ull << 20)   /* metadata; memory pages come as PAGES */
-
 static int protocol_error(struct error *err, const char *what)
 {
 	return error_reason(err, -EPROTO, REASON_ProtocolError, "%s", what);
@@ -65,7 +62,7 @@ static int open_container(struct destination *d, struct destination_container *c
 	if (r == 0)
 		r = open_dir(d->o, path, &c->rootfs_fd, err);
 	if (r == 0)
-		r = tree_apply_new(c->rootfs_fd, d->o->max_bytes, TREE_ENTRIES_MAX, &c->tree, err);
+		r = tree_apply_new(c->rootfs_fd, &d->files, &c->tree, err);
 	if (r == 0 && agent_host_path(d->o, path, sizeof(path), "%s", c->info.bundle) == 0)
 		r = bundle_load(AT_FDCWD, path, &b, err);
 	if (r == 0)
@@ -99,6 +96,7 @@ int destination_open_parts(struct destination *d, struct error *err)
 	int r;
 
 	d->shared_now = -1;
+	d->files = (struct tree_budget){ .max_bytes = d->o->max_bytes, .max_entries = WIRE_FILES_MAX, .max_folders = WIRE_FOLDERS_MAX };
 	for (int i = 0; i < POD_VOLUMES_MAX; i++)
 		d->shared_fd[i] = -1;
 	r = make_dir(d->o, d->run_dir, err);
@@ -153,7 +151,7 @@ static int open_shared(struct destination *d, const char *tree, struct error *er
 	if (d->shared[i])
 		return 0;
 	r = open_dir(d->o, v->path, &d->shared_fd[i], err);
-	return r == 0 ? tree_apply_new(d->shared_fd[i], d->o->max_bytes, TREE_ENTRIES_MAX, &d->shared[i], err) : r;
+	return r == 0 ? tree_apply_new(d->shared_fd[i], &d->files, &d->shared[i], err) : r;
 }
 
 static int on_file(struct destination *d, const struct wire_frame *f, struct error *err)
@@ -177,6 +175,11 @@ static int on_file(struct destination *d, const struct wire_frame *f, struct err
 	return tree_apply_file(d->containers[f->container].tree, j, err);
 }
 
+static bool image_is_open(const struct destination_container *c)
+{
+	return c->image_fd >= 0 && c->image_at < c->image_size;
+}
+
 static int on_image(struct destination *d, const struct wire_frame *f, struct error *err)
 {
 	struct destination_container *c = &d->containers[f->container];
@@ -188,8 +191,10 @@ static int on_image(struct destination *d, const struct wire_frame *f, struct er
 	if (r < 0)
 		return r;
 	name = json_str_or(j, "name", "");
-	if (!criu_image_name_ok(name) || json_int(j, "size", 0, (int64_t)IMAGE_SIZE_MAX, &size) < 0)
+	if (!criu_image_name_ok(name) || json_int(j, "size", 0, WIRE_IMAGE_MAX, &size) < 0)
 		return protocol_error(err, "IMAGE: name or size is not allowed");
+	if (image_is_open(c) || c->n_images++ == WIRE_IMAGES_MAX)
+		return protocol_error(err, "IMAGE within an image, or one too many");
 	close_fd(&c->image_fd);
 	/* CRIU, started ahead of time, stands by at its real name (runtime/monitor.h). */
 	if (!strcmp(name, "inventory.img"))
@@ -197,27 +202,28 @@ static int on_image(struct destination *d, const struct wire_frame *f, struct er
 	c->image_fd = openat(c->images_fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (c->image_fd < 0)
 		return error_errno(err, "create image %s", name);
-	c->image_left = (uint64_t)size;
+	c->image_size = (uint64_t)size;
+	c->image_at = 0;
 	c->in_tree = false;
 	return 0;
 }
 
 static int on_image_data(struct destination_container *c, uint64_t offset, const uint8_t *data, size_t len, struct error *err)
 {
-	if (c->image_fd < 0 || len > c->image_left)
-		return protocol_error(err, "DATA beyond the image it belongs to");
+	if (c->image_fd < 0 || offset != c->image_at || len > c->image_size - c->image_at)
+		return protocol_error(err, "DATA beyond the image it belongs to, or not in its order");
+	c->d->files.bytes += len;
 	while (len) {
-		ssize_t n = pwrite(c->image_fd, data, len, (off_t)offset);
+		ssize_t n = pwrite(c->image_fd, data, len, (off_t)c->image_at);
 
 		if (n < 0 && errno != EINTR)
 			return error_reason(err, -errno, errno == ENOSPC ? REASON_NoSpace : REASON_InternalError, "write an image in %s: %s",
 					    PM_RUN_DIR, strerror(errno));
 		if (n < 0)
 			continue;
-		offset += (uint64_t)n;
+		c->image_at += (uint64_t)n;
 		data += n;
 		len -= (size_t)n;
-		c->image_left -= (uint64_t)n;
 	}
 	return 0;
 }
@@ -245,7 +251,7 @@ static int on_frozen(struct destination *d, const struct wire_frame *f, struct e
 {
 	cleanup_json cJSON *j = NULL;
 	int64_t us = 0;
-	int r = wire_json(f, &j, err);
+	int r = d->frozen_us ? protocol_error(err, "FROZEN twice") : wire_json(f, &j, err);
 
 	if (r == 0)
 		json_int(j, "frozenMicros", 0, 60000000, &us);
@@ -282,7 +288,7 @@ static int on_container_end(struct destination *d, const struct wire_frame *f, s
 	struct destination_container *c = &d->containers[f->container];
 	int r;
 
-	if (c->ended || (c->image_fd >= 0 && c->image_left))
+	if (c->ended || image_is_open(c))
 		return protocol_error(err, "CONTAINER_END twice or within an image");
 	if (!c->started)
 		return protocol_error(err, "CONTAINER_END before STARTED");
@@ -327,7 +333,7 @@ static int on_started(struct destination *d, const struct wire_frame *f, struct 
 	if (d->containers[0].started || d->frozen_us)
 		return protocol_error(err, "STARTED twice or after FROZEN");
 	for (int i = 0; i < d->n; i++) {
-		if (d->containers[i].image_left)
+		if (image_is_open(&d->containers[i]))
 			return protocol_error(err, "STARTED within an image");
 		close_fd(&d->containers[i].image_fd);
 	}
@@ -357,8 +363,19 @@ static const struct {
 	{ WIRE_CONTAINER_END, OF_CONTAINER, on_container_end },                             { WIRE_ABORT, OF_NONE, on_abort },
 };
 
+/* Memory, files and images come from one peer and share one limit.  A frame may pass it before it is seen: no more than that. */
+static int check_sum(const struct destination *d, struct error *err)
+{
+	if (d->files.bytes + page_store_used(d->store) <= d->o->max_bytes)
+		return 0;
+	return error_reason(err, -ENOSPC, REASON_NoSpace, "the pod's memory and files are above this agent's limit of %llu MiB (--max-bytes)",
+			    (unsigned long long)d->o->max_bytes >> 20);
+}
+
 static int dispatch(struct destination *d, const struct wire_frame *f, struct error *err)
 {
+	int r;
+
 	for (size_t i = 0; i < sizeof(handler) / sizeof(handler[0]); i++) {
 		bool none = f->container == WIRE_NO_CONTAINER;
 
@@ -368,7 +385,8 @@ static int dispatch(struct destination *d, const struct wire_frame *f, struct er
 			return protocol_error(err, "a frame names a container that is not there");
 		if (!none && d->containers[f->container].ended)
 			return protocol_error(err, "a frame of a container came after its CONTAINER_END");
-		return handler[i].fn(d, f, err);
+		r = handler[i].fn(d, f, err);
+		return r == 0 ? check_sum(d, err) : r;
 	}
 	return error_reason(err, -EPROTO, REASON_ProtocolError, "frame type %d is not allowed while state is received", f->type);
 }

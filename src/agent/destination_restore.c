@@ -14,7 +14,6 @@
 #define START_TIMEOUT_US 60000000
 #define RESTORE_TIMEOUT_US 120000000
 #define OPEN_TIMEOUT_US 30000000
-#define PIDS_MAX 1024
 
 /* CRIU's images with our pages in them. */
 static int complete_images(struct destination_container *c, const pid_t *pids, int n, struct error *err)
@@ -47,8 +46,8 @@ static int list_pages(struct destination_container *c, const pid_t *pids, int n,
 /* What CRIU restores from; the pod's IPC objects stay in one container's images only. */
 static int stage(struct destination_container *c, int *ret_list, struct error *err)
 {
-	pid_t pids[PIDS_MAX];
-	int n = criu_pagemap_pids(c->images_fd, pids, PIDS_MAX, err), r;
+	pid_t pids[WIRE_PROCESSES_MAX];
+	int n = criu_pagemap_pids(c->images_fd, pids, WIRE_PROCESSES_MAX, err), r;
 
 	if (n < 0)
 		return n;
@@ -263,7 +262,9 @@ cJSON *destination_source_report(const struct destination *d, const struct error
 {
 	cJSON *j = cJSON_CreateObject(), *list;
 
-	cJSON_AddStringToObject(j, "agent", d->note.source_node);
+	/* As long as the API takes it (crds/): a peer's long word must not cost the whole report. */
+	if (strlen(d->note.source_node) <= 253)
+		cJSON_AddStringToObject(j, "agent", d->note.source_node);
 	if (err && err->message[0]) {
 		cJSON *e = cJSON_AddObjectToObject(j, "error");
 

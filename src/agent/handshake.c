@@ -51,6 +51,7 @@ int node_facts(const struct agent_options *o, bool with_cpu, cJSON *out, struct 
 	if (uname(&u) < 0)
 		return error_errno(err, "uname");
 	cJSON_AddNumberToObject(out, "protocol", WIRE_PROTOCOL);
+	cJSON_AddNumberToObject(out, "protocolOldest", WIRE_PROTOCOL_OLDEST);
 	cJSON_AddStringToObject(out, "agent", PM_VERSION_STRING);
 	cJSON_AddStringToObject(out, "node", o->node);
 	cJSON_AddNumberToObject(out, "criu", version);
@@ -83,11 +84,8 @@ int node_check(const struct agent_options *o, const cJSON *hello, const cJSON *h
 {
 	const char *arch = json_str_or(hello, "arch", "?"), *kernel = json_str_or(hello, "kernel", "?");
 	const char *my_kernel = json_str_or(here, "kernel", "?");
-	int64_t protocol = 0, criu = 0, my_criu = 0, cgroup = 0, my_cgroup = 0;
+	int64_t criu = 0, my_criu = 0, cgroup = 0, my_cgroup = 0;
 
-	if (json_int(hello, "protocol", 0, 1000, &protocol) < 0 || protocol != WIRE_PROTOCOL)
-		return error_reason(err, -EPROTO, REASON_ProtocolError, "the source agent speaks protocol %d, the destination %d",
-				    (int)protocol, WIRE_PROTOCOL);
 	if (strcmp(arch, json_str_or(here, "arch", "")))
 		return error_reason(err, -ENOTSUP, REASON_KernelIncompatible, "the source node is %s, the destination %s", arch,
 				    json_str_or(here, "arch", "?"));
@@ -102,4 +100,30 @@ int node_check(const struct agent_options *o, const cJSON *hello, const cJSON *h
 		return error_reason(err, -ENOTSUP, REASON_CgroupIncompatible, "the source node uses cgroup v%d, the destination v%d",
 				    (int)cgroup, (int)my_cgroup);
 	return check_cpu(o, hello, err);
+}
+
+#define PROTOCOL_MAX 1000
+
+static const struct wire_versions ours = { WIRE_PROTOCOL_OLDEST, WIRE_PROTOCOL };
+
+int protocol_choose(const cJSON *hello, int *ret, struct error *err)
+{
+	int64_t newest = 0, oldest;
+
+	if (json_int(hello, "protocol", 1, PROTOCOL_MAX, &newest) < 0)
+		return error_reason(err, -EPROTO, REASON_ProtocolError, "HELLO: protocol is missing or no version");
+	/* Who does not say that it speaks an older one, too, does not. */
+	oldest = newest;
+	if (json_int(hello, "protocolOldest", 1, PROTOCOL_MAX, &oldest) == -EINVAL)
+		return error_reason(err, -EPROTO, REASON_ProtocolError, "HELLO: protocolOldest is no version");
+	return wire_agree(&(struct wire_versions){ (int)oldest, (int)newest }, &ours, ret, err);
+}
+
+int protocol_take(const cJSON *welcome, int *ret, struct error *err)
+{
+	int64_t chosen = 0;
+
+	if (json_int(welcome, "protocol", 1, PROTOCOL_MAX, &chosen) < 0)
+		return error_reason(err, -EPROTO, REASON_ProtocolError, "WELCOME: protocol is missing or no version");
+	return wire_agree(&ours, &(struct wire_versions){ (int)chosen, (int)chosen }, ret, err);
 }

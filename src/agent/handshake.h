@@ -7,15 +7,20 @@
 #include "agent.h"
 
 /*
- * What a node is, as the two agents tell each other in HELLO and WELCOME: {node, protocol, criu, kernel, arch, cgroup}, and cpuinfo (base64 of CRIU's image)
- * from the source.
+ * What a node is, as the two agents tell each other in HELLO and WELCOME: {node, protocol, protocolOldest, criu, kernel, arch, cgroup}, and cpuinfo (base64 of
+ * CRIU's image) from the source.
  */
 int node_facts(const struct agent_options *o, bool with_cpu, cJSON *out, struct error *err);
 
 /*
- * Can what was dumped there be restored here?  Same protocol, architecture and cgroup version, CRIU >= 4.0 and not older than the source's, kernel not
+ * Can what was dumped there be restored here?  Same architecture and cgroup version, CRIU >= 4.0 and not older than the source's, kernel not
  * older (major.minor), CPU features by `criu cpuinfo check`.  The error names the two values.
  */
 int node_check(const struct agent_options *o, const cJSON *hello, const cJSON *here, struct error *err);
+
+/* At the destination: the version to speak with whoever sent this HELLO. */
+int protocol_choose(const cJSON *hello, int *ret, struct error *err);
+/* At the source: the one that WELCOME says, when it is one of ours. */
+int protocol_take(const cJSON *welcome, int *ret, struct error *err);
 
 #endif

@@ -104,10 +104,13 @@ static void take_option(struct agent_options *o, int opt, const char **sandbox, 
 	}
 }
 
-/* Memory of other people's processes passes through here: no core file may ever hold it. */
+/*
+ * Memory of other people's processes passes through here, and through the CRIU we start: no core file may ever hold it.  One byte, since none at all would
+ * still be piped to a handler such as systemd-coredump; one is the kernel's word for no core of either kind (fs/coredump.c, core(5)).
+ */
 static void forbid_cores(void)
 {
-	struct rlimit none = { 0, 0 };
+	struct rlimit none = { 1, 1 };
 
 	prctl(PR_SET_DUMPABLE, 0);
 	setrlimit(RLIMIT_CORE, &none);

@@ -15,6 +15,14 @@
 #define ORDER_MAX 16384
 #define PODS_MAX 1024
 
+/* Which migration: the name of a worker and of its journal. */
+static bool names_migration(const cJSON *order)
+{
+	const char *uid = json_str_or(order, "migration", "");
+
+	return name_is_safe(uid) && strlen(uid) < 64;
+}
+
 static int read_any(const struct agent_options *o, const struct monitor_info *pod, cJSON **ret, struct error *err)
 {
 	cleanup_buf struct buf sealed = BUF_INIT(ORDER_MAX), text = BUF_INIT(ORDER_MAX);
@@ -49,6 +57,8 @@ int order_read(const struct agent_options *o, const struct monitor_info *pod, cJ
 
 	if (r < 0)
 		return r;
+	if (!names_migration(order))
+		return error_set(err, -EBADMSG, "the order names no migration");
 	if (json_int(order, "deadline", 0, 1ll << 40, &deadline) == 0 && deadline < clock_real_us() / 1000000)
 		return error_set(err, -ETIME, "the order is over its deadline");
 	*ret = take_ptr(order);
@@ -73,10 +83,21 @@ int order_of_pod(const struct agent_options *o, const char *pod_uid, const char 
 	return n < 0 ? n : r < 0 ? error_set(err, r, "no order for this migration is on the node") : 0;
 }
 
+/*
+ * Whoever may read Secrets in the pod's namespace can seal an order of his own.  So it says only where the pod goes; which pod goes is the one it was found at,
+ * and nothing else of a worker's line can be said by it.
+ */
 cJSON *order_line(const cJSON *order, const struct monitor_info *pod)
 {
-	cJSON *line = cJSON_Duplicate(order, 1);
+	static const char *const taken[] = { "migration", "namespace", "name", "epoch", "strategy", "podIP", "port", "key" };
+	cJSON *line = cJSON_CreateObject();
 
+	for (size_t i = 0; i < sizeof(taken) / sizeof(taken[0]); i++) {
+		const cJSON *v = json_at(order, taken[i]);
+
+		if (cJSON_IsString(v) || cJSON_IsNumber(v))
+			cJSON_AddItemToObject(line, taken[i], cJSON_Duplicate(v, 0));
+	}
 	cJSON_AddBoolToObject(line, "remote", 1);
 	cJSON_AddStringToObject(line, "podUID", pod->pod_uid);
 	cJSON_AddStringToObject(line, "podName", pod->pod_name);

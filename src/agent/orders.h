@@ -16,7 +16,7 @@ int order_read(const struct agent_options *o, const struct monitor_info *pod, cJ
 /* The order for this migration on the pod with this UID, whatever its deadline: for who has begun already. */
 int order_of_pod(const struct agent_options *o, const char *pod_uid, const char *migration, cJSON **ret, struct error *err);
 
-/* The worker's first line from an order and the pod it is for. */
+/* The worker's first line, for the pod that the order was found at. */
 cJSON *order_line(const cJSON *order, const struct monitor_info *pod);
 
 #endif

@@ -18,7 +18,7 @@
 #include "transfer/wire.h"
 #include "volumes.h"
 
-#define SOURCE_PROCESSES_MAX 1024       /* per container */
+#define SOURCE_PROCESSES_MAX WIRE_PROCESSES_MAX
 
 struct source;
 
@@ -53,6 +53,7 @@ struct source {
 	char pod_name[254];
 	int64_t epoch;
 	bool precopy;                   /* spec.strategy */
+	int protocol;                   /* agreed with the destination */
 	int64_t deadline_us;            /* of the whole migration */
 	uint8_t key[PM_KEY_SIZE];
 	struct containerd *containerd;

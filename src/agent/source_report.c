@@ -98,16 +98,23 @@ cJSON *source_report_json(const struct source *s, const struct error *err)
 
 cJSON *source_destination_json(const struct source *s)
 {
-	static const char *const keys[] = { "node", "kernel", "arch" };
+	/* As long as the API takes them (crds/): the whole report would be refused for a peer's long word. */
+	static const struct {
+		const char *name;
+		size_t max;
+	} keys[] = { { "node", 253 }, { "kernel", 256 }, { "arch", 64 } };
 	cJSON *j;
 	int64_t criu;
 
 	if (!s->welcome)
 		return NULL;
 	j = cJSON_CreateObject();
-	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
-		if (json_str(s->welcome, keys[i]) && strlen(json_str(s->welcome, keys[i])) < 254)
-			cJSON_AddStringToObject(j, keys[i], json_str(s->welcome, keys[i]));
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		const char *word = json_str(s->welcome, keys[i].name);
+
+		if (word && strlen(word) <= keys[i].max)
+			cJSON_AddStringToObject(j, keys[i].name, word);
+	}
 	if (json_int(s->welcome, "criu", 0, 10000000, &criu) == 0)
 		cJSON_AddNumberToObject(j, "criu", (double)criu);
 	return j;

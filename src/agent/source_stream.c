@@ -143,5 +143,7 @@ int source_greet(struct source *s, bool resume, struct error *err)
 
 	cJSON_Delete(s->welcome);
 	s->welcome = NULL;
-	return r == 0 ? source_expect(s, WIRE_WELCOME, IDLE_US, &s->welcome, err) : r;
+	if (r == 0)
+		r = source_expect(s, WIRE_WELCOME, IDLE_US, &s->welcome, err);
+	return r == 0 ? protocol_take(s->welcome, &s->protocol, err) : r;
 }

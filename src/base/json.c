@@ -6,6 +6,29 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Brackets that are open at once, wherever they stand but in strings. */
+static bool too_deep(const char *data, size_t len)
+{
+	bool in_string = false;
+	int depth = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		char c = data[i];
+
+		if (in_string)
+			i += c == '\\';
+		if (c == '"')
+			in_string = !in_string;
+		else if (!in_string && (c == '{' || c == '['))
+			depth++;
+		else if (!in_string && (c == '}' || c == ']'))
+			depth--;
+		if (depth > JSON_DEPTH_MAX)
+			return true;
+	}
+	return false;
+}
+
 int json_parse(const char *data, size_t len, size_t max, cJSON **ret, struct error *err)
 {
 	const char *end = NULL;
@@ -15,6 +38,8 @@ int json_parse(const char *data, size_t len, size_t max, cJSON **ret, struct err
 		return error_set(err, -EINVAL, "JSON text of %zu bytes is larger than the limit of %zu", len, max);
 	if (memchr(data, '\0', len))
 		return error_set(err, -EINVAL, "JSON text holds a NUL byte");
+	if (too_deep(data, len))
+		return error_set(err, -EINVAL, "JSON text is nested deeper than %d", JSON_DEPTH_MAX);
 	o = cJSON_ParseWithLengthOpts(data, len, &end, 0);
 	if (!o)
 		return error_set(err, -EINVAL, "not JSON, at byte %zu", end ? (size_t)(end - data) : (size_t)0);

@@ -68,8 +68,11 @@ static void decode_message(const char *s, size_t len, char *out, size_t size)
 
 static int decode_status(const char *s, size_t len)
 {
-	if (len < 1 || len > 2 || strspn(s, "0123456789") < len)
+	if (len < 1 || len > 2)
 		return -1;
+	for (size_t i = 0; i < len; i++)
+		if (s[i] < '0' || s[i] > '9')
+			return -1;
 	return len == 1 ? s[0] - '0' : (s[0] - '0') * 10 + s[1] - '0';
 }
 

@@ -63,6 +63,9 @@ static void __attribute__((noreturn)) be_filler(int listen_fd, int control_fd, p
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != monitor)
 		_exit(1);
+	/* It maps the memory of the application: no core of it (monitor.c tells why one byte). */
+	prctl(PR_SET_DUMPABLE, 0);
+	setrlimit(RLIMIT_CORE, &(struct rlimit){ 1, 1 });
 	prctl(PR_SET_NAME, "pm-filler");
 	keep_two(&listen_fd, &control_fd);
 	sigemptyset(&none);

@@ -120,7 +120,7 @@ static bool skip_value(struct span *c, int depth)
 	bool ok;
 
 	skip_space(c);
-	if (c->p == c->end || depth > JSON_DEPTH_MAX)
+	if (c->p == c->end || depth > JSON_SCAN_DEPTH_MAX)
 		return false;
 	switch (*c->p) {
 	case '{':

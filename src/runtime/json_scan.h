@@ -18,9 +18,9 @@ struct span {
 	const char *p, *end;
 };
 
-#define JSON_DEPTH_MAX 64
+#define JSON_SCAN_DEPTH_MAX 64
 
-/* The one value in a text of len bytes; -EINVAL when it is anything else, or nested deeper than JSON_DEPTH_MAX. */
+/* The one value in a text of len bytes; -EINVAL when it is anything else, or nested deeper than JSON_SCAN_DEPTH_MAX. */
 int json_scan(const char *text, size_t len, struct span *ret);
 
 /*

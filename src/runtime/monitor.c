@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -268,6 +269,20 @@ static bool may_live(int go)
 	return n == 1 && c == 'g';
 }
 
+/*
+ * Ours, runc's and CRIU's would hold the application's memory; its own limit comes back with it.  One byte is the kernel's word for none, also where cores are
+ * piped to a handler (fs/coredump.c, core(5)).
+ */
+static void forbid_cores(void)
+{
+	struct rlimit core;
+
+	if (getrlimit(RLIMIT_CORE, &core) == 0) {
+		core.rlim_cur = core.rlim_max < 1 ? core.rlim_max : 1;
+		setrlimit(RLIMIT_CORE, &core);
+	}
+}
+
 static void __attribute__((noreturn)) monitor_main(const struct monitor_spec *s, int ready, int go)
 {
 	struct monitor m = { .spec = s, .signal_fd = -1, .listen_fd = -1, .agent_fd = -1, .hook_listen_fd = -1, .hook_fd = -1, .gate_fd = -1,
@@ -279,6 +294,7 @@ static void __attribute__((noreturn)) monitor_main(const struct monitor_spec *s,
 	setsid();
 	prctl(PR_SET_NAME, "pm-monitor");
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	forbid_cores();
 	r = set_up(&m, &m.error);
 	dprintf(ready, "%c%s", r < 0 ? '-' : '+', r < 0 ? m.error.message : "");
 	close(ready);

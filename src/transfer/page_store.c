@@ -320,6 +320,11 @@ int page_store_offset(struct page_store_view *v, uint64_t vaddr, uint64_t *ret)
 	return 1;
 }
 
+uint64_t page_store_used(const struct page_store *s)
+{
+	return s->used_bytes;
+}
+
 int page_store_fd(const struct page_store *s, struct error *err)
 {
 	int fd = fcntl(s->fd, F_DUPFD_CLOEXEC, 3);

@@ -13,9 +13,6 @@
 #include "transfer/tree.h"
 #include "tree_entry.h"
 
-/* Folder times wait for the end; bounds what a sender can make us keep. */
-#define FOLDER_TIMES_MAX (256u << 20)
-
 struct folder_time {
 	struct folder_time *next;
 	struct timespec mtime;
@@ -24,9 +21,8 @@ struct folder_time {
 
 struct tree_apply {
 	int dir_fd;
-	uint64_t max_bytes, bytes, max_entries, entries;
-	size_t times_size;
-	struct folder_time *times;
+	struct tree_budget *budget;
+	struct folder_time *times;      /* set at the end, when nothing is put into a folder any more */
 	/* The file that DATA goes to; attributes follow when the next entry comes, since writing drops capabilities and sets the
 	 * time. */
 	int file_fd;
@@ -58,15 +54,14 @@ static void drop_parent(struct tree_apply *t)
 	t->parent_fd = -1;
 }
 
-int tree_apply_new(int dir_fd, uint64_t max_bytes, uint64_t max_entries, struct tree_apply **ret, struct error *err)
+int tree_apply_new(int dir_fd, struct tree_budget *budget, struct tree_apply **ret, struct error *err)
 {
 	struct tree_apply *t = calloc(1, sizeof(*t));
 
 	if (!t)
 		return error_set(err, -ENOMEM, "out of memory for files");
 	t->dir_fd = dir_fd;
-	t->max_bytes = max_bytes;
-	t->max_entries = max_entries;
+	t->budget = budget;
 	t->file_fd = t->parent_fd = -1;
 	*ret = t;
 	return 0;
@@ -134,7 +129,7 @@ static int remember_time(struct tree_apply *t, const struct tree_entry *e, struc
 	size_t len = strlen(e->path) + 1, size = sizeof(struct folder_time) + len;
 	struct folder_time *f;
 
-	if (size > FOLDER_TIMES_MAX - t->times_size)
+	if (size > t->budget->max_folders - t->budget->folders)
 		return error_reason(err, -E2BIG, REASON_ProtocolError, "too many folders");
 	f = malloc(size);
 	if (!f)
@@ -143,7 +138,7 @@ static int remember_time(struct tree_apply *t, const struct tree_entry *e, struc
 	f->mtime = e->mtime;
 	f->next = t->times;
 	t->times = f;
-	t->times_size += size;
+	t->budget->folders += size;
 	return 0;
 }
 
@@ -357,9 +352,9 @@ int tree_apply_file(struct tree_apply *t, const cJSON *entry, struct error *err)
 	r = tree_entry_from_json(entry, &e, err);
 	if (r < 0)
 		return r;
-	if (t->entries >= t->max_entries)
-		return error_reason(err, -E2BIG, REASON_NoSpace, "more than %" PRIu64 " files", t->max_entries);
-	t->entries++;
+	if (t->budget->entries >= t->budget->max_entries)
+		return error_reason(err, -E2BIG, REASON_NoSpace, "more than %" PRIu64 " files", t->budget->max_entries);
+	t->budget->entries++;
 	r = open_parent(t, e.path, &parent, &name, err);
 	if (r < 0)
 		return r;
@@ -374,10 +369,10 @@ int tree_apply_data(struct tree_apply *t, uint64_t offset, const void *data, siz
 		return refuse(err, "(none)", "data without an open file");
 	if (offset > t->file.size || len > t->file.size - offset)
 		return refuse(err, t->file.path, "data beyond the file's size");
-	if (len > t->max_bytes - t->bytes)
+	if (len > t->budget->max_bytes - t->budget->bytes)
 		return error_reason(err, -ENOSPC, REASON_NoSpace,
-				    "the pod's files do not fit the %" PRIu64 " MiB allowed for them here", t->max_bytes >> 20);
-	t->bytes += len;
+				    "the pod's files do not fit the %" PRIu64 " MiB allowed for them here", t->budget->max_bytes >> 20);
+	t->budget->bytes += len;
 	while (len) {
 		ssize_t n = pwrite(t->file_fd, p, len, (off_t)offset);
 

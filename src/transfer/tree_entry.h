@@ -9,10 +9,7 @@
 #include <time.h>
 
 #include "base/error.h"
-
-#define TREE_DEPTH_MAX 256
-#define TREE_PATH_MAX 4095              /* PATH_MAX with its NUL: longer ones cannot be given to a system call */
-#define TREE_XATTRS_MAX 65536           /* bytes of all names and values of one entry */
+#include "transfer/limits.h"
 
 enum tree_type { TREE_FOLDER, TREE_FILE, TREE_SYMLINK, TREE_FIFO, TREE_SOCKET, TREE_WHITEOUT, TREE_HARDLINK, TREE_TYPES };
 

@@ -23,7 +23,8 @@ fi
 for ns in podmigration-system podmigration-agent; do
 	printf 'apiVersion: v1\nkind: Namespace\nmetadata: {name: %s}\n' $ns | apply
 done
-for f in crds/*.yaml deploy/kustomize/controller/rbac/{agent,cluster,system}.yaml; do
+for f in crds/*.yaml deploy/kustomize/controller/rbac/{agent,cluster,system}.yaml deploy/kustomize/users/roles.yaml \
+	deploy/kustomize/agent/guard-pods.yaml deploy/kustomize/liqo/rbac.yaml; do
 	apply <"$f"
 done
 python3 -B tests/api/controller/main.py "$KUBECONFIG" "$controller" "$logs" "${restart[@]}" </dev/null

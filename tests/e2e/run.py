@@ -21,11 +21,12 @@ import cases_move  # noqa: E402
 import cases_plugin  # noqa: E402
 import cases_refused  # noqa: E402
 import cases_rights  # noqa: E402
+import cases_threats  # noqa: E402
 import install  # noqa: E402
 from cluster import ROOT, Cluster, Failed, lab  # noqa: E402
 
 # Installing first: the runtime can be taken away only from a node without moved pods.
-CASES = {**cases_install.CASES, **cases_rights.CASES, **cases_move.CASES, **cases_plugin.CASES, **cases_refused.CASES}
+CASES = {**cases_install.CASES, **cases_rights.CASES, **cases_move.CASES, **cases_plugin.CASES, **cases_refused.CASES, **cases_threats.CASES}
 OUT = os.path.join(ROOT, "build/check")
 
 

@@ -70,6 +70,7 @@ static void check_outside(void)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const char *p = (const char *)data, *end = p + size;
+	struct tree_budget budget = { .max_bytes = 1u << 20, .max_entries = 64, .max_folders = 4096 };
 	struct tree_apply *t = NULL;
 	struct error err;
 	int dir;
@@ -78,7 +79,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	must(symlink("../outside", "root/out"));
 	dir = open("root", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	must(dir);
-	must(tree_apply_new(dir, 1u << 20, 64, &t, &err));
+	must(tree_apply_new(dir, &budget, &t, &err));
 	while (p < end) {
 		const char *line_end = memchr(p, '\n', (size_t)(end - p));
 		size_t len = (size_t)((line_end ? line_end : end) - p);

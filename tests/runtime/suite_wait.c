@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -27,6 +28,17 @@ static bool in_group(const struct box *b)
 		with += !hybrid && memmem(l, strcspn(l, "\n"), b->id, strlen(b->id));
 	}
 	return lines > 0 && with == lines;
+}
+
+/* Of ours, and so of runc's and CRIU's, which come out of it. */
+static bool leaves_no_core(const struct box *b)
+{
+	cleanup_buf struct buf text = BUF_INIT(65536);
+	char path[64], *line;
+
+	snprintf(path, sizeof(path), "/proc/%d/limits", b->pid);
+	line = file_read(AT_FDCWD, path, &text, NULL) == 0 ? strstr(text.data, "Max core file size") : NULL;
+	return line && strtoul(line + strlen("Max core file size"), NULL, 10) <= 1;
 }
 
 static void check_info(const struct box *b)
@@ -55,6 +67,7 @@ static void check_info(const struct box *b)
 	check(file_read(AT_FDCWD, path, &state, NULL) == 0 && !strcmp(state.data, "waiting\n"), "state is waiting");
 	snprintf(path, sizeof(path), "%s/%s", CONTAINERS, b->id);
 	check(stat(path, &st) == 0 && (st.st_mode & 0777) == 0700, "the folder is root's alone");
+	check(leaves_no_core(b), "no core of it is ever written");
 }
 
 /* Not a byte but the two mounts may change: numbers of 64 bits are what a JSON library would spoil. */

@@ -80,6 +80,28 @@ static void times_are_rfc3339(void **state)
 	assert_string_equal(s, "2025-11-24T16:00:00Z");
 }
 
+/* Open brackets are counted, but not those in strings, behind an escaped quote, too. */
+static void json_nesting_is_bounded(void **state)
+{
+	cJSON *o = NULL;
+	struct error e;
+
+	(void)state;
+	for (size_t depth = JSON_DEPTH_MAX; depth <= JSON_DEPTH_MAX + 1; depth++) {
+		char nested[2 * (JSON_DEPTH_MAX + 1)], in_text[2 * JSON_DEPTH_MAX + 4] = "\"\\\"";
+
+		memset(nested, '[', depth);
+		memset(nested + depth, ']', depth);
+		assert_int_equal(json_parse(nested, 2 * depth, 1000, &o, &e), depth <= JSON_DEPTH_MAX ? 0 : -EINVAL);
+		if (depth <= JSON_DEPTH_MAX)
+			cJSON_Delete(o);
+		memset(in_text + 3, '[', 2 * JSON_DEPTH_MAX);
+		in_text[sizeof(in_text) - 1] = '"';
+		assert_int_equal(json_parse(in_text, sizeof(in_text), 1000, &o, &e), 0);
+		cJSON_Delete(o);
+	}
+}
+
 static void json_is_case_sensitive_and_whole(void **state)
 {
 	struct error e = { 0 };
@@ -192,6 +214,7 @@ int main(void)
 		cmocka_unit_test(buffers_never_pass_their_maximum),
 		cmocka_unit_test(durations_parse_as_kubernetes_writes_them),
 		cmocka_unit_test(times_are_rfc3339),
+		cmocka_unit_test(json_nesting_is_bounded),
 		cmocka_unit_test(json_is_case_sensitive_and_whole),
 		cmocka_unit_test(base64_round_trips_and_refuses_junk),
 		cmocka_unit_test(files_are_replaced_whole_and_paths_stay_beneath),

@@ -448,6 +448,8 @@ static void write_to_closed(void **state)
 struct relay {
 	int from, to;
 	_Atomic bool tamper;
+	unsigned char *record;          /* what passed, when not NULL; of 64 KiB at most */
+	_Atomic size_t recorded;
 };
 
 static void *relay_main(void *arg)
@@ -467,6 +469,10 @@ static void *relay_main(void *arg)
 			break;
 		if (m->tamper)
 			b[n - 1] ^= 1;
+		if (m->record && m->recorded + (size_t)n <= 65536) {
+			memcpy(m->record + m->recorded, b, (size_t)n);
+			m->recorded += (size_t)n;
+		}
 		if (write_full(m->to, b, (size_t)n) < 0)
 			break;
 	}
@@ -507,6 +513,69 @@ static void tampered(void **state)
 	pthread_join(relays[1], NULL);
 	close(a[1]);
 	close(b[0]);
+}
+
+struct replay {
+	int fd;
+	const unsigned char *data;
+	size_t len;
+};
+
+static void *replay_main(void *arg)
+{
+	const struct replay *r = arg;
+	unsigned char b[4096];
+	struct pollfd p = { .fd = r->fd, .events = POLLIN };
+
+	/* The whole stream as it was once; the server's answers are of no interest. */
+	write_full(r->fd, r->data, r->len);
+	while (poll(&p, 1, 5000) > 0 && read(r->fd, b, sizeof(b)) > 0)
+		;
+	close(r->fd);
+	return NULL;
+}
+
+/* Everything that a source once sent, sent again to the same pod's listener: the same key, and still nothing of it is taken. */
+static void replayed(void **state)
+{
+	int a[2], b[2], c[2];
+	struct error err = { 0 };
+	struct client client = { .identity = IDENTITY, .key = key, .timeout_us = 5 * SECOND };
+	unsigned char *record = calloc(1, 65536);
+	struct tls_stream *s = NULL;
+	struct replay again;
+	pthread_t t, relays[2];
+	char got[8];
+
+	(void)state;
+	tcp_pair(a);
+	tcp_pair(b);
+	struct relay forth = { .from = a[1], .to = b[0], .record = record }, back = { .from = b[0], .to = a[1] };
+
+	assert_int_equal(pthread_create(&relays[0], NULL, relay_main, &forth), 0);
+	assert_int_equal(pthread_create(&relays[1], NULL, relay_main, &back), 0);
+	client.fd = a[0];
+	assert_int_equal(pthread_create(&t, NULL, client_main, &client), 0);
+	assert_int_equal(tls_accept(b[1], IDENTITY, key, 32, clock_mono_us() + 5 * SECOND, &s, &err), 0);
+	pthread_join(t, NULL);
+	assert_int_equal(tls_write(client.stream, "goodday", 8, 0, &err), 0);
+	assert_int_equal(tls_read(s, got, 8, clock_mono_us() + 5 * SECOND, &err), 0);
+	tls_free(client.stream);
+	tls_free(s);
+	pthread_join(relays[0], NULL);
+	pthread_join(relays[1], NULL);
+	close(a[1]);
+	close(b[0]);
+	assert_true(forth.recorded > 200);
+	tcp_pair(c);
+	again = (struct replay){ c[0], record, forth.recorded };
+	assert_int_equal(pthread_create(&t, NULL, replay_main, &again), 0);
+	s = NULL;
+	assert_true(tls_accept(c[1], IDENTITY, key, 32, clock_mono_us() + 5 * SECOND, &s, &err) < 0);
+	assert_null(s);
+	assert_true(err.reason == REASON_ProtocolError || err.reason == REASON_AuthenticationFailed);
+	pthread_join(t, NULL);
+	free(record);
 }
 
 /* A server of plain TLS 1.3 (or a client of at most TLS 1.2) with a certificate of its own: knows no key, so it must not do. */
@@ -706,7 +775,8 @@ int main(void)
 		cmocka_unit_test(wrong_identity),     cmocka_unit_test(bad_arguments), cmocka_unit_test(plain_client),
 		cmocka_unit_test(random_peer),        cmocka_unit_test(silent_peer),   cmocka_unit_test(early_close),
 		cmocka_unit_test(cut_without_notice), cmocka_unit_test(deadlines),     cmocka_unit_test(shutdown_wakes),
-		cmocka_unit_test(write_to_closed),    cmocka_unit_test(tampered),      cmocka_unit_test(certificate_server),
+		cmocka_unit_test(write_to_closed),    cmocka_unit_test(tampered),
+		cmocka_unit_test(replayed),      cmocka_unit_test(certificate_server),
 		cmocka_unit_test(stranger_client),    cmocka_unit_test(tcp_errors),    cmocka_unit_test(tcp_connect_times_out),
 		cmocka_unit_test(listen_in_netns),    cmocka_unit_test(ipv4_and_ipv6),
 	};

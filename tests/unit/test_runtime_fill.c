@@ -527,6 +527,33 @@ static void criu_goes_away(void **state)
 	wait_end(w);
 }
 
+/* It maps the application's memory. */
+static void leaves_no_core(void **state)
+{
+	cleanup_buf struct buf limits = BUF_INIT(65536);
+	int64_t deadline = clock_mono_us() + 10000000;
+	struct world *w = *state;
+	char path[64];
+	const char *core;
+
+	map_memory(w, TASK_PAGES);
+	start(w);
+	/* It has its name when it has done what it does first. */
+	for (bool there = false; !there;) {
+		cleanup_buf struct buf name = BUF_INIT(64);
+
+		snprintf(path, sizeof(path), "/proc/%d/comm", w->filler.pid);
+		assert_int_equal(file_read(AT_FDCWD, path, &name, NULL), 0);
+		there = !strcmp(name.data, "pm-filler\n");
+		assert_true(clock_mono_us() < deadline);
+	}
+	snprintf(path, sizeof(path), "/proc/%d/limits", w->filler.pid);
+	assert_int_equal(file_read(AT_FDCWD, path, &limits, NULL), 0);
+	core = strstr(limits.data, "Max core file size");
+	assert_non_null(core);
+	assert_true(strtoul(core + strlen("Max core file size"), NULL, 10) <= 1);
+}
+
 static void filler_is_killed(void **state)
 {
 	struct world *w = *state;
@@ -693,7 +720,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(all_memory_is_in_place), T(no_pages_are_fine), T(memory_that_never_comes), T(task_that_never_comes), T(criu_goes_away),
-		T(filler_is_killed), T(changes_are_refused), T(store_is_cut_off), T(another_language), T(damaged_lists),
+		T(leaves_no_core), T(filler_is_killed), T(changes_are_refused), T(store_is_cut_off), T(another_language), T(damaged_lists),
 		T(damaged_list_is_told), T(how_fast),
 	};
 #undef T

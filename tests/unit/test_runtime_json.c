@@ -40,14 +40,14 @@ static void what_is_json_and_what_is_not(void **state)
 
 static void nesting_is_bounded(void **state)
 {
-	char text[2 * JSON_DEPTH_MAX + 16];
+	char text[2 * JSON_SCAN_DEPTH_MAX + 16];
 	struct span s;
 
 	(void)state;
-	for (size_t depth = JSON_DEPTH_MAX; depth <= JSON_DEPTH_MAX + 2; depth++) {
+	for (size_t depth = JSON_SCAN_DEPTH_MAX; depth <= JSON_SCAN_DEPTH_MAX + 2; depth++) {
 		memset(text, '[', depth);
 		memset(text + depth, ']', depth);
-		assert_int_equal(json_scan(text, 2 * depth, &s), depth <= JSON_DEPTH_MAX + 1 ? 0 : -EINVAL);
+		assert_int_equal(json_scan(text, 2 * depth, &s), depth <= JSON_SCAN_DEPTH_MAX + 1 ? 0 : -EINVAL);
 	}
 }
 

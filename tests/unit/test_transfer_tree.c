@@ -319,6 +319,7 @@ static int transfer(const char *from, bool overlay, const char *to, struct tree_
 {
 	cleanup_close int dir = open(to, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct sending s = { .path = from, .overlay = overlay };
+	struct tree_budget budget = { .max_bytes = 1ull << 30, .max_entries = 100000, .max_folders = 64 << 20 };
 	struct wire_frame f = { .type = WIRE_HELLO };
 	struct error err = { 0 };
 	struct tree_apply *t;
@@ -326,7 +327,7 @@ static int transfer(const char *from, bool overlay, const char *to, struct tree_
 	pthread_t thread;
 
 	assert_true(dir >= 0);
-	assert_int_equal(tree_apply_new(dir, 1ull << 30, 100000, &t, &err), 0);
+	assert_int_equal(tree_apply_new(dir, &budget, &t, &err), 0);
 	wire_pair(w, 20 * SECOND);
 	s.w = w[0];
 	assert_int_equal(pthread_create(&thread, NULL, send_main, &s), 0);
@@ -800,12 +801,14 @@ static void changed_while_read(void **state)
 
 static struct tree_apply *open_apply(const char *root, int *ret_dir, uint64_t bytes, uint64_t entries)
 {
+	static struct tree_budget small;
 	struct tree_apply *t;
 	struct error err = { 0 };
 
 	*ret_dir = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_true(*ret_dir >= 0);
-	assert_int_equal(tree_apply_new(*ret_dir, bytes, entries, &t, &err), 0);
+	small = (struct tree_budget){ .max_bytes = bytes, .max_entries = entries, .max_folders = 1 << 20 };
+	assert_int_equal(tree_apply_new(*ret_dir, &small, &t, &err), 0);
 	return t;
 }
 

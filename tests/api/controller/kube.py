@@ -48,16 +48,23 @@ contexts: [{{name: api, context: {{cluster: api, user: controller}}}}]
 current-context: api
 """)
 
-    def raw(self, method, path, body=None, kind="application/json", accept="application/json"):
+    def raw(self, method, path, body=None, kind="application/json", accept="application/json", as_user=None):
+        """as_user: (name, [groups]), whose rights count."""
         data = None if body is None else json.dumps(body)
         headers = {"Content-Type": kind, "Accept": accept}
+        if as_user:
+            headers["Impersonate-User"] = as_user[0]
         for attempt in range(1, 30):
             conn = getattr(self.local, "conn", None)
             if conn is None:
                 conn = http.client.HTTPSConnection(self.server.hostname, self.server.port, context=self.tls, timeout=20)
                 self.local.conn = conn
             try:
-                conn.request(method, path, data, headers)
+                conn.putrequest(method, path)
+                for k, v in [*headers.items(), *(("Impersonate-Group", g) for g in (as_user[1] if as_user else []))]:
+                    conn.putheader(k, v)
+                conn.putheader("Content-Length", str(len(data or "")))
+                conn.endheaders((data or "").encode())
                 r = conn.getresponse()
                 answer = r.read()
                 # a type's storage is made anew when its CRD was changed

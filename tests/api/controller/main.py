@@ -8,6 +8,7 @@ import sys
 import test_accidents
 import test_crd
 import test_flow
+import test_guard
 import test_preflight
 from harness import NS, Checks, Controller, Kubelet, World, until
 from kube import Kube
@@ -91,6 +92,7 @@ def main():
         return started[-1]
     try:
         c.run("crd", test_crd.rules, w)
+        c.run("guard", test_guard.pods, w)
         first = start()
         until(first.leads, 20, "the controller leads")
         f, p = test_flow, test_preflight
@@ -109,7 +111,7 @@ def main():
         c.run("late destination", a.late_destination, w)
         c.run("invariants", a.invariants, w, first)
         c.run("preflight destinations", p.destinations, w)
-        for name, test in (("competing", p.competing), ("cancel", f.cancelled), ("delete", f.deleted), ("agent fails", f.agent_fails),
+        for name, test in (("competing", p.competing), ("flood", p.flood), ("cancel", f.cancelled), ("delete", f.deleted), ("agent fails", f.agent_fails),
                            ("thaw", f.thaw_is_waited_for), ("source goes", f.source_goes), ("label goes", f.label_goes),
                            ("destination goes", f.destination_goes), ("bad destinations", f.bad_destinations), ("event", f.told_by_event),
                            ("commit wins", f.commit_wins), ("lost after commit", f.lost_after_commit), ("remote source", f.remote_source),

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What cannot be moved, or not there, is refused with its reason, the source pod untouched."""
 import threading
+import time
 
 from harness import LABEL, NS, condition, until
+from kube import PM
 
 CONTAINER = {"name": "app", "image": "docker.io/lab/app:1"}
 
@@ -132,3 +134,36 @@ def competing(w):
     is_refused(w, "a pod that is being moved", w.migrate(pod["metadata"]["name"]), ["AlreadyMigrating"])
     w.kube.merge(w.path(made[3]), {"spec": {"cancel": True}})
     w.wait_phase(made[3], "Cancelled")
+
+
+FLOOD = 300
+
+
+def flood(w):
+    """Somebody makes hundreds of PodMigrations that come to nothing; another's goes its way meanwhile, and each of the hundreds is answered."""
+    made, first = [], w.migrate("no-such-pod")
+
+    def make(n):
+        made.extend(w.migrate("no-such-pod") for _ in range(n))
+    threads = [threading.Thread(target=make, args=(FLOOD // 6,)) for _ in range(6)]
+    for t in threads:
+        t.start()
+    pod = w.pod()
+    begun = time.monotonic()
+    m = w.wait_phase(w.migrate(pod["metadata"]["name"]), "Transferring", 60)
+    took = time.monotonic() - begun
+    w.kube.merge(w.path(m), {"spec": {"cancel": True}})
+    for t in threads:
+        t.join()
+    ended = lambda: [o["status"]["phase"] for o in w.kube.get(f"{PM}/namespaces/{NS}/podmigrations")["items"]
+                     if o["spec"]["podName"] == "no-such-pod" and o.get("status", {}).get("phase") == "Failed"]
+    try:
+        until(lambda: len(ended()) >= FLOOD + 1, 120)
+    except TimeoutError:
+        pass
+    w.c.equal("flood: each of many is answered", len(ended()), FLOOD + 1)
+    w.c.check("flood: another's migration is not held up for long", took < 30, f"{took:.1f} s")
+    print(f"     (apply to Transferring beside {FLOOD} others: {took * 1000:.0f} ms)")
+    for o in [first, *made]:
+        w.kube.delete(w.path(o))
+    w.wait_phase(m, "Cancelled", 30)

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TRANSFER_LIMITS_H
+#define TRANSFER_LIMITS_H
+
+/*
+ * Every length and count that a peer can choose, in one place.  The receiver refuses what is beyond (ProtocolError, or NoSpace for what an agent's --max-bytes
+ * limits); the sender keeps within.  docs/protocol.md lists them.
+ */
+
+/* One frame. */
+#define WIRE_BODY_MAX ((1u << 20) + 4096)
+#define WIRE_JSON_MAX 65536             /* bytes of a JSON body; its nesting: JSON_DEPTH_MAX of base/json.h */
+#define WIRE_PAGES_MAX 256              /* pages of one PAGES frame */
+#define WIRE_ZEROS_MAX (1u << 18)       /* pages of one ZEROS frame: 1 GiB */
+#define WIRE_DATA_MAX (1u << 20)        /* bytes of one DATA frame, without its head */
+
+/* One migration.  Memory, files and images together: the agent's --max-bytes. */
+#define WIRE_CONTAINERS_MAX 64
+#define WIRE_FILES_MAX 2000000          /* FILE frames of all trees */
+#define WIRE_FOLDERS_MAX (128u << 20)   /* bytes of the paths of all folders, kept until their times are set */
+
+/* One container. */
+#define WIRE_PROCESSES_MAX 1024
+#define WIRE_IMAGES_MAX 65536           /* CRIU writes some ten files per process and one per thread */
+#define WIRE_IMAGE_MAX (256u << 20)     /* bytes of one image; memory comes as PAGES */
+
+/* One file. */
+#define TREE_DEPTH_MAX 256
+#define TREE_PATH_MAX 4095              /* PATH_MAX with its NUL: longer ones cannot be given to a system call */
+#define TREE_XATTRS_MAX 65536           /* bytes of all names and values */
+
+#endif

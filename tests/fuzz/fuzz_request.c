@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a monitor hears: packets of an agent and of CRIU's hook.  First byte: the monitor's state.  Parts: first byte 'h': from the hook; 'f': with two files. */
+#include "migration/names.h"
+
+/* No request finds a folder, so none starts runc. */
+#undef PM_RUN_DIR
+#define PM_RUN_DIR "/nonexistent"
+
+#include "runtime/monitor_restore.c"
+
+#include "fuzz.h"
+
+#include <stddef.h>
+#include <sys/mman.h>
+#include <sys/un.h>
+
+static int hook_listen = -1, file_fd;
+static struct sockaddr_un hook_address = { .sun_family = AF_UNIX, .sun_path = "" };
+static socklen_t hook_address_len;
+
+/* The rest of a monitor, without its process, and without the node's claims. */
+void monitor_enter(struct monitor *m, enum monitor_state s)
+{
+	m->state = s;
+	agent_tell(m, NULL);
+}
+
+void monitor_fail(struct monitor *m, int exit_status)
+{
+	m->exit_status = exit_status;
+	monitor_enter(m, STATE_FAILED);
+}
+
+void monitor_abort(struct monitor *m, int exit_status)
+{
+	must(!m->opened || m->state != STATE_RUNNING);
+	m->aborting = true;
+	monitor_fail(m, exit_status);
+}
+
+int claim_take(const struct claim_key *k, struct error *err)
+{
+	(void)k;
+	(void)err;
+	return 0;
+}
+
+int claim_open(const struct claim_key *k, int durable, struct error *err)
+{
+	(void)k;
+	(void)durable;
+	(void)err;
+	return 0;
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	(void)argc;
+	(void)argv;
+	fuzz_dir_make();
+	file_fd = memfd_create("given", MFD_CLOEXEC);
+	hook_listen = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	/* A nameless address: the kernel finds a free one. */
+	must(file_fd >= 0 && hook_listen >= 0 && bind(hook_listen, (struct sockaddr *)&hook_address, offsetof(struct sockaddr_un, sun_path)) == 0 &&
+	     listen(hook_listen, 4) == 0);
+	hook_address_len = sizeof(hook_address);
+	must(getsockname(hook_listen, (struct sockaddr *)&hook_address, &hook_address_len) == 0);
+	return 0;
+}
+
+static void from_hook(struct monitor *m, const uint8_t *p, size_t len)
+{
+	cleanup_close int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	must(fd >= 0 && connect(fd, (struct sockaddr *)&hook_address, hook_address_len) == 0);
+	if (len)
+		must(send(fd, p, len, MSG_NOSIGNAL) == (ssize_t)len);
+	else
+		shutdown(fd, SHUT_RDWR);
+	hook_accept(m);
+	must(m->init == 0 || (m->init > 1 && m->init <= RECORD_PID_MAX));
+}
+
+static void from_agent(struct monitor *m, int fd, const uint8_t *p, size_t len, bool files)
+{
+	const int fds[2] = { file_fd, file_fd };
+	union {
+		struct cmsghdr head;
+		char space[CMSG_SPACE(sizeof(fds))];
+	} control = { 0 };
+	struct iovec iov = { (void *)(uintptr_t)p, len };
+	struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (files) {
+		control.head = (struct cmsghdr){ .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(fds)) };
+		memcpy(CMSG_DATA(&control.head), fds, sizeof(fds));
+		h.msg_control = control.space;
+		h.msg_controllen = sizeof(control.space);
+	}
+	must(sendmsg(fd, &h, MSG_NOSIGNAL) == (ssize_t)len);
+	agent_handle(m);
+	/* Files that came along are taken or closed. */
+	must(m->given[0] == -1 && m->given[1] == -1);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static const struct monitor_spec spec = { .id = "c1", .root = "/r", .bundle = "/b", .claim = { "u", "n", "" }, .program_dir = "/nonexistent" };
+	struct monitor m = { .spec = &spec, .signal_fd = -1, .listen_fd = -1, .hook_listen_fd = hook_listen, .hook_fd = -1, .filler = FILLER_NONE,
+			     .given = { -1, -1 }, .gate_fd = -1, .exit_status = -1 };
+	struct parts in = { data + 1, size ? size - 1 : 0 };
+	int pair[2];
+
+	if (size == 0)
+		return 0;
+	m.state = (enum monitor_state)(data[0] % STATE_COUNT);
+	m.opened = m.state == STATE_RUNNING || data[0] & 0x80;
+	snprintf(m.dir, sizeof(m.dir), "%s", fuzz_dir);
+	must(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0);
+	m.agent_fd = pair[0];
+	for (int i = 0; i < 6 && in.left && m.agent_fd >= 0; i++) {
+		const uint8_t *part;
+		size_t len = parts_next(&in, &part);
+
+		if (len && part[0] == 'h')
+			from_hook(&m, part + 1, len - 1);
+		else if (len > 1)
+			from_agent(&m, pair[1], part + 1, len - 1, part[0] == 'f');
+	}
+	must(m.state < STATE_COUNT && m.runc == 0);
+	if (m.agent_fd >= 0)
+		close(m.agent_fd);
+	if (m.hook_fd >= 0)
+		close(m.hook_fd);
+	close(pair[1]);
+	return 0;
+}
