@@ -16,6 +16,7 @@ import traceback
 
 os.environ.setdefault("LAB_NAME", "e2e")
 
+import cases_crash  # noqa: E402
 import cases_install  # noqa: E402
 import cases_move  # noqa: E402
 import cases_plugin  # noqa: E402
@@ -25,7 +26,8 @@ import install  # noqa: E402
 from cluster import ROOT, Cluster, Failed, lab  # noqa: E402
 
 # Installing first: the runtime can be taken away only from a node without moved pods.
-CASES = {**cases_install.CASES, **cases_rights.CASES, **cases_move.CASES, **cases_plugin.CASES, **cases_refused.CASES}
+CASES = {**cases_install.CASES, **cases_rights.CASES, **cases_move.CASES, **cases_plugin.CASES, **cases_refused.CASES,
+         **cases_crash.CASES}
 OUT = os.path.join(ROOT, "build/check")
 
 
