@@ -74,6 +74,11 @@ class Chain:
         """The pod was moved by this PodMigration: follows it from here on."""
         if m["status"].get("phase") != "Succeeded":
             raise Failed("the migration ended %s" % explain(m))
+        self.arrive(m)
+        return m
+
+    def arrive(self, m):
+        """The pod is where the PodMigration says, and nowhere else."""
         self.moves.append(m)
         for log in self.logs[-1].values():
             log.wait_end(30)
@@ -83,7 +88,6 @@ class Chain:
         self.case.clean(lambda n=self.name: self.home.delete("pod", n, self.ns, "--grace-period=1"))
         self.follow()
         self.wait_ticks(2)
-        return m
 
     def check(self):
         """Every count of every container, over all moves. Returns the largest gap in ms."""

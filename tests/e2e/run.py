@@ -8,6 +8,8 @@ LAB_NAME (default e2e) names the lab; it is brought up when it is not, and then 
 build/check/e2e.json holds the results, build/check/e2e/CASE.txt what was going on when a case failed.
 """
 import argparse
+import glob
+import importlib
 import json
 import os
 import sys
@@ -16,17 +18,14 @@ import traceback
 
 os.environ.setdefault("LAB_NAME", "e2e")
 
-import cases_install  # noqa: E402
-import cases_move  # noqa: E402
-import cases_plugin  # noqa: E402
-import cases_refused  # noqa: E402
-import cases_rights  # noqa: E402
-import cases_threats  # noqa: E402
 import install  # noqa: E402
 from cluster import ROOT, Cluster, Failed, lab  # noqa: E402
 
 # Installing first: the runtime can be taken away only from a node without moved pods.
-CASES = {**cases_install.CASES, **cases_rights.CASES, **cases_move.CASES, **cases_plugin.CASES, **cases_refused.CASES, **cases_threats.CASES}
+MODULES = sorted(glob.glob(os.path.join(os.path.dirname(os.path.abspath(__file__)), "cases_*.py")), key=lambda f: (not f.endswith("cases_install.py"), f))
+CASES = {}
+for module in MODULES:
+    CASES.update(importlib.import_module(os.path.basename(module)[:-3]).CASES)
 OUT = os.path.join(ROOT, "build/check")
 
 
