@@ -432,7 +432,7 @@ static void roll_back(struct source *s, struct error *cause)
 	if (s->frozen) {
 		kill_left_dumps(s);
 		if (freezer_thaw(&s->freezer, &why) < 0)
-			error_wrap(cause, 0, PM_NOT_THAWED " (%s); thaw its cgroup by hand", why.message);
+			error_wrap(cause, 0, "THE SOURCE COULD NOT BE THAWED (%s); thaw its cgroup by hand", why.message);
 		else
 			s->frozen = false;
 	}
