@@ -40,6 +40,8 @@ static cJSON *parse(const char *text)
 #define TIMES "'phaseTransitionTimestamps':[{'phase':'Preparing','time':'2026-11-24T16:00:00.000000Z'}," \
 	"{'phase':'Transferring','time':'2026-11-24T16:00:01.000000Z'},{'phase':'Freezing','time':'2026-11-24T16:00:02Z'},{'phase':'Committed','time':'2026-11-24T16:00:02Z'}]"
 #define STATUS(phase, more) "'status':{'phase':'" phase "'," PODS "," TIMES more "}"
+#define DRY "'spec':{'podName':'web','timeout':'10m','dryRun':true}"
+#define STATUS_DRY(more) "'status':{'phase':'Preparing','sourcePod':{'name':'web','uid':'s','node':'n1'}," TIMES more "}"
 #define WEB "{'metadata':{'name':'web','namespace':'d','uid':'s'},'status':{'phase':'Running'}}"
 #define WEB_GOING "{'metadata':{'name':'web','namespace':'d','uid':'s','deletionTimestamp':'x'},'status':{'phase':'Running'}}"
 #define ORDERED(a) "{'metadata':{'name':'web','uid':'s','annotations':{'podmigration.dev/ordered':'u1 " a "'}},'status':{'phase':'Running'}}"
@@ -48,6 +50,10 @@ static cJSON *parse(const char *text)
 	"'containerStatuses':[{'name':'a','state':{'running':{}}}]}}"
 #define UP_AGAIN "{'metadata':{'name':'web-x','uid':'t'},'spec':{'containers':[{'name':'a'}]},'status':{'phase':'Running','podIP':'10.0.0.1'," \
 	"'containerStatuses':[{'name':'a','restartCount':1,'state':{'running':{}}}]}}"
+#define READY(s) ",'conditions':[{'type':'Ready','status':'" s "'}]"
+#define OWNED(more) "{'metadata':{'name':'web','namespace':'d','uid':'s'},'status':{'phase':'Running'" more "}}"
+#define HELD(more) "{'metadata':{'name':'web-x','uid':'t','annotations':{'podmigration.dev/withheld':'{}'}},'spec':{'containers':[{'name':'a'}]},'status':{" \
+	"'phase':'Running','podIP':'10.0.0.1','containerStatuses':[{'name':'a','state':{'running':{}}}]" more "}}"
 #define DIED "{'metadata':{'name':'web-x','uid':'t'},'spec':{'containers':[{'name':'a'}]},'status':{'phase':'Running','podIP':'10.0.0.1'," \
 	"'containerStatuses':[{'name':'a','state':{'terminated':{'exitCode':125}}}]}}"
 #define NO_IMAGE "{'metadata':{'name':'web-x','uid':'t'},'spec':{'containers':[{'name':'a'}]},'status':{'phase':'Pending'," \
@@ -78,6 +84,18 @@ static const struct {
 	  WEB, UP, 9, ACT_ABORT, 0, REASON_TimedOut },
 	{ "not frozen yet", "{" META ",'spec':{'podName':'web','timeout':'10m','freezeTimeout':'5s'}," STATUS("Transferring", ",'source':{'state':'Connecting'}") "}",
 	  WEB, UP, 9, ACT_WAIT, 0, 0 },
+	{ "dry run, the agent looks", "{" META "," DRY "," STATUS_DRY("") "}", WEB, NULL, 1, ACT_WAIT, 0, 0 },
+	{ "dry run, the agent is silent", "{" META "," DRY "," STATUS_DRY("") "}", WEB, NULL, 31, ACT_ABORT, 0, REASON_AgentUnavailable },
+	{ "dry run, the agent found nothing", "{" META "," DRY "," STATUS_DRY(",'source':{'state':'Ready'}") "}", WEB, NULL, 1, ACT_ABORT, 0, REASON_DryRun },
+	{ "dry run, the agent found io_uring", "{" META "," DRY "," STATUS_DRY(",'source':{'state':'Aborted','error':{'reason':'IOUringInUse','message':'x'}}") "}", WEB,
+	  NULL, 1, ACT_ABORT, 0, REASON_IOUringInUse },
+	{ "dry run, the agent's word is waited for", "{" META "," DRY "," STATUS_DRY(",'decision':'Abort','abort':{'reason':'DryRun','time':'2026-11-24T16:00:01Z'},"
+	  "'source':{'state':'Ready'}") "}", WEB, NULL, 2, ACT_WAIT, 0, REASON_NONE },
+	{ "dry run, well", "{" META "," DRY "," STATUS_DRY(",'decision':'Abort','abort':{'reason':'DryRun','time':'2026-11-24T16:00:01Z'},"
+	  "'source':{'state':'Aborted','error':{'reason':'Cancelled','message':'told so'}}") "}", WEB, NULL, 2, ACT_END, PHASE_Succeeded, REASON_NONE },
+	{ "dry run, not well", "{" META "," DRY "," STATUS_DRY(",'decision':'Abort','abort':{'reason':'IOUringInUse','time':'2026-11-24T16:00:01Z'},"
+	  "'source':{'state':'Aborted','error':{'reason':'IOUringInUse','message':'x'}}") "}", WEB, NULL, 2, ACT_END, PHASE_Failed, REASON_IOUringInUse },
+	{ "dry run, cancelled", "{" META ",'spec':{'podName':'web','dryRun':true,'cancel':true}," STATUS_DRY("") "}", WEB, NULL, 2, ACT_ABORT, 0, REASON_Cancelled },
 	{ "preparing, source gone", "{" META "," SPEC "," STATUS("Preparing", "") "}", NULL, NEW, 1, ACT_ABORT, 0, REASON_SourceLost },
 	{ "preparing, source terminating", "{" META "," SPEC "," STATUS("Preparing", "") "}", WEB_GOING, NEW, 1, ACT_ABORT, 0, REASON_PodTerminating },
 	{ "preparing, agent found io_uring", "{" META "," SPEC "," STATUS("Preparing", ",'source':{'state':'Aborted','error':{'reason':'IOUringInUse','message':'x'}}") "}",
@@ -136,6 +154,18 @@ static const struct {
 	  ACT_RECORD, PHASE_Committed, REASON_RestoreFailed },
 	{ "runs, and crashes while the source goes", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", WEB_GOING, UP_AGAIN, 3,
 	  ACT_RECORD, PHASE_Committed, 0 },
+	{ "an owner's pod, not Ready yet", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", OWNED(READY("True")),
+	  HELD(READY("False")), 3, ACT_RECORD, PHASE_Committed, 0 },
+	{ "an owner's pod, Ready", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", OWNED(READY("True")),
+	  HELD(READY("True")), 3, ACT_HAND_OVER, 0, 0 },
+	{ "an owner's pod, neither is Ready", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", OWNED(READY("False")),
+	  HELD(READY("False")), 3, ACT_HAND_OVER, 0, 0 },
+	{ "an owner's pod, the source is gone", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", NULL,
+	  HELD(READY("False")), 3, ACT_HAND_OVER, 0, 0 },
+	{ "an owner's pod, never Ready", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", OWNED(READY("True")),
+	  HELD(READY("False")), 130, ACT_RECORD, PHASE_Committed, REASON_DestinationPodFailed },
+	{ "an owner's pod, not running yet", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Committed'}") "}", OWNED(READY("True")),
+	  HELD(READY("True")), 3, ACT_RECORD, PHASE_Committed, 0 },
 	{ "runs, source goes", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", WEB_GOING, UP, 3, ACT_RECORD,
 	  PHASE_Committed, 0 },
 	{ "runs, source gone", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", NULL, UP, 3, ACT_END, PHASE_Succeeded, 0 },

@@ -1,14 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The CRD and podmigration-controller against a real kube-apiserver and etcd.  usage: main.py KUBECONFIG CONTROLLER LOGDIR RESTART-COMMAND.."""
+"""The CRD and podmigration-controller against a real kube-apiserver and etcd.  usage: main.py KUBECONFIG CONTROLLER LOGDIR [RESTART-COMMAND..]
+KUBE_CONTROLLER_MANAGER names that program, for the pods of Deployments."""
+import os
 import socket
 import subprocess
 import sys
 
 import test_accidents
 import test_crd
+import test_dry
 import test_flow
 import test_guard
+import test_owned
 import test_preflight
 from harness import NS, Checks, Controller, Kubelet, World, until
 from kube import Kube
@@ -79,6 +83,7 @@ def free_port():
 def main():
     kubeconfig, binary, logs, restart = sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:]
     kube, c = Kube(kubeconfig), Checks()
+    manager = os.environ.get("KUBE_CONTROLLER_MANAGER")
     w = World(kube, c)
     furnish(w)
     controller_kubeconfig(kube, f"{logs}/controller.kubeconfig")
@@ -102,7 +107,10 @@ def main():
         c.run("at each phase", a.at_each_phase, w)
         c.together([("preflight pods", p.pods, w), ("thaw not reported", f.thaw_is_not_reported, w), ("timeout", f.times_out, w),
                     ("no agent", f.agent_is_missing, w), ("race", f.race, w), ("nobody reports", a.nobody_reports_running, w),
+                    ("dry run without an agent", test_dry.silent_agent, w),
                     ("destination stays", a.destination_does_not_go, w, first), ("frozen too long", a.frozen_too_long, w)])
+        for test in (test_dry.well, test_dry.beside, test_dry.agent_finds, test_dry.refused, test_dry.remote, test_dry.cancelled):
+            c.run(f"dry run {test.__name__}", test, w)
         c.run("pending", a.pending, w, first.stopped)
         for phase in ("Freezing", "Committed"):
             c.run("namespace deleted", a.namespace_deleted, w, phase)
@@ -117,6 +125,8 @@ def main():
                            ("commit wins", f.commit_wins), ("lost after commit", f.lost_after_commit), ("remote source", f.remote_source),
                            ("to Liqo", f.to_liqo), ("ttl", f.ttl), ("fence", f.fence)):
             c.run(name, test, w)
+        if manager:
+            c.run("owned", test_owned.owned, w, manager, kubeconfig, f"{logs}/kube-controller-manager.log")
         if restart:
             # With a lease that outlives the server's absence, however busy the machine: losing it is another test's subject.
             first.stop()
