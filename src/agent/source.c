@@ -238,6 +238,7 @@ static int start_both(struct source *s, struct error *err)
 
 		cJSON_AddItemToArray(processes, cJSON_CreateNumber(freezer_pids(&s->freezer, i, pids, SOURCE_PROCESSES_MAX)));
 	}
+	source_report_shared(s, started);
 	if (r == 0)
 		r = wire_send_json(s->wire, WIRE_STARTED, WIRE_NO_CONTAINER, started, err);
 	return r == 0 ? expect(s, WIRE_STANDBY, START_TIMEOUT_US, &standby, err) : r;
