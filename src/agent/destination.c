@@ -238,6 +238,7 @@ static int run(struct destination *d, struct error *err)
 static void release(struct destination *d)
 {
 	destination_join(d);
+	destination_filled(d);
 	drop_parts(d);
 	destination_hang_up(d);
 	record_close(d->record);
