@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/fault.h"
 #include "fill.h"
 #include "monitor.h"
 
@@ -46,8 +47,14 @@ void fill_event(struct monitor *m)
 	monitor_abort(m, MONITOR_EXIT_FAILED);
 }
 
+static void enter_barrier(struct monitor *m)
+{
+	FAULT_POINT("monitor.barrier", m->spec->migration);
+	monitor_enter(m, STATE_BARRIER);
+}
+
 void barrier_check(struct monitor *m)
 {
 	if (m->state == STATE_RESTORING && !m->aborting && m->hook_fd >= 0 && (!m->lazy || m->filler.done))
-		monitor_enter(m, STATE_BARRIER);
+		enter_barrier(m);
 }
