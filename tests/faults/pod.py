@@ -7,7 +7,6 @@ import continuity
 import pods
 import processes
 import product
-import victims
 import workload
 from cluster import Failed
 from machines import ApiError
@@ -15,6 +14,7 @@ from points import Point
 
 NS = pods.NS
 MIB = 8
+TIMEOUT = "120s"        # of the PodMigration: what nobody finishes before the commit is given up then
 LOOK_S = 0.4            # a copy that runs sleeps some hundred times meanwhile
 
 # After the commit a destination whose monitor is killed has lost the pod, by design (KNOWN_LIMITS, Safety): then nothing runs, the source stays frozen, and
@@ -77,7 +77,7 @@ class Moved:
         if early:
             self.point = Point(host, self.row.step, self.row.name)
         self.begin = time.monotonic()
-        m = self.api("POST", "%s/namespaces/%s/podmigrations" % (product.GROUP, NS), pods.migration(self.row.name, self.pod, NS, **where))
+        m = self.api("POST", "%s/namespaces/%s/podmigrations" % (product.GROUP, NS), pods.migration(self.row.name, self.pod, NS, timeout=TIMEOUT, **where))
         self.row.uid = m["metadata"]["uid"]
         if not early:
             self.point = Point(host, self.row.step, self.row.uid)
