@@ -6,6 +6,7 @@ faults: faults-images
 	$(Q)tests/faults/faults.py
 
 faults-fast: faults-images
+	$(Q)tests/faults/selftest.py >/dev/null 2>&1 || { tests/faults/selftest.py; exit 1; }
 	$(Q)tests/faults/faults.py --fast
 
 faults-images: apps lab check-faults-absent

@@ -19,7 +19,7 @@ LOOK_S = 0.4            # a copy that runs sleeps some hundred times meanwhile
 
 # After the commit a destination whose monitor is killed has lost the pod, by design (KNOWN_LIMITS, Safety): then nothing runs, the source stays frozen, and
 # the PodMigration says so. These rows must end so, or well.
-MAY_LOSE = {"monitor/kill/" + step for step in ("source.committed", "destination.committed", "monitor.opening")}
+MAY_LOSE = {"monitor/kill/" + step for step in ("source.committing", "source.committed", "destination.committed", "monitor.opening")}
 # Once it runs it is an ordinary container, and whoever kills the process that containerd waits for has killed it: the kubelet starts it anew.
 MAY_RESTART = {"monitor/kill/" + step for step in ("destination.running", "source.running", "controller.deleting")}
 
@@ -95,7 +95,7 @@ class Moved:
         self.migration = patiently(self.get)
         if product.ended(self.migration):
             return True
-        return self.row.id in MAY_LOSE and self.migration.get("status", {}).get("phase") == "Committed" and \
+        return self.row.plain in MAY_LOSE and self.migration.get("status", {}).get("phase") == "Committed" and \
             pods.condition(self.migration, "Stalled").get("status") == "True"
 
     # --- the judgement ---
@@ -141,7 +141,7 @@ class Moved:
         try:
             return running, frozen, self.count(), None
         except Failed as e:
-            if self.row.id.split("@")[0] in MAY_RESTART and "cold start" in str(e):
+            if self.row.plain in MAY_RESTART and "cold start" in str(e):
                 return running, frozen, None, None
             return running, frozen, None, str(e)
 

@@ -32,7 +32,8 @@ FAST = ["source-worker/kill/source.dumping", "source-worker/kill/source.committi
 class Row:
     def __init__(self, number, who, what, step, way):
         self.number, self.who, self.what, self.step, self.way = number, who, what, step, way
-        self.id = "%s/%s/%s%s" % (who, what, step, "" if way == "there" else "@back")
+        self.plain = "%s/%s/%s" % (who, what, step)
+        self.id = self.plain + ("" if way == "there" else "@back")
         self.name = "f%d" % number      # of the pod and the PodMigration
         self.container = "f%dc" % number
 
