@@ -28,7 +28,7 @@ import victims  # noqa: E402
 from cluster import ROOT, Cluster, Failed, lab, parallel  # noqa: E402
 from machines import Machine  # noqa: E402
 
-AT_ONCE = int(os.environ.get("FAULTS_AT_ONCE", "8"))    # migrations; more would only wait for the processor
+AT_ONCE = int(os.environ.get("FAULTS_AT_ONCE", "10"))    # migrations; more would only wait for the processor
 HERE_S = 90             # all of a batch stand at their points
 BOUND_S = int(os.environ.get("FAULTS_BOUND", "180"))    # from the end of the fault to the end of all
 LINE = "%-4s %-18s %-12s %-27s %-10s %-22s %5s  %-12s %6s  %s"
@@ -185,6 +185,7 @@ def main():
         if not args.no_install:
             install.images(clusters)
             install.install(clusters[0], clusters[1:])
+        state.mend((Machine("a"), Machine("b")))      # what an earlier run, interrupted, has left
         clusters[0].ok("delete", "podmigrations,pods", "--all", "-n", "demo", "--timeout=120s", timeout=150)
         results = run_all(selected, clusters)
     except Failed as e:

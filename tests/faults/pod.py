@@ -19,9 +19,9 @@ LOOK_S = 0.4            # a copy that runs sleeps some hundred times meanwhile
 
 # After the commit a destination whose monitor is killed has lost the pod, by design (KNOWN_LIMITS, Safety): then nothing runs, the source stays frozen, and
 # the PodMigration says so. These rows must end so, or well.
-MAY_LOSE = {"monitor/kill/" + step for step in ("source.committing", "source.committed", "destination.committed", "monitor.opening")}
+MAY_LOSE = {"monitor/kill/" + step for step in ("source.Committing", "source.Delivering", "destination.Opening", "destination.Committing", "monitor.open")}
 # Once it runs it is an ordinary container, and whoever kills the process that containerd waits for has killed it: the kubelet starts it anew.
-MAY_RESTART = {"monitor/kill/" + step for step in ("destination.running", "source.running", "controller.deleting")}
+MAY_RESTART = {"monitor/kill/" + step for step in ("destination.Telling", "destination.Reporting", "source.NotingRunning", "source.Reporting", "controller.delete")}
 
 
 def patiently(f, seconds=120):
@@ -73,7 +73,7 @@ class Moved:
     def go(self):
         where = {"cluster": self.side.destination.name} if self.side.destination is not self.home else {"node": self.home.name}
         host = {"source": self.side.source, "controller": self.home}.get(self.row.step.split(".")[0], self.side.destination)
-        early = not self.row.step.startswith("monitor.")
+        early = self.row.step.startswith("controller.")     # where the UID is not known early enough, the name is the key
         if early:
             self.point = Point(host, self.row.step, self.row.name)
         self.begin = time.monotonic()

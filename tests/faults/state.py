@@ -2,6 +2,7 @@
 """After a batch: nothing may be left of its migrations, and the lab must be well again before the next one."""
 import glob
 import os
+import signal
 import time
 
 import install
@@ -19,22 +20,40 @@ def what_is_left(machines):
     for m in machines:
         found += ["%s: %s" % (m.name, path[len(m.root):]) for where in PLACES for path in glob.glob(m.path(where))]
         found += ["%s: process %s" % (m.name, " ".join(processes.arguments(pid)[:4])) for name in PROGRAMS for pid in processes.named(m, name)]
-        found += ["%s: frozen cgroup" % m.name for _ in frozen(m)]
+        found += ["%s: frozen cgroup" % m.name for _ in set(frozen(m))]
     return found
 
 
 def frozen(machine):
-    """Frozen cgroups of pods; version 1 and 2."""
+    """freezer.state of the frozen cgroups of pods that still hold a process (cgroup v1, as the lab has it)."""
     for pid in processes.all_of(machine):
         for line in processes.read(pid, "cgroup").splitlines():
             number, kinds, path = line.split(":", 2)
             if "freezer" in kinds.split(",") and "kubepods" in path:
+                state = "/sys/fs/cgroup/freezer%s/freezer.state" % path
                 try:
-                    with open("/sys/fs/cgroup/freezer%s/freezer.state" % path, encoding="ascii") as f:
+                    with open(state, encoding="ascii") as f:
                         if f.read().strip() != "THAWED":
-                            yield path
+                            yield state
                 except OSError:
                     pass
+
+
+def mend(machines):
+    """What is left behind is said, and then taken away: the next batch must not suffer."""
+    for m in machines:
+        for name in PROGRAMS:
+            for pid in processes.named(m, name):
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass  # ended meanwhile
+        for path in set(frozen(m)):
+            with open(path, "w", encoding="ascii") as f:
+                f.write("THAWED")
+        for where in PLACES:
+            if glob.glob(m.path(where)):
+                m.run("sh", "-c", "rm -rf " + where)
 
 
 def recover(clusters, machines, row):
@@ -44,10 +63,8 @@ def recover(clusters, machines, row):
     while left and time.monotonic() < end:
         time.sleep(0.5)
         left = what_is_left(machines)
-    for m in machines:  # the next batch must not suffer
-        for where in PLACES:
-            if glob.glob(m.path(where)):
-                m.run("sh", "-c", "rm -rf " + where)
+    if left:
+        mend(machines)
     who = victims.WHO.get(row.who)
     renew(clusters, who.pods if who else None)
     well(clusters)

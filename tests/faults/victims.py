@@ -43,11 +43,11 @@ def virtual_kubelet(side, row):
 
 
 def source_worker(side, row):
-    return [points.passed(side.source, "source", row.name, 5)]
+    return [points.passed(side.source, "source", row.uid, 5)]
 
 
 def destination_worker(side, row):
-    return [points.passed(side.destination, "destination", row.name, 5)]
+    return [points.passed(side.destination, "destination", row.uid, 5)]
 
 
 def monitor(side, row):
