@@ -125,6 +125,15 @@ class Moved:
         self.logs[-1].wait_ticks(len(continuity.ticks(self.logs[-1].lines())) + 1, 20)
         return continuity.check([log.lines() for log in self.logs])
 
+    def started_anew(self):
+        """What the kubelet says of a container that ended and was started from its image; "" when it was not."""
+        name = self.migration["status"]["destinationPod"]["name"] if self.phase() == "Succeeded" else self.pod
+        p = self.api("GET", "%s/%s" % (workload.collection(NS), name))
+        for s in p["status"].get("containerStatuses", []):
+            if s["restartCount"]:
+                return "cold start: %d restarts, the last after exit code %s" % (s["restartCount"], s.get("lastState", {}).get("terminated", {}).get("exitCode"))
+        return ""
+
     def judge(self):
         """(running, frozen, gap, problem)"""
         running, frozen = self.copies()
@@ -138,11 +147,12 @@ class Moved:
             return running, frozen, None, "%d copies run, %d are frozen" % (running, frozen)
         if self.phase() != "Succeeded" and not (reason and message):
             return running, frozen, None, "it ended %s and does not say why" % self.phase()
+        again = self.started_anew()
+        if again:
+            return running, frozen, None, None if self.row.plain in MAY_RESTART else again
         try:
             return running, frozen, self.count(), None
         except Failed as e:
-            if self.row.plain in MAY_RESTART and "cold start" in str(e):
-                return running, frozen, None, None
             return running, frozen, None, str(e)
 
     def clean(self):

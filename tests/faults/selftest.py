@@ -31,14 +31,17 @@ class Log:
 class Judged(pod.Moved):
     """As it is after the end; the clusters are not asked."""
 
-    def __init__(self, phase, reason="R", message="m", copies=(1, 0), logs=None, row="source-worker/kill/source.Sent"):
+    def __init__(self, phase, reason="R", message="m", copies=(1, 0), logs=None, again="", row="source-worker/kill/source.Sent"):
         super().__init__(rows.select([row])[0], type("Side", (), {"home": None}))
         self.migration = {"status": {"phase": phase, "conditions": [{"type": "Succeeded", "reason": reason, "message": message}]}}
-        self.seen = copies
+        self.seen, self.again = copies, again
         self.logs = logs or [Log("c start tick=0 ms=1 mib=8 pid=1 boot=" + BOOT, tick(1), tick(2))]
 
     def copies(self):
         return self.seen
+
+    def started_anew(self):
+        return self.again
 
     def count(self):
         return pod.continuity.check([log.lines() for log in self.logs])
@@ -69,9 +72,10 @@ class Judge(unittest.TestCase):
         self.assertIn("lost", self.problem("Failed", logs=[Log("c start tick=0 ms=1 mib=8 pid=1 boot=" + BOOT, tick(1), tick(3))]))
 
     def test_cold_start(self):
-        again = [Log("c start tick=0 ms=1 mib=8 pid=1 boot=" + BOOT, tick(1), "c start tick=0 ms=2000 mib=8 pid=1 boot=" + BOOT, tick(1))]
-        self.assertIn("cold start", self.problem("Failed", logs=again))
-        self.assertIsNone(self.problem("Succeeded", logs=again, row="monitor/kill/controller.delete"))
+        self.assertIn("cold start", self.problem("Failed", again="cold start: 1 restarts"))
+        self.assertIsNone(self.problem("Succeeded", again="cold start: 1 restarts", row="monitor/kill/controller.delete"))
+        twice = [Log("c start tick=0 ms=1 mib=8 pid=1 boot=" + BOOT, tick(1), "c start tick=0 ms=2000 mib=8 pid=1 boot=" + BOOT, tick(1))]
+        self.assertIn("cold start", self.problem("Failed", logs=twice))
 
     def test_not_ended(self):
         self.assertIn("lost, 0 run", self.problem("Committed", reason="", copies=(0, 1)))
