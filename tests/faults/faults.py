@@ -42,12 +42,20 @@ def bring_to_steps(batch):
     points.prepare(batch[0].side.destination)
     for m in batch:
         m.go()
+    wait_points(batch)
+
+
+def wait_points(batch):
+    """All stand at their points; but who has ended before will not come, and the others must not be held for it."""
     end = time.monotonic() + HERE_S
-    for m in batch:
-        try:
-            m.point.wait(max(0.1, end - time.monotonic()))
-        except Failed as e:
-            m.problem = str(e)
+    left = list(batch)
+    while left and time.monotonic() < end:
+        left = [m for m in left if not m.point.reached(1 / len(left))]
+        for m in [m for m in left if m.ended()]:
+            m.problem = "it ended %s before it came to its step: %s" % (m.phase(), " ".join(m.said()))
+            left.remove(m)
+    for m in left:
+        m.problem = "it did not come to its step within %d s: phase %s" % (HERE_S, m.phase())
 
 
 def wait_ends(batch):
