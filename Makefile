@@ -3,7 +3,8 @@
 
 VERSION := 0.1.0
 SAN ?=
-BUILD := build$(if $(SAN),/san,)
+FAULTS ?=
+BUILD := build$(if $(SAN),/san,)$(if $(FAULTS),/faults,)
 CC ?= gcc
 V ?=
 Q := $(if $(V),,@)
@@ -17,6 +18,8 @@ LIBS := -lcurl -lssl -lcrypto -lcjson -lyaml -lprotobuf-c -lxxhash -lm -lpthread
 # Banned functions do not compile (include/base/banned.h); _FORTIFY_SOURCE needs optimisation.
 CPPFLAGS += -D_GNU_SOURCE -Iinclude -I$(BUILD)/gen -DPM_VERSION_STRING='"$(VERSION)"' $(PKG_CFLAGS)
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror
+# Points at which tests stop a program (include/base/fault.h); nothing of them is in any other build.
+CPPFLAGS += $(if $(FAULTS),-DPM_FAULTS,)
 CFLAGS ?= -O2 -g
 CFLAGS += -std=c11 $(WARN) -fstack-protector-strong -fno-common -MMD -MP
 LDFLAGS += -Wl,-z,relro,-z,now

@@ -17,7 +17,9 @@ SUITES := \
 	"api=tests/api/run.sh" \
 	"runtime=tests/runtime/run.sh" \
 	"container=tests/container/run.sh" \
-	"e2e=make -s check-e2e"
+	"e2e=make -s check-e2e" \
+	"faults=make -s faults-fast" \
+	"soak=make -s soak N=10"
 
 check: all tests check-layers lab
 	$(Q)tests/check.sh $(SUITES)

@@ -10,7 +10,7 @@ $(BUILD)/apps/%: tests/apps/%.c
 apps: $(APPS)
 
 images: all node
-	$(Q)deploy/image/build.sh build/image
+	$(Q)BUILD=$(BUILD) deploy/image/build.sh $(BUILD)/image
 
 demo: images apps lab
 	$(Q)tests/demo.sh

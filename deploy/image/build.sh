@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # build.sh [OUTDIR]: the two images, without Docker, from the built binaries and the libraries this machine has for them. Writes OUTDIR/controller.tar
 # and OUTDIR/agent.tar (OCI layouts: `ctr images import`, `docker load`, `skopeo copy oci-archive:..`) and prints the name and digest of each.
-# Default of OUTDIR: build/image. IMAGE_PREFIX (default localhost/podmigration) and VERSION (default: the Makefile's) make the names.
+# Default of OUTDIR: build/image. BUILD (default build) is the folder of the binaries. IMAGE_PREFIX (default localhost/podmigration) and VERSION (default: the Makefile's) make the names.
 set -eu
 cd "$(dirname "$0")/../.."
 
-out=${1:-build/image}
+build=${BUILD:-build}
+out=${1:-$build/image}
 prefix=${IMAGE_PREFIX:-localhost/podmigration}
 version=${VERSION:-$(sed -n 's/^VERSION := //p' Makefile)}
 user=65532
@@ -51,13 +52,13 @@ chmod 755 "$root"
 mkdir -p "$out"
 
 base "$root/controller"
-program "$root/controller" build/bin/podmigration-controller
+program "$root/controller" "$build/bin/podmigration-controller"
 image controller "$root/controller" '{"Entrypoint": ["/usr/bin/podmigration-controller"], "User": "65532:65532"}'
 
 base "$root/agent"
-program "$root/agent" build/bin/podmigration-agent
+program "$root/agent" "$build/bin/podmigration-agent"
 # what `podmigration-agent install` puts on nodes
 mkdir -p "$root/agent/usr/lib/podmigration/node"
-cp -r build/node/bin build/node/libexec "$root/agent/usr/lib/podmigration/node/"
+cp -r "$build/node/bin" "$build/node/libexec" "$root/agent/usr/lib/podmigration/node/"
 strip "$root"/agent/usr/lib/podmigration/node/{bin,libexec}/*
 image agent "$root/agent" '{"Entrypoint": ["/usr/bin/podmigration-agent"]}'

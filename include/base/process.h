@@ -22,6 +22,7 @@ struct process_spec {
 	int stdout_fd;                  /* -1: captured when out is given, else /dev/null */
 	int stderr_fd;                  /* -1: captured when out is given, else /dev/null */
 	const int *keep_fds;            /* these stay open under the same number; -1 ends the list; NULL: none */
+	const int *cgroup_fds;          /* cgroup.procs files of groups that the child joins first; -1 ends the list; NULL: none */
 	pid_t host_root_pid;
 	int netns_fd;                   /* > 0: entered last, after the host's */
 	pid_t die_with_parent;          /* non-zero: PR_SET_PDEATHSIG SIGKILL */

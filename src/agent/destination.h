@@ -73,6 +73,7 @@ struct destination {
 	struct driver driver;
 	struct error err;               /* of the deed that went wrong last */
 	struct error cause;             /* why it was given up, for a person */
+	bool told;                      /* RUNNING was sent, with or without an error */
 	struct error open_err;          /* a container that did not come up after the commit; message "": all did */
 };
 

@@ -213,6 +213,10 @@ static enum input send_running(void *ctx)
 
 	if (!d->wire)
 		return INPUT_Failed;
+	/* Asked again: what did not come up in time may have come up since, and the source must not be held for it. */
+	if (d->told && d->open_err.message[0])
+		open_barriers(d);
+	d->told = true;
 	j = destination_running_json(d, &d->open_err);
 	return wire_send_json(d->wire, WIRE_RUNNING, WIRE_NO_CONTAINER, j, &d->err) < 0 ? INPUT_StreamLost : INPUT_Ok;
 }

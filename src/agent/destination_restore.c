@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "container/criu_images.h"
@@ -83,6 +84,7 @@ static int restore(struct destination_container *c, struct error *err)
 	int r = stage(c, &list, err);
 
 	c->stage_us = clock_mono_us() - start;
+	FAULT_POINT("destination.restore", c->d->note.migration);
 	if (r == 0 && c->lazy)
 		r = store = page_store_fd(c->d->store, err);
 	if (r >= 0)

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 
 uint64_t deed_answers(const struct deed_row *row, enum side side)
@@ -73,6 +74,7 @@ int driver_run(struct driver *d, enum input first)
 	}
 	for (;;) {
 		move(d, in);
+		FAULT_STATE(d->m->name, state_name(d, d->state), d->key);
 		if (d->m->states[d->state].at & AT_END)
 			return d->state;
 		keep_pace(d);

@@ -106,12 +106,15 @@ int journal_read(const struct agent_options *o, const char *migration, struct jo
 
 int journal_remove(const struct agent_options *o, const char *migration, struct error *err)
 {
-	char path[4096];
+	char path[4096], tmp[4096];
 	int r = entry_path(o, migration, path, sizeof(path), err);
 
 	if (r < 0)
 		return r;
-	return unlink(path) < 0 && errno != ENOENT ? error_errno(err, "remove %s", path) : 0;
+	if (unlink(path) < 0 && errno != ENOENT)
+		return error_errno(err, "remove %s", path);
+	/* file_write's own, of a writer that was killed. */
+	return path_format(tmp, sizeof(tmp), "%s.tmp", path) == 0 && unlink(tmp) < 0 && errno != ENOENT ? error_errno(err, "remove %s", tmp) : 0;
 }
 
 int journal_each(const struct agent_options *o, void (*each)(void *ctx, const struct journal_entry *e), void *ctx, struct error *err)

@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "migration/reason.h"
@@ -228,6 +229,7 @@ static int dump_container(struct source_container *c, struct error *err)
 		r = send_tree(s, c->index, "rootfs", c->info.upperdir, true, &c->tree, err);
 	if (r < 0)
 		return r;
+	FAULT_POINT("source.dump", s->journal.migration);
 	r = runc_dump_wait_ready(&c->dump, deadline, err);
 	if (r < 0)
 		return r;

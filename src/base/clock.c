@@ -7,6 +7,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/fault.h"
+
 static int64_t now_us(clockid_t id)
 {
 	struct timespec t;
@@ -22,7 +24,7 @@ int64_t clock_mono_us(void)
 
 int64_t clock_real_us(void)
 {
-	return now_us(CLOCK_REALTIME);
+	return now_us(CLOCK_REALTIME) + FAULT_CLOCK_US();
 }
 
 void clock_rfc3339(int64_t real_us, int seconds_only, char out[CLOCK_RFC3339_SIZE])

@@ -100,6 +100,9 @@ static void __attribute__((noreturn)) child_main(const struct process_spec *s, i
 	signal(SIGPIPE, SIG_DFL);
 	if (s->die_with_parent && prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
 		child_fail(status_fd, "set parent death signal");
+	for (const int *fd = s->cgroup_fds; fd && *fd >= 0; fd++)
+		if (write(*fd, "0", 1) != 1)
+			child_fail(status_fd, "join a cgroup");
 	if (s->host_root_pid > 0)
 		enter_host(s->host_root_pid, status_fd);
 	if (s->netns_fd > 0 && setns(s->netns_fd, CLONE_NEWNET) < 0)

@@ -17,6 +17,7 @@
 #include "migration/reason.h"
 #include "dump_left.h"
 #include "node.h"
+#include "own_group.h"
 
 #define OUTPUT_MAX 8192
 
@@ -130,6 +131,7 @@ static int spawn(struct runc_dump *d, int status_w, struct error *err)
 	};
 	const char *env[] = { e.path, e.config, e.gate, NULL };
 	const int keep[] = { status_w, -1 };
+	int groups[OWN_GROUPS_MAX + 1];
 	struct process_spec spec = {
 		.argv = argv,
 		.env = env,
@@ -137,15 +139,21 @@ static int spawn(struct runc_dump *d, int status_w, struct error *err)
 		.stdout_fd = -1,
 		.stderr_fd = -1,
 		.keep_fds = keep,
+		.cgroup_fds = groups,
 		.host_root_pid = d->runc->host_pid,
 		.netns_fd = d->runc->netns_fd,
 	};
+	int r;
 
 	if (path_format(server, sizeof(server), "127.0.0.1:%u", d->port) < 0 || path_format(fd, sizeof(fd), "%d", status_w) < 0)
 		return error_set(err, -ENAMETOOLONG, "runc checkpoint: argument too long");
 	if (fill_environment(d, &e, err) < 0)
 		return -ENAMETOOLONG;
-	return process_start(&spec, true, &d->process, err);
+	r = own_group_open(d->runc->host_pid, groups, err);
+	if (r == 0)
+		r = process_start(&spec, true, &d->process, err);
+	own_group_close(groups);
+	return r;
 }
 
 int runc_dump_start(const struct runc *r, const char *id, const char *image_dir, const char *work_dir, uint16_t port,

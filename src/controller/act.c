@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "destination_pod.h"
@@ -437,6 +438,7 @@ static int do_prepare(struct worker *w, struct turn *t, struct error *err)
 		return r;
 	if (!source)
 		return abort_for(w, t, REASON_SourceLost, "the source pod is gone", err);
+	FAULT_POINT("controller.create", view_name(t->migration));
 	r = create_destination(w, t->migration, source, &pod, t->mismatch, sizeof(t->mismatch), err);
 	if (r == -EINVAL || r == -EACCES || r == -EEXIST)
 		return abort_for(w, t, problem_of_refusal(err->message), err->message, err);
@@ -445,6 +447,7 @@ static int do_prepare(struct worker *w, struct turn *t, struct error *err)
 	remember_pod(w, pod);
 	if (!t->mismatch[0])
 		r = secrets_create_for_pod(w, view_uid(t->migration), pod, err);
+	FAULT_POINT("controller.created", view_name(t->migration));
 	if (r == 0)
 		r = record_destination(w, t, pod, err);
 	return r == 0 && t->mismatch[0] ? abort_mismatch(w, t, err) : r;
@@ -592,6 +595,7 @@ static int do_hand_over(struct worker *w, struct turn *t, struct error *err)
 
 static int do_delete_source(struct worker *w, struct turn *t, struct error *err)
 {
+	FAULT_POINT("controller.delete", view_name(t->migration));
 	return delete_pod(w, t, &t->source, err);
 }
 

@@ -142,6 +142,7 @@ static int create_waiting(const struct oci_args *a, const struct spec *s, const 
 		.netns = s->netns,
 		.systemd_cgroup = a->systemd_cgroup,
 		.claim = *key,
+		.migration = s->migration,
 		.program_dir = dir,
 	};
 	int r = clear_record(a->id, err);

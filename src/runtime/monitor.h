@@ -17,6 +17,7 @@ struct monitor_spec {
 	const char *netns;              /* the pod's network namespace, where runc and CRIU run; "": none */
 	bool systemd_cgroup;
 	struct claim_key claim;
+	const char *migration;          /* UID of the PodMigration that brings it */
 	const char *program_dir;        /* where runc, criu and the hook are looked for first; found out before an upgrade can replace it */
 	const char *info;               /* members of info.json without the monitor's own */
 };

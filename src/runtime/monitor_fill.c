@@ -6,7 +6,11 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+<<<<<<< HEAD
 #include "base/file.h"
+=======
+#include "base/fault.h"
+>>>>>>> w-faults
 #include "fill.h"
 #include "monitor.h"
 #include "runtime/monitor.h"
@@ -101,8 +105,15 @@ void fill_event(struct monitor *m)
 	monitor_abort(m, MONITOR_EXIT_FAILED);
 }
 
+static void enter_barrier(struct monitor *m)
+{
+	FAULT_POINT("monitor.barrier", m->spec->migration);
+	monitor_enter(m, STATE_BARRIER);
+}
+
 void barrier_check(struct monitor *m)
 {
+<<<<<<< HEAD
 	struct error err = { 0 };
 
 	if (m->state != STATE_RESTORING || m->aborting || m->hook_fd < 0 || (m->lazy && !m->filler.ready))
@@ -116,4 +127,8 @@ void barrier_check(struct monitor *m)
 		}
 	}
 	monitor_enter(m, STATE_BARRIER);
+=======
+	if (m->state == STATE_RESTORING && !m->aborting && m->hook_fd >= 0 && (!m->lazy || m->filler.done))
+		enter_barrier(m);
+>>>>>>> w-faults
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/process.h"
 #include "criu_lines.h"
@@ -218,6 +219,7 @@ void restore_go(struct monitor *m)
 		return;
 	}
 	close(take_fd(&m->gate_fd));
+	FAULT_POINT("monitor.restore", m->spec->migration);
 	monitor_enter(m, STATE_RESTORING);
 }
 
@@ -287,6 +289,7 @@ void restore_open(struct monitor *m)
 		return;
 	}
 	m->opened = true;
+	FAULT_POINT("monitor.open", m->spec->migration);
 	/* When this fails CRIU is dead, and runc will tell. */
 	send(m->hook_fd, word, strlen(word), MSG_NOSIGNAL);
 	close(take_fd(&m->hook_fd));

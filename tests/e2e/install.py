@@ -7,6 +7,9 @@ import tempfile
 
 from cluster import LAB, PATIENCE, ROOT, Failed, lab, parallel
 
+# Images of another build, such as build/faults/image, are installed the same way.
+IMAGES = os.environ.get("PM_IMAGES", "build/image")
+
 WORKLOADS = {
     "counter": ["/counter"],
     "files": ["/files"],
@@ -16,7 +19,7 @@ WORKLOADS = {
 
 
 def import_image(cluster, tar):
-    with open(os.path.join(ROOT, "build/image", tar), "rb") as f:
+    with open(os.path.join(ROOT, IMAGES, tar), "rb") as f:
         p = subprocess.run([LAB, "exec", cluster, "ctr", "-n", "k8s.io", "images", "import", "--local", "-"], stdin=f, stdout=subprocess.PIPE,
                            stderr=subprocess.STDOUT, text=True, timeout=120 * PATIENCE)
     if p.returncode:

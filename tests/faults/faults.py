@@ -1,0 +1,211 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What becomes of a running pod when something breaks while it is moved: one line a row, then `N passed, N failed`.
+
+  faults.py [--list] [--fast] [--keep] [--no-install]       environment: FAULTS_ROWS="who/what/step ..", LAB_NAME (faults)
+
+Rows that hit the same victim in the same way are one batch: each has a pod and a PodMigration of its own that stands at its own step when the victim is hit.
+build/faults.json holds the results. docs/testing.md says what the columns mean.
+"""
+import argparse
+import json
+import os
+import sys
+import time
+
+import paths  # noqa: F401
+
+os.environ.setdefault("LAB_NAME", "faults")
+os.environ.setdefault("PM_IMAGES", "build/faults/image")
+
+import evidence  # noqa: E402
+import install  # noqa: E402
+import points  # noqa: E402
+import pod  # noqa: E402
+import rows  # noqa: E402
+import state  # noqa: E402
+import victims  # noqa: E402
+from cluster import ROOT, Cluster, Failed, lab, parallel  # noqa: E402
+from machines import Machine  # noqa: E402
+
+AT_ONCE = int(os.environ.get("FAULTS_AT_ONCE", "10"))    # migrations; more would only wait for the processor
+HERE_S = 90             # all of a batch stand at their points
+BOUND_S = int(os.environ.get("FAULTS_BOUND", "180"))    # from the end of the fault to the end of all
+LINE = "%-4s %-18s %-12s %-27s %-10s %-22s %5s  %-12s %6s  %s"
+
+
+def bring_to_steps(batch):
+    parallel([m.start for m in batch])
+    if batch[0].row.way == "back":
+        parallel([m.bring for m in batch])
+    points.prepare(batch[0].side.source)
+    points.prepare(batch[0].side.destination)
+    for m in batch:
+        m.go()
+    wait_points(batch)
+
+
+def wait_points(batch):
+    """All stand at their points; but who has ended before will not come, and the others must not be held for it."""
+    end = time.monotonic() + HERE_S
+    left = list(batch)
+    while left and time.monotonic() < end:
+        left = [m for m in left if not m.point.reached(1 / len(left))]
+        for m in [m for m in left if m.ended()]:
+            m.problem = "it ended %s before it came to its step: %s" % (m.phase(), " ".join(m.said()))
+            left.remove(m)
+    for m in left:
+        m.problem = "it did not come to its step within %d s: phase %s" % (HERE_S, m.phase())
+
+
+def wait_ends(batch):
+    end = time.monotonic() + BOUND_S
+    left = list(batch)
+    while left and time.monotonic() < end:
+        for m in list(left):
+            if m.ended():
+                m.seconds = time.monotonic() - m.hit
+                left.remove(m)
+        time.sleep(0.3)
+    for m in left:
+        m.problem = m.problem or "not at an end %d s after the fault: phase %s, %s" % (BOUND_S, m.phase(), " ".join(m.said()))
+
+
+def release(batch):
+    for m in batch:
+        m.point.release()
+
+
+def hit(batch):
+    row, side = batch[0].row, batch[0].side
+    for m in batch:
+        m.hit = time.monotonic()
+    try:
+        victims.WHAT[row.what](row.who, side, [m.row for m in batch if not m.problem], lambda: release(batch))
+    except Failed as e:
+        for m in batch:
+            m.problem = m.problem or "the fault could not be done: %s" % e
+    finally:
+        release(batch)
+
+
+def run_batch(batch, clusters):
+    """Results of all its rows."""
+    what, side = victims.WHAT[batch[0].row.what], batch[0].side
+    results = []
+    try:
+        if hasattr(what, "before"):
+            what.before(side)
+        bring_to_steps(batch)
+        hit(batch)
+        wait_ends(batch)
+        results = [report(m, *m.judge()) for m in batch]
+        if not all(r["ok"] for r in results):
+            evidence.write(batch, results, clusters)
+    except Failed as e:
+        results = [report(m, 0, 0, None, "%s" % e) for m in batch]
+        evidence.write(batch, results, clusters)
+    finally:
+        points.forget(side.source)
+        points.forget(side.destination)
+        release_all(batch)
+        if hasattr(what, "after"):
+            what.after(side)
+        for m in batch:
+            m.clean()
+    return results
+
+
+def release_all(batch):
+    for m in batch:
+        if m.point:
+            m.point.release()
+
+
+def report(m, running, frozen, gap, problem):
+    row = m.row
+    reason, message = m.said()
+    seconds = None if m.seconds is None else round(m.seconds, 1)
+    continuity = "-" if problem or gap is None else "every, %d ms" % gap
+    print(LINE % ("FAIL" if problem else "ok", row.who, row.what, row.step + ("" if row.way == "there" else " @back"), m.phase(), reason,
+                  "%d+%d" % (running, frozen), continuity, seconds if seconds is not None else "-", problem or ""), flush=True)
+    return {"row": row.id, "who": row.who, "what": row.what, "step": row.step, "way": row.way, "ok": not problem, "problem": problem, "phase": m.phase(),
+            "reason": reason, "message": message, "running": running, "frozen": frozen, "gap_ms": gap, "seconds": seconds}
+
+
+def batches(selected):
+    """Lists of rows that are run at once."""
+    groups = {}
+    for r in selected:
+        groups.setdefault(r.batch, []).append(r)
+    for group in groups.values():
+        for i in range(0, len(group), AT_ONCE):
+            yield group[i:i + AT_ONCE]
+
+
+def run_all(selected, clusters):
+    a, b = Machine("a"), Machine("b")
+    results = []
+    print(LINE % ("", "who", "what", "step", "ended", "reason", "run+frozen"[:5], "counts, gap", "s", ""))
+    for group in batches(selected):
+        side = victims.Side(a, a, b) if group[0].way == "there" else victims.Side(a, b, a)
+        results += run_batch([pod.Moved(r, side) for r in group], clusters)
+        left = state.recover(clusters, (a, b), group[0])
+        for text in left:
+            print("FAIL %s: %s" % (group[0].id, text), flush=True)
+            results.append({"row": group[0].id, "ok": False, "problem": text})
+        write(results)
+    return results
+
+
+def write(results):
+    failed = sum(not r["ok"] for r in results)
+    os.makedirs(os.path.join(ROOT, "build"), exist_ok=True)
+    with open(os.path.join(ROOT, "build/faults.json"), "w", encoding="utf-8") as f:
+        json.dump({"passed": len(results) - failed, "failed": failed, "rows": results}, f, indent=1)
+    return failed
+
+
+def is_up():
+    try:
+        return Cluster("b").run("get", "--raw", "/readyz", timeout=20)[0] == 0
+    except Exception:
+        return False
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--list", action="store_true", help="name the rows")
+    p.add_argument("--fast", action="store_true", help="the subset of `make check`")
+    p.add_argument("--keep", action="store_true", default=os.environ.get("KEEP") == "1", help="leave the lab up")
+    p.add_argument("--no-install", action="store_true", help="the fault build is there already")
+    args = p.parse_args()
+    wanted = (os.environ.get("FAULTS_ROWS") or "").split()
+    selected = rows.select(wanted or (rows.FAST if args.fast else ["*"]))
+    if args.list:
+        print("\n".join(r.id for r in selected))
+        return 0
+    was_up, results = is_up(), []
+    try:
+        if not was_up:
+            lab("up")
+        clusters = [Cluster("a"), Cluster("b")]
+        if not args.no_install:
+            install.images(clusters)
+            install.install(clusters[0], clusters[1:])
+        state.mend((Machine("a"), Machine("b")))      # what an earlier run, interrupted, has left
+        clusters[0].ok("delete", "podmigrations,pods", "--all", "-n", "demo", "--timeout=120s", timeout=150)
+        results = run_all(selected, clusters)
+    except Failed as e:
+        print("faults: %s" % e, file=sys.stderr)
+        results.append({"row": "all", "ok": False, "problem": str(e)})
+    finally:
+        if not was_up and not args.keep:
+            lab("down", check=False)
+    failed = write(results)
+    print("%d passed, %d failed" % (len(results) - failed, failed or (0 if results else 1)))
+    return 1 if failed or not results else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

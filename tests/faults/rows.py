@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of all rows: who is hit, with what, while a migration stands at which step, on the way there (a -> b, the source decides) or back (b -> a, the
+destination decides)."""
+import fnmatch
+
+# In the order in which a migration comes by; the part before the dot is the program that stands there. With a capital: a state of the agents' machines
+# (docs/state-machine.md) that has just been entered; else a point in the middle of something.
+THERE = ["controller.create", "controller.created", "source.Dialling", "source.SendingAhead", "source.Freezing", "source.Sending", "source.dump", "source.Sent",
+         "destination.restore", "monitor.barrier", "destination.Prepared", "source.Committing", "source.Delivering", "destination.Opening", "monitor.open",
+         "destination.Telling", "source.NotingRunning", "source.Reporting", "controller.delete"]
+BACK = ["controller.created", "source.SendingAhead", "source.dump", "source.InDoubt", "destination.restore", "monitor.barrier", "destination.Committing",
+        "destination.Opening", "monitor.open", "destination.Telling", "destination.Reporting", "source.NotingRunning", "controller.delete"]
+STEPS = {"there": THERE, "back": BACK}
+
+# Who is not born before, or is gone after, these steps.
+FROM = {"source-worker": "source.Dialling", "destination-worker": "source.SendingAhead", "monitor": "source.Dialling"}
+UNTIL = {"source-worker": {"there": "source.Reporting", "back": "source.NotingRunning"}, "destination-worker": {"there": "destination.Telling",
+         "back": "destination.Reporting"}}
+
+PROGRAMS = ["controller", "source-agent", "source-worker", "destination-agent", "destination-worker", "monitor", "containerd-a", "containerd-b", "kubelet-a",
+            "kubelet-b", "apiserver-a", "apiserver-b", "virtual-kubelet"]
+KINDS = [(who, what) for what in ("kill", "stop") for who in PROGRAMS]
+KINDS += [("link", "cut"), ("link", "loss"), ("clock-a", "plus-1h"), ("clock-a", "minus-1h"), ("clock-b", "plus-1h"), ("clock-b", "minus-1h")]
+SINGLE = [("disk", "full-dump", "source.Freezing"), ("disk", "full-receive", "source.Freezing"), ("disk", "full-restore", "destination.restore"),
+          ("memory", "limit", "destination.restore")]
+
+# What fits into four minutes, the lab included: workers and agents on each side of the commit, the record out of reach, the link cut, no room.
+FAST = ["source-worker/kill/source.dump", "source-worker/kill/source.Committing", "source-worker/kill/source.Delivering", "source-agent/kill/source.Sent",
+        "source-agent/kill/source.Committing", "destination-agent/kill/destination.restore", "destination-agent/kill/source.Delivering",
+        "apiserver-a/kill/source.Committing", "apiserver-a/kill/source.Reporting", "disk/full-receive/*", "link/cut/source.Sent", "link/cut/source.Delivering"]
+
+
+class Row:
+    def __init__(self, number, who, what, step, way):
+        self.number, self.who, self.what, self.step, self.way = number, who, what, step, way
+        self.plain = "%s/%s/%s" % (who, what, step)
+        self.id = self.plain + ("" if way == "there" else "@back")
+        self.name = "f%d" % number      # of the pod and the PodMigration
+        self.container = "f%dc" % number
+
+    @property
+    def batch(self):
+        return self.who, self.what, self.way
+
+
+def exists(who, step, way):
+    order = STEPS[way]
+    at = order.index(step)
+    first = FROM.get(who, order[0])
+    first = order.index(first) if first in order else 0
+    last = order.index(UNTIL.get(who, {}).get(way, order[-1]))
+    return first <= at <= last
+
+
+def everything():
+    found = [(who, what, step, way) for who, what in KINDS for way in STEPS for step in STEPS[way] if exists(who, step, way)]
+    found += [(who, what, step, way) for who, what, step in SINGLE for way in STEPS if step in STEPS[way]]
+    return [Row(i + 1, *r) for i, r in enumerate(found)]
+
+
+def select(patterns):
+    """Rows of any pattern."""
+    return [r for r in everything() if any(fnmatch.fnmatchcase(r.id, p) for p in patterns)]

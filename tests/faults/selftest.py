@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The judge must fail a row when something is wrong: outcomes made by hand, each with one fault."""
+import os
+import unittest
+
+os.environ.setdefault("LAB_NAME", "none")
+import paths  # noqa: E402,F401
+
+import pod  # noqa: E402
+import rows  # noqa: E402
+
+BOOT = "0011aabb"
+
+
+def tick(n, ms=None):
+    return "c tick %d ms=%d gap=3 boot=%s" % (n * 1000, ms or n * 1100, BOOT)
+
+
+class Log:
+    def __init__(self, *lines):
+        self.text = list(lines)
+
+    def lines(self):
+        return self.text
+
+    def wait_ticks(self, n, timeout=0):
+        pass
+
+
+class Judged(pod.Moved):
+    """As it is after the end; the clusters are not asked."""
+
+    def __init__(self, phase, reason="R", message="m", copies=(1, 0), logs=None, again="", row="source-worker/kill/source.Sent"):
+        super().__init__(rows.select([row])[0], type("Side", (), {"home": None}))
+        self.migration = {"status": {"phase": phase, "conditions": [{"type": "Succeeded", "reason": reason, "message": message}]}}
+        self.seen, self.again = copies, again
+        self.logs = logs or [Log("c start tick=0 ms=1 mib=8 pid=1 boot=" + BOOT, tick(1), tick(2))]
+
+    def copies(self):
+        return self.seen
+
+    def started_anew(self):
+        return self.again
+
+    def count(self):
+        return pod.continuity.check([log.lines() for log in self.logs])
+
+
+class Judge(unittest.TestCase):
+    def problem(self, *a, **more):
+        return Judged(*a, **more).judge()[3]
+
+    def test_good(self):
+        self.assertIsNone(self.problem("Failed"))
+        self.assertIsNone(self.problem("Succeeded", reason="", message=""))
+
+    def test_two_run(self):
+        self.assertIn("2 copies run", self.problem("Succeeded", copies=(2, 0)))
+
+    def test_none_runs(self):
+        self.assertIn("0 copies run", self.problem("Failed", copies=(0, 1)))
+
+    def test_one_is_left_frozen(self):
+        self.assertIn("1 are frozen", self.problem("Succeeded", copies=(1, 1)))
+
+    def test_no_word(self):
+        self.assertIn("does not say why", self.problem("Failed", reason=""))
+        self.assertIn("does not say why", self.problem("Failed", message=""))
+
+    def test_lost_counts(self):
+        self.assertIn("lost", self.problem("Failed", logs=[Log("c start tick=0 ms=1 mib=8 pid=1 boot=" + BOOT, tick(1), tick(3))]))
+
+    def test_cold_start(self):
+        self.assertIn("cold start", self.problem("Failed", again="cold start: 1 restarts"))
+        self.assertIsNone(self.problem("Succeeded", again="cold start: 1 restarts", row="monitor/kill/controller.delete"))
+        twice = [Log("c start tick=0 ms=1 mib=8 pid=1 boot=" + BOOT, tick(1), "c start tick=0 ms=2000 mib=8 pid=1 boot=" + BOOT, tick(1))]
+        self.assertIn("cold start", self.problem("Failed", logs=twice))
+
+    def test_not_ended(self):
+        self.assertIn("lost, 0 run", self.problem("Committed", reason="", copies=(0, 1)))
+        self.assertIn("lost, 1 run", self.problem("Committed", copies=(1, 0)))
+        self.assertIsNone(self.problem("Committed", copies=(0, 1), row="monitor/kill/monitor.open"))
+
+
+class Table(unittest.TestCase):
+    def test_every_program_at_every_step(self):
+        found = {r.id for r in rows.everything()}
+        self.assertEqual(len(found), len(rows.everything()))
+        for who in rows.PROGRAMS:
+            for what in ("kill", "stop"):
+                for step in rows.THERE:
+                    self.assertEqual("%s/%s/%s" % (who, what, step) in found, rows.exists(who, step, "there"))
+        self.assertNotIn("monitor/kill/controller.create", found)
+
+    def test_fast_rows_exist(self):
+        for pattern in rows.FAST:
+            self.assertTrue(rows.select([pattern]), pattern)
+
+
+if __name__ == "__main__":
+    unittest.main()

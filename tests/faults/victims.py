@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is hit, and how. A victim belongs to one migration, or to all of a batch."""
+import os
+import signal
+import threading
+import time
+
+import points
+import processes
+from cluster import Failed, lab
+
+STOPPED_S = 60
+DOWN_S = 5              # what systemd waits before it starts a service again
+LOSS_S = 30
+CUT_S = 30
+HOUR_S = 3600
+
+
+class Side:
+    """Where a migration comes from and goes to."""
+
+    def __init__(self, home, source, destination):
+        self.home, self.source, self.destination = home, source, destination
+
+
+# --- who: side -> host pids, of all migrations or of one ---
+
+def leader(side, row):
+    holder = side.home.api.get("/apis/coordination.k8s.io/v1/namespaces/podmigration-system/leases/podmigration-controller")["spec"]["holderIdentity"]
+    return [pid for pid in processes.named(side.home, "podmigration-controller") if holder.startswith(processes.environment(pid, "POD_NAME") or "?")]
+
+
+def source_agent(side, row):
+    return processes.agents(side.source)
+
+
+def destination_agent(side, row):
+    return processes.agents(side.destination)
+
+
+def virtual_kubelet(side, row):
+    return processes.named(side.home, "virtual-kubelet")
+
+
+def source_worker(side, row):
+    return [points.passed(side.source, "source", row.uid, 5)]
+
+
+def destination_worker(side, row):
+    return [points.passed(side.destination, "destination", row.uid, 5)]
+
+
+def monitor(side, row):
+    return processes.monitors(side.destination, row.uid)
+
+
+class Programs:
+    """Processes that somebody else starts again: the kubelet, the agent, nobody."""
+
+    def __init__(self, find, each=False, pods=None):
+        self.find, self.each, self.pods = find, each, pods
+
+    def pids(self, side, rows):
+        """Of all rows; who is not there cannot be hit."""
+        found = []
+        for row in rows if self.each else rows[:1]:
+            mine = self.find(side, row)
+            if not mine:
+                raise Failed("%s: nobody to hit" % row.id)
+            found += mine
+        return found
+
+    def signal(self, pids, number):
+        for pid in pids:
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                pass  # somebody was faster, such as a liveness probe
+
+
+class Component:
+    """One of the lab's, which nobody starts again by itself."""
+
+    def __init__(self, cluster, name):
+        self.cluster, self.name, self.each, self.pods = cluster, name, False, None
+
+    def pids(self, side, rows):
+        return None
+
+    def signal(self, pids, number):
+        lab("kill", self.cluster, self.name, {signal.SIGKILL: "KILL", signal.SIGSTOP: "STOP", signal.SIGCONT: "CONT"}[number])
+
+
+WHO = {
+    "controller": Programs(leader, pods="podmigration-system"),
+    "source-agent": Programs(source_agent, pods="podmigration-agent"),
+    "source-worker": Programs(source_worker, each=True),
+    "destination-agent": Programs(destination_agent, pods="podmigration-agent"),
+    "destination-worker": Programs(destination_worker, each=True),
+    "monitor": Programs(monitor, each=True),
+    "containerd-a": Component("a", "containerd"), "containerd-b": Component("b", "containerd"),
+    "kubelet-a": Component("a", "kubelet"), "kubelet-b": Component("b", "kubelet"),
+    "apiserver-a": Component("a", "apiserver"), "apiserver-b": Component("b", "apiserver"),
+    "virtual-kubelet": Programs(virtual_kubelet, pods="liqo-tenant-b"),
+}
+
+
+# --- what: each is called with everybody standing at their points, calls go() to let them go on, and returns when the fault is over ---
+
+def kill(who, side, rows, go):
+    victim = WHO[who]
+    victim.signal(victim.pids(side, rows), signal.SIGKILL)
+    go()
+    if isinstance(victim, Component):
+        time.sleep(DOWN_S)
+        lab("start", victim.cluster, victim.name)
+
+
+def stop(who, side, rows, go):
+    victim = WHO[who]
+    pids = victim.pids(side, rows)
+    victim.signal(pids, signal.SIGSTOP)
+    go()
+    time.sleep(STOPPED_S)
+    victim.signal(pids, signal.SIGCONT)
+
+
+def cut(who, side, rows, go):
+    lab("cut")
+    try:
+        go()
+        time.sleep(CUT_S)
+    finally:
+        lab("heal")
+
+
+def loss(who, side, rows, go):
+    lab("link", "--loss", "30")
+    try:
+        go()
+        time.sleep(LOSS_S)
+    finally:
+        lab("link", "--clear")
+
+
+def mount_size(machine, folder, size):
+    """From now on the folder is a file system of its own of so many bytes (at least what it holds)."""
+    machine.run("sh", "-c", 'mountpoint -q "$1" && exec mount -o remount,size="$2" "$1"; mkdir -p "$1" && exec mount -t tmpfs -o mode=0700,size="$2" tmpfs "$1"',
+                "sh", folder, str(size))
+
+
+class Full:
+    """The folder of the images is a small file system that is full from the point on. It is made before the migration begins."""
+
+    def __init__(self, where, folder):
+        self.where, self.folder = where, folder
+
+    def before(self, side):
+        mount_size(getattr(side, self.where), self.folder, 1 << 30)
+
+    def __call__(self, who, side, rows, go):
+        machine = getattr(side, self.where)
+        s = os.statvfs(machine.path(self.folder))
+        mount_size(machine, self.folder, max(4096, (s.f_blocks - s.f_bfree) * s.f_frsize))
+        go()
+
+    def after(self, side):
+        getattr(side, self.where).run("umount", "-l", self.folder)
+
+
+def memory_limit(who, side, rows, go):
+    """The destination pod may use no more than it does now, and a little: CRIU is killed in the middle of the restore."""
+    for row in rows:
+        pod = side.home.api.get("/api/v1/namespaces/demo/pods/" + row.destination())
+        uid = pod["metadata"]["uid"]
+        found = side.destination.run("sh", "-c", 'find /sys/fs/cgroup/memory /sys/fs/cgroup -maxdepth 6 -type d -name "*$1*" 2>/dev/null | head -n 1', "sh", "pod" + uid)
+        if not found.strip():  # behind Liqo the pod there has a UID of its own
+            found = side.destination.run("sh", "-c", 'd=$(ls -d /var/log/pods/*_"$1"_* | head -n 1); u=${d##*_}; '
+                                         'find /sys/fs/cgroup -maxdepth 7 -type d -path "*memory*" -name "*pod$u" | head -n 1', "sh", row.destination())
+        side.destination.run("sh", "-c", 'echo 4M >"$1/memory.limit_in_bytes"', "sh", found.strip())
+    go()
+
+
+class Clock:
+    """The product's programs of one machine see their clock jump (FAULT_CLOCK_US): the machines share the host's real one, which is not ours to set."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def __call__(self, who, side, rows, go):
+        machine = {"clock-a": side.home, "clock-b": next(m for m in (side.source, side.destination) if m is not side.home)}[who]
+        for folder in points.folders(machine):
+            with open(folder + "/clock.new", "w", encoding="ascii") as f:
+                f.write("%d\n" % self.seconds)
+            os.chmod(folder + "/clock.new", 0o644)
+            os.rename(folder + "/clock.new", folder + "/clock")
+        go()
+
+
+WHAT = {"kill": kill, "stop": stop, "cut": cut, "loss": loss, "plus-1h": Clock(HOUR_S), "minus-1h": Clock(-HOUR_S),
+        "full-dump": Full("source", "/run/podmigration/source"), "full-receive": Full("destination", "/run/podmigration/destination"),
+        "full-restore": Full("destination", "/run/podmigration/destination"), "limit": memory_limit}
+
+
+def in_background(f):
+    """f in a thread; its failure is raised by join()."""
+    box = []
+
+    def run():
+        try:
+            f()
+        except Exception as e:  # handed over
+            box.append(e)
+    t = threading.Thread(target=run)
+    t.start()
+
+    def join():
+        t.join()
+        if box:
+            raise box[0]
+    return join

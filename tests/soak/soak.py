@@ -1,0 +1,181 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Moves one pod there and back, N times in all, and shows that nothing grows: figures at the start, after the warm-up and at the end, and what one migration
+adds between the last two. Ends with `N passed, N failed`.
+
+  soak.py [N] [--keep] [--no-install]       environment: LAB_NAME (soak)
+
+build/soak.json holds all figures, also those in between.
+"""
+import argparse
+import json
+import os
+import sys
+import time
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "faults"))
+import paths  # noqa: E402,F401
+
+os.environ.setdefault("LAB_NAME", "soak")
+
+import continuity  # noqa: E402
+import figures  # noqa: E402
+import install  # noqa: E402
+import pods  # noqa: E402
+import product  # noqa: E402
+import workload  # noqa: E402
+from cluster import ROOT, Cluster, Failed, lab  # noqa: E402
+from machines import Machine  # noqa: E402
+
+CONTAINER = "soak"
+TTL = "1s"              # the product removes its own ended objects
+CALM_S = 60             # kubelets and Liqo clear away after a move
+
+# What may be more at the end than after the warm-up: (part of the figure's name, fixed, for each migration). The first that matches counts. Memory of
+# allocators and of Go's collector goes up and down; everything that can be counted may not grow at all, but for what comes and goes by itself.
+LIMITS = [
+    ("(", float("inf"), 0),
+    ("events", 20, 8),          # the API server keeps them for an hour
+    ("RSS KiB", 1024, 1),
+    ("/run KiB", 256, 0.5),
+    ("fds", 4, 0),
+    ("threads", 4, 0),
+    ("", 2, 0),
+]
+
+
+def limit(name, moves):
+    fixed, each = next((fixed, each) for part, fixed, each in LIMITS if part in name)
+    return fixed + each * moves
+
+
+class Soak:
+    def __init__(self, home, away):
+        self.home, self.away, self.pod, self.at_home, self.lines, self.log = home, away, CONTAINER, True, [], None
+        self.moves, self.largest, self.seconds = 0, 0, []
+
+    def begin(self):
+        self.home.api.call("POST", workload.collection(pods.NS), pods.pod(self.pod, [pods.container(CONTAINER, 8)], pods.NS, self.home.name))
+        self.home.api.wait(workload.collection(pods.NS), self.pod, workload.is_running)
+        self.log = workload.Log(self.home, self.pod, CONTAINER)
+        self.log.wait_ticks(1)
+
+    def move(self):
+        name = "soak-%d" % self.moves
+        where = {"cluster": self.away.name} if self.at_home else {"node": self.home.name}
+        begin = time.monotonic()
+        self.home.api.call("POST", "%s/namespaces/%s/podmigrations" % (product.GROUP, pods.NS),
+                           pods.migration(name, self.pod, pods.NS, ttlAfterFinished=TTL, **where))
+        m, _ = product.finish(self.home, pods.NS, name, 180)
+        self.seconds.append(time.monotonic() - begin)
+        self.at_home, self.moves = not self.at_home, self.moves + 1
+        self.pod = m["status"]["destinationPod"]["name"]
+        self.next_log()
+
+    def next_log(self):
+        """All logs make one: the pod may have lived too briefly for a line."""
+        self.lines += self.log.lines()
+        self.log.close()
+        self.log = workload.Log(self.home if self.at_home else self.away, self.pod, CONTAINER)
+
+    def counted(self):
+        self.log.wait_ticks(1)
+        return continuity.check([self.lines + self.log.lines()])
+
+    def calm(self):
+        """The figures when nothing changes any more."""
+        end = time.monotonic() + CALM_S
+        time.sleep(3)
+        last = figures.take(self.home, self.away)
+        while True:
+            time.sleep(2)
+            now = figures.take(self.home, self.away)
+            same = all(now[k] == last[k] for k in now if "KiB" not in k and not k.startswith("("))
+            last = now
+            if (same and now["podmigrations"] == 0) or time.monotonic() > end:
+                return now
+
+    def end(self):
+        self.home.api.delete("%s/%s" % (workload.collection(pods.NS), self.pod), {"gracePeriodSeconds": 1})
+
+
+def judge(start, warm, last, moves):
+    """Prints the table; names of the figures that grew too much."""
+    bad = []
+    print("%-34s %10s %10s %10s %14s %8s" % ("figure", "start", "warm", "end", "per migration", "limit"))
+    for name in sorted(last, key=lambda n: (n.startswith("("), n)):
+        grown, most = last[name] - warm.get(name, 0), limit(name, moves)
+        if grown > most:
+            bad.append(name)
+        print("%-34s %10d %10d %10d %14.3f %8s %s" % (name, start.get(name, 0), warm.get(name, 0), last[name], grown / max(1, moves),
+                                                     "-" if most == float("inf") else "%d" % most, "GROWS" if name in bad else ""))
+    return bad
+
+
+def run(soak, n):
+    """All moves with figures on the way; (figures by number of moves, the number that counts as warm)."""
+    soak.begin()
+    soak.move()
+    soak.move()
+    taken = {soak.moves: soak.calm()}
+    warm = max(4, min(100, n // 5 // 2 * 2))        # an even number: the pod is at home
+    marks = {warm} | {m for m in range(100, n, 100)}
+    while soak.moves < n:
+        soak.move()
+        if soak.moves in marks:
+            taken[soak.moves] = soak.calm()
+            print("%d moves, the last took %.1f s" % (soak.moves, soak.seconds[-1]), flush=True)
+    taken[soak.moves] = soak.calm()
+    return taken, warm
+
+
+def is_up():
+    try:
+        return Cluster("b").run("get", "--raw", "/readyz", timeout=20)[0] == 0
+    except Exception:
+        return False
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("n", nargs="?", type=int, default=1000)
+    p.add_argument("--keep", action="store_true", default=os.environ.get("KEEP") == "1", help="leave the lab up")
+    p.add_argument("--no-install", action="store_true", help="podmigration is there already")
+    args = p.parse_args()
+    n = max(8, args.n // 2 * 2)
+    was_up, checks = is_up(), []
+    try:
+        if not was_up:
+            lab("up")
+        clusters = [Cluster("a"), Cluster("b")]
+        if not args.no_install:
+            install.images(clusters)
+            install.install(clusters[0], clusters[1:])
+        clusters[0].ok("delete", "podmigrations,pods", "--all", "-n", pods.NS, "--timeout=120s", timeout=150)
+        soak = Soak(Machine("a"), Machine("b"))
+        try:
+            taken, warm = run(soak, n)
+            first, last = min(taken), max(taken)
+            bad = judge(taken[first], taken[warm], taken[last], last - warm)
+            checks += [name not in bad for name in taken[last] if not name.startswith("(")]
+            gap = soak.counted()
+            checks.append(True)
+            took = sorted(soak.seconds)
+            print("%d migrations of one pod, every count there; largest gap %d ms; a move took %.2f s (median), %.2f s at most" %
+                  (soak.moves, gap, took[len(took) // 2], took[-1]))
+            with open(os.path.join(ROOT, "build/soak.json"), "w", encoding="utf-8") as f:
+                json.dump({"moves": soak.moves, "warm": warm, "largest_gap_ms": gap, "seconds": soak.seconds, "grown": bad, "figures": taken}, f, indent=1)
+        finally:
+            soak.end()
+    except (Failed, OSError) as e:
+        print("soak: %s" % e, file=sys.stderr)
+        checks.append(False)
+    finally:
+        if not was_up and not args.keep:
+            lab("down", check=False)
+    print("%d passed, %d failed" % (sum(checks), len(checks) - sum(checks)))
+    return 0 if checks and all(checks) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
