@@ -10,7 +10,6 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "migration/reason.h"
-#include "orders.h"
 
 /*
  * What the source does in each state of its machine.  A deed may be done again, after a failure or by another worker after a crash: what it finds done already
@@ -53,14 +52,6 @@ static enum input inspect(void *ctx)
 	return ok_or_failed(source_inspect(s, &s->err));
 }
 
-static int take_record_key(struct source *s)
-{
-	int r = s->have_key ? 0 : record_key(s->record, s->key, &s->err);
-
-	s->have_key = r == 0;
-	return r;
-}
-
 static enum input report_ready(void *ctx)
 {
 	struct source *s = ctx;
@@ -72,7 +63,7 @@ static enum input report_ready(void *ctx)
 	if (r == 0)
 		r = control_wait_destination(s->control, s->deadline_us, j->pod_ip, sizeof(j->pod_ip), &j->port, &s->err);
 	if (r == 0)
-		r = take_record_key(s);
+		r = source_find_key(s, &s->err);
 	if (r < 0)
 		return INPUT_Failed;
 	record_progress(s->record, SOURCE_Connecting);
@@ -83,6 +74,8 @@ static enum input dial(void *ctx)
 {
 	struct source *s = ctx;
 
+	if (source_keep_key(s, &s->err) < 0)
+		return INPUT_Failed;
 	return ok_or_failed(source_dial(s, CONNECT_TIMEOUT_US, &s->err));
 }
 
@@ -286,17 +279,6 @@ static enum input send_commit(void *ctx)
 	return await_running(s, RUN_TIMEOUT_US);
 }
 
-/* A remote source's key is in its order, as long as that says migrate. */
-static int take_order_key(struct source *s)
-{
-	cleanup_json cJSON *order = NULL;
-	int r = s->have_key ? 0 : order_of_pod(s->o, s->journal.pod_uid, s->journal.migration, &order, &s->err);
-
-	if (r == 0 && !s->have_key)
-		r = source_take_key(s, order, &s->err);
-	return r;
-}
-
 static bool is_lost(struct source *s)
 {
 	if (!s->patience_us)
@@ -316,7 +298,7 @@ static enum input redial(void *ctx)
 
 	if (decider ? is_lost(s) : source_pod_gone(s))
 		return decider ? INPUT_Timer : INPUT_PodGone;
-	if ((decider ? take_record_key(s) : take_order_key(s)) < 0 || source_dial(s, REDIAL_TIMEOUT_US, &s->err) < 0) {
+	if (source_find_key(s, &s->err) < 0 || source_dial(s, REDIAL_TIMEOUT_US, &s->err) < 0) {
 		log_warning("the destination does not answer; dialling again", LOG_S("migration", s->journal.migration), LOG_S("err", s->err.message));
 		return INPUT_Failed;
 	}
