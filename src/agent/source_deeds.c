@@ -258,8 +258,11 @@ static enum input record_abort(void *ctx)
 	if (in == INPUT_RecordAbort)
 		error_reason(&s->err, -ECANCELED, REASON_InternalError, s->resumed ? "the source agent was restarted before the commit" :
 			     "the commit could not be recorded in time");
-	if (in == INPUT_RecordGone && s->journal.step != JOURNAL_FREEZE && source_pod_gone(s))
-		return INPUT_PodGone;
+	if (in == INPUT_RecordGone && s->journal.step != JOURNAL_FREEZE) {
+		log_error("the record is gone, and with it the outcome; the source stays frozen until its pod is deleted",
+			  LOG_S("migration", s->journal.migration), LOG_S("pod", s->pod_name));
+		return source_pod_gone(s) ? INPUT_PodGone : in;
+	}
 	if (in == INPUT_RecordUnknown || in == INPUT_RecordRefused) {
 		log_error("the outcome is not known; the source stays frozen until it is", LOG_S("migration", s->journal.migration),
 			  LOG_S("err", s->err.message));
@@ -406,11 +409,22 @@ static enum input send_abort(void *ctx)
 	return ok_or_failed(wire_send_json(s->wire, WIRE_ABORT, WIRE_NO_CONTAINER, j, &s->err));
 }
 
+static bool source_has_told(struct source *s)
+{
+	cleanup_json cJSON *o = NULL;
+	struct error ignored = { 0 };
+
+	return record_get(s->record, &o, &ignored) == 0 && source_state_from_name(json_str(o, "status/source/state")) >= SOURCE_Running;
+}
+
 static enum input report_aborted(void *ctx)
 {
 	struct source *s = ctx;
 	int r = record_report(s->record, SOURCE_Aborted, source_report_json(s, &s->cause), source_destination_json(s), &s->err);
 
+	/* Another last word stands (a worker that crashed had told it): nothing is owed. */
+	if (r == -EINVAL && source_has_told(s))
+		return INPUT_Ok;
 	if (r < 0 && r != -ENOENT)
 		log_warning("the abort could not be recorded yet", LOG_S("migration", s->journal.migration), LOG_S("err", s->err.message));
 	return r == -ENOENT ? INPUT_RecordGone : ok_or_failed(r);
