@@ -42,13 +42,18 @@ static bool order_counts(const struct driver *d)
 	return d->ordered(d->ctx) && machine_next(d->m, d->state, INPUT_OrderAbort, d->side) >= 0;
 }
 
-/* What was done a moment ago and is to be done again waits its turn. */
+/* What was done a moment ago and is to be done again waits its turn; what goes on for long waits longer. */
 static void keep_pace(struct driver *d)
 {
-	int64_t *entered = &d->entered_us[d->state], left = *entered ? *entered + DRIVER_RETRY_US - clock_mono_us() : 0;
+	int64_t *entered = &d->entered_us[d->state], pace = (int64_t)DRIVER_RETRY_US << d->repeated[d->state], left;
 
+	if (pace > DRIVER_RETRY_LAST_US)
+		pace = DRIVER_RETRY_LAST_US;
+	left = *entered ? *entered + pace - clock_mono_us() : 0;
 	if (left > 0)
 		d->pause(d->ctx, left);
+	if (*entered && d->repeated[d->state] < 8)
+		d->repeated[d->state]++;
 	*entered = clock_mono_us();
 }
 

@@ -20,7 +20,9 @@ struct deed_row {
 
 #define MAY(input) (1ull << INPUT_##input)
 
-#define DRIVER_RETRY_US 1000000         /* a state is not entered twice within this time: the pace of everything that is tried again */
+/* A state is not entered twice within this time: the pace of everything that is tried again.  It doubles from one time to the next up to the second. */
+#define DRIVER_RETRY_US 500000
+#define DRIVER_RETRY_LAST_US 5000000
 
 struct driver {
 	const struct machine *m;
@@ -37,6 +39,7 @@ struct driver {
 
 	uint8_t state;
 	int64_t entered_us[64];         /* by state, clock_mono_us; 0: not yet */
+	uint8_t repeated[64];           /* by state: how often it had to wait */
 };
 
 /* From the state Idle by this first input to an end, which is returned; -EINVAL: the table has no row for the first input. */

@@ -27,23 +27,6 @@ static int take_text(const cJSON *order, const char *key, char *out, size_t size
 	return 0;
 }
 
-int source_take_key(struct source *s, const cJSON *order, struct error *err)
-{
-	struct buf b = BUF_INIT(256);
-	const char *text = json_str_or(order, "key", "");
-	int r = base64_decode(text, strlen(text), &b);
-
-	if (r == 0 && b.len == PM_KEY_SIZE)
-		memcpy(s->key, b.data, PM_KEY_SIZE);
-	else
-		r = error_reason(err, -EINVAL, REASON_ProtocolError, "order: key is not %d bytes", PM_KEY_SIZE);
-	if (b.data)
-		explicit_bzero(b.data, b.len);
-	buf_free(&b);
-	s->have_key = r == 0;
-	return r;
-}
-
 static int take_order(struct source *s, const cJSON *order, struct error *err)
 {
 	struct journal_entry *j = &s->journal;

@@ -98,8 +98,13 @@ struct source {
 	int64_t patience_us;            /* clock_mono_us: a committed destination that does not answer until then is reported lost */
 };
 
-/* source.c: the key out of an order. */
+/*
+ * source_key.c.  The key comes with a remote source's order or, at home, from the record's Secret; both may be gone before the outcome is told.  So it is kept on
+ * the node's tmpfs, beside the memory images, as long as these.
+ */
 int source_take_key(struct source *s, const cJSON *order, struct error *err);
+int source_keep_key(struct source *s, struct error *err);
+int source_find_key(struct source *s, struct error *err);       /* nothing to do when it is known */
 
 /* source_deeds.c: what the source does in each state of machine_source; ctx is the struct source. */
 extern const struct deed_row source_deeds[DEED_COUNT];

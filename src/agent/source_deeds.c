@@ -10,7 +10,6 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "migration/reason.h"
-#include "orders.h"
 
 /*
  * What the source does in each state of its machine.  A deed may be done again, after a failure or by another worker after a crash: what it finds done already
@@ -53,14 +52,6 @@ static enum input inspect(void *ctx)
 	return ok_or_failed(source_inspect(s, &s->err));
 }
 
-static int take_record_key(struct source *s)
-{
-	int r = s->have_key ? 0 : record_key(s->record, s->key, &s->err);
-
-	s->have_key = r == 0;
-	return r;
-}
-
 static enum input report_ready(void *ctx)
 {
 	struct source *s = ctx;
@@ -72,7 +63,7 @@ static enum input report_ready(void *ctx)
 	if (r == 0)
 		r = control_wait_destination(s->control, s->deadline_us, j->pod_ip, sizeof(j->pod_ip), &j->port, &s->err);
 	if (r == 0)
-		r = take_record_key(s);
+		r = source_find_key(s, &s->err);
 	if (r < 0)
 		return INPUT_Failed;
 	record_progress(s->record, SOURCE_Connecting);
@@ -83,6 +74,8 @@ static enum input dial(void *ctx)
 {
 	struct source *s = ctx;
 
+	if (source_keep_key(s, &s->err) < 0)
+		return INPUT_Failed;
 	return ok_or_failed(source_dial(s, CONNECT_TIMEOUT_US, &s->err));
 }
 
@@ -266,8 +259,11 @@ static enum input record_abort(void *ctx)
 	if (in == INPUT_RecordAbort)
 		error_reason(&s->err, -ECANCELED, REASON_InternalError, s->resumed ? "the source agent was restarted before the commit" :
 			     "the commit could not be recorded in time");
-	if (in == INPUT_RecordGone && s->journal.step != JOURNAL_FREEZE && source_pod_gone(s))
-		return INPUT_PodGone;
+	if (in == INPUT_RecordGone && s->journal.step != JOURNAL_FREEZE) {
+		log_error("the record is gone, and with it the outcome; the source stays frozen until its pod is deleted",
+			  LOG_S("migration", s->journal.migration), LOG_S("pod", s->pod_name));
+		return source_pod_gone(s) ? INPUT_PodGone : in;
+	}
 	if (in == INPUT_RecordUnknown || in == INPUT_RecordRefused) {
 		log_error("the outcome is not known; the source stays frozen until it is", LOG_S("migration", s->journal.migration),
 			  LOG_S("err", s->err.message));
@@ -285,17 +281,6 @@ static enum input send_commit(void *ctx)
 	if (wire_send_json(s->wire, WIRE_COMMIT, WIRE_NO_CONTAINER, j, &s->err) < 0)
 		return INPUT_StreamLost;
 	return await_running(s, RUN_TIMEOUT_US);
-}
-
-/* A remote source's key is in its order, as long as that says migrate. */
-static int take_order_key(struct source *s)
-{
-	cleanup_json cJSON *order = NULL;
-	int r = s->have_key ? 0 : order_of_pod(s->o, s->journal.pod_uid, s->journal.migration, &order, &s->err);
-
-	if (r == 0 && !s->have_key)
-		r = source_take_key(s, order, &s->err);
-	return r;
 }
 
 static bool is_lost(struct source *s)
@@ -317,7 +302,7 @@ static enum input redial(void *ctx)
 
 	if (decider ? is_lost(s) : source_pod_gone(s))
 		return decider ? INPUT_Timer : INPUT_PodGone;
-	if ((decider ? take_record_key(s) : take_order_key(s)) < 0 || source_dial(s, REDIAL_TIMEOUT_US, &s->err) < 0) {
+	if (source_find_key(s, &s->err) < 0 || source_dial(s, REDIAL_TIMEOUT_US, &s->err) < 0) {
 		log_warning("the destination does not answer; dialling again", LOG_S("migration", s->journal.migration), LOG_S("err", s->err.message));
 		return INPUT_Failed;
 	}
@@ -425,11 +410,22 @@ static enum input send_abort(void *ctx)
 	return ok_or_failed(wire_send_json(s->wire, WIRE_ABORT, WIRE_NO_CONTAINER, j, &s->err));
 }
 
+static bool source_has_told(struct source *s)
+{
+	cleanup_json cJSON *o = NULL;
+	struct error ignored = { 0 };
+
+	return record_get(s->record, &o, &ignored) == 0 && source_state_from_name(json_str(o, "status/source/state")) >= SOURCE_Running;
+}
+
 static enum input report_aborted(void *ctx)
 {
 	struct source *s = ctx;
 	int r = record_report(s->record, SOURCE_Aborted, source_report_json(s, &s->cause), source_destination_json(s), &s->err);
 
+	/* Another last word stands (a worker that crashed had told it): nothing is owed. */
+	if (r == -EINVAL && source_has_told(s))
+		return INPUT_Ok;
 	if (r < 0 && r != -ENOENT)
 		log_warning("the abort could not be recorded yet", LOG_S("migration", s->journal.migration), LOG_S("err", s->err.message));
 	return r == -ENOENT ? INPUT_RecordGone : ok_or_failed(r);

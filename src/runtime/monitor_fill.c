@@ -6,11 +6,8 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-<<<<<<< HEAD
-#include "base/file.h"
-=======
 #include "base/fault.h"
->>>>>>> w-faults
+#include "base/file.h"
 #include "fill.h"
 #include "monitor.h"
 #include "runtime/monitor.h"
@@ -113,7 +110,6 @@ static void enter_barrier(struct monitor *m)
 
 void barrier_check(struct monitor *m)
 {
-<<<<<<< HEAD
 	struct error err = { 0 };
 
 	if (m->state != STATE_RESTORING || m->aborting || m->hook_fd < 0 || (m->lazy && !m->filler.ready))
@@ -126,9 +122,5 @@ void barrier_check(struct monitor *m)
 			return;
 		}
 	}
-	monitor_enter(m, STATE_BARRIER);
-=======
-	if (m->state == STATE_RESTORING && !m->aborting && m->hook_fd >= 0 && (!m->lazy || m->filler.done))
-		enter_barrier(m);
->>>>>>> w-faults
+	enter_barrier(m);
 }
