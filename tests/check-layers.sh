@@ -40,5 +40,27 @@ fi
 for reason in $(sed -nE 's/^[[:space:]]R\(([A-Za-z]+), ".*/\1/p' include/migration/reason.h); do
 	grep -q "^| $reason |" docs/troubleshooting.md || { echo "docs: reason $reason is not in docs/troubleshooting.md" >&2; bad=1; }
 done
+# Every test that the list of threats names is there: `test_FILE::NAME` (or `::NAME`, of the same file), e2e `CASE`, fuzz `NAME`, SUITE "words of a check".
+threats() { sed -n '/^## Threats/,/^### Not closed/p' docs/security.md; }
+file=""
+for t in $(threats | grep -oE '`(test_[a-z0-9_]+)?::[a-z0-9_]+`' | tr -d '`'); do
+	[ "${t%%::*}" = "" ] || file=tests/unit/${t%%::*}.c
+	grep -qE "\b${t##*::}\(void \*\*state\)" "$file" 2>/dev/null || { echo "docs/security.md: no test $t in $file" >&2; bad=1; }
+done
+for t in $(threats | grep -oE 'e2e `[a-z0-9-]+`(, `[a-z0-9-]+`)*' | grep -oE '`[^`]+`' | tr -d '`'); do
+	grep -qE "\"$t\":" tests/e2e/cases_*.py || { echo "docs/security.md: no case $t in tests/e2e" >&2; bad=1; }
+done
+for t in $(threats | grep -oE 'fuzz `[a-z0-9-]+`(, `[a-z0-9-]+`)*' | grep -oE '`[^`]+`' | tr -d '`'); do
+	[ -f "tests/fuzz/fuzz_$t.c" ] || { echo "docs/security.md: no fuzzer $t" >&2; bad=1; }
+done
+while read -r suite words; do
+	case $suite in api) where=tests/api/controller ;; kube-api) where=tests/api/kube ;; *) where=tests/$suite ;; esac
+	while read -r w; do
+		w=${w//\"/}
+		# a name that is put together when the test runs ends here with ".."
+		grep -rqF -- "${w% ..}" "$where" || { [ "$w" != "${w% ..}" ] && grep -rqF -- "$(sed -E 's/^[a-z]+: [a-z]+ //' <<<"${w% ..}" | cut -d' ' -f1-2)" "$where"; } ||
+			{ echo "docs/security.md: no check \"$w\" in $where" >&2; bad=1; }
+	done < <(grep -oE '"[^"]+"' <<<"$words")
+done < <(threats | grep -oE '(kube-api|api|runtime) "[^"]+"(, "[^"]+")*')
 [ $bad = 0 ] && echo "layers: ok"
 exit $bad
