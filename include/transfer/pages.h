@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include "base/error.h"
+#include "transfer/track.h"
 #include "transfer/wire.h"
 
 struct pages_stats {
@@ -20,7 +21,7 @@ struct pages_stats {
  * Which mappings: while CRIU dumps, it writes its bootstrap code into an executable mapping for moments (compel), so executable
  * mappings are read only after the metadata dump is ready; all others while it runs.
  */
-enum pages_which { PAGES_NOT_EXECUTABLE, PAGES_EXECUTABLE };
+enum pages_which { PAGES_NOT_EXECUTABLE, PAGES_EXECUTABLE, PAGES_ALL };
 
 /*
  * What the other side holds of one container's processes, as a digest of each page sent: for a second round, and for the last one when the processes are
@@ -37,6 +38,7 @@ struct pages_source {
 	pid_t ns_pid;                   /* the one in the images */
 	bool running;                   /* a round ahead: what vanishes while it is read is left out */
 	struct pages_known *known;      /* NULL: every page is sent */
+	struct track *track;            /* NULL: every page is looked at; else only those written since the last round, which needs known */
 };
 
 /*
@@ -47,6 +49,9 @@ struct pages_source {
  * cannot be read: no page is left out silently.
  */
 int pages_send(struct wire *w, const struct pages_source *from, enum pages_which which, struct pages_stats *stats, struct error *err);
+
+/* Adds how many pages a next round would look at, executable mappings included.  -EOPNOTSUPP when the process is not tracked. */
+int pages_count_written(const struct pages_source *from, uint64_t *count, struct error *err);
 
 /*
  * The destination's store: per (container, ns_pid) the pages received, in a memory file below dir_fd (tmpfs).  Later pages

@@ -49,28 +49,40 @@ static bool of_the_kernel(const char *name)
 /* "7f1c-7f1d rw-p 0000 08:01 123   /path": proc(5). False when the line is not like that. */
 static bool parse_line(char *line, struct mapping *ret, char perms[5], const char **name)
 {
+	unsigned long long inode = 0;
 	int at = 0;
 
 	line[strcspn(line, "\n")] = '\0';
-	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*s %*s %*s %n", &ret->start, &ret->end, perms, &at) < 3 || at == 0)
+	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*s %*s %llu %n", &ret->start, &ret->end, perms, &inode, &at) < 4 || at == 0)
 		return false;
 	*name = line + at;
 	ret->executable = perms[2] == 'x';
+	ret->file = inode != 0;
 	return strlen(perms) == 4 && ret->start < ret->end;
+}
+
+int mappings_next_any(struct mappings *m, struct mapping *ret, bool *ret_ours, struct error *err)
+{
+	const char *name;
+	char perms[5] = "";
+
+	if (getline(&m->line, &m->size, m->file) <= 0)
+		return ferror(m->file) ? error_errno(err, "read maps") : 0;
+	if (!parse_line(m->line, ret, perms, &name))
+		return error_set(err, -EIO, "unexpected line in maps: %s", m->line);
+	*ret_ours = perms[3] == 'p' && !of_the_kernel(name);
+	return 1;
 }
 
 int mappings_next(struct mappings *m, struct mapping *ret, struct error *err)
 {
-	while (getline(&m->line, &m->size, m->file) > 0) {
-		const char *name;
-		char perms[5] = "";
+	bool ours = false;
+	int r;
 
-		if (!parse_line(m->line, ret, perms, &name))
-			return error_set(err, -EIO, "unexpected line in maps: %s", m->line);
-		if (perms[3] == 'p' && !of_the_kernel(name))
-			return 1;
-	}
-	return ferror(m->file) ? error_errno(err, "read maps") : 0;
+	do
+		r = mappings_next_any(m, ret, &ours, err);
+	while (r > 0 && !ours);
+	return r;
 }
 
 int mapping_is_device(pid_t pid, uint64_t address, struct error *err)

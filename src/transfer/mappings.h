@@ -19,12 +19,15 @@ struct mappings {
 struct mapping {
 	uint64_t start, end;            /* bytes, page aligned, end exclusive */
 	bool executable;
+	bool file;                      /* of a file */
 };
 
 int mappings_open(pid_t pid, struct mappings *m, struct error *err);
 void mappings_close(struct mappings *m);
 /* 1: *ret is the next one; 0: no more; negative errno. */
 int mappings_next(struct mappings *m, struct mapping *ret, struct error *err);
+/* The same for all mappings; *ret_ours: whether it is one of those above. */
+int mappings_next_any(struct mappings *m, struct mapping *ret, bool *ret_ours, struct error *err);
 
 /* 1 when the mapping at address is one of a device or of page frames without struct page (VM_IO, VM_PFNMAP), whose content no
  * dump holds; 0; negative errno. */

@@ -26,11 +26,25 @@ struct scan_arg {
 #define SCAN_IOCTL _IOWR('f', 16, struct scan_arg)
 
 enum category {
+	IS_WPALLOWED = 1 << 0,          /* the mapping is watched */
+	IS_WRITTEN = 1 << 1,
 	IS_FILE = 1 << 2,
 	IS_PRESENT = 1 << 3,
 	IS_SWAPPED = 1 << 4,
 	IS_PFNZERO = 1 << 5,
 	IS_GUARD = 1 << 8,              /* kernel 6.15: MADV_GUARD_INSTALL, no content */
+};
+
+#define SCAN_PROTECT (1u << 0)          /* PM_SCAN_WP_MATCHING */
+
+/* What a page must and must not be, beyond being there and not of a file. */
+static const struct {
+	uint64_t must, must_not;
+} selection[] = {
+	[SELECT_ALL] = { 0, 0 },
+	[SELECT_UNWATCHED] = { 0, IS_WPALLOWED },
+	[SELECT_WRITTEN] = { IS_WPALLOWED | IS_WRITTEN, 0 },
+	[SELECT_SWAPPED_UNWRITTEN] = { IS_WPALLOWED | IS_SWAPPED, IS_WRITTEN },
 };
 
 /* /proc/PID/pagemap, one u64 per page. */
@@ -46,6 +60,8 @@ struct pagemap {
 	int fd;
 	bool scan;
 	uint64_t unwanted;              /* categories a page must not have */
+	enum page_select select;
+	bool protect;
 	uint64_t at, end;               /* not looked at yet */
 	size_t next, count;
 	struct scan_region regions[REGIONS];
@@ -55,14 +71,16 @@ struct pagemap {
 /* Fills regions from the ioctl; -ENOTTY when the kernel has no such ioctl. */
 static int fill_by_scan(struct pagemap *p)
 {
+	uint64_t must_not = p->unwanted | selection[p->select].must_not;
 	struct scan_arg arg = {
 		.size = sizeof(arg),
+		.flags = p->protect ? SCAN_PROTECT : 0,
 		.start = p->at,
 		.end = p->end,
 		.vec = (uint64_t)(uintptr_t)p->regions,
 		.vec_len = REGIONS,
-		.category_inverted = p->unwanted,
-		.category_mask = p->unwanted,
+		.category_inverted = must_not,
+		.category_mask = must_not | selection[p->select].must,
 		.category_anyof_mask = IS_PRESENT | IS_SWAPPED,
 		.return_mask = IS_PRESENT | IS_SWAPPED | IS_PFNZERO,
 	};
@@ -127,7 +145,7 @@ static int fill(struct pagemap *p)
 		p->unwanted &= ~(uint64_t)IS_GUARD;
 		r = fill_by_scan(p);
 	}
-	if (r != -ENOTTY && r != -EINVAL)
+	if ((r != -ENOTTY && r != -EINVAL) || p->select != SELECT_ALL || p->protect)
 		return r;
 	p->scan = false;
 	return fill_by_entries(p);
@@ -164,11 +182,18 @@ void pagemap_close(struct pagemap *p)
 	free(p);
 }
 
-void pagemap_range(struct pagemap *p, uint64_t start, uint64_t end)
+void pagemap_select(struct pagemap *p, uint64_t start, uint64_t end, enum page_select select, bool protect)
 {
 	p->at = start;
 	p->end = end;
+	p->select = select;
+	p->protect = protect;
 	p->next = p->count = 0;
+}
+
+void pagemap_range(struct pagemap *p, uint64_t start, uint64_t end)
+{
+	pagemap_select(p, start, end, SELECT_ALL, false);
 }
 
 bool pagemap_by_scan(const struct pagemap *p)

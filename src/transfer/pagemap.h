@@ -17,11 +17,21 @@ struct page_run {
 	bool swapped; /* not in memory; may also be a marker without content on kernels that do not tell them apart */
 };
 
+/* Of these, which; all but the first need PAGEMAP_SCAN.  Watched: mappings that are registered for write protection (transfer/track.h). */
+enum page_select {
+	SELECT_ALL,
+	SELECT_UNWATCHED,               /* in mappings that are not watched */
+	SELECT_WRITTEN,                 /* in watched mappings, written since they were protected */
+	SELECT_SWAPPED_UNWRITTEN,       /* in watched mappings, swapped, or a mark of the protection in the place of a page that was dropped */
+};
+
 /* by_scan false: /proc/PID/pagemap even where the kernel has PAGEMAP_SCAN. */
 int pagemap_open(pid_t pid, bool by_scan, struct pagemap **ret, struct error *err);
 void pagemap_close(struct pagemap *p);
-/* Sets the range that pagemap_next goes through. */
+/* Sets the range that pagemap_next goes through, SELECT_ALL. */
 void pagemap_range(struct pagemap *p, uint64_t start, uint64_t end);
+/* The same for a selection; protect: each page that is told is write-protected in the same moment, where its mapping is watched; others are left out then. */
+void pagemap_select(struct pagemap *p, uint64_t start, uint64_t end, enum page_select select, bool protect);
 /* 1: *ret is the next run; 0: end of the range; negative errno. */
 int pagemap_next(struct pagemap *p, struct page_run *ret, struct error *err);
 bool pagemap_by_scan(const struct pagemap *p);

@@ -26,6 +26,17 @@ struct piece {
 	bool swapped;
 };
 
+/* Mappings next to each other. */
+struct span {
+	uint64_t start, end;
+	bool file;
+};
+
+struct spans {
+	struct span *items;
+	size_t n, room;
+};
+
 /* Up to one frame's worth of pages is read by one system call, wherever the pieces lie. */
 struct sender {
 	struct wire *wire;
@@ -38,6 +49,7 @@ struct sender {
 	uint8_t content[WIRE_PAGES_MAX];        /* enum content of each page in buffer */
 	uint8_t *buffer;
 	uint64_t zero_start, zero_end;  /* not sent yet */
+	struct spans fresh;             /* of a tracked process: where nobody watched yet */
 };
 
 static bool is_zero(const uint8_t *page)
@@ -258,12 +270,12 @@ static int add_run(struct sender *s, const struct page_run *run, struct error *e
 	return 0;
 }
 
-static int send_range(struct sender *s, struct pagemap *map, uint64_t start, uint64_t end, struct error *err)
+static int send_selected(struct sender *s, struct pagemap *map, const struct span *in, enum page_select select, bool protect, struct error *err)
 {
 	struct page_run run;
 	int r;
 
-	pagemap_range(map, start, end);
+	pagemap_select(map, in->start, in->end, select, protect);
 	while ((r = pagemap_next(map, &run, err)) > 0) {
 		r = add_run(s, &run, err);
 		if (r < 0)
@@ -272,28 +284,140 @@ static int send_range(struct sender *s, struct pagemap *map, uint64_t start, uin
 	return r;
 }
 
-/* Neighbouring mappings are walked as one: a process with 60000 of them costs few system calls. */
-static int send_mappings(struct sender *s, struct mappings *maps, struct pagemap *map, enum pages_which which, struct error *err)
+/* --- a process that is tracked --- */
+
+#define GAP 65536u              /* what lies closer together is one span */
+
+static int add_span(struct spans *l, uint64_t start, uint64_t end)
 {
-	uint64_t start = 0, end = 0;
-	struct mapping m;
+	if (l->n && start - l->items[l->n - 1].end <= GAP) {
+		l->items[l->n - 1].end = end;
+		return 0;
+	}
+	if (l->n == l->room) {
+		size_t room = l->room ? l->room * 2 : 64;
+		struct span *more = realloc(l->items, room * sizeof(*more));
+
+		if (!more)
+			return -ENOMEM;
+		l->items = more;
+		l->room = room;
+	}
+	l->items[l->n++] = (struct span){ start, end, false };
+	return 0;
+}
+
+/* Where pages are that nobody watches yet. */
+static int find_unwatched(struct sender *s, struct pagemap *map, const struct span *in, struct error *err)
+{
+	struct page_run run;
 	int r;
 
-	while ((r = mappings_next(maps, &m, err)) > 0) {
-		if (m.executable != (which == PAGES_EXECUTABLE))
-			continue;
-		if (m.start != end) {
-			r = send_range(s, map, start, end, err);
-			if (r < 0)
-				return r;
-			start = m.start;
-		}
-		end = m.end;
-	}
+	pagemap_select(map, in->start, in->end, SELECT_UNWATCHED, false);
+	while ((r = pagemap_next(map, &run, err)) > 0)
+		if (add_span(&s->fresh, run.start, run.end) < 0)
+			return error_set(err, -ENOMEM, "out of memory for ranges of pages");
+	return r;
+}
+
+/*
+ * Frozen.  A page of a file's mapping that was dropped (MADV_DONTNEED) leaves a mark of the protection in its place, which CRIU takes for a page that is swapped
+ * out, and wants: what swapped pages of such mappings hold is looked at in any case.
+ */
+static int send_written(struct sender *s, struct pagemap *map, const struct span *in, struct error *err)
+{
+	int r = send_selected(s, map, in, SELECT_UNWATCHED, false, err);
+
 	if (r == 0)
-		r = send_range(s, map, start, end, err);
+		r = send_selected(s, map, in, SELECT_WRITTEN, false, err);
+	if (r == 0 && in->file)
+		r = send_selected(s, map, in, SELECT_SWAPPED_UNWRITTEN, false, err);
+	return r;
+}
+
+static int send_range(struct sender *s, struct pagemap *map, const struct span *in, struct error *err)
+{
+	const struct track *t = s->from->track;
+
+	if (!t || track_broken(t))
+		return send_selected(s, map, in, SELECT_ALL, false, err);
+	return s->from->running ? send_selected(s, map, in, SELECT_WRITTEN, true, err) : send_written(s, map, in, err);
+}
+
+/* --- all mappings --- */
+
+static bool wanted(const struct mapping *m, enum pages_which which)
+{
+	return which == PAGES_ALL || m->executable == (which == PAGES_EXECUTABLE);
+}
+
+/* Neighbouring mappings are walked as one: a process with 60000 of them costs few system calls.  1: *ret is the next of them; 0: no more. */
+static int next_span(struct mappings *maps, struct mapping *next, enum pages_which which, struct span *ret, struct error *err)
+{
+	*ret = (struct span){ next->start, next->end, next->file };
+	for (;;) {
+		int r = mappings_next(maps, next, err);
+
+		if (r < 0)
+			return r;
+		if (r == 0) {
+			*next = (struct mapping){ 0 };
+			return ret->start < ret->end;
+		}
+		if (!wanted(next, which))
+			continue;
+		if (next->start != ret->end || next->file != ret->file) {
+			if (ret->start < ret->end)
+				return 1;
+			*ret = (struct span){ next->start, next->end, next->file };
+		}
+		ret->end = next->end;
+	}
+}
+
+static int each_span(struct sender *s, struct pagemap *map, enum pages_which which,
+		     int (*fn)(struct sender *s, struct pagemap *map, const struct span *in, struct error *err), struct error *err)
+{
+	struct mapping next = { 0 };
+	struct mappings maps;
+	struct span in;
+	int r = mappings_open(s->from->pid, &maps, err);
+
+	if (r < 0)
+		return r;
+	while ((r = next_span(&maps, &next, which, &in, err)) > 0 && (r = fn(s, map, &in, err)) == 0)
+		;
+	mappings_close(&maps);
+	return r;
+}
+
+/*
+ * A process that runs and is tracked.  What is not watched yet is found, then registered, then protected whatever a mark that a page may have brought along from
+ * elsewhere says (mremap, before kernel 6.13), and all of it sent.  Then, of everything, what was written.  Pages are read only after they have been protected:
+ * what is written from then on is found the next time.  So is a mapping that comes in between the steps.
+ */
+static int send_unwatched(struct sender *s, struct pagemap *map, enum pages_which which, struct error *err)
+{
+	int r = each_span(s, map, which, find_unwatched, err);
+
+	if (r == 0)
+		track_register(s->from->track);
+	for (size_t i = 0; r == 0 && i < s->fresh.n; i++)
+		r = send_selected(s, map, &s->fresh.items[i], SELECT_ALL, !track_broken(s->from->track), err);
+	return r;
+}
+
+static int send_all(struct sender *s, struct pagemap *map, enum pages_which which, struct error *err)
+{
+	bool watch = s->from->track && s->from->running && !track_broken(s->from->track);
+	int r = watch ? send_unwatched(s, map, which, err) : 0;
+
+	if (r == 0)
+		r = each_span(s, map, which, send_range, err);
 	if (r == 0)
 		r = flush_batch(s, err);
+	if (r == 0 && watch)
+		track_check(s->from->track);
 	return r == 0 ? flush_zeros(s, err) : r;
 }
 
@@ -302,20 +426,51 @@ int pages_send(struct wire *w, const struct pages_source *from, enum pages_which
 	struct sender s = { .wire = w, .from = from, .stats = stats, .mem_fd = -1 };
 	int64_t began = clock_mono_us();
 	struct pagemap *map = NULL;
-	struct mappings maps;
-	int r = mappings_open(from->pid, &maps, err);
+	int r;
 
-	if (r < 0)
-		return r;
 	s.buffer = aligned_alloc(PAGE, (size_t)WIRE_PAGES_MAX * PAGE);
 	r = s.buffer ? pagemap_open(from->pid, true, &map, err) : error_set(err, -ENOMEM, "out of memory for pages");
 	if (r == 0)
-		r = send_mappings(&s, &maps, map, which, err);
+		r = send_all(&s, map, which, err);
 	pagemap_close(map);
-	mappings_close(&maps);
 	free(s.buffer);
+	free(s.fresh.items);
 	if (s.mem_fd >= 0)
 		close(s.mem_fd);
 	stats->micros += clock_mono_us() - began;
+	return r;
+}
+
+static int count_selected(struct pagemap *map, const struct mapping *m, enum page_select select, uint64_t *count, struct error *err)
+{
+	struct page_run run;
+	int r;
+
+	pagemap_select(map, m->start, m->end, select, false);
+	while ((r = pagemap_next(map, &run, err)) > 0)
+		*count += (run.end - run.start) / PAGE;
+	return r;
+}
+
+int pages_count_written(const struct pages_source *from, uint64_t *count, struct error *err)
+{
+	struct pagemap *map = NULL;
+	struct mappings maps;
+	struct mapping m;
+	int r;
+
+	if (!from->track || track_broken(from->track))
+		return error_set(err, -EOPNOTSUPP, "process %d is not tracked", (int)from->pid);
+	r = mappings_open(from->pid, &maps, err);
+	if (r < 0)
+		return r;
+	r = pagemap_open(from->pid, true, &map, err);
+	while (r == 0 && (r = mappings_next(&maps, &m, err)) > 0) {
+		r = count_selected(map, &m, SELECT_UNWATCHED, count, err);
+		if (r == 0)
+			r = count_selected(map, &m, SELECT_WRITTEN, count, err);
+	}
+	pagemap_close(map);
+	mappings_close(&maps);
 	return r;
 }

@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "transfer/track.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "inject.h"
+#include "mappings.h"
+
+/* linux/userfaultfd.h of kernel 6.7. */
+#define FEATURE_PAGEFAULT_FLAG_WP (1ull << 0)
+#define FEATURE_WP_HUGETLBFS_SHMEM (1ull << 12)
+#define FEATURE_WP_UNPOPULATED (1ull << 13)
+#define FEATURE_WP_ASYNC (1ull << 15)
+
+#define USES_USERFAULTFD "it uses userfaultfd itself"
+#define USES_DIRECT "it has a file open for direct I/O, which writes to memory unseen"
+
+struct track {
+	pid_t pid;
+	int uffd;
+	int64_t stopped_us;
+	char why[256];                  /* not empty: broken */
+};
+
+/* --- one process --- */
+
+static bool is_direct(int dir, const char *name)
+{
+	cleanup_buf struct buf b = BUF_INIT(16384);
+	char path[64];
+	unsigned flags = 0;
+	const char *at;
+
+	path_format(path, sizeof(path), "%s", name);
+	if (file_read(dir, path, &b, NULL) < 0)
+		return false;
+	at = strstr(b.data, "flags:");
+	return at && sscanf(at + 6, "%o", &flags) == 1 && flags & O_DIRECT;
+}
+
+/* Why a process with these open files cannot be tracked, or NULL. */
+static const char *look_at_files(pid_t pid)
+{
+	cleanup_closedir DIR *d = NULL;
+	cleanup_close int info = -1;
+	struct dirent *e;
+	char path[64];
+
+	path_format(path, sizeof(path), "/proc/%d/fdinfo", (int)pid);
+	info = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	path_format(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	d = opendir(path);
+	while (d && info >= 0 && (e = readdir(d))) {
+		char target[64];
+		ssize_t n = e->d_name[0] == '.' ? -1 : readlinkat(dirfd(d), e->d_name, target, sizeof(target) - 1);
+
+		if (n < 0)
+			continue;
+		target[n] = '\0';
+		if (!strcmp(target, "anon_inode:[userfaultfd]"))
+			return USES_USERFAULTFD;
+		/* Sockets and pipes know no such flag's meaning (a pipe's is packet mode). */
+		if (target[0] == '/' && is_direct(info, e->d_name))
+			return USES_DIRECT;
+	}
+	return NULL;
+}
+
+static int enable(int uffd, struct error *err)
+{
+	struct uffdio_api api = { .api = UFFD_API,
+				  .features = FEATURE_PAGEFAULT_FLAG_WP | FEATURE_WP_HUGETLBFS_SHMEM | FEATURE_WP_UNPOPULATED | FEATURE_WP_ASYNC };
+
+	if (ioctl(uffd, UFFDIO_API, &api) == 0)
+		return 0;
+	return errno == EINVAL ? error_set(err, -EOPNOTSUPP, "this kernel has no asynchronous write protection (6.7)") :
+				 error_errno(err, "userfaultfd");
+}
+
+int track_new(pid_t pid, struct track **ret, struct error *err)
+{
+	const char *files = look_at_files(pid);
+	cleanup_close int uffd = -1;
+	int64_t stopped = 0;
+	struct track *t;
+	int r = files ? error_set(err, -EOPNOTSUPP, "%s", files) : inject_userfaultfd(pid, &uffd, &stopped, err);
+
+	if (r == 0)
+		r = enable(uffd, err);
+	if (r < 0)
+		return r;
+	t = calloc(1, sizeof(*t));
+	if (!t)
+		return error_set(err, -ENOMEM, "out of memory for tracking");
+	*t = (struct track){ .pid = pid, .uffd = take_fd(&uffd), .stopped_us = stopped };
+	*ret = t;
+	return 0;
+}
+
+void track_free(struct track *t)
+{
+	if (!t)
+		return;
+	close(t->uffd);
+	free(t);
+}
+
+int64_t track_stopped_us(const struct track *t)
+{
+	return t->stopped_us;
+}
+
+const char *track_broken(const struct track *t)
+{
+	return t->why[0] ? t->why : NULL;
+}
+
+static void set_broken(struct track *t, const char *why)
+{
+	if (!t->why[0])
+		snprintf(t->why, sizeof(t->why), "%s", why);
+}
+
+/* --- what is registered --- */
+
+#define LOWEST 65536u                   /* vm.mmap_min_addr; the kernel refuses a range that begins below */
+#define HIGHEST 0x7ffffffff000ull       /* what a program maps without asking for more */
+
+/* What lies between two mappings that are not ours. */
+struct room {
+	uint64_t start, end;
+	uint64_t ours_start, ours_end;  /* from the first of our mappings in it to the last; equal: there are none */
+};
+
+static int put(struct track *t, uint64_t start, uint64_t end)
+{
+	struct uffdio_register r = { .range = { start, end - start }, .mode = UFFDIO_REGISTER_MODE_WP };
+
+	if (ioctl(t->uffd, UFFDIO_REGISTER, &r) == 0)
+		return 0;
+	if (errno == EBUSY)
+		set_broken(t, USES_USERFAULTFD);
+	else if (errno == ENOMEM || errno == ESRCH)
+		set_broken(t, "it has become another program");
+	return -errno;
+}
+
+/* One of a kind that cannot be registered has kept the others from it: each on its own.  What is not registered counts as written. */
+static void put_each(struct track *t, const struct room *room)
+{
+	struct mappings maps;
+	struct mapping m;
+
+	if (mappings_open(t->pid, &maps, NULL) < 0)
+		return;
+	while (!t->why[0] && mappings_next(&maps, &m, NULL) > 0)
+		if (m.start >= room->start && m.end <= room->end)
+			put(t, m.start, m.end);
+	mappings_close(&maps);
+}
+
+/*
+ * Not mapping by mapping: one that has grown since it was read would be cut in two where the range ends, which the program can notice (mremap takes one mapping
+ * only).  With the unmapped space around it, it can grow as it likes.
+ */
+static void put_room(struct track *t, const struct room *room)
+{
+	uint64_t start = room->start < LOWEST ? LOWEST : room->start, end = room->end > HIGHEST ? HIGHEST : room->end;
+
+	if (room->ours_start == room->ours_end || t->why[0])
+		return;
+	if (room->ours_start < start)
+		start = room->ours_start;
+	if (room->ours_end > end)
+		end = room->ours_end;
+	if (put(t, start, end) < 0 && !t->why[0])
+		put_each(t, room);
+}
+
+void track_register(struct track *t)
+{
+	struct room room = { 0 };
+	struct mappings maps;
+	struct mapping m;
+	bool ours = false;
+
+	if (t->why[0] || mappings_open(t->pid, &maps, NULL) < 0)
+		return;
+	while (mappings_next_any(&maps, &m, &ours, NULL) > 0) {
+		if (ours) {
+			room.ours_start = room.ours_start == room.ours_end ? m.start : room.ours_start;
+			room.ours_end = m.end;
+			continue;
+		}
+		room.end = m.start;
+		put_room(t, &room);
+		room = (struct room){ .start = m.end };
+	}
+	room.end = HIGHEST;
+	put_room(t, &room);
+	mappings_close(&maps);
+}
+
+void track_check(struct track *t)
+{
+	const char *why = look_at_files(t->pid);
+
+	if (why)
+		set_broken(t, why);
+}
+
+/* --- all of a container --- */
+
+#define TRIES 3
+
+struct entry {
+	pid_t pid;
+	unsigned round;                 /* asked for last */
+	int tries;
+	struct track *track;            /* NULL: not tracked */
+	char why[256];
+};
+
+struct track_set {
+	struct entry *entries;
+	size_t n, room;
+	unsigned round;
+	int64_t stopped_us;
+};
+
+int track_set_new(struct track_set **ret, struct error *err)
+{
+	*ret = calloc(1, sizeof(**ret));
+	return *ret ? 0 : error_set(err, -ENOMEM, "out of memory for tracking");
+}
+
+void track_set_free(struct track_set *s)
+{
+	if (!s)
+		return;
+	for (size_t i = 0; i < s->n; i++)
+		track_free(s->entries[i].track);
+	free(s->entries);
+	free(s);
+}
+
+void track_set_round(struct track_set *s)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < s->n; i++) {
+		if (s->entries[i].round == s->round)
+			s->entries[n++] = s->entries[i];
+		else
+			track_free(s->entries[i].track);
+	}
+	s->n = n;
+	s->round++;
+}
+
+static struct entry *find_entry(struct track_set *s, pid_t pid)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (s->entries[i].pid == pid)
+			return &s->entries[i];
+	if (s->n == s->room) {
+		size_t room = s->room ? s->room * 2 : 16;
+		struct entry *more = realloc(s->entries, room * sizeof(*more));
+
+		if (!more)
+			return NULL;
+		s->entries = more;
+		s->room = room;
+	}
+	s->entries[s->n] = (struct entry){ .pid = pid };
+	return &s->entries[s->n++];
+}
+
+static void begin(struct track_set *s, struct entry *e)
+{
+	struct error err = { 0 };
+
+	track_free(take_ptr(e->track));
+	e->tries++;
+	if (track_new(e->pid, &e->track, &err) < 0)
+		snprintf(e->why, sizeof(e->why), "%.200s", err.message);
+	else if (track_stopped_us(e->track) > s->stopped_us)
+		s->stopped_us = track_stopped_us(e->track);
+}
+
+struct track *track_set_get(struct track_set *s, pid_t pid, bool may_start)
+{
+	struct entry *e = find_entry(s, pid);
+
+	if (!e)
+		return NULL;
+	e->round = s->round;
+	if (may_start && e->tries < TRIES && (!e->track || track_broken(e->track)))
+		begin(s, e);
+	return e->track;
+}
+
+void track_set_count(const struct track_set *s, int *ret_all, int *ret_tracked, const char **ret_why)
+{
+	*ret_all = *ret_tracked = 0;
+	*ret_why = NULL;
+	for (size_t i = 0; i < s->n; i++) {
+		const struct entry *e = &s->entries[i];
+		const char *why = e->track ? track_broken(e->track) : e->why[0] ? e->why : "it is new";
+
+		if (e->round != s->round)
+			continue;
+		++*ret_all;
+		*ret_tracked += !why;
+		if (why && !*ret_why)
+			*ret_why = why;
+	}
+}
+
+int64_t track_set_stopped_us(const struct track_set *s)
+{
+	return s->stopped_us;
+}

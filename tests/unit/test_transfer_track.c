@@ -1,0 +1,866 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Tracking of real processes that know nothing of it: whatever they do while rounds go on, after the last round, with them stopped, the page store must hold
+ * every page that a dump may want, byte for byte.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "stream_pair.h"
+#include "transfer/inject.h"
+#include "transfer/mappings.h"
+#include "transfer/pagemap.h"
+#include "transfer/pages.h"
+
+#define PAGE 4096ul
+#define MIB (1ul << 20)
+
+/* What a program under test and the test share. */
+struct shared {
+	atomic_long ticks, errors, signals;
+	atomic_int ready;
+};
+
+static struct shared *shared;
+
+static void fresh_shared(void)
+{
+	if (!shared)
+		shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	memset(shared, 0, sizeof(*shared));
+}
+
+/* A group of its own, ended with the test. */
+static pid_t start(void (*program)(void))
+{
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		setpgid(0, 0);
+		program();
+		_exit(0);
+	}
+	setpgid(pid, pid);
+	return pid;
+}
+
+static void end(pid_t pid)
+{
+	kill(-pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
+static void wait_ticks(long more)
+{
+	long want = shared->ticks + more;
+	int64_t deadline = clock_mono_us() + 20000000;
+
+	while (shared->ticks < want && clock_mono_us() < deadline)
+		usleep(1000);
+	assert_true(shared->ticks >= want);
+}
+
+/* --- the two sides of a transfer --- */
+
+struct transfer {
+	struct wire *w[2];
+	struct page_store *store;
+	pthread_t receiver;
+	int result;
+	struct pages_known *known;
+	struct track_set *set;
+	struct pages_stats stats;
+};
+
+static void *receive_main(void *arg)
+{
+	struct transfer *t = arg;
+	struct wire_frame f;
+	struct error err = { 0 };
+
+	while ((t->result = wire_receive(t->w[1], 0, &f, &err)) == 0 && f.type != WIRE_ALL_SENT)
+		if ((t->result = page_store_put(t->store, &f, &err)) < 0)
+			break;
+	if (t->result < 0)
+		fprintf(stderr, "receiver: %s\n", err.message);
+	return NULL;
+}
+
+static void transfer_begin(struct transfer *t)
+{
+	cleanup_close int dir = open("/dev/shm", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct error err = { 0 };
+
+	*t = (struct transfer){ 0 };
+	wire_pair(t->w, 60000000);
+	assert_int_equal(page_store_new(dir, 8ull << 30, &t->store, &err), 0);
+	assert_int_equal(pages_known_new(&t->known, &err), 0);
+	assert_int_equal(track_set_new(&t->set, &err), 0);
+	assert_int_equal(pthread_create(&t->receiver, NULL, receive_main, t), 0);
+}
+
+static void transfer_free(struct transfer *t)
+{
+	wire_free(t->w[0]);
+	wire_free(t->w[1]);
+	page_store_free(t->store);
+	pages_known_free(t->known);
+	track_set_free(t->set);
+}
+
+/* The processes of a group, the pid in the images being the pid. */
+static int group_pids(pid_t group, pid_t *pids, int max)
+{
+	cleanup_closedir DIR *d = opendir("/proc");
+	struct dirent *e;
+	int n = 0;
+
+	while ((e = readdir(d))) {
+		pid_t pid = (pid_t)strtol(e->d_name, NULL, 10);
+		cleanup_buf struct buf b = BUF_INIT(4096);
+		char path[64], state;
+		int pgrp;
+
+		path_format(path, sizeof(path), "/proc/%d/stat", pid);
+		if (pid > 0 && file_read(AT_FDCWD, path, &b, NULL) == 0 && strrchr(b.data, ')') &&
+		    sscanf(strrchr(b.data, ')') + 1, " %c %*d %d", &state, &pgrp) == 2 && pgrp == group && state != 'Z' && n < max)
+			pids[n++] = pid;
+	}
+	return n;
+}
+
+static void send_round(struct transfer *t, pid_t group, bool running)
+{
+	pid_t pids[256];
+	int n = group_pids(group, pids, 256);
+
+	assert_true(n > 0);
+	track_set_round(t->set);
+	for (int which = running ? PAGES_ALL : 0; which <= (running ? PAGES_ALL : PAGES_EXECUTABLE); which++)
+		for (int i = 0; i < n; i++) {
+			struct pages_source from = { .pid = pids[i], .ns_pid = pids[i], .running = running, .known = t->known,
+						     .track = track_set_get(t->set, pids[i], running) };
+			struct error err = { 0 };
+			int r = pages_send(t->w[0], &from, (enum pages_which)which, &t->stats, &err);
+
+			if (r < 0 && !(running && (r == -ESRCH || r == -ENOENT)))
+				fail_msg("pages of %d: %s", pids[i], err.message);
+		}
+}
+
+static bool all_stand(const pid_t *pids, int n)
+{
+	for (int i = 0; i < n; i++) {
+		cleanup_buf struct buf b = BUF_INIT(4096);
+		char path[64];
+
+		path_format(path, sizeof(path), "/proc/%d/status", pids[i]);
+		if (file_read(AT_FDCWD, path, &b, NULL) < 0 || !strstr(b.data, "State:\tT"))
+			return false;
+	}
+	return true;
+}
+
+/* One that is forked while its parent is about to stop is found by the second look. */
+static void stop_group(pid_t group)
+{
+	int64_t deadline = clock_mono_us() + 10000000;
+	int n = 0, before = -1;
+	pid_t pids[256];
+
+	while (n != before) {
+		before = n;
+		kill(-group, SIGSTOP);
+		usleep(2000);
+		n = group_pids(group, pids, 256);
+		if (!all_stand(pids, n))
+			before = -1;
+		assert_true(clock_mono_us() < deadline);
+	}
+}
+
+/* --- the verifier --- */
+
+static bool read_page(pid_t pid, uint64_t address, uint8_t *out)
+{
+	char path[64];
+	cleanup_close int fd = -1;
+
+	path_format(path, sizeof(path), "/proc/%d/mem", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	return pread(fd, out, PAGE, (off_t)address) == (ssize_t)PAGE;
+}
+
+static void verify_run(struct transfer *t, pid_t pid, const struct page_run *run, struct page_store_view *view, uint64_t *pages)
+{
+	uint8_t now[PAGE];
+
+	for (uint64_t at = run->start; at < run->end; at += PAGE) {
+		const void *sent = page_store_lookup(view, at);
+
+		if (!read_page(pid, at, now))
+			continue;
+		if (!sent)
+			fail_msg("process %d page %llx%s was never sent", pid, (unsigned long long)at, run->swapped ? " (swapped)" : "");
+		if (memcmp(sent, now, PAGE))
+			fail_msg("process %d page %llx is not what was sent", pid, (unsigned long long)at);
+		++*pages;
+	}
+	(void)t;
+}
+
+/* Everything that CRIU would dump, as SELECT_ALL of the page map says. */
+static uint64_t verify(struct transfer *t, pid_t group)
+{
+	pid_t pids[256];
+	int n = group_pids(group, pids, 256);
+	uint64_t pages = 0;
+
+	for (int i = 0; i < n; i++) {
+		struct page_store_view view = { .store = t->store, .container = 0, .ns_pid = pids[i] };
+		struct pagemap *map = NULL;
+		struct error err = { 0 };
+		struct mappings maps;
+		struct mapping m;
+
+		assert_int_equal(mappings_open(pids[i], &maps, &err), 0);
+		assert_int_equal(pagemap_open(pids[i], true, &map, &err), 0);
+		while (mappings_next(&maps, &m, &err) > 0) {
+			struct page_run run;
+
+			pagemap_range(map, m.start, m.end);
+			while (pagemap_next(map, &run, &err) > 0)
+				verify_run(t, pids[i], &run, &view, &pages);
+		}
+		pagemap_close(map);
+		mappings_close(&maps);
+	}
+	return pages;
+}
+
+static void finish(struct transfer *t)
+{
+	struct error err = { 0 };
+
+	assert_int_equal(wire_send_end(t->w[0], &err), 0);
+	pthread_join(t->receiver, NULL);
+	assert_int_equal(t->result, 0);
+}
+
+/* Rounds while it runs, the last one stopped; *ret_last: pages looked at and sent in the last one. */
+static uint64_t move(struct transfer *t, pid_t group, int rounds, uint64_t *ret_last)
+{
+	struct pages_stats before;
+	uint64_t pages;
+	int all, tracked;
+	const char *why;
+
+	transfer_begin(t);
+	for (int i = 0; i < rounds; i++) {
+		send_round(t, group, true);
+		wait_ticks(20);
+	}
+	stop_group(group);
+	before = t->stats;
+	send_round(t, group, false);
+	finish(t);
+	*ret_last = t->stats.pages + t->stats.zero_pages + t->stats.same_pages - before.pages - before.zero_pages - before.same_pages;
+	track_set_count(t->set, &all, &tracked, &why);
+	pages = verify(t, group);
+	print_message("%d of %d processes tracked%s%s, %llu pages verified, %llu in the last round, longest stop %lld us\n", tracked, all,
+		      why ? ": " : "", why ? why : "", (unsigned long long)pages, (unsigned long long)*ret_last,
+		      (long long)track_set_stopped_us(t->set));
+	return pages;
+}
+
+/* --- programs --- */
+
+static uint64_t rng(uint64_t *s)
+{
+	*s ^= *s << 13;
+	*s ^= *s >> 7;
+	return *s ^= *s << 17;
+}
+
+static void *anonymous(size_t len)
+{
+	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		_exit(9);
+	return p;
+}
+
+#define BIG (128 * MIB)
+
+/* Little is written, much is there. */
+static void quiet(void)
+{
+	uint8_t *p = anonymous(BIG);
+
+	for (size_t i = 0; i < BIG; i += PAGE)
+		memset(p + i, (int)(i / PAGE % 255) + 1, PAGE);
+	for (uint64_t i = 0;; i++) {
+		p[i * 7 * PAGE % BIG]++;
+		shared->ticks++;
+		usleep(1000);
+	}
+}
+
+static void quiet_is_small(void **state)
+{
+	struct transfer t;
+	uint64_t last;
+	pid_t pid;
+
+	(void)state;
+	fresh_shared();
+	pid = start(quiet);
+	wait_ticks(1);
+	assert_true(move(&t, pid, 4, &last) > BIG / PAGE);
+	/* Some tens of ticks; all of it would be 32768. */
+	assert_true(last < 2000);
+	end(pid);
+	transfer_free(&t);
+}
+
+/* Of one page in eight of the rest, one byte, at random, for ever. */
+static void *write_wildly(void *arg)
+{
+	uint64_t seed = (uint64_t)(uintptr_t)&seed | 1;
+	uint8_t *p = arg;
+
+	for (;;)
+		p[rng(&seed) % (16 * MIB)]++;
+	return NULL;
+}
+
+static void *map_wildly(void *arg)
+{
+	uint64_t seed = 77;
+	uint8_t *held[32] = { 0 };
+	size_t len[32] = { 0 };
+
+	for (;;) {
+		unsigned k = (unsigned)(rng(&seed) % 32), how = (unsigned)(rng(&seed) % 6);
+
+		if (!held[k]) {
+			len[k] = (1 + rng(&seed) % 64) * PAGE;
+			held[k] = anonymous(len[k]);
+			memset(held[k], (int)rng(&seed), len[k]);
+		} else if (how == 0) {
+			munmap(held[k], len[k]);
+			held[k] = NULL;
+		} else if (how == 1) {
+			size_t more = len[k] + (1 + rng(&seed) % 16) * PAGE;
+
+			held[k] = mremap(held[k], len[k], more, MREMAP_MAYMOVE);
+			len[k] = more;
+		} else if (how == 2) {
+			/* To another place, or over another of ours. */
+			void *to = anonymous(len[k]);
+
+			held[k] = mremap(held[k], len[k], len[k], MREMAP_MAYMOVE | MREMAP_FIXED, to);
+		} else if (how == 3) {
+			madvise(held[k], len[k] / 2 / PAGE * PAGE, MADV_DONTNEED);
+		} else if (how == 4) {
+			mprotect(held[k], PAGE, PROT_READ);
+			mprotect(held[k], PAGE, PROT_READ | PROT_WRITE);
+			held[k][len[k] - 1]++;
+		} else {
+			memset(held[k], (int)rng(&seed), len[k]);
+		}
+		if (held[k] == MAP_FAILED)
+			_exit(8);
+	}
+	return arg;
+}
+
+/* The kernel writes: read(2) into memory, and time into a structure. */
+static void *read_wildly(void *arg)
+{
+	int random_fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC), p[2];
+	uint8_t *buf = anonymous(4 * MIB);
+	uint64_t seed = 5;
+
+	if (pipe(p) < 0)
+		_exit(7);
+	for (;;) {
+		uint64_t at = rng(&seed) % (4 * MIB - 70000);
+		ssize_t n = read(random_fd, buf + at, 1 + rng(&seed) % 5000);
+
+		if (n < 0 || write(p[1], &seed, 8) != 8 || read(p[0], buf + rng(&seed) % (4 * MIB - 8), 8) != 8)
+			_exit(6);
+		clock_gettime(CLOCK_MONOTONIC, (struct timespec *)(buf + (rng(&seed) % (4 * MIB - 16) & ~7ul)));
+	}
+	return arg;
+}
+
+/* Private pages of a file: written, dropped, read again. */
+static void *file_wildly(void *arg)
+{
+	int fd = open("/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	const size_t len = 64 * PAGE;
+	uint8_t *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+	uint64_t seed = 9, sum = 0;
+
+	for (uint64_t i = 0; i < len; i += 8)
+		if (write(fd, &i, 8) != 8)
+			_exit(4);
+	if (p == MAP_FAILED)
+		_exit(5);
+	for (;;) {
+		uint64_t at = rng(&seed) % len;
+
+		switch (rng(&seed) % 8) {
+		case 0:
+			madvise(p + at / PAGE * PAGE, PAGE, MADV_DONTNEED);
+			break;
+		case 1:
+			sum += p[at];
+			break;
+		default:
+			p[at]++;
+		}
+	}
+	return (void *)(uintptr_t)(sum + (uintptr_t)arg);
+}
+
+static void *huge_wildly(void *arg)
+{
+	uint8_t *p = anonymous(34 * MIB);
+	uint64_t seed = 11;
+
+	p = (uint8_t *)(((uintptr_t)p + 2 * MIB - 1) & ~(2 * MIB - 1));
+	madvise(p, 32 * MIB, MADV_HUGEPAGE);
+	for (;;) {
+		if (rng(&seed) % 4096 == 0)
+			madvise(p + rng(&seed) % 16 * 2 * MIB, 2 * MIB, MADV_DONTNEED);
+		p[rng(&seed) % (32 * MIB)]++;
+	}
+	return arg;
+}
+
+static void *fork_wildly(void *arg)
+{
+	uint64_t seed = 13;
+
+	for (;;) {
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			uint8_t *p = arg;
+
+			for (int i = 0; i < 2000; i++) {
+				p[rng(&seed) % (16 * MIB)]++;
+				usleep(100);
+			}
+			_exit(0);
+		}
+		usleep(50000);
+		while (waitpid(-1, NULL, WNOHANG) > 0)
+			;
+	}
+	return arg;
+}
+
+static void wild(void)
+{
+	static void *(*const jobs[])(void *) = { write_wildly, map_wildly, read_wildly, file_wildly, huge_wildly, fork_wildly };
+	uint8_t *p = anonymous(16 * MIB);
+	uint8_t *deep = alloca(256 * 1024);
+	pthread_t thread;
+
+	memset(p, 3, 16 * MIB);
+	for (size_t i = 0; i < sizeof(jobs) / sizeof(jobs[0]); i++)
+		pthread_create(&thread, NULL, jobs[i], p);
+	for (uint64_t i = 0;; i++) {
+		deep[i * 4099 % (256 * 1024)] = (uint8_t)i;
+		if (i % 16 == 0)
+			free(malloc(1 + i % 300000));
+		shared->ticks++;
+		usleep(1000);
+	}
+}
+
+static void wild_is_whole(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		struct transfer t;
+		uint64_t last;
+		pid_t pid;
+
+		fresh_shared();
+		pid = start(wild);
+		wait_ticks(20);
+		move(&t, pid, 2 + i * 3, &last);
+		end(pid);
+		transfer_free(&t);
+	}
+}
+
+/* Another program in the same process. */
+static void changes(void)
+{
+	uint8_t *p = anonymous(8 * MIB);
+	char *const argv[] = { "sh", "-c", "while :; do a=$a.; b=$(( ${#a} * 3 )); sleep 0.001; done", NULL };
+
+	memset(p, 1, 8 * MIB);
+	shared->ready = 1;
+	while (shared->ready < 2)
+		usleep(1000);
+	execv("/bin/sh", argv);
+}
+
+static void exec_is_whole(void **state)
+{
+	struct transfer t;
+	pid_t pid;
+
+	(void)state;
+	fresh_shared();
+	pid = start(changes);
+	while (!shared->ready)
+		usleep(1000);
+	transfer_begin(&t);
+	send_round(&t, pid, true);
+	shared->ready = 2;
+	usleep(300000);
+	send_round(&t, pid, true);
+	usleep(50000);
+	send_round(&t, pid, true);
+	usleep(50000);
+	stop_group(pid);
+	send_round(&t, pid, false);
+	finish(&t);
+	assert_true(verify(&t, pid) > 10);
+	end(pid);
+	transfer_free(&t);
+}
+
+/* --- what cannot be tracked goes by digests --- */
+
+static void direct(void)
+{
+	int fd = open("/var/tmp", O_TMPFILE | O_RDWR | O_DIRECT | O_CLOEXEC, 0600);
+
+	shared->ready = fd >= 0 ? 1 : 2;
+	quiet();
+}
+
+static void direct_is_refused(void **state)
+{
+	struct transfer t;
+	uint64_t last;
+	pid_t pid;
+
+	(void)state;
+	fresh_shared();
+	pid = start(direct);
+	while (!shared->ready)
+		usleep(1000);
+	if (shared->ready == 2) {
+		print_message("no file system with O_DIRECT at /var/tmp\n");
+	} else {
+		int all, tracked;
+		const char *why;
+
+		wait_ticks(1);
+		move(&t, pid, 2, &last);
+		track_set_count(t.set, &all, &tracked, &why);
+		assert_int_equal(tracked, 0);
+		assert_non_null(strstr(why, "direct"));
+		transfer_free(&t);
+	}
+	end(pid);
+}
+
+static void own_userfaultfd(void)
+{
+	syscall(SYS_userfaultfd, O_CLOEXEC | 1);
+	quiet();
+}
+
+static void own_userfaultfd_is_refused(void **state)
+{
+	struct track *t = NULL;
+	struct error err = { 0 };
+	pid_t pid;
+
+	(void)state;
+	fresh_shared();
+	pid = start(own_userfaultfd);
+	wait_ticks(1);
+	assert_int_equal(track_new(pid, &t, &err), -EOPNOTSUPP);
+	assert_non_null(strstr(err.message, "userfaultfd"));
+	end(pid);
+}
+
+/* A stopped process is left alone, and stays stopped. */
+static void stopped_is_refused(void **state)
+{
+	struct track *t = NULL;
+	struct error err = { 0 };
+	pid_t pid;
+
+	(void)state;
+	fresh_shared();
+	pid = start(quiet);
+	wait_ticks(1);
+	stop_group(pid);
+	assert_int_equal(track_new(pid, &t, &err), -EOPNOTSUPP);
+	stop_group(pid);
+	kill(pid, SIGCONT);
+	wait_ticks(5);
+	assert_int_equal(track_new(pid, &t, &err), 0);
+	track_free(t);
+	end(pid);
+}
+
+/* --- no trace --- */
+
+static int watched_mappings(pid_t pid)
+{
+	cleanup_buf struct buf b = BUF_INIT(4 * MIB);
+	char path[64];
+	int n = 0;
+
+	path_format(path, sizeof(path), "/proc/%d/smaps", pid);
+	assert_int_equal(file_read(AT_FDCWD, path, &b, NULL), 0);
+	for (const char *at = b.data; (at = strstr(at, "VmFlags:")); at++) {
+		const char *flag = strstr(at, " uw"), *line = strchr(at, '\n');
+
+		n += flag && flag < line;
+	}
+	return n;
+}
+
+static void tracker_is_killed(void **state)
+{
+	pid_t pid, tracker;
+	long maps[2];
+
+	(void)state;
+	fresh_shared();
+	pid = start(quiet);
+	wait_ticks(10);
+	tracker = fork();
+	if (tracker == 0) {
+		struct transfer t;
+
+		transfer_begin(&t);
+		send_round(&t, pid, true);
+		shared->ready = 1;
+		pause();
+	}
+	while (!shared->ready)
+		usleep(1000);
+	maps[0] = watched_mappings(pid);
+	kill(tracker, SIGKILL);
+	waitpid(tracker, NULL, 0);
+	maps[1] = watched_mappings(pid);
+	assert_true(maps[0] > 3);
+	assert_int_equal(maps[1], 0);
+	wait_ticks(20);
+	end(pid);
+}
+
+/* --- the program does not notice --- */
+
+static void count_signal(int number)
+{
+	(void)number;
+	shared->signals++;
+}
+
+static void *sleep_right(void *arg)
+{
+	for (;;) {
+		struct timespec ts = { 0, 3000000 }, left = { 0 };
+		int64_t began = clock_mono_us();
+
+		if (nanosleep(&ts, &left) < 0 || clock_mono_us() - began < 3000)
+			shared->errors++;
+		shared->ticks++;
+	}
+	return arg;
+}
+
+static void *compute(void *arg)
+{
+	volatile double x = 1;
+	uint64_t s = 42, r = 42;
+
+	for (uint64_t i = 0;; i++) {
+		x = x * 1.0000001 + 1e-9;
+		if (rng(&s) != rng(&r))
+			shared->errors++;
+		if (x > 1e6)
+			x = 1;
+	}
+	return arg;
+}
+
+/* Main sits in one interruptible call after the other, with signals coming in. */
+static void calls(void)
+{
+	struct sigaction sa = { .sa_handler = count_signal, .sa_flags = SA_RESTART };
+	sigset_t none, usr1;
+	pthread_t thread;
+	int p[2];
+
+	sigemptyset(&usr1);
+	sigaddset(&usr1, SIGUSR1);
+	signal(SIGTRAP, SIG_IGN);
+	if (pipe(p) < 0)
+		_exit(1);
+	/* The others must not take the signals. */
+	pthread_sigmask(SIG_BLOCK, &usr1, NULL);
+	pthread_create(&thread, NULL, sleep_right, NULL);
+	pthread_create(&thread, NULL, compute, NULL);
+	sigaction(SIGUSR1, &sa, NULL);
+	sigemptyset(&none);
+	for (unsigned i = 0;; i++) {
+		struct timespec ts = { 0, 2000000 };
+		struct pollfd f = { p[0], POLLIN, 0 };
+		int64_t began = clock_mono_us();
+		int r = 0;
+
+		switch (i % 4) {
+		case 0:                 /* USR1 blocked: it must not be cut short by anything */
+			r = nanosleep(&ts, NULL);
+			if (r < 0 || clock_mono_us() - began < 2000)
+				shared->errors++;
+			break;
+		case 1:                 /* ends by the time, or by USR1 */
+			r = ppoll(&f, 1, &ts, &none);
+			if ((r < 0 && errno != EINTR) || r > 0)
+				shared->errors++;
+			break;
+		case 2:
+			syscall(SYS_futex, &shared->ready, 0 /* WAIT */, 0, &ts, NULL, 0);
+			break;
+		default:
+			r = sigtimedwait(&usr1, NULL, &ts);
+			if (r == SIGUSR1)
+				shared->signals++;
+			/* EINTR by any stop, as by SIGSTOP and SIGCONT: one of the few such calls (signal(7)). */
+			else if (errno != EAGAIN && errno != EINTR)
+				shared->errors++;
+		}
+		if (signal(SIGTRAP, SIG_IGN) != SIG_IGN)
+			shared->errors++;
+		shared->ticks++;
+	}
+}
+
+static void program_does_not_notice(void **state)
+{
+	int64_t worst = 0, deadline;
+	long sent = 0, ticks;
+	struct error err = { 0 };
+	pid_t pid;
+
+	(void)state;
+	fresh_shared();
+	pid = start(calls);
+	wait_ticks(10);
+	for (int i = 0; i < 400; i++) {
+		int64_t stopped;
+		int fd;
+
+		/* Standard signals do not queue: one at a time. */
+		if (shared->signals == sent) {
+			kill(pid, SIGUSR1);
+			sent++;
+		}
+		if (inject_userfaultfd(pid, &fd, &stopped, &err) < 0)
+			fail_msg("%s", err.message);
+		close(fd);
+		worst = stopped > worst ? stopped : worst;
+	}
+	deadline = clock_mono_us() + 5000000;
+	while (shared->signals < sent && clock_mono_us() < deadline)
+		usleep(1000);
+	ticks = shared->ticks;
+	wait_ticks(50);
+	print_message("400 stops, the longest %lld us; %ld signals, %ld ticks, %ld errors\n", (long long)worst, sent, ticks, (long)shared->errors);
+	assert_int_equal(shared->signals, sent);
+	assert_int_equal(shared->errors, 0);
+	end(pid);
+}
+
+/* A filter that kills for userfaultfd, close and pidfd_getfd cannot be asked; the process lives on with it. */
+static void filtered(void)
+{
+	struct sock_filter f[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_userfaultfd, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { sizeof(f) / sizeof(f[0]), f };
+
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+		_exit(3);
+	quiet();
+}
+
+static void seccomp_is_no_obstacle(void **state)
+{
+	struct transfer t;
+	uint64_t last;
+	pid_t pid;
+
+	(void)state;
+	fresh_shared();
+	pid = start(filtered);
+	wait_ticks(1);
+	move(&t, pid, 3, &last);
+	assert_true(last < 2000);
+	kill(-pid, SIGCONT);
+	wait_ticks(5);
+	end(pid);
+	transfer_free(&t);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test(name)
+	const struct CMUnitTest tests[] = {
+		T(quiet_is_small), T(wild_is_whole), T(exec_is_whole), T(direct_is_refused), T(own_userfaultfd_is_refused), T(stopped_is_refused),
+		T(tracker_is_killed), T(program_does_not_notice), T(seccomp_is_no_obstacle),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
