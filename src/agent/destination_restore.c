@@ -242,7 +242,7 @@ static cJSON *container_report(const struct destination_container *c)
 	static const struct {
 		const char *sent, *shown;
 	} keys[] = { { "pages", "pages" }, { "pageBytes", "bytes" }, { "imageBytes", "imageBytes" }, { "treeBytes", "treeBytes" },
-		     { "dumpMicros", "dumpMicros" } };
+		     { "dumpMicros", "dumpMicros" }, { "pagesAhead", "pagesAhead" } };
 	cJSON *e = cJSON_CreateObject();
 
 	cJSON_AddStringToObject(e, "name", c->info.name);
@@ -252,6 +252,8 @@ static cJSON *container_report(const struct destination_container *c)
 		if (json_int(c->sent, keys[i].sent, 0, 1ll << 50, &v) == 0)
 			cJSON_AddNumberToObject(e, keys[i].shown, (double)v);
 	}
+	if (!strcmp(json_str_or(c->sent, "tracking", ""), "WriteProtect") || !strcmp(json_str_or(c->sent, "tracking", ""), "Digests"))
+		cJSON_AddStringToObject(e, "tracking", json_str(c->sent, "tracking"));
 	cJSON_AddNumberToObject(e, "stageMicros", (double)c->stage_us);
 	cJSON_AddNumberToObject(e, "restoreMicros", (double)c->restore_us);
 	cJSON_AddNumberToObject(e, "openMicros", (double)c->open_us);

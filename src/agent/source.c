@@ -61,6 +61,10 @@ static int take_order(struct source *s, const cJSON *order, struct error *err)
 	if (r == 0 && json_int(order, "epoch", 0, INT64_MAX, &s->epoch) < 0)
 		r = error_reason(err, -EINVAL, REASON_ProtocolError, "order: epoch is missing");
 	s->precopy = strcmp(json_str_or(order, "strategy", "PreCopy"), "StopAndCopy") != 0;
+	s->rounds_max = SOURCE_ROUNDS_DEFAULT;
+	s->downtime_us = SOURCE_DOWNTIME_DEFAULT_US;
+	json_int(order, "maxRounds", 1, SOURCE_ROUNDS_MAX, &s->rounds_max);
+	json_int(order, "maxDowntimeMicros", 0, 3600000000, &s->downtime_us);
 	j->remote = json_bool(order, "remote");
 	json_int(order, "timeoutSeconds", 1, 100000, &timeout);
 	s->deadline_us = clock_mono_us() + timeout * 1000000;

@@ -22,6 +22,15 @@
 
 struct source;
 
+#define SOURCE_ROUNDS_MAX 16
+#define SOURCE_ROUNDS_DEFAULT 8                 /* spec.preCopy.maxRounds and maxDowntime, as in crds/ */
+#define SOURCE_DOWNTIME_DEFAULT_US 300000
+struct source_round {
+	uint64_t pages;                 /* sent with data */
+	uint64_t bytes;
+	int64_t micros;
+};
+
 struct source_container {
 	struct source *source;
 	uint16_t index;                 /* position in HELLO */
@@ -32,9 +41,14 @@ struct source_container {
 	bool dumping;                   /* dump is started and not yet finished or aborted */
 	struct pages_stats pages;
 	struct pages_known *known;      /* what went ahead while it ran; NULL: nothing */
+	struct track_set *tracks;       /* what is written meanwhile; NULL: nobody looks */
+	struct source_round rounds[SOURCE_ROUNDS_MAX];  /* while it ran */
+	int n_rounds;
+	struct source_round last;       /* frozen */
 	struct tree_stats tree;
 	uint64_t image_bytes;
 	uint64_t ahead;                 /* of pages: sent before the freeze */
+	char tracking[256];             /* empty: all of its processes are tracked; else why not */
 	int64_t dump_us;                /* from the freeze to CRIU's metadata being complete */
 	pthread_t thread;
 	bool thread_started;
@@ -54,6 +68,7 @@ struct source {
 	int64_t epoch;
 	bool precopy;                   /* spec.strategy */
 	int protocol;                   /* agreed with the destination */
+	int64_t rounds_max, downtime_us;        /* spec.preCopy */
 	int64_t deadline_us;            /* of the whole migration */
 	uint8_t key[PM_KEY_SIZE];
 	struct containerd *containerd;
@@ -126,6 +141,12 @@ int source_precopy(struct source *s, struct error *err);
 int source_send_all(struct source *s, struct error *err);
 /* Waits until no CRIU of ours holds a process. kill: does not wait for a good end. */
 void source_end_dumps(struct source *s, bool kill);
+
+/* source_memory.c: memory of one container, sent once (a round). */
+int source_send_memory(struct source_container *c, enum pages_which which, bool running, struct error *err);
+int source_precopy_container(struct source_container *c, struct error *err);
+/* What of it goes into status and CONTAINER_END. */
+void source_report_memory(const struct source_container *c, cJSON *j);
 
 /* source_report.c: the JSON of status.source and status.destination. */
 cJSON *source_report_json(const struct source *s, const struct error *err);

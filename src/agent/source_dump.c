@@ -13,7 +13,6 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "container/process_info.h"
 #include "migration/reason.h"
 #include "net/tls.h"
 
@@ -36,30 +35,6 @@ static int make_dirs(struct source_container *c, char *images, char *work, size_
 		r = r < 0 ? r : dir_make(AT_FDCWD, host, 0700, err);
 		if (r < 0)
 			return r;
-	}
-	return 0;
-}
-
-static int send_pages(struct source_container *c, enum pages_which which, bool running, struct error *err)
-{
-	struct source *s = c->source;
-	pid_t pids[SOURCE_PROCESSES_MAX];
-	int n = freezer_pids(&s->freezer, c->index, pids, SOURCE_PROCESSES_MAX);
-
-	if (n <= 0 || n == SOURCE_PROCESSES_MAX)
-		return error_reason(err, -E2BIG, REASON_UnsupportedContainer, "it has no or too many processes (limit %d)",
-				    SOURCE_PROCESSES_MAX - 1);
-	for (int i = 0; i < n; i++) {
-		struct pages_source from = { .container = c->index, .pid = pids[i], .running = running, .known = c->known };
-		int r = process_ns_pid(pids[i], &from.ns_pid, err);
-
-		if (r == 0)
-			r = pages_send(s->wire, &from, which, &c->pages, err);
-		/* One that ended meanwhile, its number too. */
-		if (running && (r == -ESRCH || r == -ENOENT))
-			continue;
-		if (r < 0)
-			return error_wrap(err, r, "memory of process %d", pids[i]);
 	}
 	return 0;
 }
@@ -145,6 +120,7 @@ static int send_container_end(struct source_container *c, struct error *err)
 	cJSON_AddNumberToObject(j, "imageBytes", (double)c->image_bytes);
 	cJSON_AddNumberToObject(j, "treeBytes", (double)c->tree.bytes);
 	cJSON_AddNumberToObject(j, "dumpMicros", (double)c->dump_us);
+	source_report_memory(c, j);
 	return wire_send_json(c->source->wire, WIRE_CONTAINER_END, c->index, j, err);
 }
 
@@ -246,7 +222,7 @@ static int dump_container(struct source_container *c, struct error *err)
 {
 	struct source *s = c->source;
 	int64_t deadline = clock_mono_us() + DUMP_TIMEOUT_US;
-	int r = send_pages(c, PAGES_NOT_EXECUTABLE, false, err);
+	int r = source_send_memory(c, PAGES_NOT_EXECUTABLE, false, err);
 
 	if (r == 0)
 		r = send_tree(s, c->index, "rootfs", c->info.upperdir, true, &c->tree, err);
@@ -258,38 +234,13 @@ static int dump_container(struct source_container *c, struct error *err)
 	r = freezer_refreeze(&s->freezer, c->index, deadline, err);
 	c->dump_us = clock_mono_us() - s->mark[MARK_FROZEN];
 	if (r == 0)
-		r = send_pages(c, PAGES_EXECUTABLE, false, err);
+		r = source_send_memory(c, PAGES_EXECUTABLE, false, err);
 	if (r == 0)
 		r = send_images(c, c->dump.image_dir, err);
 	if (r < 0)
 		return r;
 	wait_volumes(s);
 	return send_container_end(c, err);
-}
-
-#define ROUNDS_MAX 8
-#define ROUND_SMALL_US 100000   /* a round as short as this leaves little for the next one to gain */
-
-/*
- * The first round sends everything, each further one what changed during the one before.  The last round, by dump_container, finds the pod frozen.  Other
- * rounds are worth it as long as they get shorter: a program that writes faster than the link carries would be followed for ever.
- */
-static int precopy_container(struct source_container *c, struct error *err)
-{
-	int64_t last_us = INT64_MAX;
-	int r = pages_known_new(&c->known, err);
-
-	for (int i = 0; r == 0 && i < ROUNDS_MAX; i++) {
-		int64_t start = clock_mono_us(), took;
-
-		r = send_pages(c, PAGES_NOT_EXECUTABLE, true, err);
-		took = clock_mono_us() - start;
-		if (took < ROUND_SMALL_US || took > last_us / 10 * 7)
-			break;
-		last_us = took;
-	}
-	c->ahead = c->pages.pages;
-	return r;
 }
 
 static void finish_dump(struct source_container *c, bool kill)
@@ -310,7 +261,7 @@ static void *container_main(void *arg)
 {
 	struct source_container *c = arg;
 
-	c->result = c->source->frozen ? dump_container(c, &c->err) : precopy_container(c, &c->err);
+	c->result = c->source->frozen ? dump_container(c, &c->err) : source_precopy_container(c, &c->err);
 	if (c->result < 0)
 		error_wrap(&c->err, c->result, "container %s", c->info.name);
 	return NULL;

@@ -193,6 +193,7 @@ void source_release(struct source *s)
 	for (int i = 0; i < s->n; i++) {
 		bundle_free(s->containers[i].bundle);
 		pages_known_free(s->containers[i].known);
+		track_set_free(s->containers[i].tracks);
 	}
 	if (s->freezer_ready)
 		freezer_close(&s->freezer);

@@ -55,10 +55,10 @@ static void add_containers(const struct source *s, cJSON *j)
 		cJSON_AddStringToObject(e, "name", c->info.name);
 		cJSON_AddNumberToObject(e, "pages", (double)c->pages.pages);
 		cJSON_AddNumberToObject(e, "bytes", (double)c->pages.bytes);
-		cJSON_AddNumberToObject(e, "pagesAhead", (double)c->ahead);
 		cJSON_AddNumberToObject(e, "imageBytes", (double)c->image_bytes);
 		cJSON_AddNumberToObject(e, "treeBytes", (double)c->tree.bytes);
 		cJSON_AddNumberToObject(e, "dumpMicros", (double)c->dump_us);
+		source_report_memory(c, e);
 		add_reported(e, "stageMicros", s->prepared, i);
 		add_reported(e, "restoreMicros", s->prepared, i);
 		add_reported(e, "openMicros", s->running, i);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/json.h"
 #include "migration/keys.h"
 #include "names.h"
@@ -23,13 +24,17 @@ const char *order_action_name(enum order_action a)
 static int add_route(cJSON *order, const cJSON *migration, const uint8_t key[PM_KEY_SIZE], int64_t now_us)
 {
 	cleanup_buf struct buf text = BUF_INIT(128);
-	int64_t since = view_phase_time_us(migration, PHASE_Preparing);
+	int64_t since = view_phase_time_us(migration, PHASE_Preparing), rounds, downtime_us;
 
 	if (base64_encode(key, PM_KEY_SIZE, &text) < 0)
 		return -ENOMEM;
 	cJSON_AddStringToObject(order, "namespace", view_namespace(migration));
 	cJSON_AddStringToObject(order, "name", view_name(migration));
 	cJSON_AddStringToObject(order, "strategy", json_str_or(migration, "spec/strategy", ""));
+	if (json_int(migration, "spec/preCopy/maxRounds", 1, 1000, &rounds) == 0)
+		cJSON_AddNumberToObject(order, "maxRounds", (double)rounds);
+	if (duration_parse(json_str_or(migration, "spec/preCopy/maxDowntime", ""), 3600000000, &downtime_us) == 0)
+		cJSON_AddNumberToObject(order, "maxDowntimeMicros", (double)downtime_us);
 	cJSON_AddStringToObject(order, "podIP", json_str_or(migration, "status/destinationPod/podIP", ""));
 	cJSON_AddNumberToObject(order, "port", PM_STREAM_PORT);
 	cJSON_AddStringToObject(order, "key", text.data);

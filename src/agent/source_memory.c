@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "container/process_info.h"
+#include "migration/reason.h"
+#include "source.h"
+
+/* Of the pause that is allowed, the part that memory may take; the rest is CRIU's, here and at the destination. */
+#define MEMORY_SHARE 4
+
+static int send_process(struct source_container *c, pid_t pid, enum pages_which which, bool running, struct error *err)
+{
+	struct pages_source from = { .container = c->index, .pid = pid, .running = running, .known = c->known };
+	int r = process_ns_pid(pid, &from.ns_pid, err);
+
+	if (r < 0)
+		return r;
+	from.track = c->tracks ? track_set_get(c->tracks, pid, running) : NULL;
+	return pages_send(c->source->wire, &from, which, &c->pages, err);
+}
+
+static int list_processes(struct source_container *c, pid_t *pids, struct error *err)
+{
+	int n = freezer_pids(&c->source->freezer, c->index, pids, SOURCE_PROCESSES_MAX);
+
+	if (n <= 0 || n == SOURCE_PROCESSES_MAX)
+		return error_reason(err, -E2BIG, REASON_UnsupportedContainer, "it has no or too many processes (limit %d)",
+				    SOURCE_PROCESSES_MAX - 1);
+	return n;
+}
+
+static void count_round(struct source_round *round, const struct source_container *c, const struct pages_stats *before, int64_t start)
+{
+	round->pages += c->pages.pages - before->pages;
+	round->bytes += c->pages.bytes - before->bytes;
+	round->micros += clock_mono_us() - start;
+}
+
+/* Why not all processes are tracked, for people. */
+static void note_tracking(struct source_container *c)
+{
+	int all, tracked;
+	const char *why;
+
+	track_set_count(c->tracks, &all, &tracked, &why);
+	c->tracking[0] = '\0';
+	if (why)
+		snprintf(c->tracking, sizeof(c->tracking), "%d of %d processes: %.180s", all - tracked, all, why);
+}
+
+int source_send_memory(struct source_container *c, enum pages_which which, bool running, struct error *err)
+{
+	struct source_round *round = running ? &c->rounds[c->n_rounds] : &c->last;
+	struct pages_stats before = c->pages;
+	pid_t pids[SOURCE_PROCESSES_MAX];
+	int64_t start = clock_mono_us();
+	int n = list_processes(c, pids, err);
+
+	if (n < 0)
+		return n;
+	if (c->tracks)
+		track_set_round(c->tracks);
+	for (int i = 0; i < n; i++) {
+		int r = send_process(c, pids[i], which, running, err);
+
+		/* One that ended meanwhile, its number too. */
+		if (running && (r == -ESRCH || r == -ENOENT))
+			continue;
+		if (r < 0)
+			return error_wrap(err, r, "memory of process %d", pids[i]);
+	}
+	count_round(round, c, &before, start);
+	if (c->tracks)
+		note_tracking(c);
+	return 0;
+}
+
+/* --- while it runs --- */
+
+/* Bytes that a round would have to look at now; -1 when nobody knows, since a process is not tracked. */
+static int64_t count_written(struct source_container *c)
+{
+	pid_t pids[SOURCE_PROCESSES_MAX];
+	int n = list_processes(c, pids, NULL);
+	uint64_t pages = 0;
+
+	for (int i = 0; i < n; i++) {
+		struct pages_source from = { .pid = pids[i], .track = track_set_get(c->tracks, pids[i], false) };
+		int r = pages_count_written(&from, &pages, NULL);
+
+		if (r < 0 && r != -ESRCH)
+			return -1;
+	}
+	return n < 0 ? -1 : (int64_t)(pages * 4096);
+}
+
+/* Microseconds that so many bytes took on the average of all rounds so far. */
+static int64_t estimate(const struct source_container *c, int64_t bytes)
+{
+	uint64_t sum = 1;
+	int64_t us = 0;
+
+	for (int i = 0; i < c->n_rounds; i++) {
+		sum += c->rounds[i].bytes;
+		us += c->rounds[i].micros;
+	}
+	return (int64_t)((double)bytes * (double)us / (double)sum);
+}
+
+/*
+ * The first round sends everything, each further one what changed during the one before.  The last round finds the pod frozen.  Other rounds are worth it
+ * as long as what is left is too much for the pause that is wanted, and gets less: a program that writes faster than the link carries would be followed for ever.
+ * Where nobody tells what was written, a round takes as long as looking at everything does, and its own length is all that can be judged.
+ */
+static bool another_round(struct source_container *c, int64_t *left)
+{
+	const struct source_round *now = &c->rounds[c->n_rounds - 1];
+	int64_t written = count_written(c), before = *left;
+
+	if (written < 0)
+		written = (int64_t)now->bytes;
+	*left = written;
+	if (estimate(c, written) <= c->source->downtime_us / MEMORY_SHARE)
+		return false;
+	return c->n_rounds < 2 || written < before / 10 * 7;
+}
+
+int source_precopy_container(struct source_container *c, struct error *err)
+{
+	int64_t left = INT64_MAX;
+	int r = pages_known_new(&c->known, err);
+
+	if (r == 0)
+		r = track_set_new(&c->tracks, err);
+	while (r == 0 && c->n_rounds < c->source->rounds_max) {
+		r = source_send_memory(c, PAGES_ALL, true, err);
+		c->n_rounds++;
+		if (r == 0 && !another_round(c, &left))
+			break;
+	}
+	c->ahead = c->pages.pages;
+	return r;
+}
+
+/* --- the report --- */
+
+static void add_round(cJSON *j, const struct source_round *r)
+{
+	cJSON_AddNumberToObject(j, "pages", (double)r->pages);
+	cJSON_AddNumberToObject(j, "bytes", (double)r->bytes);
+	cJSON_AddNumberToObject(j, "micros", (double)r->micros);
+}
+
+void source_report_memory(const struct source_container *c, cJSON *j)
+{
+	cJSON *list;
+
+	cJSON_AddNumberToObject(j, "pagesAhead", (double)c->ahead);
+	if (!c->tracks)
+		return;
+	cJSON_AddStringToObject(j, "tracking", c->tracking[0] ? "Digests" : "WriteProtect");
+	if (c->tracking[0])
+		cJSON_AddStringToObject(j, "trackingMessage", c->tracking);
+	list = cJSON_AddArrayToObject(j, "rounds");
+	for (int i = 0; i <= c->n_rounds && i <= SOURCE_ROUNDS_MAX; i++) {
+		cJSON *e = cJSON_CreateObject();
+
+		add_round(e, i < c->n_rounds ? &c->rounds[i] : &c->last);
+		cJSON_AddItemToArray(list, e);
+	}
+}
