@@ -26,11 +26,11 @@
  *                      {"op": "abort"}     before open: kills what was restored, the monitor exits 125
  *                      {"op": "status"}
  *   monitor -> agent   {"state": STATE, "error": text or absent, "pid": restored init or absent, "filled": {"pages", "micros"} or absent}
- *                      at connect, after each change of state and as answer to status.  In state failed, error says why and quotes CRIU's own error lines;
+ *                      at connect, after each change of state, when all memory is in place ("filled") and as answer to status.  In state failed, error says why and quotes CRIU's own error lines;
  *                      in any other state, error means that the request was refused and nothing was changed by it.
  *
- * barrier: everything is restored and nothing runs, for as long as it takes; lazy or not, all memory is in place and the kernel knows of no userfaultfd any
- * more.  Connections may come and go meanwhile.  After open the processes run within
+ * barrier: everything is restored and nothing runs, for as long as it takes; lazy or not, nothing from elsewhere is needed any more: all memory is in place, or
+ * in the page store, whose file the monitor's filler holds.  Connections may come and go meanwhile.  After open the processes run within
  * milliseconds, and running is told as soon as CRIU has resumed them (its post-resume stage), tens of milliseconds before runc ends.  If runc then fails
  * all the same, nothing is left and failed follows running.
  * A restore that fails ends the monitor with exit code 125 after it told the agent; the connection ends with it.  SIGTERM before open does the same with 143.
@@ -46,6 +46,7 @@
 #define MONITOR_SOCKET "monitor.sock"
 #define MONITOR_INFO "info.json"
 #define MONITOR_STATE "state"
+#define MONITOR_FILLING "filling"              /* beside info.json: there as long as the running program still lacks pages, and so cannot be dumped */
 #define MONITOR_INVENTORY "inventory.go"       /* in the folder of images */
 
 #endif

@@ -2,6 +2,7 @@
 #include "cgroups.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -186,6 +187,33 @@ int cgroups_return(const struct cgroups *all, struct error *err)
 			return r;
 	}
 	return 0;
+}
+
+static void kill_group(const char *dir)
+{
+	char path[1300];
+	FILE *f = path_format(path, sizeof(path), "%s/cgroup.procs", dir) < 0 ? NULL : fopen(path, "re");
+	int pid;
+
+	while (f && fscanf(f, "%d", &pid) == 1)
+		if (pid > 1)
+			kill(pid, SIGKILL);
+	if (f)
+		fclose(f);
+}
+
+#define KILL_PASSES 3           /* one that forks while the list is read: its child is in the next */
+
+void cgroups_kill(const struct cgroups *all, const char *cgroups_path)
+{
+	char path[1024], dir[1200];
+
+	if (cgroups_expand(cgroups_path, path, sizeof(path)) < 0)
+		return;
+	for (int pass = 0; pass < KILL_PASSES; pass++)
+		for (int i = 0; i < all->n; i++)
+			if (path_format(dir, sizeof(dir), "%s%s", all->items[i].mount, path) == 0)
+				kill_group(dir);
 }
 
 void cgroups_remove(const struct cgroups *all, const char *cgroups_path)

@@ -30,6 +30,7 @@ int cgroups_expand(const char *cgroups_path, char *out, size_t size);
 /* Moves this process there; makes what is missing. */
 int cgroups_join(const struct cgroups *all, const char *cgroups_path, struct error *err);
 int cgroups_return(const struct cgroups *all, struct error *err);       /* back to where cgroups_current found us */
+void cgroups_kill(const struct cgroups *all, const char *cgroups_path);         /* SIGKILL to every process there */
 void cgroups_remove(const struct cgroups *all, const char *cgroups_path);       /* the leaf groups, when empty */
 
 #endif

@@ -3,8 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -36,27 +39,28 @@ static int listen_in(const char *work, struct error *err)
 	return take_fd(&fd);
 }
 
-/* The monitor's standard streams are the container's: who holds them keeps the shim waiting for their end. */
-static void keep_two(int *a, int *b)
+/* One fd for each task. */
+static void raise_limit(void)
 {
 	const struct rlimit want = { 1 << 20, 1 << 20 };
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC), x = fcntl(*a, F_DUPFD_CLOEXEC, 100), y = fcntl(*b, F_DUPFD_CLOEXEC, 100);
 	struct rlimit have;
 
-	for (int i = 0; null >= 0 && i < 3; i++)
-		dup2(null, i);
-	syscall(SYS_close_range, 3u, 99u, 0u);
-	*a = dup3(x, 3, O_CLOEXEC);
-	*b = dup3(y, 4, O_CLOEXEC);
-	syscall(SYS_close_range, 5u, ~0u, 0u);
-	/* One fd for each task. */
 	if (setrlimit(RLIMIT_NOFILE, &want) < 0 && getrlimit(RLIMIT_NOFILE, &have) == 0) {
 		have.rlim_cur = have.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &have);
 	}
 }
 
-static void __attribute__((noreturn)) be_filler(int listen_fd, int control_fd, pid_t monitor)
+void process_keep(void)
+{
+	cleanup_close int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	/* Not everybody may (CAP_SYS_RESOURCE). */
+	if (fd >= 0 && write(fd, "-1000", 5) < 0)
+		return;
+}
+
+static void __attribute__((noreturn)) be_filler(int listen_fd, int control_fd, int monitor_fd, pid_t monitor)
 {
 	sigset_t none;
 
@@ -67,15 +71,15 @@ static void __attribute__((noreturn)) be_filler(int listen_fd, int control_fd, p
 	prctl(PR_SET_DUMPABLE, 0);
 	setrlimit(RLIMIT_CORE, &(struct rlimit){ 1, 1 });
 	prctl(PR_SET_NAME, "pm-filler");
-	keep_two(&listen_fd, &control_fd);
+	raise_limit();
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	fill_main(listen_fd, control_fd);
+	fill_main(listen_fd, control_fd, monitor_fd);
 }
 
 int filler_start(const char *work, struct filler *ret, struct error *err)
 {
-	cleanup_close int listen_fd = listen_in(work, err), ours = -1, its = -1;
+	cleanup_close int listen_fd = listen_in(work, err), ours = -1, its = -1, monitor = -1;
 	pid_t pid, self = getpid();
 	int pair[2];
 
@@ -85,13 +89,23 @@ int filler_start(const char *work, struct filler *ret, struct error *err)
 		return error_errno(err, "socketpair");
 	ours = pair[0];
 	its = pair[1];
-	pid = fork();
+	monitor = (int)syscall(SYS_pidfd_open, self, 0);
+	if (monitor < 0)
+		return error_errno(err, "pidfd_open");
+	/* As fork(2), but for the open files; this process has one thread. */
+	pid = (pid_t)syscall(SYS_clone, CLONE_FILES | SIGCHLD, NULL, NULL, NULL, NULL);
 	if (pid < 0)
-		return error_errno(err, "fork");
+		return error_errno(err, "clone");
 	if (pid == 0)
-		be_filler(listen_fd, its, self);
-	*ret = (struct filler){ .pid = pid, .fd = take_fd(&ours) };
-	return 0;
+		be_filler(listen_fd, its, monitor, self);
+	take_fd(&listen_fd);
+	take_fd(&monitor);
+	*ret = (struct filler){ .pid = pid, .fd = take_fd(&ours), .its_fd = take_fd(&its), .pidfd = (int)syscall(SYS_pidfd_open, pid, 0) };
+	if (ret->pidfd >= 0)
+		return 0;
+	error_errno(err, "pidfd_open");
+	filler_stop(ret);
+	return -EIO;
 }
 
 int filler_give(const struct filler *f, int list_fd, int store_fd, struct error *err)
@@ -122,41 +136,100 @@ void filler_barrier(const struct filler *f)
 		send(f->fd, &word, 1, MSG_NOSIGNAL);
 }
 
+static bool is_dead(const struct filler *f)
+{
+	struct pollfd p = { f->pidfd, POLLIN, 0 };
+
+	return f->pidfd < 0 || poll(&p, 1, 0) != 0;
+}
+
+int filler_open(const struct filler *f, struct error *err)
+{
+	const char word = FILL_OPEN;
+
+	if (f->done && is_dead(f))
+		return 0;
+	if (is_dead(f) || send(f->fd, &word, 1, MSG_NOSIGNAL) < 0)
+		return error_set(err, -ESRCH, "the process that fills the memory has ended");
+	return 0;
+}
+
+static void close_all(struct filler *f)
+{
+	int *const fds[] = { &f->fd, &f->its_fd, &f->pidfd };
+
+	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
+		if (*fds[i] >= 0)
+			close(take_fd(fds[i]));
+}
+
+/* Nothing more to hear. */
+static int hear_end(struct filler *f, struct error *err)
+{
+	close_all(f);
+	return f->done || f->gone ? 0 : error_set(err, -EIO, "the process that fills the memory has ended");
+}
+
 int filler_hear(struct filler *f, struct error *err)
 {
 	char text[sizeof(err->message) + 1];
 	unsigned long long pages = 0;
+	bool dead = is_dead(f);
 	long long micros = 0;
-	ssize_t n = recv(f->fd, text, sizeof(text) - 1, MSG_DONTWAIT);
+	ssize_t n = f->fd < 0 ? -1 : recv(f->fd, text, sizeof(text) - 1, MSG_DONTWAIT);
 
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return 0;
-	if (n <= 0) {
-		close(take_fd(&f->fd));
-		return f->done || f->gone ? 0 : error_set(err, -EIO, "the process that fills the memory has ended");
-	}
+	if (n <= 0)
+		return dead ? hear_end(f, err) : 0;
 	text[n] = '\0';
-	if (text[0] == FILL_FAILED)
+	switch (text[0]) {
+	case FILL_FAILED:
 		return error_set(err, -EIO, "%s", text + 1);
-	if (text[0] == FILL_GONE) {
+	case FILL_GONE:
 		f->gone = true;
 		return 0;
+	case FILL_READY:
+		f->ready = true;
+		return 1;
+	default:
+		if (text[0] != FILL_DONE || sscanf(text + 1, "%llu %lld", &pages, &micros) != 2)
+			return error_set(err, -EPROTO, "the process that fills the memory says nothing that is understood");
+		f->done = true;
+		f->pages = pages;
+		f->micros = micros;
+		return 1;
 	}
-	if (text[0] != FILL_DONE || sscanf(text + 1, "%llu %lld", &pages, &micros) != 2)
-		return error_set(err, -EPROTO, "the process that fills the memory says nothing that is understood");
-	f->done = true;
-	f->pages = pages;
-	f->micros = micros;
-	return 1;
+}
+
+void filler_reaped(struct filler *f)
+{
+	f->pid = 0;
+}
+
+/* The filler's, in the table that was shared with it. */
+static void close_userfaultfds(void)
+{
+	cleanup_closedir DIR *d = opendir("/proc/self/fd");
+	struct dirent *e;
+
+	while (d && (e = readdir(d))) {
+		char target[32];
+		ssize_t n = readlinkat(dirfd(d), e->d_name, target, sizeof(target) - 1);
+
+		if (n < 0)
+			continue;
+		target[n] = '\0';
+		if (!strcmp(target, "anon_inode:[userfaultfd]"))
+			close((int)strtol(e->d_name, NULL, 10));
+	}
 }
 
 void filler_stop(struct filler *f)
 {
-	if (f->fd >= 0)
-		close(take_fd(&f->fd));
+	close_all(f);
 	if (f->pid > 0) {
 		kill(f->pid, SIGKILL);
 		waitpid(f->pid, NULL, 0);
+		close_userfaultfds();
 	}
 	f->pid = 0;
 }

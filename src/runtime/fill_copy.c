@@ -8,7 +8,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define PIECE_MAX 256u                  /* pages: 1 MiB between two looks at the faults */
+#include "base/clock.h"
+
+#define PIECE_MAX 256u                  /* pages */
+#define AROUND 65536u                   /* bytes, aligned: what comes along with a page that is waited for */
 #define WINDOW (32u << 20)              /* of the store is mapped at once: page tables for the whole would be memory, too */
 
 static _Alignas(FILL_PAGE) const uint8_t zero_page[FILL_PAGE];
@@ -81,34 +84,32 @@ static int not_there(struct fill_task *t, uint64_t vaddr, struct error *err)
 		t->piece /= 2;
 		return 0;
 	}
-	t->blocked = true;
+	if (!t->blocked_us)
+		t->blocked_us = clock_mono_us();
 	return copy_error(t, vaddr, ENOENT, err);
 }
 
-static void advance(struct fill_task *t, const struct fill_run *run, uint32_t pages)
+static void advance(struct fill_task *t, uint32_t pages)
 {
-	t->blocked = false;
+	t->blocked_us = 0;
 	t->piece = t->piece < PIECE_MAX ? t->piece * 2 : PIECE_MAX;
-	t->page += pages;
-	if (t->page == run->pages) {
-		t->page = 0;
-		t->next++;
-	}
+	pending_advance(&t->pending, pages);
 }
 
-int fill_copy(struct fill_source *s, struct fill_task *t, uint32_t *ret_pages, struct error *err)
+int fill_copy(struct fill_source *s, struct fill_task *t, uint32_t max, uint32_t *ret_pages, struct error *err)
 {
-	const struct fill_run *run = &s->list.runs[s->list.order[t->next]];
-	uint64_t done = (uint64_t)t->page * FILL_PAGE;
-	uint32_t pages = run->pages - t->page < t->piece ? run->pages - t->page : t->piece;
-	const uint8_t *src = look_at(s, run->offset + done, &pages);
-	/* Who waits for a page has a fault that is read, and is woken then. */
-	struct uffdio_copy c = { .dst = run->vaddr + done, .src = (uintptr_t)src, .mode = UFFDIO_COPY_MODE_DONTWAKE };
+	const struct fill_seg *seg = &t->pending.segs[t->pending.first];
+	uint32_t pages = seg->pages < t->piece ? seg->pages : t->piece;
+	const uint8_t *src;
+	struct uffdio_copy c;
 
 	*ret_pages = 0;
+	pages = pages < max ? pages : max;
+	src = look_at(s, seg->offset, &pages);
 	if (!src)
 		return error_errno(err, "map the page store");
-	c.len = (uint64_t)pages * FILL_PAGE;
+	/* Who waits for a page has a fault that is read, and is woken then. */
+	c = (struct uffdio_copy){ .dst = seg->vaddr, .src = (uintptr_t)src, .len = (uint64_t)pages * FILL_PAGE, .mode = UFFDIO_COPY_MODE_DONTWAKE };
 	if (ioctl(t->uffd, UFFDIO_COPY, &c) < 0) {
 		if (c.copy > 0)
 			pages = (uint32_t)((uint64_t)c.copy / FILL_PAGE);       /* EAGAIN: what stopped it, the next call tells */
@@ -119,9 +120,51 @@ int fill_copy(struct fill_source *s, struct fill_task *t, uint32_t *ret_pages, s
 		else
 			return errno == EAGAIN || errno == EINTR ? 0 : copy_error(t, c.dst, errno, err);
 	}
-	advance(t, run, pages);
+	advance(t, pages);
 	*ret_pages = pages;
 	return 0;
+}
+
+/* --- before anything runs --- */
+
+#define STRETCH_GAP 65536u              /* segments as close as that are one stretch: the pages between them are zero */
+
+static int probe_page(struct fill_source *s, struct fill_task *t, const struct fill_seg *seg, struct error *err)
+{
+	uint32_t pages = 1;
+	const uint8_t *src = look_at(s, seg->offset, &pages);
+	struct uffdio_copy c = { .dst = seg->vaddr, .src = (uintptr_t)src, .len = FILL_PAGE };
+
+	if (!src)
+		return error_errno(err, "map the page store");
+	return ioctl(t->uffd, UFFDIO_COPY, &c) < 0 && errno != EEXIST ? copy_error(t, c.dst, errno, err) : 0;
+}
+
+int fill_probe(struct fill_source *s, struct fill_task *t, uint64_t *pages, struct error *err)
+{
+	uint64_t at = 0, end = 0;
+
+	for (;;) {
+		const struct fill_seg *seg = pending_next(&t->pending, at);
+		uint64_t vaddr;
+		int r;
+
+		if (!seg)
+			return 0;
+		vaddr = seg->vaddr;
+		at = vaddr + (uint64_t)seg->pages * FILL_PAGE;
+		if (vaddr - end < STRETCH_GAP && end) {
+			end = at;
+			continue;
+		}
+		end = at;
+		r = probe_page(s, t, seg, err);
+		if (r < 0)
+			return r;
+		if (pending_cut(&t->pending, vaddr, vaddr + FILL_PAGE) < 0)
+			return error_set(err, -ENOMEM, "out of memory for the filler");
+		++*pages;
+	}
 }
 
 /* --- faults --- */
@@ -145,57 +188,73 @@ static int placed(const struct fill_task *t, uint64_t vaddr, int r, struct error
 	return copy_error(t, vaddr, errno, err);
 }
 
-static int place_page(const struct fill_task *t, uint64_t vaddr, const uint8_t *page, struct error *err)
-{
-	struct uffdio_copy c = { .dst = vaddr, .src = (uintptr_t)page, .len = FILL_PAGE };
-
-	return placed(t, vaddr, ioctl(t->uffd, UFFDIO_COPY, &c), err);
-}
-
+/* A page that is zero.  One of its own at once for who writes to it. */
 static int place_zero(const struct fill_task *t, uint64_t vaddr, bool write, struct error *err)
 {
+	struct uffdio_copy c = { .dst = vaddr, .src = (uintptr_t)zero_page, .len = FILL_PAGE };
 	struct uffdio_zeropage z = { .range = { vaddr, FILL_PAGE } };
 
-	/* A page of its own at once for who writes to it. */
-	return write ? place_page(t, vaddr, zero_page, err) : placed(t, vaddr, ioctl(t->uffd, UFFDIO_ZEROPAGE, &z), err);
+	return placed(t, vaddr, write ? ioctl(t->uffd, UFFDIO_COPY, &c) : ioctl(t->uffd, UFFDIO_ZEROPAGE, &z), err);
 }
 
-static int serve(struct fill_source *s, const struct fill_task *t, uint64_t address, bool write, bool zeros, struct error *err)
+/* [start, start + len), which the task lacks.  *ret_len: how much of it came in place. */
+static int place(struct fill_source *s, const struct fill_task *t, uint64_t start, uint64_t offset, size_t len, uint64_t *ret_len, struct error *err)
 {
-	static _Alignas(FILL_PAGE) uint8_t page[FILL_PAGE];
-	uint64_t vaddr = address & ~(uint64_t)(FILL_PAGE - 1), offset;
+	static _Alignas(FILL_PAGE) uint8_t pages[AROUND];
+	struct uffdio_copy c = { .dst = start, .src = (uintptr_t)pages, .len = len };
 
-	if (zeros)
-		return place_zero(t, vaddr, false, err);
-	if (!fill_runs_find(&s->list, t->pid, vaddr, &offset))
+	*ret_len = 0;
+	if (pread(s->store_fd, pages, len, (off_t)offset) != (ssize_t)len)
+		return error_set(err, -EIO, "page 0x%llx of process %u cannot be read from the page store", (unsigned long long)start, t->pid);
+	if (ioctl(t->uffd, UFFDIO_COPY, &c) == 0)
+		*ret_len = len;
+	else if (c.copy > 0)
+		*ret_len = (uint64_t)c.copy;
+	else
+		return -errno;
+	return 0;
+}
+
+int fill_serve(struct fill_source *s, struct fill_task *t, uint64_t address, bool write, uint32_t *ret_pages, struct error *err)
+{
+	uint64_t vaddr = address & ~(uint64_t)(FILL_PAGE - 1), start = vaddr & ~(uint64_t)(AROUND - 1), end = start + AROUND, done, seg_end;
+	const struct fill_seg *seg = pending_find(&t->pending, vaddr);
+	int r;
+
+	*ret_pages = 0;
+	if (!seg)
 		return place_zero(t, vaddr, write, err);
-	if (pread(s->store_fd, page, sizeof(page), (off_t)offset) != (ssize_t)sizeof(page))
-		return error_set(err, -EIO, "page 0x%llx of process %u cannot be read from the page store", (unsigned long long)vaddr, t->pid);
-	return place_page(t, vaddr, page, err);
+	seg_end = seg->vaddr + (uint64_t)seg->pages * FILL_PAGE;
+	start = start < seg->vaddr ? seg->vaddr : start;
+	end = end > seg_end ? seg_end : end;
+	r = place(s, t, start, seg->offset + (start - seg->vaddr), (size_t)(end - start), &done, err);
+	/* The neighbours may be of another mapping, or there already: then the page alone. */
+	if (r < 0 && r != -EAGAIN && r != -ESRCH && r != -EIO) {
+		start = vaddr;
+		r = place(s, t, start, seg->offset + (start - seg->vaddr), FILL_PAGE, &done, err);
+	}
+	if (r == -EIO)
+		return r;
+	if (r == -EEXIST)
+		done = FILL_PAGE;
+	if (r < 0 && r != -EEXIST) {
+		errno = -r;
+		return placed(t, vaddr, -1, err);
+	}
+	if (pending_cut(&t->pending, start, start + done) < 0)
+		return error_set(err, -ENOMEM, "out of memory for the filler");
+	*ret_pages = (uint32_t)(done / FILL_PAGE);
+	/* Copied without it, as far as it went: it tries again. */
+	return r == -EEXIST || vaddr >= start + done ? wake(t, vaddr) : 0;
 }
 
-/* CRIU asks for events of fork, mremap and the like, for a page server that stays when the application runs; this one never does. */
-static int event(struct fill_source *s, const struct fill_task *t, const struct uffd_msg *m, bool zeros, struct error *err)
+void fill_try_again(const struct fill_task *t, uint64_t address)
 {
-	if (m->event == UFFD_EVENT_PAGEFAULT)
-		return serve(s, t, m->arg.pagefault.address, m->arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WRITE, zeros, err);
-	if (m->event == UFFD_EVENT_FORK)
-		close((int)m->arg.fork.ufd);
-	return zeros ? 0 : error_set(err, -EPROTO, "process %u changes its memory (event 0x%x) while it is restored", t->pid, m->event);
+	usleep(1000);
+	wake(t, address & ~(uint64_t)(FILL_PAGE - 1));
 }
 
-int fill_faults(struct fill_source *s, struct fill_task *t, bool zeros, struct error *err)
+void fill_serve_zero(const struct fill_task *t, uint64_t address)
 {
-	struct uffd_msg m[16];
-	ssize_t n;
-
-	/* EAGAIN also when the one who had the fault was killed. */
-	while ((n = read(t->uffd, m, sizeof(m))) > 0)
-		for (size_t i = 0; i < (size_t)n / sizeof(m[0]); i++) {
-			int r = event(s, t, &m[i], zeros, err);
-
-			if (r < 0 && !zeros)
-				return r;
-		}
-	return n < 0 && errno != EAGAIN && errno != EINTR ? error_errno(err, "read the faults of process %u", t->pid) : 0;
+	place_zero(t, address & ~(uint64_t)(FILL_PAGE - 1), false, NULL);
 }

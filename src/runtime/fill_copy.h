@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "fill_pending.h"
 #include "fill_run.h"
 
 /* Where the pages come from. */
@@ -17,23 +18,30 @@ struct fill_source {
 	size_t map_len;
 };
 
-/* A task that is being restored. */
+/* A task that is being restored, or runs already and lacks pages. */
 struct fill_task {
-	uint32_t pid;                   /* in the container */
-	int uffd;                       /* -1: closed */
-	uint32_t next, end;             /* in list.order */
-	uint32_t page;                  /* of the run `next` */
+	uint32_t pid;                   /* in the container; of a forked child: its parent's */
+	int uffd;
+	bool child;                     /* forked since */
+	bool probed;                    /* its memory is registered where the list says */
+	struct fill_pending pending;
 	uint32_t piece;                 /* pages to try at once */
-	bool blocked;                   /* its memory is not registered yet */
+	int64_t blocked_us;             /* since when the first page's address is not registered; 0: it is */
 };
 
 void fill_source_close(struct fill_source *s);
 /*
- * Copies one piece into a task that is not complete.  *ret_pages are in place then; 0 pages without an error: try again.  -ENOENT: the
- * address is not registered (t->blocked is set); -ESRCH: the task has ended.
+ * Copies one piece of at most max pages into a task that lacks some.  *ret_pages are in place then; 0 pages without an error: look for events, then try again.
+ * -ENOENT: the first page's address is not registered (blocked_us is set); -ESRCH: the task has ended.
  */
-int fill_copy(struct fill_source *s, struct fill_task *t, uint32_t *ret_pages, struct error *err);
-/* Answers all faults that wait: from the list or, when zeros is set, by zeros in any case. */
-int fill_faults(struct fill_source *s, struct fill_task *t, bool zeros, struct error *err);
+int fill_copy(struct fill_source *s, struct fill_task *t, uint32_t max, uint32_t *ret_pages, struct error *err);
+/* One page of each stretch of memory: -ENOENT when one of them is not registered.  Nothing of the task may run. */
+int fill_probe(struct fill_source *s, struct fill_task *t, uint64_t *pages, struct error *err);
+/* Answers one fault, with the pages around it when the task lacks them; all of its events must have been heard.  *ret_pages were missing and are in place. */
+int fill_serve(struct fill_source *s, struct fill_task *t, uint64_t address, bool write, uint32_t *ret_pages, struct error *err);
+/* Lets who waits there ask again, after a moment. */
+void fill_try_again(const struct fill_task *t, uint64_t address);
+/* Answers it with zeros whatever should be there: only for a restore that is given up. */
+void fill_serve_zero(const struct fill_task *t, uint64_t address);
 
 #endif

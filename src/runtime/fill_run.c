@@ -49,15 +49,6 @@ static int check_runs(const struct fill_runs *l, uint64_t pages, struct error *e
 	return sum == pages ? 0 : damaged(err, "its number of pages");
 }
 
-static int by_offset(const void *a, const void *b, void *runs)
-{
-	const struct fill_run *x = (struct fill_run *)runs + *(const uint32_t *)a, *y = (struct fill_run *)runs + *(const uint32_t *)b;
-
-	if (x->ns_pid != y->ns_pid)
-		return x->ns_pid < y->ns_pid ? -1 : 1;
-	return x->offset < y->offset ? -1 : x->offset > y->offset;
-}
-
 static int read_at(int fd, void *data, size_t len, off_t at)
 {
 	while (len) {
@@ -100,8 +91,7 @@ int fill_runs_load(int list_fd, int store_fd, struct fill_runs *ret, struct erro
 	if (r < 0)
 		return r;
 	l.runs = calloc(l.n + 1, sizeof(*l.runs));
-	l.order = calloc(l.n + 1, sizeof(*l.order));
-	if (!l.runs || !l.order)
+	if (!l.runs)
 		r = error_set(err, -ENOMEM, "out of memory for the list of pages");
 	if (r == 0 && (r = read_at(list_fd, l.runs, l.n * sizeof(*l.runs), sizeof(h))) < 0)
 		error_set(err, r, "read the list of pages: %s", strerror(-r));
@@ -111,9 +101,6 @@ int fill_runs_load(int list_fd, int store_fd, struct fill_runs *ret, struct erro
 		fill_runs_free(&l);
 		return r;
 	}
-	for (uint32_t i = 0; i < l.n; i++)
-		l.order[i] = i;
-	qsort_r(l.order, l.n, sizeof(*l.order), by_offset, l.runs);
 	*ret = l;
 	return 0;
 }
@@ -121,7 +108,6 @@ int fill_runs_load(int list_fd, int store_fd, struct fill_runs *ret, struct erro
 void fill_runs_free(struct fill_runs *l)
 {
 	free(l->runs);
-	free(l->order);
 	*l = (struct fill_runs){ 0 };
 }
 
@@ -146,15 +132,4 @@ uint32_t fill_runs_of(const struct fill_runs *l, uint32_t ns_pid, uint32_t *ret_
 {
 	*ret_first = lower_bound(l, ns_pid, 0);
 	return lower_bound(l, ns_pid + 1, 0) - *ret_first;
-}
-
-int fill_runs_find(const struct fill_runs *l, uint32_t ns_pid, uint64_t vaddr, uint64_t *ret_offset)
-{
-	uint32_t i = lower_bound(l, ns_pid, vaddr);
-	const struct fill_run *r = &l->runs[i];
-
-	if (i == l->n || r->ns_pid != ns_pid || vaddr < r->vaddr)
-		return 0;
-	*ret_offset = r->offset + (vaddr - r->vaddr);
-	return 1;
 }

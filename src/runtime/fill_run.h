@@ -12,7 +12,6 @@
 /* A fill list that was read and checked. */
 struct fill_runs {
 	struct fill_run *runs;
-	uint32_t *order;                /* their numbers, process by process in the order of the store's file: it is mapped front to back */
 	uint32_t n;
 	uint64_t store_size;
 };
@@ -22,15 +21,15 @@ int fill_runs_load(int list_fd, int store_fd, struct fill_runs *ret, struct erro
 void fill_runs_free(struct fill_runs *l);
 /* The runs of one process: *ret_first and how many. */
 uint32_t fill_runs_of(const struct fill_runs *l, uint32_t ns_pid, uint32_t *ret_first);
-/* Where a page lies in the store: 1 and its offset, or 0. */
-int fill_runs_find(const struct fill_runs *l, uint32_t ns_pid, uint64_t vaddr, uint64_t *ret_offset);
 
-/* The filler's process; never returns.  listen_fd: lazy-pages.socket, control_fd: the monitor. */
-void fill_main(int listen_fd, int control_fd) __attribute__((noreturn));
+/* The filler's process; never returns.  listen_fd: lazy-pages.socket, control_fd: to the monitor, monitor_fd: a pidfd of it. */
+void fill_main(int listen_fd, int control_fd, int monitor_fd) __attribute__((noreturn));
 
 /* What the monitor and the filler tell each other, one packet each. */
 #define FILL_GIVE 'g'                   /* with two fds: list, store */
 #define FILL_BARRIER 'b'
+#define FILL_OPEN 'o'
+#define FILL_READY '!'
 #define FILL_DONE '+'                   /* "+PAGES MICROS" */
 #define FILL_FAILED '-'                 /* "-text" */
 #define FILL_GONE '?'                   /* CRIU or a task has gone */

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -12,29 +13,36 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "fill.h"
 #include "fill_copy.h"
+#include "fill_events.h"
 #include "fill_run.h"
 
 #define RESTORE_FINISHED 0x52535446     /* criu/uffd.c, LAZY_PAGES_RESTORE_FINISHED */
-#define TASKS_MAX 65536u
-#define SLICE_PAGES 256u                /* copied for one task between two looks around */
-#define SLICE_CALLS 64
-#define RETRY_MS 1                      /* when memory is not registered yet */
-#define PATIENCE_US (300 * 1000000LL)   /* without any progress; whoever wants it faster aborts the restore */
+#define SLICE_PAGES 256u                /* copied between two looks around, while nothing runs that could wait */
+#define SLICE_PAGES_OPEN 32u
+#define RETRY_MS 1                      /* when a page cannot be placed for the moment */
+#define BLOCKED_US 5000000              /* an address that is not registered for so long never will be */
+#define NO_MEMORY_US 10000000
 
 struct filling {
 	int listen_fd, control_fd;
+	int monitor_fd;                 /* a pidfd; -1: it has died, and the program runs */
 	int criu_fd;                    /* -1: not connected (yet) */
 	bool connected;
 	struct fill_source source;
-	struct fill_task *tasks;
-	struct pollfd *polls;           /* control, listener or CRIU, then the tasks */
-	uint32_t n, room;
+	struct fill_tasks tasks;
+	struct pollfd *polls;           /* control, listener or CRIU, monitor, then the tasks */
+	uint32_t polled;                /* how many tasks */
+	uint32_t room;
 	bool barrier;                   /* CRIU stands there: nothing new is registered */
-	bool over;                      /* failed, and told: only faults are answered */
+	bool ready;                     /* what is in the list can be filled, and that was told */
+	bool open;                      /* the program runs */
+	bool over;                      /* failed, and told */
 	bool done;                      /* all in place, and told */
+	bool wait;                      /* nothing could be placed the last time */
 	uint64_t pages;
-	int64_t busy_us, progress_us;
+	int64_t busy_us, no_memory_us;
 };
 
 /* --- the monitor --- */
@@ -44,13 +52,13 @@ static void tell(struct filling *f, char word, const char *text)
 	char packet[sizeof(((struct error *)0)->message) + 1];
 	int n = snprintf(packet, sizeof(packet), "%c%s", word, text);
 
-	send(f->control_fd, packet, n < (int)sizeof(packet) ? (size_t)n : sizeof(packet) - 1, MSG_NOSIGNAL);
+	send(f->control_fd, packet, n < (int)sizeof(packet) ? (size_t)n : sizeof(packet) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 static void give_up(struct filling *f, int r, const struct error *err)
 {
 	if (!f->over && !f->done)
-		tell(f, r == -ESRCH ? FILL_GONE : FILL_FAILED, err->message);
+		tell(f, r == -ESRCH && !f->open ? FILL_GONE : FILL_FAILED, err->message);
 	f->over = true;
 }
 
@@ -77,10 +85,9 @@ static int receive_fds(int fd, char *word, int *fds, int max, ssize_t *ret_len)
 	return n;
 }
 
-static void find_runs(const struct filling *f, struct fill_task *t)
+static int find_pending(struct filling *f, struct fill_task *t)
 {
-	if (f->source.store_fd >= 0)
-		t->end = fill_runs_of(&f->source.list, t->pid, &t->next) + t->next;
+	return f->source.store_fd >= 0 ? pending_load(&t->pending, &f->source.list, t->pid) : 0;
 }
 
 static int take_list(struct filling *f, const int *fds, int n, struct error *err)
@@ -94,10 +101,9 @@ static int take_list(struct filling *f, const int *fds, int n, struct error *err
 	if (r < 0)
 		return r;
 	f->source.store_fd = take_fd(&store);
-	f->progress_us = clock_mono_us();
-	for (uint32_t i = 0; i < f->n; i++)
-		find_runs(f, &f->tasks[i]);
-	return 0;
+	for (uint32_t i = 0; r == 0 && i < f->tasks.n; i++)
+		r = find_pending(f, &f->tasks.items[i]);
+	return r < 0 ? error_set(err, r, "out of memory for the filler") : 0;
 }
 
 static int hear_monitor(struct filling *f, struct error *err)
@@ -108,11 +114,25 @@ static int hear_monitor(struct filling *f, struct error *err)
 
 	n = receive_fds(f->control_fd, &word, fds, 2, &len);
 	if (len <= 0)
-		_exit(0);               /* it wants no filler any more, or has died */
+		return 0;
 	if (word == FILL_GIVE)
 		return take_list(f, fds, n, err);
 	f->barrier = word == FILL_BARRIER || f->barrier;
+	f->open = word == FILL_OPEN || f->open;
 	return 0;
+}
+
+/*
+ * As long as nothing runs, the restore dies with its monitor.  Once the program runs, this process is what it gets its memory from, and goes on alone.
+ */
+static void monitor_died(struct filling *f)
+{
+	if (!f->open || f->done)
+		_exit(0);
+	close(take_fd(&f->monitor_fd));
+	/* What cannot be filled any more is ended by the shim, which has seen its monitor die; then nobody waits here. */
+	if (f->over)
+		alarm(600);
 }
 
 /* --- CRIU --- */
@@ -134,26 +154,6 @@ static int accept_criu(struct filling *f, struct error *err)
 	setsockopt(f->criu_fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	close(take_fd(&f->listen_fd));
 	f->connected = true;
-	f->progress_us = clock_mono_us();
-	return 0;
-}
-
-static int make_room(struct filling *f)
-{
-	uint32_t room = f->room ? f->room * 2 : 64;
-	void *tasks, *polls;
-
-	if (f->n < f->room)
-		return 0;
-	tasks = realloc(f->tasks, room * sizeof(*f->tasks));
-	if (tasks)
-		f->tasks = tasks;
-	polls = realloc(f->polls, (room + 2) * sizeof(*f->polls));
-	if (polls)
-		f->polls = polls;
-	if (!tasks || !polls)
-		return -ENOMEM;
-	f->room = room;
 	return 0;
 }
 
@@ -168,24 +168,22 @@ static int add_task(struct filling *f, uint32_t pid, struct error *err)
 	if (receive_fds(f->criu_fd, &byte, fds, 1, &len) != 1)
 		return error_set(err, -EPROTO, "CRIU sent no userfaultfd for process %u", pid);
 	uffd = fds[0];
-	for (uint32_t i = 0; i < f->n; i++)
-		if (f->tasks[i].pid == pid)
+	for (uint32_t i = 0; i < f->tasks.n; i++)
+		if (f->tasks.items[i].pid == pid)
 			return error_set(err, -EPROTO, "CRIU sent process %u twice", pid);
-	if (f->n == TASKS_MAX || make_room(f) < 0)
-		return error_set(err, -ENOMEM, "too many processes to fill");
 	/* CRIU opens it so; a read that blocks would stop everything. */
 	fcntl(uffd, F_SETFL, O_NONBLOCK);
-	f->tasks[f->n] = (struct fill_task){ .pid = pid, .uffd = take_fd(&uffd), .piece = 1 };
-	find_runs(f, &f->tasks[f->n]);
-	f->n++;
-	f->progress_us = clock_mono_us();
+	if (tasks_add(&f->tasks, pid, take_fd(&uffd)) < 0 || find_pending(f, &f->tasks.items[f->tasks.n - 1]) < 0)
+		return error_set(err, -ENOMEM, "too many processes to fill");
 	return 0;
 }
 
-static void __attribute__((noreturn)) criu_left(struct filling *f)
+static void criu_left(struct filling *f)
 {
-	if (!f->done)
-		give_up(f, -ESRCH, &(struct error){ .message = "CRIU has gone" });
+	close(take_fd(&f->criu_fd));
+	if (f->open || f->done)
+		return;
+	give_up(f, -ESRCH, &(struct error){ .message = "CRIU has gone" });
 	_exit(0);
 }
 
@@ -195,14 +193,13 @@ static int hear_criu(struct filling *f, struct error *err)
 	int32_t word;
 	int r = read_full(f->criu_fd, &word, sizeof(word));
 
-	/* The end: its sockets are closed when CRIU and all that has not become the application have ended. */
 	if (r < 0 || word == RESTORE_FINISHED)
 		criu_left(f);
-	if (word < 0)
-		return 0;
-	if (word == 0 || (uint32_t)word > FILL_PID_MAX)
+	else if (word == 0 || word > (int32_t)FILL_PID_MAX)
 		return error_set(err, -EPROTO, "CRIU speaks another language: 0x%x on lazy-pages.socket", (unsigned)word);
-	return add_task(f, (uint32_t)word, err);
+	else if (word > 0)
+		return add_task(f, (uint32_t)word, err);
+	return 0;
 }
 
 static bool readable(int fd)
@@ -214,85 +211,107 @@ static bool readable(int fd)
 
 /* --- the work --- */
 
-static bool complete(const struct fill_task *t)
+/* Who runs and has ended needs nothing more; memory that the container's limit does not give may be there in a moment, or the kernel ends one of its processes. */
+static int judge(struct filling *f, uint32_t i, int r)
 {
-	return t->next == t->end;
-}
+	const struct fill_task *t = &f->tasks.items[i];
 
-/* For a moment, one task. */
-static int fill_some(struct filling *f, struct fill_task *t, struct error *err)
-{
-	uint32_t sum = 0;
-	int r = 0;
-
-	for (int i = 0; r == 0 && i < SLICE_CALLS && sum < SLICE_PAGES && !complete(t); i++) {
-		uint32_t pages;
-
-		r = fill_copy(&f->source, t, &pages, err);
-		sum += pages;
+	if (r == -ESRCH && f->open) {
+		tasks_remove(&f->tasks, i);
+		return 0;
 	}
-	f->pages += sum;
-	/* Before the barrier memory may still be registered. */
-	return r == -ENOENT && !f->barrier ? 0 : r;
-}
+	f->wait = r < 0 || f->wait;
+	if (r == -ENOMEM && f->open) {
+		if (!f->no_memory_us)
+			f->no_memory_us = clock_mono_us();
+		return clock_mono_us() - f->no_memory_us < NO_MEMORY_US ? 0 : r;
+	}
+	/* Registered it was; an event that has not been told yet says what became of it. */
+	if (r == -ENOENT && f->ready && t->blocked_us && clock_mono_us() - t->blocked_us < BLOCKED_US)
+		return 0;
+	if (r == -ENOENT && f->open && t->child) {
+		const struct fill_seg *s = &t->pending.segs[t->pending.first];
 
-static int fill_all(struct filling *f, struct error *err)
-{
-	uint64_t before = f->pages;
-	int64_t start = clock_mono_us();
-	int r = 0;
-
-	for (uint32_t i = 0; r == 0 && i < f->n; i++)
-		if (!complete(&f->tasks[i]))
-			r = fill_some(f, &f->tasks[i], err);
-	if (f->pages != before) {
-		f->progress_us = clock_mono_us();
-		f->busy_us += f->progress_us - start;
-	} else if (r == 0 && start - f->progress_us > PATIENCE_US) {
-		r = error_set(err, -ETIMEDOUT, "CRIU has not prepared the memory to be filled for %d seconds", (int)(PATIENCE_US / 1000000));
+		return pending_cut(&f->tasks.items[i].pending, s->vaddr, s->vaddr + (uint64_t)s->pages * FILL_PAGE);
 	}
 	return r;
 }
 
+/* The largest of those that were there from the beginning, then the children: most of these end, or become other programs, soon. */
+static uint32_t whom_to_fill(const struct filling *f)
+{
+	uint32_t best = UINT32_MAX;
+
+	for (uint32_t i = 0; i < f->tasks.n; i++) {
+		const struct fill_task *t = &f->tasks.items[i], *b = best == UINT32_MAX ? NULL : &f->tasks.items[best];
+
+		if (t->pending.pages && (!b || (!t->child && b->child) || (t->child == b->child && t->pending.pages > b->pending.pages)))
+			best = i;
+	}
+	return best;
+}
+
+static int fill_some(struct filling *f, struct error *err)
+{
+	uint32_t i = whom_to_fill(f), pages = 0;
+	int64_t start = clock_mono_us();
+	int r;
+
+	f->wait = false;
+	if (i == UINT32_MAX)
+		return 0;
+	r = fill_copy(&f->source, &f->tasks.items[i], f->open ? SLICE_PAGES_OPEN : SLICE_PAGES, &pages, err);
+	f->pages += pages;
+	f->busy_us += clock_mono_us() - start;
+	if (pages)
+		f->no_memory_us = 0;
+	return r < 0 ? judge(f, i, r) : 0;
+}
+
 static bool has_task(const struct filling *f, uint32_t pid)
 {
-	for (uint32_t i = 0; i < f->n; i++)
-		if (f->tasks[i].pid == pid)
+	for (uint32_t i = 0; i < f->tasks.n; i++)
+		if (f->tasks.items[i].pid == pid)
 			return true;
 	return false;
 }
 
-/* At the barrier CRIU has sent all tasks: who is in the list must be among them. */
-static int all_came(const struct filling *f, struct error *err)
+/* At the barrier CRIU has sent all tasks: who is in the list must be among them, with memory that is registered. */
+static int get_ready(struct filling *f, struct error *err)
 {
 	const struct fill_runs *l = &f->source.list;
+	int r = 0;
 
 	for (uint32_t i = 0; i < l->n; i++)
 		if ((i == 0 || l->runs[i].ns_pid != l->runs[i - 1].ns_pid) && !has_task(f, l->runs[i].ns_pid))
 			return error_set(err, -EPROTO, "CRIU restored no process %u", l->runs[i].ns_pid);
+	for (uint32_t i = 0; r == 0 && i < f->tasks.n; i++)
+		r = fill_probe(&f->source, &f->tasks.items[i], &f->pages, err);
+	if (r < 0)
+		return r;
+	f->ready = true;
+	fill_runs_free(&f->source.list);
+	/* Whoever dies now, the other goes on (or ends what runs): they share their open files. */
+	prctl(PR_SET_PDEATHSIG, 0);
+	process_keep();
+	tell(f, FILL_READY, "");
 	return 0;
 }
 
 /* CRIU's own copies of the fds were closed when it had registered the memory (criu/pie/restorer.c): by these the kernel forgets. */
-static int release(struct filling *f, struct error *err)
+static void release(struct filling *f)
 {
 	char text[64];
 
-	for (uint32_t i = 0; i < f->n; i++)
-		if (!complete(&f->tasks[i]))
-			return 0;
-	if (f->source.store_fd < 0)
-		return 0;
-	if (all_came(f, err) < 0)
-		return -EPROTO;
-	for (uint32_t i = 0; i < f->n; i++)
-		close(take_fd(&f->tasks[i].uffd));
+	for (uint32_t i = f->tasks.n; i > 0; i--)
+		if (f->tasks.items[i - 1].pending.pages == 0)
+			tasks_remove(&f->tasks, i - 1);
+	if (f->tasks.n || f->done)
+		return;
 	snprintf(text, sizeof(text), "%llu %lld", (unsigned long long)f->pages, (long long)f->busy_us);
-	f->n = 0;
 	f->done = true;
 	fill_source_close(&f->source);
 	tell(f, FILL_DONE, text);
-	return 0;
 }
 
 /* --- the loop --- */
@@ -300,73 +319,108 @@ static int release(struct filling *f, struct error *err)
 /* Milliseconds; -1: until something happens. */
 static int how_long(const struct filling *f)
 {
-	int r = -1;
-
-	if (f->over || f->source.store_fd < 0)
+	if (f->over || f->done || !f->ready || whom_to_fill(f) == UINT32_MAX)
 		return -1;
-	for (uint32_t i = 0; i < f->n; i++) {
-		if (complete(&f->tasks[i]))
-			continue;
-		if (!f->tasks[i].blocked)
-			return 0;
-		r = RETRY_MS;
-	}
-	return r;
+	return f->wait ? RETRY_MS : 0;
+}
+
+static int make_room(struct filling *f)
+{
+	struct pollfd *polls;
+
+	if (f->tasks.n + 3 <= f->room)
+		return 0;
+	polls = realloc(f->polls, (f->tasks.n * 2 + 64) * sizeof(*polls));
+	if (!polls)
+		return -ENOMEM;
+	f->polls = polls;
+	f->room = f->tasks.n * 2 + 64;
+	return 0;
 }
 
 static void look(struct filling *f)
 {
-	bool answer = f->over || f->source.store_fd >= 0;
+	/* When it failed and the program runs, who waits for a page waits until it is ended. */
+	bool answer = f->over ? !f->open : f->source.store_fd >= 0;
 
+	if (make_room(f) < 0)
+		_exit(1);
 	f->polls[0] = (struct pollfd){ f->control_fd, POLLIN, 0 };
 	f->polls[1] = (struct pollfd){ f->criu_fd >= 0 ? f->criu_fd : f->listen_fd, POLLIN, 0 };
-	for (uint32_t i = 0; i < f->n; i++)
-		f->polls[2 + i] = (struct pollfd){ answer ? f->tasks[i].uffd : -1, POLLIN, 0 };
-	if (poll(f->polls, f->n + 2, how_long(f)) < 0)
-		memset(f->polls, 0, (f->n + 2) * sizeof(*f->polls));
+	f->polls[2] = (struct pollfd){ f->monitor_fd, POLLIN, 0 };
+	for (uint32_t i = 0; i < f->tasks.n; i++)
+		f->polls[3 + i] = (struct pollfd){ answer ? f->tasks.items[i].uffd : -1, POLLIN, 0 };
+	f->polled = f->tasks.n;
+	if (poll(f->polls, f->polled + 3, how_long(f)) < 0)
+		memset(f->polls, 0, (f->polled + 3) * sizeof(*f->polls));
 }
 
-static int serve_faults(struct filling *f, struct error *err)
+static int answer_faults(struct filling *f, uint32_t i, struct error *err)
 {
-	for (uint32_t i = 0; i < f->n; i++) {
-		int r = f->polls[2 + i].revents ? fill_faults(&f->source, &f->tasks[i], f->over, err) : 0;
+	for (uint32_t k = 0; k < f->tasks.n_faults; k++) {
+		const struct fill_fault *fault = &f->tasks.faults[k];
+		uint32_t pages = 0, before = f->tasks.n;
+		int r = 0;
 
+		if (f->over)
+			fill_serve_zero(&f->tasks.items[i], fault->address);
+		else
+			r = fill_serve(&f->source, &f->tasks.items[i], fault->address, fault->write, &pages, err);
+		f->pages += pages;
+		if (r < 0 && (r = judge(f, i, r)) < 0)
+			return r;
+		if (f->tasks.n != before)
+			return 0;
+		if (f->no_memory_us)
+			fill_try_again(&f->tasks.items[i], fault->address);
+	}
+	return 0;
+}
+
+/* From the last to the first: one that is removed is replaced by the last, one that is new comes behind. */
+static int serve_tasks(struct filling *f, struct error *err)
+{
+	for (uint32_t i = f->polled; i > 0; i--) {
+		int r = f->polls[2 + i].revents ? tasks_hear(&f->tasks, i - 1, err) : 0;
+
+		if (r == 0 && f->polls[2 + i].revents)
+			r = answer_faults(f, i - 1, err);
 		if (r < 0 && !f->over)
 			return r;
 		if (r < 0)
-			close(take_fd(&f->tasks[i].uffd));
+			tasks_remove(&f->tasks, i - 1);
 	}
 	return 0;
 }
 
 static int step(struct filling *f, struct error *err)
 {
-	int r = serve_faults(f, err);
+	int r = serve_tasks(f, err);
 
-	if (r == 0 && f->polls[0].revents)
+	/* What the monitor said before it died counts. */
+	while (r == 0 && readable(f->control_fd))
 		r = hear_monitor(f, err);
+	if (r == 0 && f->polls[2].revents)
+		monitor_died(f);
 	if (r == 0 && !f->connected && readable(f->listen_fd))
 		r = accept_criu(f, err);
 	/* All that it has said: what came before the barrier has been heard before that is looked at. */
 	while (r == 0 && readable(f->criu_fd))
 		r = hear_criu(f, err);
-	if (r == 0 && !f->over && !f->done && f->source.store_fd >= 0)
-		r = fill_all(f, err);
-	if (r == 0 && !f->over && !f->done && f->barrier)
-		r = release(f, err);
+	if (r < 0 || f->over || f->done || !f->barrier || f->source.store_fd < 0)
+		return r;
+	r = f->ready ? fill_some(f, err) : get_ready(f, err);
+	if (r == 0 && f->ready)
+		release(f);
 	return r;
 }
 
-void fill_main(int listen_fd, int control_fd)
+void fill_main(int listen_fd, int control_fd, int monitor_fd)
 {
-	struct filling f = { .listen_fd = listen_fd, .control_fd = control_fd, .criu_fd = -1, .source = { .store_fd = -1 } };
+	struct filling f = { .listen_fd = listen_fd, .control_fd = control_fd, .monitor_fd = monitor_fd, .criu_fd = -1, .source = { .store_fd = -1 } };
 	struct error err = { 0 };
 
-	if (make_room(&f) < 0) {
-		tell(&f, FILL_FAILED, "out of memory for the filler");
-		_exit(1);
-	}
-	for (;;) {
+	while (!f.done || !f.open) {
 		int r;
 
 		look(&f);
@@ -374,4 +428,9 @@ void fill_main(int listen_fd, int control_fd)
 		if (r < 0)
 			give_up(&f, r, &err);
 	}
+	/* The table of open files is the monitor's as well. */
+	for (size_t i = 0; i < 3; i++)
+		if ((int[]){ f.criu_fd, f.listen_fd, f.monitor_fd }[i] >= 0)
+			close((int[]){ f.criu_fd, f.listen_fd, f.monitor_fd }[i]);
+	_exit(0);
 }

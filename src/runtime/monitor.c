@@ -182,7 +182,9 @@ static void reap(struct monitor *m)
 	if (m->runc)
 		return;
 	while ((pid = waitpid(-1, &st, WNOHANG)) > 0)
-		if (pid == m->init)
+		if (pid == m->filler.pid)
+			filler_reaped(&m->filler);
+		else if (pid == m->init)
 			m->exit_status = WIFEXITED(st) ? WEXITSTATUS(st) : 128 + WTERMSIG(st);
 	if (pid < 0 && errno == ECHILD && m->state == STATE_RUNNING && m->exit_status < 0)
 		m->exit_status = EXIT_UNKNOWN;
@@ -221,6 +223,7 @@ static void wait_event(struct monitor *m)
 		{ m->agent_fd, POLLIN, 0 },
 		{ m->agent_fd < 0 ? m->listen_fd : -1, POLLIN, 0 },
 		{ m->filler.fd, POLLIN, 0 },
+		{ m->filler.pidfd, POLLIN, 0 },
 	};
 
 	if (poll(p, sizeof(p) / sizeof(p[0]), m->state == STATE_STARTING ? GATE_LOOK_MS : -1) < 0)
@@ -232,7 +235,7 @@ static void wait_event(struct monitor *m)
 		hook_accept(m);
 	if (p[2].revents)
 		hook_lost(m);
-	if (p[5].revents)
+	if (p[5].revents || p[6].revents)
 		fill_event(m);
 	if (p[0].revents)
 		handle_signals(m);

@@ -73,7 +73,7 @@ int fill_prepare(struct monitor *m, const char *work, struct error *err);
 int fill_take(struct monitor *m, struct error *err);
 void fill_drop(struct monitor *m);      /* what was given and not taken */
 void fill_event(struct monitor *m);     /* the filler has something to tell */
-/* Enters the barrier when CRIU stands there and the memory is filled. */
+/* Enters the barrier when CRIU stands there and the memory can be filled. */
 void barrier_check(struct monitor *m);
 
 /* --- monitor_restore.c --- */

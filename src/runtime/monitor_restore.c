@@ -281,6 +281,11 @@ void restore_open(struct monitor *m)
 		monitor_abort(m, MONITOR_EXIT_FAILED);
 		return;
 	}
+	if (m->lazy && filler_open(&m->filler, &err) < 0) {
+		m->error = err;
+		monitor_abort(m, MONITOR_EXIT_FAILED);
+		return;
+	}
 	m->opened = true;
 	/* When this fails CRIU is dead, and runc will tell. */
 	send(m->hook_fd, word, strlen(word), MSG_NOSIGNAL);
@@ -381,7 +386,6 @@ void restore_ended(struct monitor *m, int wait_status)
 	if (m->hook_fd >= 0)
 		close(take_fd(&m->hook_fd));
 	restore_gate_refuse(m);
-	filler_stop(&m->filler);
 	if (check_end(m, wait_status, &err) == 0) {
 		release_streams();
 		monitor_enter(m, STATE_RUNNING);
@@ -390,6 +394,8 @@ void restore_ended(struct monitor *m, int wait_status)
 	m->init = 0;
 	/* CRIU and runc clean up behind themselves, unless one of them was killed. */
 	runc_delete(m->spec->program_dir, m->spec->root, m->spec->systemd_cgroup, m->spec->id, NULL);
+	/* Only now: nothing that lacks pages may run without it. */
+	filler_stop(&m->filler);
 	if (!m->aborting)
 		m->error = err;
 	monitor_fail(m, m->aborting ? m->abort_status : MONITOR_EXIT_FAILED);

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "runtime/fill.h"
+#include "runtime/fill_pending.h"
 #include "runtime/fill_run.h"
 
 /*
@@ -187,6 +189,8 @@ static uint64_t written_page(const struct world *w, uint32_t pid)
 	return i;
 }
 
+static int live(const struct world *w);
+
 /* One letter, one answer. */
 static int obey(const struct world *w, uint32_t pid, char what, int *uffd)
 {
@@ -215,6 +219,8 @@ static int obey(const struct world *w, uint32_t pid, char what, int *uffd)
 		return madvise(w->memory, PAGE, MADV_DONTNEED);
 	case 'f':
 		return fork_in_task();
+	case 'l':
+		return live(w);
 	case 'c':
 		return compare(w, pid, UINT64_MAX);
 	default:
@@ -350,19 +356,24 @@ static void give(struct world *w)
 		fail_msg("%s", err.message);
 }
 
-/* Until it says something, or a second has passed without. */
-static int hear(struct world *w, struct error *err)
+/* Until it is ready (or done), has failed or gone, or some seconds have passed without. */
+static int hear_until(struct world *w, const bool *what, struct error *err)
 {
-	int64_t end = clock_mono_us() + 5000000;
+	int64_t end = clock_mono_us() + 10000000;
 	int r = 0;
 
-	while (r == 0 && !w->filler.gone && clock_mono_us() < end) {
-		struct pollfd p = { w->filler.fd, POLLIN, 0 };
+	while (r >= 0 && !*what && !w->filler.gone && clock_mono_us() < end) {
+		struct pollfd p[] = { { w->filler.fd, POLLIN, 0 }, { w->filler.pidfd, POLLIN, 0 } };
 
-		poll(&p, 1, 100);
+		poll(p, 2, 100);
 		r = filler_hear(&w->filler, err);
 	}
-	return r;
+	return r < 0 ? r : *what;
+}
+
+static int hear(struct world *w, struct error *err)
+{
+	return hear_until(w, &w->filler.done, err);
 }
 
 static bool nothing_said(struct world *w)
@@ -438,12 +449,15 @@ static void all_memory_is_in_place(void **state)
 	assert_int_equal(ask(w, 1, 'C'), 0);
 	assert_int_equal(ask(w, 1, 'W'), 0);
 	assert_int_equal(ask(w, 2, 'c'), 0);
+	assert_true(w->filler.ready);
 	/* Nobody listens to events any more. */
 	assert_int_equal(ask(w, 0, 'f'), 0);
 	assert_int_equal(ask(w, 0, 'd'), 0);
 	assert_int_equal(send(w->criu, &finished, sizeof(finished), 0), sizeof(finished));
+	assert_int_equal(filler_open(&w->filler, &err), 0);
 	wait_end(w);
-	assert_int_equal(hear(w, &err), 0);
+	assert_int_equal(filler_hear(&w->filler, &err), 0);
+	assert_int_equal(w->filler.fd, -1);
 }
 
 static void no_pages_are_fine(void **state)
@@ -566,7 +580,8 @@ static void filler_is_killed(void **state)
 	assert_int_equal(w->filler.fd, -1);
 }
 
-static void changes_are_refused(void **state)
+/* What the program drops before it came is zero. */
+static void changes_are_followed(void **state)
 {
 	struct world *w = *state;
 	struct error err = { 0 };
@@ -575,12 +590,16 @@ static void changes_are_refused(void **state)
 		skip();
 	start_tasks(w);
 	give(w);
-	assert_int_equal(ask(w, 0, 's'), 0);
-	assert_int_equal(ask(w, 0, 'r'), 0);
-	order(w, 0, 'd');
-	assert_true(hear(w, &err) < 0);
-	assert_non_null(strstr(err.message, "process 1 changes its memory"));
-	assert_int_equal(answer(w, 0), 0);
+	for (int i = 0; i < TASKS; i++) {
+		assert_int_equal(ask(w, i, 's'), 0);
+		assert_int_equal(ask(w, i, 'r'), 0);
+	}
+	assert_int_equal(ask(w, 0, 'd'), 0);
+	filler_barrier(&w->filler);
+	assert_int_equal(hear(w, &err), 1);
+	/* The first page, which was listed. */
+	assert_int_equal(ask(w, 0, 'c'), 1);
+	assert_int_equal(ask(w, 1, 'c'), 0);
 }
 
 static void store_is_cut_off(void **state)
@@ -596,7 +615,12 @@ static void store_is_cut_off(void **state)
 	assert_int_equal(ask(w, 0, 's'), 0);
 	usleep(50000);
 	assert_int_equal(ftruncate(w->store, 0), 0);
-	assert_int_equal(ask(w, 0, 'r'), 0);
+	for (int i = 0; i < TASKS; i++) {
+		if (i)
+			assert_int_equal(ask(w, i, 's'), 0);
+		assert_int_equal(ask(w, i, 'r'), 0);
+	}
+	filler_barrier(&w->filler);
 	assert_true(hear(w, &err) < 0);
 	assert_non_null(strstr(err.message, "Bad address"));
 	assert_int_equal(ask(w, 0, 'w'), 0);
@@ -640,16 +664,16 @@ static void damaged_lists(void **state)
 	struct fill_runs l;
 	struct error err;
 	struct fill_head h;
-	uint64_t offset = 0;
+	uint32_t first = 0;
 	int fd = make_list(good, 3);
 
 	assert_int_equal(ftruncate(w->store, 0x4000), 0);
 	assert_int_equal(fill_runs_load(fd, w->store, &l, &err), 0);
-	assert_int_equal(fill_runs_find(&l, 1, 0x11000, &offset), 1);
-	assert_int_equal(offset, 0x2000);
-	assert_int_equal(fill_runs_find(&l, 1, 0x13000, &offset), 0);
-	assert_int_equal(fill_runs_find(&l, 7, 0xf000, &offset), 0);
-	assert_int_equal(fill_runs_find(&l, 8, 0x10000, &offset), 0);
+	assert_int_equal(fill_runs_of(&l, 1, &first), 2);
+	assert_int_equal(first, 0);
+	assert_int_equal(fill_runs_of(&l, 7, &first), 1);
+	assert_int_equal(first, 2);
+	assert_int_equal(fill_runs_of(&l, 8, &first), 0);
 	fill_runs_free(&l);
 	assert_int_equal(ftruncate(fd, sizeof(h) + sizeof(good) - 1), 0);
 	assert_int_equal(fill_runs_load(fd, w->store, &l, &err), -EBADMSG);
@@ -690,6 +714,277 @@ static void damaged_list_is_told(void **state)
 	assert_non_null(strstr(err.message, "a page is not in the store"));
 }
 
+/* ---- what is lacking, against a plain array ---- */
+
+#define MODEL 300u
+
+static void check_pending(const struct fill_pending *p, const uint32_t *model)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < MODEL; i++) {
+		const struct fill_seg *s = pending_find(p, (i + 1) * PAGE + 123);
+
+		assert_int_equal(s ? s->offset + (i + 1) * PAGE - s->vaddr : 0, model[i] * PAGE);
+		sum += model[i] != 0;
+	}
+	assert_int_equal(p->pages, sum);
+}
+
+static void pending_model(void **state)
+{
+	(void)state;
+	srandom(11);
+	for (int round = 0; round < 200; round++) {
+		struct fill_pending p = { 0 }, q;
+		struct fill_run runs[MODEL];
+		struct fill_runs l = { .runs = runs };
+		uint32_t model[MODEL] = { 0 };
+
+		for (uint32_t at = 0, slot = 1; at < MODEL;) {
+			uint32_t n = 1 + (uint32_t)random() % 20;
+
+			n = n > MODEL - at ? MODEL - at : n;
+			runs[l.n++] = (struct fill_run){ 7, n, (at + 1) * PAGE, slot * PAGE };
+			for (uint32_t i = 0; i < n; i++)
+				model[at + i] = slot++;
+			at += n + (uint32_t)random() % 4;
+		}
+		assert_int_equal(pending_load(&p, &l, 7), 0);
+		for (int i = 0; i < 60; i++) {
+			uint32_t a = (uint32_t)random() % MODEL, n = 1 + (uint32_t)random() % 40, b = (uint32_t)random() % MODEL;
+
+			n = n > MODEL - a ? MODEL - a : n;
+			n = n > MODEL - b ? MODEL - b : n;
+			if (random() % 3 == 0 && (a + n <= b || b + n <= a)) {
+				assert_int_equal(pending_move(&p, (a + 1) * PAGE, (b + 1) * PAGE, n * PAGE), 0);
+				memcpy(model + b, model + a, n * sizeof(*model));
+				memset(model + a, 0, n * sizeof(*model));
+			} else if (random() % 3 == 0 && p.pages) {
+				uint64_t first = p.segs[p.first].vaddr / PAGE - 1;
+
+				pending_advance(&p, 1);
+				model[first] = 0;
+			} else {
+				assert_int_equal(pending_cut(&p, (a + 1) * PAGE, (a + n + 1) * PAGE), 0);
+				memset(model + a, 0, n * sizeof(*model));
+			}
+			check_pending(&p, model);
+		}
+		assert_int_equal(pending_clone(&p, &q), 0);
+		check_pending(&q, model);
+		pending_free(&p);
+		pending_free(&q);
+	}
+}
+
+/* ---- a program that runs while its memory is filled ---- */
+
+#define BUSY_PAGES 65536u               /* 256 MiB */
+#define BLOCK 16u
+#define HALVES 2
+
+struct half {
+	const struct world *w;
+	uint8_t *memory, *aside;
+	uint32_t first;                 /* number of its first page */
+	uint32_t pages;
+	uint32_t *content;              /* 0: zeros; number + 1 of a page of the list; or a page of its own, from OWN on */
+	uint32_t next;
+	uint64_t seed;
+	bool forks;
+	int bad, ops;
+};
+
+#define OWN 0x80000000u
+
+static uint32_t any(struct half *h, uint32_t n)
+{
+	h->seed ^= h->seed << 13;
+	h->seed ^= h->seed >> 7;
+	h->seed ^= h->seed << 17;
+	return (uint32_t)(h->seed % n);
+}
+
+static bool is_right(const struct half *h, uint32_t i)
+{
+	uint32_t c = h->content[i];
+	uint8_t want[PAGE] = { 0 };
+
+	if (c)
+		fill_page(want, c >= OWN ? 99 : 1, c >= OWN ? c : c - 1);
+	return memcmp(h->memory + i * PAGE, want, PAGE) == 0;
+}
+
+static void check_pages(struct half *h, uint32_t i, uint32_t n)
+{
+	for (uint32_t k = 0; k < n; k++)
+		h->bad += !is_right(h, i + k);
+}
+
+static void fork_and_check(struct half *h)
+{
+	int st = 1;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		h->bad = 0;
+		for (int i = 0; i < 40; i++)
+			check_pages(h, any(h, h->pages / BLOCK) * BLOCK, BLOCK);
+		/* A child of a child, and changes of its own. */
+		madvise(h->memory, BLOCK * PAGE, MADV_DONTNEED);
+		memset(h->content, 0, BLOCK * sizeof(*h->content));
+		check_pages(h, 0, 2 * BLOCK);
+		_exit(h->bad ? 1 : 0);
+	}
+	waitpid(pid, &st, 0);
+	h->bad += st != 0;
+}
+
+/* Moved aside, zeros in its place, and from there over another block. */
+static void move_block(struct half *h, uint32_t a, uint32_t b)
+{
+	const size_t len = BLOCK * PAGE;
+	uint8_t *from = h->memory + a * PAGE, *to = h->memory + b * PAGE;
+
+	if (a == b || mremap(from, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, h->aside) == MAP_FAILED)
+		return;
+	if (mmap(from, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != from ||
+	    mremap(h->aside, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, to) != to)
+		_exit(9);
+	memcpy(h->content + b, h->content + a, BLOCK * sizeof(*h->content));
+	memset(h->content + a, 0, BLOCK * sizeof(*h->content));
+	mmap(h->aside, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+}
+
+static void one_op(struct half *h)
+{
+	uint32_t block = any(h, h->pages / BLOCK) * BLOCK, page = any(h, h->pages);
+
+	h->ops++;
+	switch (any(h, h->forks ? 20 : 19)) {
+	case 0:
+	case 1:
+		madvise(h->memory + block * PAGE, BLOCK * PAGE, MADV_DONTNEED);
+		memset(h->content + block, 0, BLOCK * sizeof(*h->content));
+		break;
+	case 2:
+	case 3:
+		mmap(h->memory + block * PAGE, BLOCK * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+		memset(h->content + block, 0, BLOCK * sizeof(*h->content));
+		break;
+	case 4:
+	case 5:
+		move_block(h, block, any(h, h->pages / BLOCK) * BLOCK);
+		break;
+	case 6:
+	case 7:
+	case 8:
+		check_pages(h, page, 1);
+		h->content[page] = OWN | h->next++;
+		fill_page(h->memory + page * PAGE, 99, h->content[page]);
+		break;
+	case 19:
+		fork_and_check(h);
+		break;
+	default:
+		check_pages(h, page, 1);
+	}
+}
+
+static void *half_main(void *arg)
+{
+	struct half *h = arg;
+	int64_t end = clock_mono_us() + 1500000;
+
+	while (clock_mono_us() < end)
+		one_op(h);
+	check_pages(h, 0, h->pages);
+	return NULL;
+}
+
+/* Returns how many pages (or children) were wrong. */
+static int live(const struct world *w)
+{
+	struct half half[HALVES] = { 0 };
+	pthread_t thread[HALVES];
+	int bad = 0;
+
+	for (uint32_t i = 0; i < HALVES; i++) {
+		struct half *h = &half[i];
+
+		h->w = w;
+		h->pages = BUSY_PAGES / HALVES;
+		h->first = i * h->pages;
+		h->memory = w->memory + h->first * PAGE;
+		h->aside = mmap(NULL, BLOCK * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		h->content = calloc(h->pages, sizeof(*h->content));
+		h->seed = 1234567 + i;
+		h->forks = i == 0;
+		for (uint32_t k = 0; k < h->pages; k++)
+			h->content[k] = listed(w, 1, h->first + k) ? h->first + k + 1 : 0;
+		pthread_create(&thread[i], NULL, half_main, h);
+	}
+	for (uint32_t i = 0; i < HALVES; i++) {
+		pthread_join(thread[i], NULL);
+		bad += half[i].bad;
+		fprintf(stderr, "half %u: %d operations, %d wrong\n", i, half[i].ops, half[i].bad);
+	}
+	return bad;
+}
+
+static void program_runs_while_it_is_filled(void **state)
+{
+	struct world *w = *state;
+	struct error err = { 0 };
+
+	if (!can())
+		skip();
+	map_memory(w, BUSY_PAGES);
+	for (uint32_t at = 0; at < BUSY_PAGES; at += 64)
+		add_run(w, 1, at, 63, at);
+	start(w);
+	start_task(w, 0);
+	give(w);
+	assert_int_equal(ask(w, 0, 's'), 0);
+	assert_int_equal(ask(w, 0, 'r'), 0);
+	filler_barrier(&w->filler);
+	assert_int_equal(hear_until(w, &w->filler.ready, &err), 1);
+	assert_int_equal(filler_open(&w->filler, &err), 0);
+	assert_int_equal(ask(w, 0, 'l'), 0);
+	if (hear(w, &err) != 1)
+		fail_msg("%s", err.message);
+	print_message("%llu pages, %lld us copying\n", (unsigned long long)w->filler.pages, (long long)w->filler.micros);
+	wait_end(w);
+}
+
+/* Nobody reads zeros for pages that are missing: who needs one waits, and is not let go by the filler's death. */
+static void program_waits_when_the_filler_dies(void **state)
+{
+	struct world *w = *state;
+	struct error err = { 0 };
+
+	if (!can())
+		skip();
+	map_memory(w, BUSY_PAGES);
+	for (uint32_t at = 0; at < BUSY_PAGES; at += 64)
+		add_run(w, 1, at, 63, at);
+	start(w);
+	start_task(w, 0);
+	give(w);
+	assert_int_equal(ask(w, 0, 's'), 0);
+	assert_int_equal(ask(w, 0, 'r'), 0);
+	filler_barrier(&w->filler);
+	assert_int_equal(hear_until(w, &w->filler.ready, &err), 1);
+	assert_int_equal(filler_open(&w->filler, &err), 0);
+	kill(w->filler.pid, SIGKILL);
+	assert_true(hear(w, &err) < 0);
+	/* All of it: some pages must be missing still. */
+	order(w, 0, 'c');
+	usleep(300000);
+	assert_true(is_silent(w, 0));
+}
+
 /* Not a test of speed: the figure is for who reads it. */
 static void how_fast(void **state)
 {
@@ -720,8 +1015,8 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(all_memory_is_in_place), T(no_pages_are_fine), T(memory_that_never_comes), T(task_that_never_comes), T(criu_goes_away),
-		T(leaves_no_core), T(filler_is_killed), T(changes_are_refused), T(store_is_cut_off), T(another_language), T(damaged_lists),
-		T(damaged_list_is_told), T(how_fast),
+		T(leaves_no_core), T(filler_is_killed), T(changes_are_followed), T(store_is_cut_off), T(another_language), T(damaged_lists),
+		T(damaged_list_is_told), T(pending_model), T(program_runs_while_it_is_filled), T(program_waits_when_the_filler_dies), T(how_fast),
 	};
 #undef T
 	return cmocka_run_group_tests(tests, NULL, NULL);
