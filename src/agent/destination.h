@@ -103,6 +103,7 @@ int destination_restore_one(struct destination_container *c, struct error *err);
 int destination_restore(struct destination *d, struct error *err);      /* waits until every container stands at the barrier */
 void destination_join(struct destination *d);                           /* after an abort: until no thread of it is left */
 int destination_open(struct destination *d, struct error *err);         /* lets them run; those that do already stay as they are */
+void destination_filled(struct destination *d);                         /* once they run: until their memory is complete */
 void destination_abort(struct destination *d);                          /* kills what was restored; idempotent */
 cJSON *destination_prepared_json(const struct destination *d);
 /* err: message "" for none. */

@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "container/criu_images.h"
 #include "migration/phase.h"
 #include "migration/reason.h"
@@ -14,6 +15,7 @@
 #define START_TIMEOUT_US 60000000
 #define RESTORE_TIMEOUT_US 120000000
 #define OPEN_TIMEOUT_US 30000000
+#define FILL_TIMEOUT_US 600000000
 
 /* CRIU's images with our pages in them. */
 static int complete_images(struct destination_container *c, const pid_t *pids, int n, struct error *err)
@@ -87,8 +89,6 @@ static int restore(struct destination_container *c, struct error *err)
 		r = monitor_go(c->monitor, list, store, err);
 	if (r == 0)
 		r = monitor_wait(c->monitor, "barrier", start + RESTORE_TIMEOUT_US, err);
-	if (r == 0 && c->lazy)
-		page_store_drop(c->d->store, c->index);
 	c->restore_us = clock_mono_us() - start - c->stage_us;
 	return r < 0 ? error_wrap(err, r, "container %s", c->info.name) : 0;
 }
@@ -180,6 +180,27 @@ int destination_open(struct destination *d, struct error *err)
 			*err = d->containers[i].err;
 	}
 	return r;
+}
+
+/* The programs run; the monitors fill their memory from the store, whose file they hold.  Only for the log: they need nobody. */
+static void wait_filled(struct destination_container *c)
+{
+	struct error why = { 0 };
+	int64_t pages, micros;
+
+	if (!c->lazy || !c->monitor)
+		return;
+	if (monitor_wait_filled(c->monitor, c->d->running_us + FILL_TIMEOUT_US, &pages, &micros, &why) == 0)
+		log_info("all memory is in place", LOG_S("container", c->info.name), LOG_N("pages", pages), LOG_N("copyMicros", micros),
+			 LOG_N("sinceRunningMicros", clock_mono_us() - c->d->running_us));
+	else
+		log_error("nobody saw all memory come in place", LOG_S("container", c->info.name), LOG_S("err", why.message));
+}
+
+void destination_filled(struct destination *d)
+{
+	for (int i = 0; i < d->n && d->step == DEST_RUNNING; i++)
+		wait_filled(&d->containers[i]);
 }
 
 void destination_abort(struct destination *d)

@@ -21,6 +21,8 @@
 
 struct monitor {
 	int fd;
+	bool filled;                    /* all memory is in place */
+	int64_t pages, micros;
 	char state[16];
 };
 
@@ -236,6 +238,7 @@ static int receive_state(struct monitor *m, int64_t deadline_us, struct error *e
 	if (json_parse(packet, (size_t)n, sizeof(packet), &j, err) < 0)
 		return error_wrap(err, -EPROTO, "message of the monitor");
 	snprintf(m->state, sizeof(m->state), "%s", json_str_or(j, "state", ""));
+	m->filled = json_int(j, "filled/pages", 0, INT64_MAX, &m->pages) == 0 && json_int(j, "filled/micros", 0, INT64_MAX, &m->micros) == 0;
 	if (!strcmp(m->state, "failed"))
 		return error_reason(err, -EIO, REASON_RestoreFailed, "%s", json_str_or(j, "error", "restore failed"));
 	/* In any other state: what was asked for was refused, and will not come. */
@@ -252,5 +255,18 @@ int monitor_wait(struct monitor *m, const char *state, int64_t deadline_us, stru
 		if (r < 0)
 			return r;
 	}
+	return 0;
+}
+
+int monitor_wait_filled(struct monitor *m, int64_t deadline_us, int64_t *ret_pages, int64_t *ret_micros, struct error *err)
+{
+	while (!m->filled) {
+		int r = receive_state(m, deadline_us, err);
+
+		if (r < 0)
+			return r;
+	}
+	*ret_pages = m->pages;
+	*ret_micros = m->micros;
 	return 0;
 }

@@ -41,5 +41,7 @@ int monitor_abort(struct monitor *m, struct error *err);
  * CRIU's own lines and reason RestoreFailed.
  */
 int monitor_wait(struct monitor *m, const char *state, int64_t deadline_us, struct error *err);
+/* Of one that runs: until all memory is in place; *ret_pages and *ret_micros: how many pages came from the store and how long copying them took. */
+int monitor_wait_filled(struct monitor *m, int64_t deadline_us, int64_t *ret_pages, int64_t *ret_micros, struct error *err);
 
 #endif

@@ -142,6 +142,9 @@ int source_send_all(struct source *s, struct error *err);
 /* Waits until no CRIU of ours holds a process. kill: does not wait for a good end. */
 void source_end_dumps(struct source *s, bool kill);
 
+/* source_filled.c: until the memory of a container that has come here has all come. */
+int source_wait_filled(struct source_container *c, struct error *err);
+
 /* source_memory.c: memory of one container, sent once (a round). */
 int source_send_memory(struct source_container *c, enum pages_which which, bool running, struct error *err);
 int source_precopy_container(struct source_container *c, struct error *err);

@@ -34,6 +34,8 @@ static int inspect_container(struct source *s, struct source_container *c, struc
 	if (r == 0 && c->bundle->terminal)
 		r = error_reason(err, -ENOTSUP, REASON_TerminalAttached, "it has a terminal");
 	if (r == 0)
+		r = source_wait_filled(c, err);
+	if (r == 0)
 		r = volumes_add(s->o, c->bundle, &s->volumes, err);
 	return r < 0 ? error_wrap(err, r, "container %s", c->info.name) : 0;
 }
