@@ -306,19 +306,25 @@ static int on_container_end(struct destination *d, const struct wire_frame *f, s
 }
 
 /*
- * How the memory of each container comes into its processes.  Filled from the page store it is written once, but pages that a parent and its children
- * share (fork, copy on write) would be filled for each of them; CRIU, reading from its images, lets them share again.
+ * How the memory of each container comes into its processes.  From the page store it is written once, and while the processes run already; but pages that a parent
+ * and its children share (fork, copy on write) come once for each of them.  Where that would be much, CRIU reads the memory from its images: it lets them share again.
  */
+#define SHARED_MAX (32u << 20)
+
+static double number_at(const cJSON *list, int i, double otherwise)
+{
+	const cJSON *n = cJSON_IsArray(list) ? cJSON_GetArrayItem(list, i) : NULL;
+
+	return cJSON_IsNumber(n) ? n->valuedouble : otherwise;
+}
+
 static void choose_way(struct destination *d, const cJSON *started)
 {
-	const cJSON *list = json_at(started, "processes");
+	const cJSON *processes = json_at(started, "processes"), *shared = json_at(started, "shared");
 	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
 
-	for (int i = 0; i < d->n && fd >= 0; i++) {
-		const cJSON *n = cJSON_IsArray(list) ? cJSON_GetArrayItem(list, i) : NULL;
-
-		d->containers[i].lazy = cJSON_IsNumber(n) && n->valuedouble == 1;
-	}
+	for (int i = 0; i < d->n && fd >= 0; i++)
+		d->containers[i].lazy = number_at(processes, i, 0) == 1 || number_at(shared, i, SHARED_MAX + 1.0) <= SHARED_MAX;
 	if (fd >= 0)
 		close(fd);
 }

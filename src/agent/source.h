@@ -148,6 +148,8 @@ int source_wait_filled(struct source_container *c, struct error *err);
 /* source_memory.c: memory of one container, sent once (a round). */
 int source_send_memory(struct source_container *c, enum pages_which which, bool running, struct error *err);
 int source_precopy_container(struct source_container *c, struct error *err);
+/* STARTED.shared: of each container, the bytes that its processes share with one another copy-on-write, counted once more for each who shares. */
+void source_report_shared(struct source *s, cJSON *started);
 /* What of it goes into status and CONTAINER_END. */
 void source_report_memory(const struct source_container *c, cJSON *j);
 

@@ -105,6 +105,7 @@ static int start_both(struct source *s)
 
 		cJSON_AddItemToArray(processes, cJSON_CreateNumber(freezer_pids(&s->freezer, i, pids, SOURCE_PROCESSES_MAX)));
 	}
+	source_report_shared(s, started);
 	if (r == 0)
 		r = wire_send_json(s->wire, WIRE_STARTED, WIRE_NO_CONTAINER, started, &s->err);
 	return r == 0 ? source_expect(s, WIRE_STANDBY, START_TIMEOUT_US, &standby, &s->err) : r;

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <inttypes.h>
+#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "container/process_info.h"
 #include "migration/reason.h"
 #include "source.h"
@@ -147,6 +150,44 @@ int source_precopy_container(struct source_container *c, struct error *err)
 }
 
 /* --- the report --- */
+
+/* "Name:   123 kB" of /proc/PID/smaps_rollup (proc(5)). */
+static uint64_t rollup_kib(const char *text, const char *name)
+{
+	const char *at = strstr(text, name);
+
+	return at ? strtoull(at + strlen(name), NULL, 10) : 0;
+}
+
+/* What this process maps of anonymous memory, but its share of it. */
+static uint64_t shared_bytes(pid_t pid)
+{
+	cleanup_buf struct buf b = BUF_INIT(16384);
+	char path[64];
+	uint64_t all, own;
+
+	path_format(path, sizeof(path), "/proc/%d/smaps_rollup", (int)pid);
+	if (file_read(AT_FDCWD, path, &b, NULL) < 0)
+		return 0;
+	all = rollup_kib(b.data, "\nAnonymous:");
+	own = rollup_kib(b.data, "\nPss_Anon:");
+	return all > own ? (all - own) << 10 : 0;
+}
+
+void source_report_shared(struct source *s, cJSON *started)
+{
+	cJSON *list = cJSON_AddArrayToObject(started, "shared");
+
+	for (int i = 0; i < s->n; i++) {
+		pid_t pids[SOURCE_PROCESSES_MAX];
+		int n = list_processes(&s->containers[i], pids, NULL);
+		uint64_t sum = 0;
+
+		for (int k = 0; n > 1 && k < n; k++)
+			sum += shared_bytes(pids[k]);
+		cJSON_AddItemToArray(list, cJSON_CreateNumber((double)sum));
+	}
+}
 
 static void add_round(cJSON *j, const struct source_round *r)
 {

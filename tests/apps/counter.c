@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The workload whose continuity is to be proven: `counter [MiB [FILE ..]]`, its name in $NAME.
+ * The workload whose continuity is to be proven: `counter [MiB [FILE ..]]`, its name in $NAME.  $CHILDREN: so many forked ones that share its memory at first, write to
+ * it and look at it as it does, but say nothing unless it is wrong.
  *
  * It counts once a millisecond, in memory.  Every line it prints starts with the name and holds the counter and CLOCK_REALTIME in milliseconds:
  *
@@ -9,6 +10,7 @@
  *   NAME GAP <ms> start=<unix ms> end=<unix ms> tick=<n>                     two counts were more than 20 ms apart
  *   NAME CORRUPT page=<n> tick=<n>                                           memory is not what was written there
  *   NAME FILE <path> ..                                                      a file of its own is gone or does not go with memory, or cannot be written
+ *   NAME ALL pages=<n> tick=<n>                                              on SIGUSR1: every page was looked at (and CORRUPT said of each that is wrong)
  *   NAME end tick=<n> ms=<unix ms> gap=<ms>                                  on SIGTERM; then exit code 7
  *
  * How continuity is proven.  `boot` is random, made once when the program starts: it is the same on both sides of a move only if the memory
@@ -49,16 +51,25 @@ struct counter {
 	size_t pages;
 	size_t next_page;
 	int64_t max_gap;
+	int quiet;
 	char **files;
 	int n_files;
 };
 
 static volatile sig_atomic_t ended;
 
+static volatile sig_atomic_t look_at_all;
+
 static void on_term(int sig)
 {
 	(void)sig;
 	ended = 1;
+}
+
+static void on_usr1(int sig)
+{
+	(void)sig;
+	look_at_all = 1;
 }
 
 static int64_t real_ms(void)
@@ -85,15 +96,27 @@ static void fill_page(struct counter *c, size_t page)
 		c->memory[page * PAGE_WORDS + w] = pattern(page, w, c->generation[page]);
 }
 
-static void verify_next_page(struct counter *c)
+static void verify_page(const struct counter *c, size_t page)
 {
-	size_t page = c->next_page;
-
 	for (size_t w = 0; w < PAGE_WORDS; w++)
 		if (c->memory[page * PAGE_WORDS + w] != pattern(page, w, c->generation[page])) {
 			printf("%s CORRUPT page=%zu tick=%" PRIu64 "\n", c->name, page, c->tick);
 			break;
 		}
+}
+
+static void verify_all(const struct counter *c)
+{
+	for (size_t i = 0; i < c->pages; i++)
+		verify_page(c, i);
+	printf("%s ALL pages=%zu tick=%" PRIu64 "\n", c->name, c->pages, c->tick);
+}
+
+static void verify_next_page(struct counter *c)
+{
+	size_t page = c->next_page;
+
+	verify_page(c, page);
 	c->generation[page]++;
 	fill_page(c, page);
 	c->next_page = (page + 1) % c->pages;
@@ -162,7 +185,7 @@ static void note_gap(struct counter *c, int64_t before, int64_t now)
 
 	if (gap > c->max_gap)
 		c->max_gap = gap;
-	if (gap > GAP_MS)
+	if (gap > GAP_MS && !c->quiet)
 		printf("%s GAP %" PRId64 " start=%" PRId64 " end=%" PRId64 " tick=%" PRIu64 "\n", c->name, gap, before, now, c->tick);
 }
 
@@ -179,7 +202,12 @@ static void run(struct counter *c)
 		c->tick++;
 		note_gap(c, before, now);
 		verify_next_page(c);
-		if (c->tick % TICKS_PER_LINE == 0)
+		if (look_at_all) {
+			look_at_all = 0;
+			verify_all(c);
+			now = real_ms();        /* no pause of the program's own counts as a gap */
+		}
+		if (c->tick % TICKS_PER_LINE == 0 && !c->quiet)
 			printf("%s tick %" PRIu64 " ms=%" PRId64 " gap=%" PRId64 " boot=%08" PRIx32 "\n", c->name, c->tick, now, c->max_gap,
 			       c->boot);
 		if (c->tick % TICKS_PER_FILE == 0)
@@ -188,10 +216,20 @@ static void run(struct counter *c)
 	}
 }
 
+static void have_children(struct counter *c)
+{
+	unsigned long n = getenv("CHILDREN") ? strtoul(getenv("CHILDREN"), NULL, 10) : 0;
+
+	for (; n > 0 && !c->quiet; n--)
+		c->quiet = fork() == 0;
+	if (c->quiet)
+		c->n_files = 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct counter c = { .name = getenv("NAME"), .files = argv + 2, .n_files = argc > 2 ? argc - 2 : 0 };
-	const struct sigaction term = { .sa_handler = on_term };
+	const struct sigaction term = { .sa_handler = on_term }, usr1 = { .sa_handler = on_usr1, .sa_flags = SA_RESTART };
 	unsigned long mib = argc > 1 ? strtoul(argv[1], NULL, 10) : 8;
 
 	if (!c.name)
@@ -202,9 +240,12 @@ int main(int argc, char **argv)
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	sigaction(SIGTERM, &term, NULL);
+	sigaction(SIGUSR1, &usr1, NULL);
 	fill(&c, mib);
 	printf("%s start tick=0 ms=%" PRId64 " mib=%lu pid=%d boot=%08" PRIx32 "\n", c.name, real_ms(), mib, getpid(), c.boot);
+	have_children(&c);
 	run(&c);
-	printf("%s end tick=%" PRIu64 " ms=%" PRId64 " gap=%" PRId64 "\n", c.name, c.tick, real_ms(), c.max_gap);
+	if (!c.quiet)
+		printf("%s end tick=%" PRIu64 " ms=%" PRId64 " gap=%" PRId64 "\n", c.name, c.tick, real_ms(), c.max_gap);
 	return EXIT_ON_TERM;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* For kubectl exec in images that hold nothing else: `tool show FILE`, `tool term PID`, `tool hostname`. */
+/* For kubectl exec in images that hold nothing else: `tool show FILE`, `tool term PID`, `tool usr1 PID`, `tool hostname`. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,8 +29,10 @@ int main(int argc, char **argv)
 		return show(argv[2]);
 	if (argc == 3 && !strcmp(argv[1], "term"))
 		return kill((pid_t)strtol(argv[2], NULL, 10), SIGTERM) ? 1 : 0;
+	if (argc == 3 && !strcmp(argv[1], "usr1"))
+		return kill((pid_t)strtol(argv[2], NULL, 10), SIGUSR1) ? 1 : 0;
 	if (argc == 2 && !strcmp(argv[1], "hostname") && gethostname(name, sizeof(name)) == 0)
 		return puts(name) == EOF;
-	fprintf(stderr, "usage: tool show FILE | term PID | hostname\n");
+	fprintf(stderr, "usage: tool show FILE | term PID | usr1 PID | hostname\n");
 	return 2;
 }

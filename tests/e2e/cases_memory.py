@@ -1,28 +1,59 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cases with much memory. Every count of every program is looked at, and at its end each program has checked every page it ever wrote."""
-from pods import Chain, container, pod
+"""Cases with much memory: every count, as everywhere, and every page of it at the end."""
+import continuity
+from cluster import Failed
+from pods import NS, Chain, container, pod
 
 
-def longest_gap(chain):
-    return chain.check()
+def look_at_every_page(home, chain):
+    """The programs compare all their memory with what they ever wrote there."""
+    for name, log in chain.logs[-1].items():
+        rc, _, err = home.run("exec", "-n", NS, chain.name, "-c", name, "--", "/tool", "usr1", "1")
+        if rc and "command terminated" not in err:
+            raise Failed("exec: %s" % err.strip())
+        log.wait(lambda lines: any(continuity.ALL.match(line) for line in lines), 120, "every page looked at")
 
 
 def of_source(m, key):
     return [c.get(key) for c in m["status"].get("source", {}).get("containers", [])]
 
 
-def note(case, chain, m):
-    case.note(gap_ms=longest_gap(chain), downtime=m["status"].get("downtime"), **{k: of_source(m, k) for k in ("pages", "pagesAhead", "tracking") if any(of_source(m, k))})
+def rounds(m):
+    """Pages with data, round by round; the last one frozen."""
+    return [[r["pages"] for r in rs or []] for rs in of_source(m, "rounds")]
 
 
 def one(mib):
     def run(case, home, away):
         chain = Chain(case, home, pod("mem%d" % mib, [container("one", mib)]))
         m = chain.move(cluster=away.name)
-        chain.wait_ticks(5)
-        note(case, chain, m)
+        case.note(gap_ms=chain.check(), downtime=m["status"].get("downtime"), rounds=rounds(m), tracking=of_source(m, "tracking"))
+        look_at_every_page(home, chain)
+        chain.check()
     run.__doc__ = "1 container of %d MiB: every count, and every page" % mib
     return run
 
 
-CASES = {"memory-%d" % mib: one(mib) for mib in (16, 256, 1024)}
+def family(case, home, away):
+    """a program and three children that share memory with it, and write to it"""
+    c = container("one", 8)
+    c["env"] = c["env"] + [{"name": "CHILDREN", "value": "3"}]
+    chain = Chain(case, home, pod("family", [c]))
+    for where in ({"cluster": away.name}, {"node": home.name}):
+        chain.move(**where)
+        look_at_every_page(home, chain)
+    chain.wait_ticks(9)
+    case.note(gap_ms=chain.check())
+
+
+def back_at_once(case, home, away):
+    """a container whose memory is still coming is moved on: nothing is lost, there and back and there"""
+    chain = Chain(case, home, pod("again", [container("one", 512)]))
+    for where in ({"cluster": away.name}, {"node": home.name}, {"cluster": away.name}):
+        chain.move(**where)
+    case.note(gap_ms=chain.check())
+    look_at_every_page(home, chain)
+    chain.check()
+
+
+CASES = {**{"memory-%d" % mib: one(mib) for mib in (16, 256, 1024)}, "memory-again": back_at_once, "memory-family": family}

@@ -7,6 +7,7 @@ from cluster import Failed
 TICK = re.compile(r"^(\S+) tick (\d+) ms=(\d+) gap=(\d+) boot=([0-9a-f]{8})$")
 GAP = re.compile(r"^(\S+) GAP (\d+) start=(\d+) end=(\d+) tick=(\d+)$")
 START = re.compile(r"^(\S+) start tick=0 ms=(\d+) mib=\d+ pid=\d+ boot=([0-9a-f]{8})$")
+ALL = re.compile(r"^(\S+) ALL pages=(\d+) tick=(\d+)$")
 STEP = 1000
 
 
@@ -27,7 +28,7 @@ def check(logs):
     """logs: the lines of one container, pod by pod, in the order of the moves. Returns the largest gap in ms."""
     whole, largest = [], 0
     for number, lines in enumerate(logs):
-        known = [line for line in lines if TICK.match(line) or GAP.match(line) or START.match(line)]
+        known = [line for line in lines if TICK.match(line) or GAP.match(line) or START.match(line) or ALL.match(line)]
         odd = [line for line in lines if line not in known and " end tick=" not in line]
         if odd:
             raise Failed("the program complains: " + odd[0])
