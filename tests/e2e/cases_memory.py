@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cases with much memory: every count, as everywhere, and every page of it at the end."""
+import threading
+
 import continuity
-from cluster import Failed
-from pods import NS, Chain, container, pod
+from cluster import Failed, lab
+from pods import NS, Chain, container, explain, migrate, migration, pod
+
+# Until the running program lacks pages that are still to come: the process that brings them is stopped.
+STOP_FILLER = "until ls /run/podmigration/containers/*/filling >/dev/null 2>&1; do sleep 0.01; done; pkill -STOP pm-filler"
 
 
 def look_at_every_page(home, chain):
@@ -56,4 +61,26 @@ def back_at_once(case, home, away):
     chain.check()
 
 
-CASES = {**{"memory-%d" % mib: one(mib) for mib in (16, 256, 1024)}, "memory-again": back_at_once, "memory-family": family}
+def filler_dies(case, home, away):
+    """who brings the memory is killed while pages are missing: nobody reads zeros, the container is killed and started anew"""
+    chain = Chain(case, home, pod("orphan", [container("one", 256)]))
+    stopper = threading.Thread(target=lab, args=("exec", away.name, "timeout", "100", "sh", "-c", STOP_FILLER), kwargs={"check": False})
+    stopper.start()
+    m = migrate(case, home, migration("orphan", chain.name, cluster=away.name))
+    stopper.join()
+    if m["status"]["phase"] != "Succeeded":
+        raise Failed("the migration ended %s" % explain(m))
+    name = m["status"]["destinationPod"]["name"]
+    case.clean(lambda: home.delete("pod", name, NS, "--grace-period=1"))
+    lab("exec", away.name, "pkill", "-KILL", "pm-filler")
+
+    def started_anew(p):
+        return any(s["restartCount"] for s in p["status"].get("containerStatuses", []))
+    p = home.watch("pods", name, NS, started_anew, 60, "started anew")
+    code = p["status"]["containerStatuses"][0]["lastState"].get("terminated", {}).get("exitCode")
+    if code != 137:
+        raise Failed("the container ended with %s, not by SIGKILL" % code)
+    chain.check()
+
+
+CASES = {**{"memory-%d" % mib: one(mib) for mib in (16, 256, 1024)}, "memory-again": back_at_once, "memory-family": family, "memory-filler-dies": filler_dies}

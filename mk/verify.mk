@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+# `make verify [N=10]`: memory, page by page.  Programs that write, map, unmap, move, fork and read wildly are sent in rounds and stopped, and every page is compared with
+# what was sent; others run while theirs is filled, and look at every page themselves.
+verify: $(BUILD)/tests/test_transfer_track $(BUILD)/tests/test_runtime_fill
+	$(Q)set -e; for i in $$(seq $(or $(N),10)); do for t in $^; do timeout 300 $$t >$(BUILD)/verify.log 2>&1 || { cat $(BUILD)/verify.log; exit 1; }; \
+		grep -h "verified\|half\|copying" $(BUILD)/verify.log || true; done; done
+
+.PHONY: verify
