@@ -241,6 +241,7 @@ static void release(struct destination *d)
 	drop_parts(d);
 	destination_hang_up(d);
 	record_close(d->record);
+	destination_filled(d);
 	for (int i = 0; i < d->n; i++) {
 		monitor_close(d->containers[i].monitor);
 		cJSON_Delete(d->containers[i].sent);

@@ -120,7 +120,6 @@ static void close_fd(int *fd)
 
 void destination_close_parts(struct destination *d)
 {
-	destination_filled(d);
 	for (int i = 0; i < d->n; i++) {
 		struct destination_container *c = &d->containers[i];
 
