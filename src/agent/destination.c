@@ -242,12 +242,13 @@ static void release(struct destination *d)
 	drop_parts(d);
 	destination_hang_up(d);
 	record_close(d->record);
+	if (d->listen_fd >= 0)
+		close(d->listen_fd);
+	destination_filled(d);
 	for (int i = 0; i < d->n; i++) {
 		monitor_close(d->containers[i].monitor);
 		cJSON_Delete(d->containers[i].sent);
 	}
-	if (d->listen_fd >= 0)
-		close(d->listen_fd);
 	cJSON_Delete(d->facts);
 	cJSON_Delete(d->hello);
 	explicit_bzero(d->key, sizeof(d->key));

@@ -184,7 +184,7 @@ int destination_open(struct destination *d, struct error *err)
 	return r;
 }
 
-/* The programs run; the monitors fill their memory from the store, whose file they hold.  Only for the log: they need nobody. */
+/* The programs run; their monitors fill their memory from the store, whose file they hold.  Only for the log: they need nobody. */
 static void wait_filled(struct destination_container *c)
 {
 	struct error why = { 0 };
@@ -192,9 +192,8 @@ static void wait_filled(struct destination_container *c)
 
 	if (!c->lazy || !c->monitor)
 		return;
-	if (monitor_wait_filled(c->monitor, c->d->running_us + FILL_TIMEOUT_US, &pages, &micros, &why) == 0)
-		log_info("all memory is in place", LOG_S("container", c->info.name), LOG_N("pages", pages), LOG_N("copyMicros", micros),
-			 LOG_N("sinceRunningMicros", clock_mono_us() - c->d->running_us));
+	if (monitor_wait_filled(c->monitor, clock_mono_us() + FILL_TIMEOUT_US, &pages, &micros, &why) == 0)
+		log_info("all memory is in place", LOG_S("container", c->info.name), LOG_N("pages", pages), LOG_N("copyMicros", micros));
 	else
 		log_error("nobody saw all memory come in place", LOG_S("container", c->info.name), LOG_S("err", why.message));
 }

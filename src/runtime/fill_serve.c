@@ -420,7 +420,8 @@ void fill_main(int listen_fd, int control_fd, int monitor_fd)
 	struct filling f = { .listen_fd = listen_fd, .control_fd = control_fd, .monitor_fd = monitor_fd, .criu_fd = -1, .source = { .store_fd = -1 } };
 	struct error err = { 0 };
 
-	while (!f.done || !f.open) {
+	/* CRIU says goodbye when it has resumed the program, and takes a closed connection for a failed restore. */
+	while (!f.done || !f.open || f.criu_fd >= 0) {
 		int r;
 
 		look(&f);
@@ -429,8 +430,9 @@ void fill_main(int listen_fd, int control_fd, int monitor_fd)
 			give_up(&f, r, &err);
 	}
 	/* The table of open files is the monitor's as well. */
-	for (size_t i = 0; i < 3; i++)
-		if ((int[]){ f.criu_fd, f.listen_fd, f.monitor_fd }[i] >= 0)
-			close((int[]){ f.criu_fd, f.listen_fd, f.monitor_fd }[i]);
+	if (f.listen_fd >= 0)
+		close(f.listen_fd);
+	if (f.monitor_fd >= 0)
+		close(f.monitor_fd);
 	_exit(0);
 }
