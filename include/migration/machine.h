@@ -168,7 +168,7 @@ const char *machine_check(const struct machine *m, int *ret_move);
 	F(Finalizer) F(Deleting) F(Cancel) F(Expired)                                                             \
 	F(AgentGaveUp) F(SourceUnfit) F(TimedOut) F(DestinationUnfit) F(Silent)                                   \
 	F(DestinationRecorded) F(DestinationRuns) F(Remote) F(OrderedMigrate) F(OrderedAbort)                     \
-	F(SeenFreezing) F(SeenRestoring) F(SeenRunning) F(Stuck) F(ReportedCommitted)                             \
+	F(DryRun) F(DryRunDone) F(SeenReady) F(SeenFreezing) F(SeenRestoring) F(SeenRunning) F(Stuck) F(ReportedCommitted)                             \
 	F(SourceThere) F(SourceDeleting) F(DestinationThere) F(DestinationDeleting) F(MayBeFrozen) F(AgentOwes) F(ThawOver) F(GoneOver)
 
 enum {

@@ -50,6 +50,7 @@
 	R(ProtocolError, "The two agents do not understand each other; run the same podmigration version on both.")      \
 	R(TimedOut, "Raise spec.timeout, or find in the phases what took so long.")                                      \
 	R(Cancelled, "Cancelled by a person; the source goes on.")                                                       \
+	R(DryRun, "Nothing: the pod can be moved, and was not touched.")                                                  \
 	R(SourceLost, "The source pod or its node was lost before the commit; nothing was moved.")                       \
 	R(DestinationLost, "The destination was lost.")                                                                  \
 	R(InternalError, "Report the message as a bug.")

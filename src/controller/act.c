@@ -131,7 +131,8 @@ static int write_status(struct worker *w, struct turn *t, struct status_change *
 	char path[1024];
 	int r;
 
-	if (from != c->phase && !phase_may_follow(from, c->phase))
+	if ((from != c->phase && !phase_may_follow(from, c->phase)) ||
+	    (c->phase == PHASE_Succeeded && from != PHASE_Committed && from != c->phase && !json_bool(t->migration, "spec/dryRun")))
 		return error_reason(err, -EPROTO, REASON_InternalError, "phase %s may not follow %s", phase_name(c->phase), phase_name(from));
 	c->epoch = w->c->epoch;
 	c->now_us = clock_real_us();
@@ -315,6 +316,20 @@ static int begin(struct worker *w, struct turn *t, const cJSON *pod, const struc
 	return write_status(w, t, &c, err);
 }
 
+/* As far as the source's agent must see it: no label, no Secret, no destination pod. */
+static int begin_dry(struct worker *w, struct turn *t, const cJSON *pod, const struct preflight *p, struct error *err)
+{
+	cleanup_json cJSON *source = source_json(pod, p);
+	struct status_change c = { .phase = PHASE_Preparing, .message = "dry run: the agent of the source's node looks at the processes", .migratable = "",
+				   .source_pod = source };
+
+	if (p->source_cluster[0]) {
+		c.phase = PHASE_Succeeded;
+		c.message = "dry run: nothing is in the way, as far as can be seen from this cluster; the node of the source was not asked. Nothing was touched";
+	}
+	return write_status(w, t, &c, err);
+}
+
 static int do_preflight(struct worker *w, struct turn *t, struct error *err)
 {
 	cleanup_json cJSON *facts = NULL;
@@ -324,7 +339,9 @@ static int do_preflight(struct worker *w, struct turn *t, struct error *err)
 	if (r < 0)
 		return error_wrap(err, r, "preflight");
 	preflight_check(t->migration, facts, &p);
-	return p.n ? refuse(w, t, &p, err) : begin(w, t, json_at(facts, "pod"), &p, err);
+	if (p.n)
+		return refuse(w, t, &p, err);
+	return (json_bool(t->migration, "spec/dryRun") ? begin_dry : begin)(w, t, json_at(facts, "pod"), &p, err);
 }
 
 /* --- Preparing: the destination pod --- */
@@ -537,8 +554,14 @@ static int unmark_source(struct worker *w, struct turn *t, struct error *err)
 static int do_end(struct worker *w, struct turn *t, struct error *err)
 {
 	struct status_change c = { .phase = t->step.phase, .reason = t->step.reason, .message = t->step.message };
+	char found[sizeof(t->step.message) + 64];
 	int r = secrets_delete_for_agent(w, view_uid(t->migration), err);
 
+	/* What the agent found before anything was moved is one of the checks. */
+	if (c.phase == PHASE_Failed && view_phase(t->migration) == PHASE_Preparing && json_at(t->migration, "status/source/error")) {
+		snprintf(found, sizeof(found), "%s: %s", reason_name(c.reason), c.message);
+		c.migratable = found;
+	}
 	c.source_gone = !t->source;
 	c.destination_stays = t->step.phase != PHASE_Succeeded && t->destination;
 	if (r == 0 && t->step.phase != PHASE_Succeeded)

@@ -102,6 +102,11 @@ static void say_committed(const struct observed *o, struct step *s)
 
 static void say_succeeded(const struct observed *o, struct step *s)
 {
+	/* The fact has said so. */
+	if (s->reason == REASON_DryRun) {
+		s->reason = REASON_NONE;
+		return;
+	}
 	step_say(s, "pod %s runs as %s", seen_source_name(o), seen_destination_name(o));
 }
 
@@ -165,6 +170,10 @@ void decide(const struct observed *o, struct step *ret)
 	row = find_row(o, ret);
 	ret->when = row->when;
 	ret->action = actions[row->move];
+	if (ret->action == ACT_WAIT) {
+		ret->reason = REASON_NONE;
+		ret->message[0] = '\0';
+	}
 	if (row->move == MOVE_AwaitPod)
 		await_pod(o, ret);
 	if (row->move == MOVE_Record || row->move == MOVE_End) {

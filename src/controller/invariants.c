@@ -46,7 +46,7 @@ static bool one_running_copy(const struct seen *s)
 		return violated(s, "the migration is committed, and the agent has thawed the source");
 	if (s->decision != DECISION_COMMIT && s->state == SOURCE_Running)
 		return violated(s, "the agent reports that the destination runs, and nothing was committed");
-	if (s->phase == PHASE_Succeeded && s->o->source && !view_deleting(s->o->source))
+	if (s->phase == PHASE_Succeeded && !json_bool(s->m, "spec/dryRun") && s->o->source && !view_deleting(s->o->source))
 		return violated(s, "the migration has succeeded, and source pod %s is still there", view_name(s->o->source));
 	return false;
 }
@@ -136,6 +136,9 @@ static bool epoch_grows(const struct seen *s)
 
 static bool end_tells_truth(const struct seen *s)
 {
+	if (json_bool(s->m, "spec/dryRun"))
+		return s->phase == PHASE_Succeeded && (s->decision == DECISION_COMMIT || json_str(s->m, "status/destinationPod/uid")) &&
+		       violated(s, "a dry run has made a destination pod, or was committed");
 	if (s->phase == PHASE_Succeeded && (s->decision != DECISION_COMMIT || s->state != SOURCE_Running || error_reported(s)))
 		return violated(s, "Succeeded, and the destination was not committed to, or not reported to run");
 	return (s->phase == PHASE_Failed || s->phase == PHASE_Cancelled) && s->decision == DECISION_COMMIT &&

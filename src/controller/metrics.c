@@ -156,6 +156,8 @@ static void count_end(struct metrics *m, const cJSON *migration, enum phase to, 
 {
 	int64_t n;
 
+	if (json_bool(migration, "spec/dryRun"))
+		return;
 	metric_add(&m->table[to == PHASE_Succeeded ? M_SUCCEEDED : to == PHASE_Cancelled ? M_CANCELLED : M_FAILED], 1);
 	if (to != PHASE_Succeeded && reason >= 0 && reason < REASON_COUNT)
 		metric_add(&m->table[M_REASON + reason], 1);

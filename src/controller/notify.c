@@ -40,7 +40,7 @@ void notify_phase(struct controller *c, const cJSON *m, enum phase from, enum ph
 	const char *name = bad ? reason_name(reason) : phase_name(to), *text = message[0] ? message : texts[to].text;
 	char note[1024];
 
-	if (to == PHASE_Succeeded)
+	if (to == PHASE_Succeeded && !json_bool(m, "spec/dryRun"))
 		snprintf(note, sizeof(note), "%s; downtime %s, %s transferred", text, json_str_or(m, "status/downtime", "not measured"),
 			 json_str_or(m, "status/transferred", "not measured"));
 	else
@@ -72,6 +72,9 @@ void notify_violation(struct controller *c, const cJSON *m, enum invariant i, co
 
 void notify_abort(struct controller *c, const cJSON *m, int reason, const char *message)
 {
+	/* How a dry run ends. */
+	if (reason == REASON_DryRun)
+		return;
 	event(c, m, "Warning", "Aborting", "Abort", message);
 	log_warning("aborting", LOG_S("namespace", view_namespace(m)), LOG_S("name", view_name(m)), LOG_S("migration", view_uid(m)),
 		    LOG_S("reason", reason_name(reason)), LOG_S("message", message));

@@ -84,6 +84,15 @@ static bool has_error(const struct observed *o)
 	return view_source_error(o->migration, &reason, &message);
 }
 
+/* An agent that only follows the abort says so, too. */
+static bool has_error_of_its_own(const struct observed *o)
+{
+	const char *message;
+	int reason;
+
+	return view_source_error(o->migration, &reason, &message) && reason != REASON_Cancelled;
+}
+
 /* Which order for the source stands on it: "migrate", "abort", or "". */
 static const char *ordered(const struct observed *o)
 {
@@ -315,6 +324,24 @@ static bool ordered_abort(const struct observed *o, struct step *s)
 	return !strcmp(ordered(o), "abort");
 }
 
+static bool dry_run(const struct observed *o, struct step *s)
+{
+	return json_bool(o->migration, "spec/dryRun") &&
+	       because(s, REASON_DryRun, "dry run: the checks and the agent of node %s found nothing in the way; nothing was touched", source_node(o));
+}
+
+static bool dry_run_done(const struct observed *o, struct step *s)
+{
+	(void)s;
+	return reason_from_name(json_str(o->migration, "status/abort/reason")) == REASON_DryRun && !has_error_of_its_own(o);
+}
+
+static bool seen_ready(const struct observed *o, struct step *s)
+{
+	(void)s;
+	return state_of(o) == SOURCE_Ready && !has_error(o);
+}
+
 static bool seen_freezing(const struct observed *o, struct step *s)
 {
 	(void)s;
@@ -423,7 +450,8 @@ static const fact_fn functions[FACT_COUNT] = {
 	[FACT_AT_AgentGaveUp] = agent_gave_up, [FACT_AT_SourceUnfit] = source_unfit, [FACT_AT_TimedOut] = timed_out,
 	[FACT_AT_DestinationUnfit] = destination_unfit, [FACT_AT_Silent] = silent, [FACT_AT_DestinationRecorded] = destination_recorded,
 	[FACT_AT_DestinationRuns] = destination_runs, [FACT_AT_Remote] = remote, [FACT_AT_OrderedMigrate] = ordered_migrate,
-	[FACT_AT_OrderedAbort] = ordered_abort, [FACT_AT_SeenFreezing] = seen_freezing, [FACT_AT_SeenRestoring] = seen_restoring,
+	[FACT_AT_OrderedAbort] = ordered_abort, [FACT_AT_DryRun] = dry_run, [FACT_AT_DryRunDone] = dry_run_done, [FACT_AT_SeenReady] = seen_ready,
+	[FACT_AT_SeenFreezing] = seen_freezing, [FACT_AT_SeenRestoring] = seen_restoring,
 	[FACT_AT_SeenRunning] = seen_running, [FACT_AT_Stuck] = stuck, [FACT_AT_ReportedCommitted] = reported_committed,
 	[FACT_AT_SourceThere] = source_there, [FACT_AT_SourceDeleting] = source_deleting, [FACT_AT_DestinationThere] = destination_there,
 	[FACT_AT_DestinationDeleting] = destination_deleting, [FACT_AT_MayBeFrozen] = may_be_frozen, [FACT_AT_AgentOwes] = agent_owes,

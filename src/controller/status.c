@@ -88,7 +88,7 @@ static struct condition committed(const struct now *n)
 static struct condition succeeded(const struct now *n)
 {
 	if (n->c->phase == PHASE_Succeeded)
-		return (struct condition){ TRUE, "Succeeded", n->message };
+		return (struct condition){ TRUE, n->decision == DECISION_COMMIT ? "Succeeded" : "DryRun", n->message };
 	return (struct condition){ n->ended ? FALSE : UNKNOWN, n->reason, n->message };
 }
 

@@ -22,6 +22,7 @@ struct migration {
 	struct migration *by_key, *by_uid;      /* next in the bucket */
 	char *key, *uid, *pod_name, *pod_uid, *created, *version, *text;
 	enum phase phase;
+	bool dry;
 	struct store_past past;
 };
 
@@ -194,6 +195,7 @@ static struct migration *new_migration(const cJSON *object, const char *key)
 		m->version = strdup(json_str_or(object, "metadata/resourceVersion", ""));
 		m->text = text_of(slim);
 		m->phase = view_phase(object);
+		m->dry = json_bool(object, "spec/dryRun");
 	}
 	cJSON_Delete(slim);
 	if (m && (!m->key || !m->uid || !m->pod_name || !m->pod_uid || !m->created || !m->version || !m->text)) {
@@ -284,7 +286,7 @@ static bool has_claim(const struct migration *m, const cJSON *self, const char *
 	const char *slash = strchr(m->key, '/'), *created = json_str_or(self, "metadata/creationTimestamp", "");
 	int age;
 
-	if (phase_ended(m->phase) || !strcmp(m->key, self_key))
+	if (phase_ended(m->phase) || m->dry || !strcmp(m->key, self_key))
 		return false;
 	/* The label is put on with the pod's resource version, so of two that have not recorded the pod yet only one has it. */
 	if (!strcmp(m->uid, view_label(pod, PM_LABEL_MIGRATION)))

@@ -43,6 +43,9 @@ const struct controller_row controller_rows[] = {
 	{ "aborted, a destination pod", UNDER_WAY, ABORT, F(DestinationThere), F(DestinationDeleting), DO(DeleteDestination) },
 	{ "aborted, waits for the thaw", UNDER_WAY, ABORT, F(MayBeFrozen), F(ThawOver), DO(Wait) },
 	{ "aborted, the destination pod is terminating", UNDER_WAY, ABORT, F(DestinationThere), F(GoneOver), DO(Wait) },
+	/* An agent that hears of Succeeded first would have nothing more to say. */
+	{ "dry run, the source's agent has not told", IN(Preparing), ABORT, F(DryRun) | F(SourceThere) | F(AgentOwes), F(ThawOver), DO(Wait) },
+	{ "dry run, it can be moved", IN(Preparing), ABORT, F(DryRun) | F(DryRunDone), 0, TO(End, Succeeded) },
 	{ "aborted by a person", UNDER_WAY, ABORT, F(Cancel), 0, TO(End, Cancelled) },
 	{ "aborted", UNDER_WAY, ABORT, 0, 0, TO(End, Failed) },
 
@@ -54,6 +57,8 @@ const struct controller_row controller_rows[] = {
 	{ "not committed in time", UNDER_WAY, NONE, F(TimedOut), 0, DO(Abort) },
 	{ "the destination pod is lost or in trouble", UNDER_WAY, NONE, F(DestinationUnfit), 0, DO(Abort) },
 	{ "nothing is heard of an agent", UNDER_WAY, NONE, F(Silent), 0, DO(Abort) },
+	{ "dry run, the source's agent has looked", IN(Preparing), NONE, F(DryRun) | F(SeenReady), 0, DO(Abort) },
+	{ "dry run, the source's agent looks", IN(Preparing), NONE, F(DryRun), 0, DO(Wait) },
 	{ "no destination pod", IN(Preparing), NONE, 0, F(DestinationRecorded), DO(Prepare) },
 	{ "the destination pod does not run", IN(Preparing), NONE, 0, F(DestinationRuns), DO(AwaitPod) },
 	{ "the destination pod runs", IN(Preparing), NONE, 0, 0, TO(Record, Transferring) },

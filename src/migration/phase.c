@@ -23,8 +23,9 @@ static const char *const state_names[SOURCE_STATE_COUNT] = {
  * alone, because nothing is taken back after the commit; what has ended stays as it is.
  */
 static const unsigned may_follow[PHASE_COUNT] = {
-	[PHASE_Pending] = TO(Preparing) | GIVEN_UP,
-	[PHASE_Preparing] = TO(Transferring) | GIVEN_UP,
+	/* A dry run ends well where it would begin. */
+	[PHASE_Pending] = TO(Preparing) | TO(Succeeded) | GIVEN_UP,
+	[PHASE_Preparing] = TO(Transferring) | TO(Succeeded) | GIVEN_UP,
 	[PHASE_Transferring] = TO(Freezing) | TO(Restoring) | TO(Committed) | GIVEN_UP,
 	[PHASE_Freezing] = TO(Restoring) | TO(Committed) | GIVEN_UP,
 	[PHASE_Restoring] = TO(Committed) | GIVEN_UP,

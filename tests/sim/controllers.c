@@ -57,6 +57,7 @@ static void add_source_state(const struct object *o, uint32_t *f)
 	bool frozen = o->state == SOURCE_Freezing || o->state == SOURCE_Restoring || o->state == SOURCE_Committed;
 
 	*f |= o->error || o->state == SOURCE_Aborted ? FACT_AgentGaveUp : 0;
+	*f |= o->state == SOURCE_Ready && !o->error ? FACT_SeenReady : 0;
 	*f |= o->state == SOURCE_Freezing ? FACT_SeenFreezing : 0;
 	*f |= o->state == SOURCE_Restoring ? FACT_SeenRestoring : 0;
 	*f |= o->state == SOURCE_Running && !o->error ? FACT_SeenRunning : 0;
@@ -80,6 +81,8 @@ static uint32_t facts_of(const struct controller *c, const struct world *w)
 	f |= silent ? FACT_Silent : 0;
 	f |= o->recorded ? FACT_DestinationRecorded : 0;
 	f |= w->remote ? FACT_Remote : 0;
+	f |= w->dry ? FACT_DryRun : 0;
+	f |= o->dry_done && !o->error ? FACT_DryRunDone : 0;
 	f |= over(w, o->t_abort, LIMIT) ? FACT_ThawOver : 0;
 	f |= over(w, o->t_abort, 2 * LIMIT) ? FACT_GoneOver : 0;
 	add_pods(c, w, &f);
@@ -159,6 +162,7 @@ static void write_abort(struct sim *s, struct world *w, struct controller *c)
 	if (!guarded(s, w, c) || api_decide(s, w, DECISION_ABORT) != INPUT_RecordAbort)
 		return;
 	w->o.by_person = !!(c->facts & FACT_Cancel);
+	w->o.dry_done = c->row->need & FACT_DryRun && c->row->need & FACT_SeenReady ? 1 : 0;
 	w->o.t_abort = w->now;
 }
 

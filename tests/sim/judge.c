@@ -18,7 +18,9 @@ void judge_now(struct sim *s, const struct world *w)
 		violate(s, "opened without a commit");
 	else if (w->thawed && o->exists && o->decision == DECISION_COMMIT)
 		violate(s, "thawed although it is committed");
-	else if (o->exists && o->phase == PHASE_Succeeded && (w->src.there || !(w->opened || w->user_dst || w->dst_died)))
+	else if (w->dry && (w->was_frozen || w->dst.there || w->opened || o->decision == DECISION_COMMIT || (w->src.deleting && !w->user_src)))
+		violate(s, "a dry run has touched something");
+	else if (!w->dry && o->exists && o->phase == PHASE_Succeeded && (w->src.there || !(w->opened || w->user_dst || w->dst_died)))
 		violate(s, "Succeeded, and that is not what happened");
 	else if (o->exists && (o->phase == PHASE_Failed || o->phase == PHASE_Cancelled) && (w->opened || o->decision == DECISION_COMMIT))
 		violate(s, "Failed or Cancelled, and that is not what happened");

@@ -144,6 +144,12 @@ CHANGE(late_pod_stays)
 	row(rows, "ended, the destination pod is terminating")->phases = 0;
 }
 
+CHANGE(dry_run_goes_on)
+{
+	UNUSED;
+	row(rows, "dry run, the source's agent looks")->phases = 0;
+}
+
 CHANGE(running_told_once)
 {
 	UNUSED;
@@ -195,6 +201,7 @@ const struct mutant mutants[] = {
 	{ "source-not-deleted", "Succeeded with the source still there", false, 0, source_not_deleted, 0 },
 	{ "destination-not-deleted", "Failed with the destination still there", false, 0, destination_not_deleted, 0 },
 	{ "late-pod-stays", "a leader that was stopped makes a pod for an ended migration", false, 0, late_pod_stays, 0 },
+	{ "dry-run-goes-on", "a dry run makes a destination pod", false, 0, dry_run_goes_on, 0 },
 	{ "running-told-once", "Running is reported once", false, 0, running_told_once, 0 },
 
 	{ "journal-dropped", "the daemon drops the journal of a frozen pod when the migration has ended", true, SW_JOURNAL_DROPPED, NULL,

@@ -42,7 +42,7 @@ enum frame { FRAME_NONE, FRAME_HELLO, FRAME_AGAIN, FRAME_WELCOME, FRAME_STATE, F
 struct object {
 	uint8_t exists, phase, decision, finalizer, deleting, cancel;
 	uint8_t state, error;           /* status.source */
-	uint8_t recorded, has_ip, stuck, by_person, not_known;
+	uint8_t recorded, has_ip, stuck, by_person, not_known, dry_done;
 	uint8_t epoch;
 	uint16_t rv;
 	int32_t t_preparing, t_transferring, t_committed, t_abort;
@@ -85,7 +85,7 @@ struct late {
 
 struct world {
 	/* settings of the schedule */
-	uint8_t remote, settling, expires;
+	uint8_t remote, settling, expires, dry;
 	uint8_t slow;                   /* of these parts of the world, a bit each, the controllers hear late */
 	uint32_t faulty;                /* faults happen with this many in 1024 .. */
 	int32_t calm;                   /* .. after so many events */

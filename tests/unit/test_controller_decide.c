@@ -40,6 +40,8 @@ static cJSON *parse(const char *text)
 #define TIMES "'phaseTransitionTimestamps':[{'phase':'Preparing','time':'2026-11-24T16:00:00.000000Z'}," \
 	"{'phase':'Transferring','time':'2026-11-24T16:00:01.000000Z'},{'phase':'Freezing','time':'2026-11-24T16:00:02Z'},{'phase':'Committed','time':'2026-11-24T16:00:02Z'}]"
 #define STATUS(phase, more) "'status':{'phase':'" phase "'," PODS "," TIMES more "}"
+#define DRY "'spec':{'podName':'web','timeout':'10m','dryRun':true}"
+#define STATUS_DRY(more) "'status':{'phase':'Preparing','sourcePod':{'name':'web','uid':'s','node':'n1'}," TIMES more "}"
 #define WEB "{'metadata':{'name':'web','namespace':'d','uid':'s'},'status':{'phase':'Running'}}"
 #define WEB_GOING "{'metadata':{'name':'web','namespace':'d','uid':'s','deletionTimestamp':'x'},'status':{'phase':'Running'}}"
 #define ORDERED(a) "{'metadata':{'name':'web','uid':'s','annotations':{'podmigration.dev/ordered':'u1 " a "'}},'status':{'phase':'Running'}}"
@@ -78,6 +80,18 @@ static const struct {
 	  WEB, UP, 9, ACT_ABORT, 0, REASON_TimedOut },
 	{ "not frozen yet", "{" META ",'spec':{'podName':'web','timeout':'10m','freezeTimeout':'5s'}," STATUS("Transferring", ",'source':{'state':'Connecting'}") "}",
 	  WEB, UP, 9, ACT_WAIT, 0, 0 },
+	{ "dry run, the agent looks", "{" META "," DRY "," STATUS_DRY("") "}", WEB, NULL, 1, ACT_WAIT, 0, 0 },
+	{ "dry run, the agent is silent", "{" META "," DRY "," STATUS_DRY("") "}", WEB, NULL, 31, ACT_ABORT, 0, REASON_AgentUnavailable },
+	{ "dry run, the agent found nothing", "{" META "," DRY "," STATUS_DRY(",'source':{'state':'Ready'}") "}", WEB, NULL, 1, ACT_ABORT, 0, REASON_DryRun },
+	{ "dry run, the agent found io_uring", "{" META "," DRY "," STATUS_DRY(",'source':{'state':'Aborted','error':{'reason':'IOUringInUse','message':'x'}}") "}", WEB,
+	  NULL, 1, ACT_ABORT, 0, REASON_IOUringInUse },
+	{ "dry run, the agent's word is waited for", "{" META "," DRY "," STATUS_DRY(",'decision':'Abort','abort':{'reason':'DryRun','time':'2026-11-24T16:00:01Z'},"
+	  "'source':{'state':'Ready'}") "}", WEB, NULL, 2, ACT_WAIT, 0, REASON_NONE },
+	{ "dry run, well", "{" META "," DRY "," STATUS_DRY(",'decision':'Abort','abort':{'reason':'DryRun','time':'2026-11-24T16:00:01Z'},"
+	  "'source':{'state':'Aborted','error':{'reason':'Cancelled','message':'told so'}}") "}", WEB, NULL, 2, ACT_END, PHASE_Succeeded, REASON_NONE },
+	{ "dry run, not well", "{" META "," DRY "," STATUS_DRY(",'decision':'Abort','abort':{'reason':'IOUringInUse','time':'2026-11-24T16:00:01Z'},"
+	  "'source':{'state':'Aborted','error':{'reason':'IOUringInUse','message':'x'}}") "}", WEB, NULL, 2, ACT_END, PHASE_Failed, REASON_IOUringInUse },
+	{ "dry run, cancelled", "{" META ",'spec':{'podName':'web','dryRun':true,'cancel':true}," STATUS_DRY("") "}", WEB, NULL, 2, ACT_ABORT, 0, REASON_Cancelled },
 	{ "preparing, source gone", "{" META "," SPEC "," STATUS("Preparing", "") "}", NULL, NEW, 1, ACT_ABORT, 0, REASON_SourceLost },
 	{ "preparing, source terminating", "{" META "," SPEC "," STATUS("Preparing", "") "}", WEB_GOING, NEW, 1, ACT_ABORT, 0, REASON_PodTerminating },
 	{ "preparing, agent found io_uring", "{" META "," SPEC "," STATUS("Preparing", ",'source':{'state':'Aborted','error':{'reason':'IOUringInUse','message':'x'}}") "}",

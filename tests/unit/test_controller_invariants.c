@@ -86,6 +86,9 @@ static const struct {
 	{ "succeeded without a commit", M("Succeeded", STATE("Ready") END), NULL, NULL, 11, { 0 }, "", BAD(EndTellsTruth) },
 	{ "succeeded with an error", M("Succeeded", COMMIT ",'source':{'state':'Running','error':{'reason':'RestoreFailed'}}" END), NULL, NULL, 11, { 0 }, "",
 	  BAD(EndTellsTruth) },
+	{ "a dry run", "{" META ",'spec':{'podName':'web','dryRun':true},'status':{'phase':'Succeeded'" ABORT STATE("Aborted") END "}}", WEB, NULL, 11, { 0 }, "", 0 },
+	{ "a dry run with a destination pod", "{" META ",'spec':{'podName':'web','dryRun':true},'status':{'phase':'Succeeded','destinationPod':{'name':'x','uid':'t'}"
+	  ABORT STATE("Aborted") END "}}", WEB, DEST, 11, { 0 }, "", BAD(EndTellsTruth) },
 	{ "cancelled, and committed", M("Cancelled", COMMIT STATE("Committed") END), NULL, NULL, 11, { 0 }, "", BAD(EndTellsTruth) },
 	{ "ended, our label stays", M("Failed", ABORT STATE("Aborted") END), WEB_MARKED, NULL, 11, { 0 }, "", BAD(NothingLeft) },
 	{ "ended, the destination pod still goes", M("Failed", ABORT STATE("Aborted") END), WEB, DEST, 60, { 0 }, "", 0 },

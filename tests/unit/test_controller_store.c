@@ -154,6 +154,8 @@ static void test_claims(void **state)
 	} cases[] = {
 		{ "has recorded the pod", CLAIM("o", "u9", "2026-01-09", "'phase':'Preparing','sourcePod':{'uid':'p'}"), true },
 		{ "has recorded another pod of that name", CLAIM("o", "u9", "2026-01-01", "'phase':'Preparing','sourcePod':{'uid':'q'}"), false },
+		{ "is a dry run", "{'metadata':{'name':'o','namespace':'d','uid':'u9','creationTimestamp':'2026-01-01'},'spec':{'podName':'web','dryRun':true},"
+		  "'status':{'phase':'Preparing','sourcePod':{'uid':'p'}}}", false },
 		{ "has ended", CLAIM("o", "u9", "2026-01-01", "'phase':'Failed','sourcePod':{'uid':'p'}"), false },
 		{ "has put its label on the pod", CLAIM("o", "marked", "2026-01-09", "'phase':'Pending'"), true },
 		{ "had put its label on the pod, and has ended", CLAIM("o", "marked", "2026-01-01", "'phase':'Succeeded'"), false },

@@ -33,7 +33,7 @@ static void test_unknown_names(void **state)
 static void test_moves(void **state)
 {
 	static const char *const allowed[PHASE_COUNT] = {
-		[PHASE_Pending] = "-P-----FC", [PHASE_Preparing] = "--T----FC", [PHASE_Transferring] = "---fRC-FX", [PHASE_Freezing] = "----RC-FX",
+		[PHASE_Pending] = "-P----SFC", [PHASE_Preparing] = "--T---SFC", [PHASE_Transferring] = "---fRC-FX", [PHASE_Freezing] = "----RC-FX",
 		[PHASE_Restoring] = "-----C-FX", [PHASE_Committed] = "------S--", [PHASE_Succeeded] = "---------", [PHASE_Failed] = "---------",
 		[PHASE_Cancelled] = "---------",
 	};

@@ -7,6 +7,7 @@ import sys
 
 import test_accidents
 import test_crd
+import test_dry
 import test_flow
 import test_guard
 import test_preflight
@@ -102,7 +103,10 @@ def main():
         c.run("at each phase", a.at_each_phase, w)
         c.together([("preflight pods", p.pods, w), ("thaw not reported", f.thaw_is_not_reported, w), ("timeout", f.times_out, w),
                     ("no agent", f.agent_is_missing, w), ("race", f.race, w), ("nobody reports", a.nobody_reports_running, w),
+                    ("dry run without an agent", test_dry.silent_agent, w),
                     ("destination stays", a.destination_does_not_go, w, first), ("frozen too long", a.frozen_too_long, w)])
+        for test in (test_dry.well, test_dry.beside, test_dry.agent_finds, test_dry.refused, test_dry.remote, test_dry.cancelled):
+            c.run(f"dry run {test.__name__}", test, w)
         c.run("pending", a.pending, w, first.stopped)
         for phase in ("Freezing", "Committed"):
             c.run("namespace deleted", a.namespace_deleted, w, phase)

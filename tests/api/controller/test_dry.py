@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""spec.dryRun: the answer, and nothing else."""
+import time
+
+from harness import LABEL, NS, condition, until
+from test_preflight import CONTAINER, DESTINATIONS, owner
+
+
+def untouched(w, what, pod, m):
+    """Neither label, annotation, Secret nor pod of it anywhere."""
+    now, uid = w.find_pod(pod["metadata"]["name"]), m["metadata"]["uid"]
+    w.c.check(f"dry run: {what}: the source pod is as it was", now["metadata"]["resourceVersion"] == w.rv[pod["metadata"]["name"]], now["metadata"])
+    pods = w.kube.get(f"/api/v1/namespaces/{NS}/pods?labelSelector={LABEL}%3D{uid}")["items"]
+    secrets = [w.kube.find(f"/api/v1/namespaces/{ns}/secrets/{name}") for ns, name in ((NS, f"podmigration-{uid}"), ("podmigration-agent", uid))]
+    w.c.check(f"dry run: {what}: no pod, no Secret", not pods and secrets == [None, None], f"{pods}, {secrets}")
+    w.c.check(f"dry run: {what}: no destination pod in status", "destinationPod" not in m["status"], m["status"])
+    until(lambda: not w.get(m)["metadata"].get("finalizers"), 20, "no finalizer")
+    w.c.check(f"dry run: {what}: nothing is violated", not condition(w.get(m), "InvariantViolated"), condition(w.get(m), "InvariantViolated"))
+
+
+def start(w, pod, **spec):
+    if not hasattr(w, "rv"):
+        w.rv = {}
+    w.rv[pod["metadata"]["name"]] = w.find_pod(pod["metadata"]["name"])["metadata"]["resourceVersion"]
+    return w.migrate(pod["metadata"]["name"], dryRun=True, **spec)
+
+
+def well(w):
+    pod = w.pod()
+    m = w.wait_phase(start(w, pod), "Preparing")
+    # meanwhile another one may really move it: a dry run has no claim
+    w.agent(m, "Ready", agent="n1")
+    until(lambda: w.get(m)["status"].get("decision") == "Abort", 10, "Abort")
+    time.sleep(0.3)
+    w.c.equal("dry run: the agent's word is waited for", w.get(m)["status"]["phase"], "Preparing")
+    w.agent(m, "Aborted", error={"reason": "Cancelled", "message": "the controller gave the migration up"})
+    m = w.wait_phase(m, "Succeeded")
+    w.c.equal("dry run: conditions", {k: condition(m, k).get("status") for k in ("Migratable", "Succeeded", "Ready", "Stalled", "Committed", "SourceFrozen")},
+              {"Migratable": "True", "Succeeded": "True", "Ready": "True", "Stalled": "False", "Committed": "False", "SourceFrozen": "False"})
+    w.c.check("dry run: said in words", "nothing was touched" in condition(m, "Succeeded").get("message", ""), condition(m, "Succeeded"))
+    w.c.check("dry run: one Event says how it ended", until(lambda: "Succeeded" in w.events(m["metadata"]["uid"]), 5) and
+              "Aborting" not in w.events(m["metadata"]["uid"]), w.events(m["metadata"]["uid"]))
+    untouched(w, "well", pod, m)
+
+
+def beside(w):
+    """A dry run keeps nobody from moving the pod."""
+    pod = w.pod()
+    dry = w.wait_phase(start(w, pod), "Preparing")
+    m = w.wait_phase(w.migrate(pod["metadata"]["name"]), "Transferring")
+    w.kube.merge(w.path(m), {"spec": {"cancel": True}})
+    w.wait_phase(m, "Cancelled")
+    w.kube.delete(w.path(dry))
+    until(lambda: w.kube.find(w.path(dry)) is None, 10, "the dry run gone")
+    w.c.check("dry run: has no claim to the pod", True)
+
+
+def agent_finds(w):
+    pod = w.pod()
+    m = w.wait_phase(start(w, pod), "Preparing")
+    w.agent(m, "Aborted", error={"reason": "IOUringInUse", "message": "process 7 (node) uses io_uring"})
+    m = w.wait_phase(m, "Failed")
+    c = condition(m, "Migratable")
+    w.c.check("dry run: what the agent found is in Migratable", c.get("status") == "False" and c.get("reason") == "IOUringInUse" and "io_uring" in c["message"], c)
+    untouched(w, "agent finds", pod, m)
+
+
+def refused(w):
+    bad = {"hostNetwork": True, "volumes": [{"name": "v", "hostPath": {"path": "/tmp"}}], "containers": [{**CONTAINER, "tty": True, "stdin": True}]}
+    pod = w.pod(metadata=owner("Job"), **bad)
+    m = w.wait_phase(start(w, pod, destination={"nodeName": "nowhere"}), "Failed")
+    c = condition(m, "Migratable")
+    want = ("OwnedPod", "HostNamespace", "UnsupportedVolume", "TerminalAttached", "NoSuchDestination")
+    w.c.check("dry run: all that is in the way, at once", c.get("status") == "False" and all(r + ": " in c["message"] for r in want), c)
+    untouched(w, "refused", pod, m)
+    for what, reason, destination in DESTINATIONS[:3]:
+        pod = w.pod()
+        m = w.wait_phase(start(w, pod, destination=destination), "Failed")
+        w.c.equal(f"dry run: {what}", condition(m, "Migratable").get("reason"), reason)
+        untouched(w, what, pod, m)
+
+
+def remote(w):
+    pod = w.pod(node="virtual-b", metadata={"annotations": {"podmigration.dev/migration": "44444444-4444-4444-4444-444444444444"}})
+    m = w.wait_phase(start(w, pod), "Succeeded")
+    w.c.check("dry run: a remote source's node is not asked, and that is said", "was not asked" in condition(m, "Succeeded").get("message", ""), condition(m, "Succeeded"))
+    untouched(w, "remote", pod, m)
+
+
+def silent_agent(w):
+    pod = w.pod()
+    m = w.wait_phase(start(w, pod), "Failed", 45)
+    w.c.equal("dry run: no agent there", condition(m, "Succeeded").get("reason"), "AgentUnavailable")
+    untouched(w, "no agent", pod, m)
+
+
+def cancelled(w):
+    pod = w.pod()
+    m = w.wait_phase(start(w, pod), "Preparing")
+    w.kube.merge(w.path(m), {"spec": {"cancel": True}})
+    m = w.wait_phase(m, "Cancelled")
+    untouched(w, "cancelled", pod, m)
