@@ -169,6 +169,7 @@ const char *machine_check(const struct machine *m, int *ret_move);
 	F(AgentGaveUp) F(SourceUnfit) F(TimedOut) F(DestinationUnfit) F(Silent)                                   \
 	F(DestinationRecorded) F(DestinationRuns) F(Remote) F(OrderedMigrate) F(OrderedAbort)                     \
 	F(DryRun) F(DryRunDone) F(SeenReady) F(SeenFreezing) F(SeenRestoring) F(SeenRunning) F(Stuck) F(ReportedCommitted)                             \
+	F(Withheld) F(MayHandOver)                                                                                \
 	F(SourceThere) F(SourceDeleting) F(DestinationThere) F(DestinationDeleting) F(MayBeFrozen) F(AgentOwes) F(ThawOver) F(GoneOver)
 
 enum {
@@ -187,7 +188,7 @@ enum decision { DECISION_NONE, DECISION_COMMIT, DECISION_ABORT };
 
 #define MOVE_LIST(M)                                                                                      \
 	M(Wait) M(AddFinalizer) M(Preflight) M(Prepare) M(AwaitPod) M(Record) M(Order) M(Abort) M(OrderAbort) \
-	M(DeleteDestination) M(DeleteSource) M(End) M(Release) M(DeleteObject)
+	M(DeleteDestination) M(HandOver) M(DeleteSource) M(End) M(Release) M(DeleteObject)
 
 enum controller_move {
 #define M(name) MOVE_##name,

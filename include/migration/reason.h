@@ -13,7 +13,7 @@
 	R(PodTerminating, "The pod is being deleted; there is nothing to move.")                                         \
 	R(PodReplaced, "A pod of this name exists, but it is another one than podUID names; create a new PodMigration.") \
 	R(AlreadyMigrating, "Wait for the other PodMigration of this pod to end, or cancel it.")                         \
-	R(OwnedPod, "Pods of a controller (ReplicaSet, StatefulSet, DaemonSet, Job) cannot be moved yet; move a bare pod.") \
+	R(OwnedPod, "Only bare pods and those of a ReplicaSet (Deployment) can be moved; other controllers know theirs by name, node or end.") \
 	R(StaticPod, "Static pods belong to their node and cannot be moved.")                                            \
 	R(HostNamespace, "Remove hostNetwork, hostPID and hostIPC from the pod.")                                        \
 	R(UnsupportedVolume, "Only emptyDir, ConfigMap, Secret, projected and downwardAPI volumes can be moved.")        \

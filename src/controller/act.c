@@ -11,12 +11,15 @@
 #include "base/log.h"
 #include "destination_pod.h"
 #include "facts.h"
+#include "handover.h"
+#include "migration/machine.h"
 #include "migration/reason.h"
 #include "names.h"
 #include "notify.h"
 #include "order.h"
 #include "preflight.h"
 #include "secrets.h"
+#include "seen.h"
 #include "status.h"
 #include "view.h"
 
@@ -534,6 +537,59 @@ static int do_delete_destination(struct worker *w, struct turn *t, struct error 
 	return delete_pod(w, t, &t->destination, err);
 }
 
+/* --- a pod with an owner --- */
+
+/* Of the two the ReplicaSet shall delete the source, if it comes to that before we do. */
+static int cheapen_source(struct worker *w, struct turn *t, struct error *err)
+{
+	cleanup_json cJSON *patch = cJSON_CreateObject(), *answer = NULL;
+	cJSON *meta = cJSON_AddObjectToObject(patch, "metadata");
+	char path[1024];
+	int r;
+
+	if (!t->source || view_deleting(t->source))
+		return 0;
+	cJSON_AddStringToObject(meta, "uid", view_uid(t->source));
+	cJSON_AddStringToObject(cJSON_AddObjectToObject(meta, "annotations"), ANN_DELETION_COST, DELETION_COST_LOWEST);
+	r = pod_path(t->migration, view_name(t->source), path, err);
+	if (r == 0)
+		r = kube_merge_patch(w->client, path, PM_MANAGER_CONTROLLER, patch, &answer, err);
+	return is_another(r) ? 0 : r;
+}
+
+/*
+ * One write gives the destination the owner and the labels; whoever watches pods sees it after the source's cost and before the source's deletion.  The pod is
+ * read anew, and the write is refused when it has changed since: that it is Ready must still be true.
+ */
+static int do_hand_over(struct worker *w, struct turn *t, struct error *err)
+{
+	cleanup_json cJSON *pod = NULL, *patch = NULL;
+	struct observed o = { .migration = t->migration, .source = t->source, .now_us = clock_real_us() };
+	cJSON *answer = NULL;
+	char path[1024];
+	int r = cheapen_source(w, t, err);
+
+	if (r == 0)
+		r = pod_path(t->migration, view_name(t->destination), path, err);
+	if (r == 0)
+		r = kube_get(w->client, path, &pod, err);
+	if (r < 0)
+		return is_another(r) ? 0 : r;
+	remember_pod(w, pod);
+	o.destination = pod;
+	if (!seen_fact(&o, FACT_AT_MayHandOver, &t->step) || !view_annotation(pod, ANN_WITHHELD)[0])
+		return 0;
+	r = handover_patch(pod, &patch, err);
+	if (r == 0)
+		r = kube_merge_patch(w->client, path, PM_MANAGER_CONTROLLER, patch, &answer, err);
+	if (r < 0)
+		return r;
+	remember_pod(w, answer);
+	cJSON_Delete(answer);
+	/* At once, and with our short grace: a frozen process does not hear the signal that the owner would wait for. */
+	return t->source ? delete_pod(w, t, &t->source, err) : 0;
+}
+
 static int do_delete_source(struct worker *w, struct turn *t, struct error *err)
 {
 	return delete_pod(w, t, &t->source, err);
@@ -605,6 +661,7 @@ static const act_fn table[ACTION_COUNT] = {
 	[ACT_ABORT] = do_abort,
 	[ACT_ORDER_ABORT] = do_order_abort,
 	[ACT_DELETE_DESTINATION] = do_delete_destination,
+	[ACT_HAND_OVER] = do_hand_over,
 	[ACT_DELETE_SOURCE] = do_delete_source,
 	[ACT_END] = do_end,
 	[ACT_RELEASE] = do_release,

@@ -14,7 +14,7 @@ static const char *const action_names[ACTION_COUNT] = {
 	[ACT_WAIT] = "Wait", [ACT_ADD_FINALIZER] = "AddFinalizer", [ACT_PREFLIGHT] = "Preflight", [ACT_PREPARE] = "Prepare",
 	[ACT_LOOK] = "Look", [ACT_RECORD] = "Record", [ACT_ORDER] = "Order", [ACT_ABORT] = "Abort", [ACT_ORDER_ABORT] = "OrderAbort",
 	[ACT_DELETE_DESTINATION] = "DeleteDestination", [ACT_DELETE_SOURCE] = "DeleteSource", [ACT_END] = "End",
-	[ACT_RELEASE] = "Release", [ACT_DELETE_OBJECT] = "DeleteObject",
+	[ACT_HAND_OVER] = "HandOver", [ACT_RELEASE] = "Release", [ACT_DELETE_OBJECT] = "DeleteObject",
 };
 
 const char *action_name(enum action a)
@@ -94,9 +94,11 @@ static void say_committed(const struct observed *o, struct step *s)
 	/* Being stuck has said so already. */
 	if (s->reason != REASON_NONE)
 		return;
-	if (seen_fact(o, FACT_AT_SeenRunning, s))
+	if (seen_fact(o, FACT_AT_Withheld, s) && s->reason == REASON_NONE)
+		step_say(s, "the destination runs; it takes the place of source pod %s at its owner when it is Ready", seen_source_name(o));
+	else if (s->reason == REASON_NONE && seen_fact(o, FACT_AT_SeenRunning, s))
 		step_say(s, "the destination runs; source pod %s is terminating", seen_source_name(o));
-	else
+	else if (s->reason == REASON_NONE)
 		step_say(s, "committed; waiting for the destination to run");
 }
 
@@ -138,7 +140,7 @@ static const say_fn says[PHASE_COUNT] = {
 static const enum action actions[MOVE_COUNT] = {
 	[MOVE_Wait] = ACT_WAIT, [MOVE_AddFinalizer] = ACT_ADD_FINALIZER, [MOVE_Preflight] = ACT_PREFLIGHT, [MOVE_Prepare] = ACT_PREPARE,
 	[MOVE_AwaitPod] = ACT_WAIT, [MOVE_Record] = ACT_RECORD, [MOVE_Order] = ACT_ORDER, [MOVE_Abort] = ACT_ABORT, [MOVE_OrderAbort] = ACT_ORDER_ABORT,
-	[MOVE_DeleteDestination] = ACT_DELETE_DESTINATION, [MOVE_DeleteSource] = ACT_DELETE_SOURCE, [MOVE_End] = ACT_END, [MOVE_Release] = ACT_RELEASE,
+	[MOVE_DeleteDestination] = ACT_DELETE_DESTINATION, [MOVE_HandOver] = ACT_HAND_OVER, [MOVE_DeleteSource] = ACT_DELETE_SOURCE, [MOVE_End] = ACT_END, [MOVE_Release] = ACT_RELEASE,
 	[MOVE_DeleteObject] = ACT_DELETE_OBJECT,
 };
 

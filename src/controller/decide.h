@@ -35,6 +35,7 @@ enum action {
 	ACT_ABORT,                      /* decision: Abort, with reason and message */
 	ACT_ORDER_ABORT,                /* remote source: write the order to give up */
 	ACT_DELETE_DESTINATION,
+	ACT_HAND_OVER,                  /* the destination takes the source's place at its owner */
 	ACT_DELETE_SOURCE,
 	ACT_END,                        /* clean up, then write the last phase */
 	ACT_RELEASE,                    /* remove the finalizer */
@@ -62,6 +63,7 @@ const char *action_name(enum action a);
 #define LIMIT_THAW (30 * 1000000ll)             /* for an agent to report the thaw after an abort */
 #define LIMIT_POD_GONE (60 * 1000000ll)         /* for the destination pod to go */
 #define LIMIT_RUNNING (30 * 1000000ll)          /* for an agent to report that the destination runs */
+#define LIMIT_READY (120 * 1000000ll)           /* for the destination to be Ready, where its owner would keep the source else */
 #define GRACE_AGENT_REPORT (3 * 1000000ll)      /* the agent's error says more than the pod's exit code: it is waited for */
 #define LOOK_OWED (15 * 1000000ll)      /* after the end, at pods that were left to others to put right */
 #define LOOK_EVERY (3 * 1000000ll)

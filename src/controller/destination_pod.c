@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "handover.h"
 #include "migration/reason.h"
 #include "names.h"
 #include "view.h"
@@ -363,26 +364,36 @@ static cJSON *build_annotations(const cJSON *migration, const cJSON *source, con
 {
 	/* Ours of an earlier migration, and what belongs to the old object: kubectl's memory of it, addresses that network plugins gave it. */
 	static const char *const dropped[] = {
-		PM_ANN_MIGRATION, PM_ANN_ORDER, PM_ANN_ORIGINAL_NAME, ANN_ORDERED, LIQO_ANN_RUNTIME_CLASS,
+		PM_ANN_MIGRATION, PM_ANN_ORDER, PM_ANN_ORIGINAL_NAME, ANN_ORDERED, ANN_WITHHELD, LIQO_ANN_RUNTIME_CLASS,
 		"kubectl.kubernetes.io/last-applied-configuration", "cni.projectcalico.org/containerID", "cni.projectcalico.org/podIP",
 		"cni.projectcalico.org/podIPs", "k8s.v1.cni.cncf.io/network-status", "k8s.v1.cni.cncf.io/networks-status", "k8s.ovn.org/pod-networks",
 	};
 	const cJSON *old = json_at(source, "metadata/annotations");
 	cJSON *a = cJSON_IsObject(old) ? cJSON_Duplicate(old, 1) : cJSON_CreateObject();
+	char *withheld = handover_withhold(source);
 
 	for (size_t i = 0; i < COUNT(dropped); i++)
 		drop(a, dropped[i]);
 	cJSON_AddStringToObject(a, PM_ANN_MIGRATION, view_uid(migration));
 	cJSON_AddStringToObject(a, PM_ANN_ORIGINAL_NAME, first_name(source));
+	if (withheld)
+		cJSON_AddStringToObject(a, ANN_WITHHELD, withheld);
+	cJSON_free(withheld);
 	if (d->cluster[0])
 		cJSON_AddStringToObject(a, LIQO_ANN_RUNTIME_CLASS, PM_RUNTIME_CLASS);
 	return a;
 }
 
+/* It gets that one when it takes the source's place. */
+static bool is_controller(const cJSON *owner)
+{
+	return json_bool(owner, "controller");
+}
+
 static cJSON *build_metadata(const cJSON *migration, const cJSON *source, const struct destination_spec *d)
 {
 	cJSON *m = cJSON_CreateObject(), *labels, *owners, *o;
-	const cJSON *old = json_at(source, "metadata/labels");
+	const cJSON *old = handover_owner(source) ? NULL : json_at(source, "metadata/labels");
 
 	cJSON_AddStringToObject(m, "name", d->name);
 	cJSON_AddStringToObject(m, "namespace", view_namespace(source));
@@ -390,13 +401,14 @@ static cJSON *build_metadata(const cJSON *migration, const cJSON *source, const 
 	put_str(labels, PM_LABEL_MIGRATION, view_uid(migration));
 	cJSON_AddItemToObject(m, "labels", labels);
 	cJSON_AddItemToObject(m, "annotations", build_annotations(migration, source, d));
-	/* Owners that are no controllers (preflight refuses those) only mean: deleted together. */
+	/* Owners that are no controllers only mean: deleted together. */
 	owners = cJSON_Duplicate(json_at(source, "metadata/ownerReferences"), 1);
 	cJSON_ArrayForEach(o, owners) {
 		drop(o, "blockOwnerDeletion");
 	}
 	if (owners)
 		cJSON_AddItemToObject(m, "ownerReferences", owners);
+	filter(m, "ownerReferences", is_controller);
 	return m;
 }
 

@@ -9,6 +9,15 @@
 /* Source pod: "<UID of the PodMigration> <action>", which order was written last; the order itself is sealed and cannot be compared. */
 #define ANN_ORDERED "podmigration.dev/ordered"
 
+/*
+ * Destination pod of a pod that has an owner: {"owner": {..}, "labels": {..}}, what it gets when it takes the source's place (handover.h).  Not there any more
+ * afterwards.
+ */
+#define ANN_WITHHELD "podmigration.dev/withheld"
+/* Of two pods that are alike to it a ReplicaSet deletes the one of lower cost (Kubernetes, "Pod deletion cost"). */
+#define ANN_DELETION_COST "controller.kubernetes.io/pod-deletion-cost"
+#define DELETION_COST_LOWEST "-2147483648"
+
 /* Liqo 1.x (its API types and the labels its virtual kubelet puts on a node). */
 #define LIQO_LABEL_TYPE "liqo.io/type"
 #define LIQO_TYPE_VIRTUAL_NODE "virtual-node"

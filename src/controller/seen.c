@@ -396,6 +396,28 @@ static bool reported_committed(const struct observed *o, struct step *s)
 	return state_of(o) >= SOURCE_Committed;
 }
 
+static bool is_ready(const cJSON *pod)
+{
+	return !strcmp(json_str_or(view_condition(pod, "Ready"), "status", ""), "True");
+}
+
+/* Of two pods a ReplicaSet deletes the one that is not Ready: the destination must not be that one (docs/architecture.md, "Pods with an owner"). */
+static bool may_hand_over(const struct observed *o, struct step *s)
+{
+	(void)s;
+	return is_ready(o->destination) || !o->source || view_deleting(o->source) || !is_ready(o->source);
+}
+
+static bool withheld(const struct observed *o, struct step *s)
+{
+	if (!o->destination || !view_annotation(o->destination, ANN_WITHHELD)[0] || !seen_running(o, s))
+		return false;
+	if (!may_hand_over(o, s) && seen_over(o, s, entered(o, PHASE_Committed), LIMIT_READY))
+		because(s, REASON_DestinationPodFailed, "the destination runs, but it is not Ready, and its owner would delete it and keep the frozen source. "
+			"Find out why its readiness probe fails, or delete source pod %s", seen_source_name(o));
+	return true;
+}
+
 static bool source_there(const struct observed *o, struct step *s)
 {
 	(void)s;
@@ -453,7 +475,7 @@ static const fact_fn functions[FACT_COUNT] = {
 	[FACT_AT_OrderedAbort] = ordered_abort, [FACT_AT_DryRun] = dry_run, [FACT_AT_DryRunDone] = dry_run_done, [FACT_AT_SeenReady] = seen_ready,
 	[FACT_AT_SeenFreezing] = seen_freezing, [FACT_AT_SeenRestoring] = seen_restoring,
 	[FACT_AT_SeenRunning] = seen_running, [FACT_AT_Stuck] = stuck, [FACT_AT_ReportedCommitted] = reported_committed,
-	[FACT_AT_SourceThere] = source_there, [FACT_AT_SourceDeleting] = source_deleting, [FACT_AT_DestinationThere] = destination_there,
+	[FACT_AT_Withheld] = withheld, [FACT_AT_MayHandOver] = may_hand_over, [FACT_AT_SourceThere] = source_there, [FACT_AT_SourceDeleting] = source_deleting, [FACT_AT_DestinationThere] = destination_there,
 	[FACT_AT_DestinationDeleting] = destination_deleting, [FACT_AT_MayBeFrozen] = may_be_frozen, [FACT_AT_AgentOwes] = agent_owes,
 	[FACT_AT_ThawOver] = thaw_over, [FACT_AT_GoneOver] = gone_over,
 };

@@ -359,6 +359,24 @@ static void copy_statuses(cJSON *to, const cJSON *pod, const char *key)
 	}
 }
 
+/* Only whether they are true. */
+static void copy_conditions(cJSON *to, const cJSON *pod)
+{
+	const cJSON *from = json_at(pod, "status/conditions"), *c;
+	cJSON *list;
+
+	if (!cJSON_IsArray(from))
+		return;
+	list = cJSON_AddArrayToObject(to, "conditions");
+	cJSON_ArrayForEach(c, from) {
+		cJSON *e = cJSON_CreateObject();
+
+		cJSON_AddStringToObject(e, "type", json_str_or(c, "type", ""));
+		cJSON_AddStringToObject(e, "status", json_str_or(c, "status", ""));
+		cJSON_AddItemToArray(list, e);
+	}
+}
+
 static void copy_container_names(cJSON *spec, const cJSON *pod, const char *key)
 {
 	const cJSON *from = cJSON_GetObjectItemCaseSensitive(json_at(pod, "spec"), key), *c;
@@ -396,13 +414,15 @@ static cJSON *slim_pod(const cJSON *pod)
 
 	COPY(meta, json_at(pod, "metadata"), "name", "namespace", "uid", "resourceVersion", "deletionTimestamp", "creationTimestamp");
 	COPY(cJSON_AddObjectToObject(meta, "labels"), json_at(pod, "metadata/labels"), PM_LABEL_MIGRATION);
-	COPY(cJSON_AddObjectToObject(meta, "annotations"), json_at(pod, "metadata/annotations"), PM_ANN_MIGRATION, PM_ANN_ORIGINAL_NAME, ANN_ORDERED);
+	COPY(cJSON_AddObjectToObject(meta, "annotations"), json_at(pod, "metadata/annotations"), PM_ANN_MIGRATION, PM_ANN_ORIGINAL_NAME, ANN_ORDERED,
+	     ANN_WITHHELD);
 	spec = cJSON_AddObjectToObject(o, "spec");
 	COPY(spec, json_at(pod, "spec"), "nodeName");
 	copy_container_names(spec, pod, "containers");
 	copy_container_names(spec, pod, "initContainers");
 	status = cJSON_AddObjectToObject(o, "status");
 	COPY(status, json_at(pod, "status"), "phase", "reason", "message", "podIP");
+	copy_conditions(status, pod);
 	copy_statuses(status, pod, "containerStatuses");
 	copy_statuses(status, pod, "initContainerStatuses");
 	return o;

@@ -34,6 +34,8 @@ const struct controller_row controller_rows[] = {
 	{ "stuck, and a person lets go", IN(Committed), COMMIT, F(Deleting) | F(Stuck) | F(ReportedCommitted), 0, DO(Release) },
 	{ "stuck", IN(Committed), COMMIT, F(Stuck), 0, TO(Record, Committed) },
 	{ "waits for the destination to run", IN(Committed), COMMIT, 0, F(SeenRunning), TO(Record, Committed) },
+	{ "the owner's pod, the destination is not ready", IN(Committed), COMMIT, F(Withheld), F(MayHandOver), TO(Record, Committed) },
+	{ "the owner's pod, the destination takes its place", IN(Committed), COMMIT, F(Withheld), 0, DO(HandOver) },
 	{ "the destination runs", IN(Committed), COMMIT, F(SourceThere), F(SourceDeleting), DO(DeleteSource) },
 	{ "the source pod is terminating", IN(Committed), COMMIT, F(SourceThere), 0, TO(Record, Committed) },
 	{ "the source pod is gone", IN(Committed), COMMIT, 0, 0, TO(End, Succeeded) },

@@ -17,6 +17,9 @@ if [ -z "${KUBECONFIG:-}" ]; then
 	KUBECONFIG=$(tests/lab/lab apiserver up </dev/null | tail -n 1)
 	apply() { tests/lab/lab kubectl api apply --server-side -f - >/dev/null; }
 	restart=(tests/lab/lab restart api apiserver)
+	# of the same cache as that API server
+	KUBE_CONTROLLER_MANAGER=$(ls -t "${LAB_CACHE:-$HOME/.cache/podmigration}"/k8s-*/usr/local/bin/kube-controller-manager | head -n 1)
+	export KUBE_CONTROLLER_MANAGER
 else
 	apply() { kubectl --kubeconfig "$KUBECONFIG" apply --server-side -f - >/dev/null; }
 fi

@@ -50,6 +50,10 @@ static cJSON *parse(const char *text)
 	"'containerStatuses':[{'name':'a','state':{'running':{}}}]}}"
 #define UP_AGAIN "{'metadata':{'name':'web-x','uid':'t'},'spec':{'containers':[{'name':'a'}]},'status':{'phase':'Running','podIP':'10.0.0.1'," \
 	"'containerStatuses':[{'name':'a','restartCount':1,'state':{'running':{}}}]}}"
+#define READY(s) ",'conditions':[{'type':'Ready','status':'" s "'}]"
+#define OWNED(more) "{'metadata':{'name':'web','namespace':'d','uid':'s'},'status':{'phase':'Running'" more "}}"
+#define HELD(more) "{'metadata':{'name':'web-x','uid':'t','annotations':{'podmigration.dev/withheld':'{}'}},'spec':{'containers':[{'name':'a'}]},'status':{" \
+	"'phase':'Running','podIP':'10.0.0.1','containerStatuses':[{'name':'a','state':{'running':{}}}]" more "}}"
 #define DIED "{'metadata':{'name':'web-x','uid':'t'},'spec':{'containers':[{'name':'a'}]},'status':{'phase':'Running','podIP':'10.0.0.1'," \
 	"'containerStatuses':[{'name':'a','state':{'terminated':{'exitCode':125}}}]}}"
 #define NO_IMAGE "{'metadata':{'name':'web-x','uid':'t'},'spec':{'containers':[{'name':'a'}]},'status':{'phase':'Pending'," \
@@ -150,6 +154,18 @@ static const struct {
 	  ACT_RECORD, PHASE_Committed, REASON_RestoreFailed },
 	{ "runs, and crashes while the source goes", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", WEB_GOING, UP_AGAIN, 3,
 	  ACT_RECORD, PHASE_Committed, 0 },
+	{ "an owner's pod, not Ready yet", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", OWNED(READY("True")),
+	  HELD(READY("False")), 3, ACT_RECORD, PHASE_Committed, 0 },
+	{ "an owner's pod, Ready", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", OWNED(READY("True")),
+	  HELD(READY("True")), 3, ACT_HAND_OVER, 0, 0 },
+	{ "an owner's pod, neither is Ready", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", OWNED(READY("False")),
+	  HELD(READY("False")), 3, ACT_HAND_OVER, 0, 0 },
+	{ "an owner's pod, the source is gone", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", NULL,
+	  HELD(READY("False")), 3, ACT_HAND_OVER, 0, 0 },
+	{ "an owner's pod, never Ready", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", OWNED(READY("True")),
+	  HELD(READY("False")), 130, ACT_RECORD, PHASE_Committed, REASON_DestinationPodFailed },
+	{ "an owner's pod, not running yet", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Committed'}") "}", OWNED(READY("True")),
+	  HELD(READY("True")), 3, ACT_RECORD, PHASE_Committed, 0 },
 	{ "runs, source goes", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", WEB_GOING, UP, 3, ACT_RECORD,
 	  PHASE_Committed, 0 },
 	{ "runs, source gone", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", NULL, UP, 3, ACT_END, PHASE_Succeeded, 0 },

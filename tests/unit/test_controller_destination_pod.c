@@ -10,6 +10,7 @@
 
 #include "base/json.h"
 #include "controller/destination_pod.h"
+#include "controller/handover.h"
 #include "migration/names.h"
 
 #define DIGEST "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -285,11 +286,54 @@ static void test_nothing_to_build(void **state)
 	cJSON_Delete(m);
 }
 
+/* --- a pod with an owner --- */
+
+static void test_owned(void **state)
+{
+	cJSON *m = quoted("{'metadata':{'name':'m','namespace':'shop','uid':'11111111-2222-3333-4444-555555555555'},'spec':{'podName':'web'}}");
+	cJSON *source = quoted("{'metadata':{'name':'web-1','namespace':'shop','uid':'s','labels':{'app':'web','pod-template-hash':'7','podmigration.dev/migration-uid':'x'},"
+			       "'ownerReferences':[{'apiVersion':'v1','kind':'ConfigMap','name':'c','uid':'o2'},{'apiVersion':'apps/v1','kind':'ReplicaSet','name':'web',"
+			       "'uid':'o1','controller':true,'blockOwnerDeletion':true}]},'spec':{'containers':[{'name':'a','image':'i'}]}}");
+	struct destination_spec d = { .name = "web-1-bcdfg", .node = "n2", .cluster = "" };
+	struct error err = { 0 };
+	cJSON *pod = NULL, *patch = NULL;
+
+	(void)state;
+	assert_int_equal(destination_pod_build(m, source, &d, &pod, &err), 0);
+	assert_null(json_at(pod, "metadata/labels/app"));
+	assert_null(json_at(pod, "metadata/labels/pod-template-hash"));
+	assert_str(pod, "metadata/labels/podmigration.dev~1migration-uid", "11111111-2222-3333-4444-555555555555");
+	assert_str(pod, "metadata/ownerReferences/0/uid", "o2");
+	assert_null(json_at(pod, "metadata/ownerReferences/1"));
+	cJSON_AddStringToObject(cJSON_GetObjectItemCaseSensitive(pod, "metadata"), "uid", "t");
+	cJSON_AddStringToObject(cJSON_GetObjectItemCaseSensitive(pod, "metadata"), "resourceVersion", "9");
+	assert_int_equal(handover_patch(pod, &patch, &err), 0);
+	assert_str(patch, "metadata/uid", "t");
+	assert_str(patch, "metadata/resourceVersion", "9");
+	assert_str(patch, "metadata/labels/app", "web");
+	assert_str(patch, "metadata/labels/pod-template-hash", "7");
+	/* Ours stays the new migration's. */
+	assert_null(json_at(patch, "metadata/labels/podmigration.dev~1migration-uid"));
+	assert_str(patch, "metadata/ownerReferences/0/uid", "o2");
+	assert_str(patch, "metadata/ownerReferences/1/uid", "o1");
+	assert_true(json_bool(patch, "metadata/ownerReferences/1/controller"));
+	assert_null(json_at(patch, "metadata/ownerReferences/1/blockOwnerDeletion"));
+	assert_true(cJSON_IsNull(json_at(patch, "metadata/annotations/podmigration.dev~1withheld")));
+	cJSON_Delete(patch);
+	cJSON_Delete(pod);
+	/* Somebody has written something else there. */
+	pod = quoted("{'metadata':{'name':'x','annotations':{'podmigration.dev/withheld':'{}'}}}");
+	assert_true(handover_patch(pod, &patch, &err) < 0);
+	cJSON_Delete(pod);
+	cJSON_Delete(source);
+	cJSON_Delete(m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_metadata), cmocka_unit_test(test_spec), cmocka_unit_test(test_containers), cmocka_unit_test(test_sidecar),
-		cmocka_unit_test(test_liqo), cmocka_unit_test(test_twice), cmocka_unit_test(test_names), cmocka_unit_test(test_hostname),
+		cmocka_unit_test(test_liqo), cmocka_unit_test(test_twice), cmocka_unit_test(test_owned), cmocka_unit_test(test_names), cmocka_unit_test(test_hostname),
 		cmocka_unit_test(test_nothing_to_build),
 	};
 

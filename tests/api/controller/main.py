@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The CRD and podmigration-controller against a real kube-apiserver and etcd.  usage: main.py KUBECONFIG CONTROLLER LOGDIR RESTART-COMMAND.."""
+"""The CRD and podmigration-controller against a real kube-apiserver and etcd.  usage: main.py KUBECONFIG CONTROLLER LOGDIR [RESTART-COMMAND..]
+KUBE_CONTROLLER_MANAGER names that program, for the pods of Deployments."""
+import os
 import socket
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import test_crd
 import test_dry
 import test_flow
 import test_guard
+import test_owned
 import test_preflight
 from harness import NS, Checks, Controller, Kubelet, World, until
 from kube import Kube
@@ -80,6 +83,7 @@ def free_port():
 def main():
     kubeconfig, binary, logs, restart = sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:]
     kube, c = Kube(kubeconfig), Checks()
+    manager = os.environ.get("KUBE_CONTROLLER_MANAGER")
     w = World(kube, c)
     furnish(w)
     controller_kubeconfig(kube, f"{logs}/controller.kubeconfig")
@@ -121,6 +125,8 @@ def main():
                            ("commit wins", f.commit_wins), ("lost after commit", f.lost_after_commit), ("remote source", f.remote_source),
                            ("to Liqo", f.to_liqo), ("ttl", f.ttl), ("fence", f.fence)):
             c.run(name, test, w)
+        if manager:
+            c.run("owned", test_owned.owned, w, manager, kubeconfig, f"{logs}/kube-controller-manager.log")
         if restart:
             # With a lease that outlives the server's absence, however busy the machine: losing it is another test's subject.
             first.stop()

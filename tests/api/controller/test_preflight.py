@@ -15,7 +15,8 @@ def owner(kind, controller=True):
 
 # what, reasons that must be named, pod: metadata, fields of spec
 PODS = [
-    ("a ReplicaSet's pod", ["OwnedPod"], owner("ReplicaSet"), {}),
+    ("a ReplicaSet's pod of another API group", ["OwnedPod"], {"ownerReferences": [{**owner("ReplicaSet")["ownerReferences"][0], "apiVersion": "x.example/v1"}]}, {}),
+    ("a DaemonSet's pod", ["OwnedPod"], owner("DaemonSet"), {}),
     ("a StatefulSet's pod", ["OwnedPod"], owner("StatefulSet"), {}),
     ("hostNetwork", ["HostNamespace"], {}, {"hostNetwork": True}),
     ("hostPID", ["HostNamespace"], {}, {"hostPID": True}),
