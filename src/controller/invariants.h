@@ -33,6 +33,10 @@ enum invariant {
 	INVARIANT_COUNT
 };
 
+#define INVARIANTS_ALL ((1u << INVARIANT_COUNT) - 1)
+/* Those that compare with what was seen before. */
+#define INVARIANTS_OF_THE_PAST (1u << INVARIANT_DecisionFinal | 1u << INVARIANT_PhaseOrder | 1u << INVARIANT_EpochGrows)
+
 struct inspected {
 	const struct observed *o;
 	const struct store_past *past;  /* of the same object, at the last inspection */

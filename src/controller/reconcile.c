@@ -162,37 +162,50 @@ static int one_step(struct worker *w, struct turn *t, struct error *err)
 
 /* --- is all as it must be? --- */
 
-/* "Invariant: text" of each that is new, behind what the condition says already; true when there was one.  What was told once is not told again. */
-static bool add_violations(struct worker *w, const cJSON *m, uint32_t bad, char texts[INVARIANT_COUNT][VIOLATION_SIZE], char *out, size_t size)
+/* "Invariant: text" of each that is new, behind what the condition says already; returns those.  What was told once is not told again. */
+static uint32_t add_violations(const cJSON *m, uint32_t bad, char texts[INVARIANT_COUNT][VIOLATION_SIZE], char *out, size_t size)
 {
-	bool fresh = false;
-	size_t n;
+	uint32_t fresh = 0;
 
 	snprintf(out, size, "%s", json_str_or(view_condition(m, "InvariantViolated"), "message", ""));
 	for (int i = 0; i < INVARIANT_COUNT; i++) {
+		size_t n = strlen(out);
+
 		if (!(bad & 1u << i) || strstr(out, invariant_name((enum invariant)i)))
 			continue;
-		n = strlen(out);
 		snprintf(out + n, size - n, "%s%s: %s", n ? "; " : "", invariant_name((enum invariant)i), texts[i]);
-		notify_violation(w->c, m, (enum invariant)i, texts[i]);
-		fresh = true;
+		fresh |= 1u << i;
 	}
 	return fresh;
 }
 
-static int inspect(struct worker *w, struct turn *t, struct error *err)
+/* Written first: what could not be written is told when it can be. */
+static int tell_violations(struct worker *w, struct turn *t, uint32_t bad, char texts[INVARIANT_COUNT][VIOLATION_SIZE], struct error *err)
+{
+	char told[INVARIANT_COUNT * (VIOLATION_SIZE + 32)];
+	uint32_t fresh = add_violations(t->migration, bad, texts, told, sizeof(told));
+	int r = fresh ? act_note(w, t, told, err) : 0;
+
+	if (r == -EAGAIN && act_reread(w, t, err) == 0 && !t->gone) {
+		fresh = add_violations(t->migration, bad, texts, told, sizeof(told));
+		r = fresh ? act_note(w, t, told, err) : 0;
+	}
+	for (int i = 0; r == 0 && !t->gone && i < INVARIANT_COUNT; i++)
+		if (fresh & 1u << i)
+			notify_violation(w->c, t->migration, (enum invariant)i, texts[i]);
+	return r;
+}
+
+/* which: a bit for each invariant to look at. */
+static int inspect(struct worker *w, struct turn *t, uint32_t which, struct error *err)
 {
 	struct observed o = { .migration = t->migration, .source = t->source, .destination = t->destination, .now_us = clock_real_us() };
 	struct store_past past = store_note(w->c->store, t->migration);
 	struct inspected i = { .o = &o, .past = &past, .mismatch = t->mismatch };
-	char texts[INVARIANT_COUNT][VIOLATION_SIZE], told[INVARIANT_COUNT * (VIOLATION_SIZE + 32)];
-	uint32_t bad = invariants_check(&i, texts);
-	int r;
+	char texts[INVARIANT_COUNT][VIOLATION_SIZE];
+	uint32_t bad = invariants_check(&i, texts) & which;
 
-	if (!bad || check_epoch(w, t->migration, err) < 0 || !add_violations(w, t->migration, bad, texts, told, sizeof(told)))
-		return 0;
-	r = act_note(w, t, told, err);
-	return r == -EAGAIN ? 0 : r;
+	return bad && check_epoch(w, t->migration, err) == 0 ? tell_violations(w, t, bad, texts, err) : 0;
 }
 
 int reconcile(struct worker *w, const char *key, struct error *err)
@@ -202,13 +215,13 @@ int reconcile(struct worker *w, const char *key, struct error *err)
 
 	if (!t.migration)
 		return 0;
+	/* What others have written since is seen before it is put right. */
+	if (inspect(w, &t, INVARIANTS_OF_THE_PAST, err) < 0)
+		r = -EAGAIN;
 	for (int i = 0; r == 1 && i < STEPS_MAX; i++)
 		r = one_step(w, &t, err);
-	if (r >= 0 && !t.gone) {
-		int noted = inspect(w, &t, err);
-
-		r = noted < 0 ? noted : r;
-	}
+	if (r >= 0 && !t.gone && inspect(w, &t, INVARIANTS_ALL, err) < 0)
+		r = -EAGAIN;
 	if (r == 1)
 		queue_add(w->c->queue, key);
 	else if (r == 0 && !t.gone && t.step.wait_us)

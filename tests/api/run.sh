@@ -18,7 +18,7 @@ if [ -z "${KUBECONFIG:-}" ]; then
 	apply() { tests/lab/lab kubectl api apply --server-side -f - >/dev/null; }
 	restart=(tests/lab/lab restart api apiserver)
 	# of the same cache as that API server
-	KUBE_CONTROLLER_MANAGER=$(ls -t "${LAB_CACHE:-$HOME/.cache/podmigration}"/k8s-*/usr/local/bin/kube-controller-manager | head -n 1)
+	KUBE_CONTROLLER_MANAGER=$(ls -t "${PODMIGRATION_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/podmigration}"/k8s-*/usr/local/bin/kube-controller-manager | head -n 1)
 	export KUBE_CONTROLLER_MANAGER
 else
 	apply() { kubectl --kubeconfig "$KUBECONFIG" apply --server-side -f - >/dev/null; }

@@ -51,7 +51,7 @@ class Checks:
             t.join()
 
 
-def until(fn, seconds=10, what="condition"):
+def until(fn, seconds=30, what="condition"):
     end = time.monotonic() + seconds
     while True:
         v = fn()
@@ -193,7 +193,7 @@ class World:
     def find_pod(self, name):
         return self.kube.find(f"/api/v1/namespaces/{NS}/pods/{name}")
 
-    def wait_phase(self, m, phase, seconds=10):
+    def wait_phase(self, m, phase, seconds=30):
         seen = []
 
         def there():

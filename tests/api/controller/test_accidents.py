@@ -16,7 +16,7 @@ def reach(w, phase, **spec):
     if phase == "Preparing":
         pod = w.pod()
         m = w.migrate(pod["metadata"]["name"], destination={"nodeName": "n-mute"}, **spec)
-        return pod, until(lambda: (lambda o: o if o.get("status", {}).get("destinationPod", {}).get("uid") else None)(w.get(m)), 10, "destination pod recorded")
+        return pod, until(lambda: (lambda o: o if o.get("status", {}).get("destinationPod", {}).get("uid") else None)(w.get(m)), 30, "destination pod recorded")
     pod, m = transferring(w, **spec)
     if STATES[phase]:
         w.agent(m, "Ready")
@@ -27,7 +27,10 @@ def reach(w, phase, **spec):
 
 def follow_abort(w, m):
     """The agent learns of the abort, thaws and tells, when it had begun at all."""
-    o = until(lambda: (lambda o: o if o is None or o["status"].get("decision") == "Abort" else None)(w.kube.find(w.path(m))) or "gone", 10, "Abort")
+    def aborted():
+        o = w.kube.find(w.path(m))
+        return "gone" if o is None else o if o["status"].get("decision") == "Abort" else None
+    o = until(aborted, 30, "Abort")
     if o != "gone" and o["status"].get("source", {}).get("state") and o["status"]["source"]["state"] != "Aborted":
         w.agent(m, "Aborted")
 
@@ -52,17 +55,17 @@ def before_commit(w, act, phase):
     ACTS[act](w, pod, m)
     follow_abort(w, m)
     if act == "deleted":
-        until(lambda: w.kube.find(w.path(m)) is None, 15, "the PodMigration gone")
+        until(lambda: w.kube.find(w.path(m)) is None, 30, "the PodMigration gone")
         w.c.check(f"{what}: no destination pod", destination(w, m) is None)
         now = w.find_pod(pod["metadata"]["name"])
         w.c.check(f"{what}: the source goes on", now and "deletionTimestamp" not in now["metadata"] and LABEL not in now["metadata"].get("labels", {}))
         return
     end, reasons = ENDS[act]
-    m = w.wait_phase(m, end, 15)
+    m = w.wait_phase(m, end)
     w.c.check(f"{what}: ends as {end}, {condition(m, 'Succeeded').get('reason')}", condition(m, "Succeeded").get("reason") in reasons, condition(m, "Succeeded"))
     if act == "the source pod deleted":
         w.c.check(f"{what}: no destination pod", destination(w, m) is None)
-        until(lambda: not w.get(m)["metadata"].get("finalizers"), 20, "no finalizer")
+        until(lambda: not w.get(m)["metadata"].get("finalizers"), 30, "no finalizer")
     else:
         lives_on(w, what, pod, m)
     w.c.check(f"{what}: nobody is asked for, nothing is violated", not condition(w.get(m), "AttentionNeeded") and not condition(w.get(m), "InvariantViolated"),
@@ -74,7 +77,7 @@ def after_commit(w, act):
     pod, m = reach(w, "Committed")
     ACTS[act](w, pod, m)
     if act == "the destination pod deleted":
-        m = until(lambda: (lambda o: o if condition(o, "AttentionNeeded").get("status") == "True" else None)(w.get(m)), 10, "AttentionNeeded")
+        m = until(lambda: (lambda o: o if condition(o, "AttentionNeeded").get("status") == "True" else None)(w.get(m)), 30, "AttentionNeeded")
         w.c.equal(f"{what}: a person is asked for", (m["status"]["phase"], condition(m, "AttentionNeeded")["reason"]), ("Committed", "CommittedNotRunning"))
         now = w.find_pod(pod["metadata"]["name"])
         w.c.check(f"{what}: the source is kept", now and "deletionTimestamp" not in now["metadata"])
@@ -84,7 +87,7 @@ def after_commit(w, act):
     w.c.equal(f"{what}: no way back", w.get(m)["status"]["phase"], "Committed")
     w.agent(m, "Running")
     if act == "deleted":
-        until(lambda: w.kube.find(w.path(m)) is None, 10, "the PodMigration gone")
+        until(lambda: w.kube.find(w.path(m)) is None, 30, "the PodMigration gone")
     else:
         w.wait_phase(m, "Succeeded")
     w.c.check(f"{what}: the destination is the only copy", w.find_pod(pod["metadata"]["name"]) is None and destination(w, m) is not None)
@@ -125,9 +128,9 @@ def in_namespace(w, ns, phase):
     w.kube.create(path, {"apiVersion": "podmigration.dev/v1alpha1", "kind": "PodMigration", "metadata": {"name": "m"},
                          "spec": {"podName": "web", "destination": {"nodeName": "n2"}}})
     get = lambda: w.kube.find(f"{path}/m")
-    m = until(lambda: (lambda o: o if o.get("status", {}).get("destinationPod", {}).get("uid") else None)(get()), 10, "destination pod")
+    m = until(lambda: (lambda o: o if o.get("status", {}).get("destinationPod", {}).get("uid") else None)(get()), 30, "destination pod")
     w.kube.merge(f"{pods}/{m['status']['destinationPod']['name']}/status", up)
-    until(lambda: get()["status"]["phase"] == "Transferring", 10, "Transferring")
+    until(lambda: get()["status"]["phase"] == "Transferring", 30, "Transferring")
     report = {"state": "Committed" if phase == "Committed" else phase}
     w.kube.merge(f"{path}/m/status", {"status": {"source": report, **({"decision": "Commit"} if phase == "Committed" else {})}}, "podmigration-agent")
     until(lambda: get()["status"]["phase"] == phase, 10, phase)
@@ -145,7 +148,7 @@ def namespace_deleted(w, phase):
     if phase == "Committed":
         # both pods are gone: nothing can run any more, and the source's agent says so
         w.kube.merge(f"{path}/m/status", {"status": {"source": {"state": "Committed", "error": {"reason": "DestinationLost", "message": "gone"}}}}, "podmigration-agent")
-    until(lambda: get() is None, 20, "the PodMigration gone")
+    until(lambda: get() is None, 30, "the PodMigration gone")
     left = [p["metadata"]["name"] for p in w.kube.get(pods)["items"]]
     w.c.equal(f"namespace deleted in {phase}: nothing holds it up", left, [])
 
@@ -161,7 +164,7 @@ def node_deleted(w):
     w.kube.delete(f"/api/v1/nodes/{name}")
     w.kube.delete(f"/api/v1/namespaces/{NS}/pods/{m['status']['destinationPod']['name']}", 0)
     follow_abort(w, m)
-    m = w.wait_phase(m, "Failed", 15)
+    m = w.wait_phase(m, "Failed")
     w.c.equal("the destination's node deleted: reason", condition(m, "Succeeded").get("reason"), "DestinationLost")
     lives_on(w, "the destination's node deleted", pod, m)
 
@@ -171,7 +174,7 @@ def node_deleted(w):
 def frozen_too_long(w):
     pod, m = reach(w, "Restoring", freezeTimeout="2s")
     follow_abort(w, m)
-    m = w.wait_phase(m, "Failed", 10)
+    m = w.wait_phase(m, "Failed")
     c = condition(m, "Succeeded")
     w.c.check("frozen for too long: reason", c.get("reason") == "TimedOut" and "freezeTimeout" in c.get("message", ""), c)
     lives_on(w, "frozen for too long", pod, m)
@@ -203,11 +206,11 @@ def destination_does_not_go(w, controller):
     c = condition(m, "AttentionNeeded")
     w.c.check("a destination that does not go: a person is told what to do", c.get("status") == "True" and c["reason"] == "DestinationNotRemoved" and
               "--force" in c["message"], c)
-    w.c.check("a destination that does not go: Event, metric", until(lambda: "DestinationNotRemoved" in w.events(m["metadata"]["uid"]), 5) and
+    w.c.check("a destination that does not go: Event, metric", until(lambda: "DestinationNotRemoved" in w.events(m["metadata"]["uid"]), 30) and
               metric(controller, 'podmigration_attention_needed_total{reason="DestinationNotRemoved"}') >= 1)
     w.c.check("a destination that does not go: the record stays", w.get(m)["metadata"].get("finalizers"))
     w.kube.merge(path, {"metadata": {"finalizers": None}})
-    until(lambda: not w.get(m)["metadata"].get("finalizers"), 20, "no finalizer")
+    until(lambda: not w.get(m)["metadata"].get("finalizers"), 30, "no finalizer")
     w.c.equal("a destination that does not go: and then it does", condition(w.get(m), "AttentionNeeded").get("status"), "False")
     lives_on(w, "a destination that does not go", pod, m)
 
@@ -220,7 +223,7 @@ def source_is_not_thawed(w, controller):
     w.c.check("a source that cannot be thawed: a person is told what to do", c.get("status") == "True" and c["reason"] == "SourceNotThawed" and
               "freezer.state" in c["message"], c)
     w.c.equal("a source that cannot be thawed: it is not said to run", condition(m, "SourceFrozen").get("status"), "True")
-    w.c.check("a source that cannot be thawed: Event, metric", until(lambda: "SourceNotThawed" in w.events(m["metadata"]["uid"]), 5) and
+    w.c.check("a source that cannot be thawed: Event, metric", until(lambda: "SourceNotThawed" in w.events(m["metadata"]["uid"]), 30) and
               metric(controller, 'podmigration_attention_needed_total{reason="SourceNotThawed"}') >= 1)
 
 
@@ -229,7 +232,7 @@ def source_is_not_thawed(w, controller):
 def is_violated(w, controller, m, invariant, before):
     m = until(lambda: (lambda o: o if invariant in condition(o, "InvariantViolated").get("message", "") else None)(w.get(m)), 10, f"{invariant} violated")
     w.c.equal(f"invariant {invariant}: condition", condition(m, "InvariantViolated")["status"], "True")
-    w.c.check(f"invariant {invariant}: Event", until(lambda: "InvariantViolated" in w.events(m["metadata"]["uid"]), 5))
+    w.c.check(f"invariant {invariant}: Event", until(lambda: "InvariantViolated" in w.events(m["metadata"]["uid"]), 30))
     w.c.equal(f"invariant {invariant}: counted once", metric(controller, f'podmigration_invariant_violations_total{{invariant="{invariant}"}}') - before, 1)
     return m
 
@@ -257,7 +260,7 @@ def invariants(w, controller):
     is_violated(w, controller, m, "PhaseOrder", before)
     w.kube.merge(w.path(m), {"spec": {"cancel": True}})
     follow_abort(w, m)
-    w.wait_phase(m, "Cancelled", 15)
+    w.wait_phase(m, "Cancelled")
     quiet = [n for n in ("DecisionFinal", "EpochGrows", "EndTellsTruth", "NothingLeft", "FrozenHasDeadline", "PhaseHasDeadline") if count(n) > 0]
     w.c.equal("invariants: of all these tests nothing else was violated", quiet, [])
 
@@ -271,7 +274,7 @@ def forged_destination(w, start, current):
     current.stop()
     path = f"/api/v1/namespaces/{NS}/pods"
     w.kube.delete(f"{path}/{dest['metadata']['name']}", 0)
-    until(lambda: w.find_pod(dest["metadata"]["name"]) is None, 5)
+    until(lambda: w.find_pod(dest["metadata"]["name"]) is None, 30)
     forged = {"apiVersion": "v1", "kind": "Pod", "metadata": {k: dest["metadata"][k] for k in ("name", "labels", "annotations")}, "spec": dest["spec"]}
     forged["spec"]["containers"].append({"name": "mesh", "image": "docker.io/lab/mesh:1"})
     w.kube.create(path, forged)
@@ -279,7 +282,7 @@ def forged_destination(w, start, current):
                 "application/json-patch+json")
     again = start()
     until(again.leads, 30, "the next controller leads")
-    m = w.wait_phase(m, "Failed", 20)
+    m = w.wait_phase(m, "Failed")
     w.c.check("a destination pod that is another: given up, and why", condition(m, "Succeeded").get("reason") == "DestinationPodFailed" and
               "mesh was added" in condition(m, "Succeeded").get("message", ""), condition(m, "Succeeded"))
     w.c.check("a destination pod that is another: said as a violation", "DestinationMatches" in condition(w.get(m), "InvariantViolated").get("message", ""),
@@ -299,6 +302,6 @@ def late_destination(w):
     lives_on(w, "late destination", pod, m)
     w.kube.create(f"/api/v1/namespaces/{NS}/pods", {"apiVersion": "v1", "kind": "Pod", "spec": dest["spec"],
                                                     "metadata": {k: dest["metadata"][k] for k in ("name", "labels", "annotations")}})
-    until(lambda: destination(w, m) is None, 10, "the late pod gone")
+    until(lambda: destination(w, m) is None, 30, "the late pod gone")
     w.c.check("late destination: the pod of an ended migration is deleted", True)
     w.c.check("late destination: the source is untouched", "deletionTimestamp" not in w.find_pod(pod["metadata"]["name"])["metadata"])

@@ -14,7 +14,7 @@ def untouched(w, what, pod, m):
     secrets = [w.kube.find(f"/api/v1/namespaces/{ns}/secrets/{name}") for ns, name in ((NS, f"podmigration-{uid}"), ("podmigration-agent", uid))]
     w.c.check(f"dry run: {what}: no pod, no Secret", not pods and secrets == [None, None], f"{pods}, {secrets}")
     w.c.check(f"dry run: {what}: no destination pod in status", "destinationPod" not in m["status"], m["status"])
-    until(lambda: not w.get(m)["metadata"].get("finalizers"), 20, "no finalizer")
+    until(lambda: not w.get(m)["metadata"].get("finalizers"), 30, "no finalizer")
     w.c.check(f"dry run: {what}: nothing is violated", not condition(w.get(m), "InvariantViolated"), condition(w.get(m), "InvariantViolated"))
 
 
@@ -30,7 +30,7 @@ def well(w):
     m = w.wait_phase(start(w, pod), "Preparing")
     # meanwhile another one may really move it: a dry run has no claim
     w.agent(m, "Ready", agent="n1")
-    until(lambda: w.get(m)["status"].get("decision") == "Abort", 10, "Abort")
+    until(lambda: w.get(m)["status"].get("decision") == "Abort", 30, "Abort")
     time.sleep(0.3)
     w.c.equal("dry run: the agent's word is waited for", w.get(m)["status"]["phase"], "Preparing")
     w.agent(m, "Aborted", error={"reason": "Cancelled", "message": "the controller gave the migration up"})
@@ -38,7 +38,7 @@ def well(w):
     w.c.equal("dry run: conditions", {k: condition(m, k).get("status") for k in ("Migratable", "Succeeded", "Ready", "Stalled", "Committed", "SourceFrozen")},
               {"Migratable": "True", "Succeeded": "True", "Ready": "True", "Stalled": "False", "Committed": "False", "SourceFrozen": "False"})
     w.c.check("dry run: said in words", "nothing was touched" in condition(m, "Succeeded").get("message", ""), condition(m, "Succeeded"))
-    w.c.check("dry run: one Event says how it ended", until(lambda: "Succeeded" in w.events(m["metadata"]["uid"]), 5) and
+    w.c.check("dry run: one Event says how it ended", until(lambda: "Succeeded" in w.events(m["metadata"]["uid"]), 30) and
               "Aborting" not in w.events(m["metadata"]["uid"]), w.events(m["metadata"]["uid"]))
     untouched(w, "well", pod, m)
 
@@ -51,7 +51,7 @@ def beside(w):
     w.kube.merge(w.path(m), {"spec": {"cancel": True}})
     w.wait_phase(m, "Cancelled")
     w.kube.delete(w.path(dry))
-    until(lambda: w.kube.find(w.path(dry)) is None, 10, "the dry run gone")
+    until(lambda: w.kube.find(w.path(dry)) is None, 30, "the dry run gone")
     w.c.check("dry run: has no claim to the pod", True)
 
 

@@ -63,7 +63,7 @@ def deploy(w, app, replicas):
     w.kube.create(DEPLOYMENTS, {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": app}, "spec": {
         "replicas": replicas, "selector": {"matchLabels": {"app": app}}, "template": {"metadata": {"labels": {"app": app, "tier": "front"}}, "spec": {
             "containers": [{"name": "app", "image": "docker.io/lab/app:1"}]}}}})
-    return until(lambda: (lambda p: p if len(p) == replicas and all(x["status"].get("phase") == "Running" for x in p) else None)(mine(w, app)), 20, "pods of the Deployment")
+    return until(lambda: (lambda p: p if len(p) == replicas and all(x["status"].get("phase") == "Running" for x in p) else None)(mine(w, app)), 30, "pods of the Deployment")
 
 
 def mine(w, app):
@@ -90,7 +90,7 @@ def move(w, app, pod, nodes, ready_after=0.0):
         w.c.check("owned: as long as it is not Ready, the source keeps its place", w.get(m)["status"]["phase"] == "Committed" and
                   "deletionTimestamp" not in w.find_pod(pod["metadata"]["name"])["metadata"], w.get(m)["status"])
     run(w, dest["metadata"]["name"], True)
-    w.wait_phase(m, "Succeeded", 20)
+    w.wait_phase(m, "Succeeded")
     return w.find_pod(dest["metadata"]["name"])
 
 
@@ -101,7 +101,7 @@ def one(w, replicas, ready_after):
         pods = deploy(w, app, replicas)
         dest = move(w, app, pods[0], nodes, ready_after)
         # the ReplicaSet has had its say by then
-        until(lambda: w.kube.get(f"{DEPLOYMENTS}/{app}")["status"].get("readyReplicas") == replicas, 10, "the Deployment is whole")
+        until(lambda: w.kube.get(f"{DEPLOYMENTS}/{app}")["status"].get("readyReplicas") == replicas, 30, "the Deployment is whole")
         time.sleep(1)
         now = mine(w, app)
         what = f"owned: {replicas} replica(s), Ready {'later' if ready_after else 'at once'}"
@@ -133,7 +133,7 @@ def there_and_back(w, app, nodes, first):
     dest = move(w, app, first, nodes)
     w.c.check("owned: moved twice", owner(dest) == ["ReplicaSet"] and [p["metadata"]["uid"] for p in mine(w, app)] == [dest["metadata"]["uid"]])
     w.kube.delete(f"{PODS}/{dest['metadata']['name']}", 0)
-    until(lambda: len(mine(w, app)) == 1, 10, "a new pod")
+    until(lambda: len(mine(w, app)) == 1, 30, "a new pod")
     w.c.check("owned: deleted afterwards, it is replaced", mine(w, app)[0]["metadata"]["uid"] != dest["metadata"]["uid"])
 
 
