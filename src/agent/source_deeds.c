@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "migration/reason.h"
+#include "net/address.h"
 #include "orders.h"
 
 /*
@@ -171,6 +172,18 @@ static enum input remove_journal(void *ctx)
 
 /* --- the frozen part --- */
 
+/* The destination must have these before it can restore the sockets.  All containers of a pod share one network namespace. */
+static int add_addresses(struct source *s, cJSON *j)
+{
+	struct address list[ADDRESSES_MAX];
+	cJSON *a = cJSON_AddArrayToObject(j, "addresses");
+	int n = addresses_bound(s->containers[0].init_pid, list, &s->err);
+
+	for (int i = 0; i < n; i++)
+		cJSON_AddItemToArray(a, cJSON_CreateString(list[i].text));
+	return n < 0 ? n : 0;
+}
+
 static enum input freeze(void *ctx)
 {
 	struct source *s = ctx;
@@ -189,7 +202,8 @@ static enum input freeze(void *ctx)
 	s->mark[MARK_FROZEN] = clock_mono_us();
 	j = cJSON_CreateObject();
 	cJSON_AddNumberToObject(j, "frozenMicros", (double)(s->mark[MARK_FROZEN] - s->mark[MARK_FREEZE]));
-	return ok_or_failed(wire_send_json(s->wire, WIRE_FROZEN, WIRE_NO_CONTAINER, j, &s->err));
+	r = add_addresses(s, j);
+	return ok_or_failed(r < 0 ? r : wire_send_json(s->wire, WIRE_FROZEN, WIRE_NO_CONTAINER, j, &s->err));
 }
 
 static enum input send_state(void *ctx)
