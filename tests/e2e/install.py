@@ -12,6 +12,7 @@ WORKLOADS = {
     "files": ["/files"],
     "uring": ["/uring"],
     "peer": ["/peer"],
+    "kinds": ["/kinds"],
 }
 
 

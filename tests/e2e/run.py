@@ -16,7 +16,9 @@ import traceback
 
 os.environ.setdefault("LAB_NAME", "e2e")
 
+import cases_files  # noqa: E402
 import cases_install  # noqa: E402
+import cases_kinds  # noqa: E402
 import cases_move  # noqa: E402
 import cases_plugin  # noqa: E402
 import cases_refused  # noqa: E402
@@ -25,7 +27,8 @@ import install  # noqa: E402
 from cluster import ROOT, Cluster, Failed, lab  # noqa: E402
 
 # Installing first: the runtime can be taken away only from a node without moved pods.
-CASES = {**cases_install.CASES, **cases_rights.CASES, **cases_move.CASES, **cases_plugin.CASES, **cases_refused.CASES}
+CASES = {**cases_install.CASES, **cases_rights.CASES, **cases_move.CASES, **cases_kinds.CASES, **cases_files.CASES, **cases_plugin.CASES,
+         **cases_refused.CASES}
 OUT = os.path.join(ROOT, "build/check")
 
 
