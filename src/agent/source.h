@@ -126,6 +126,15 @@ int source_send_all(struct source *s, struct error *err);
 /* Waits until no CRIU of ours holds a process. kill: does not wait for a good end. */
 void source_end_dumps(struct source *s, bool kill);
 
+/*
+ * source_strangers.c: processes that the node put into a container (probes and hooks that exec, kubectl exec).  CRIU dumps the tree of the container's own
+ * first process and nothing else, so they must have ended.
+ */
+/* Before the freeze: waits for each that is there now; one that stays is refused. */
+int source_wait_strangers(struct source *s, struct error *err);
+/* Freezes the pod at a moment when there are none. */
+int source_freeze(struct source *s, int64_t timeout_us, struct error *err);
+
 /* source_report.c: the JSON of status.source and status.destination. */
 cJSON *source_report_json(const struct source *s, const struct error *err);
 cJSON *source_destination_json(const struct source *s);

@@ -192,13 +192,10 @@ static enum input freeze(void *ctx)
 
 	if (s->record)
 		record_progress(s->record, SOURCE_Freezing);
-	s->mark[MARK_FREEZE] = clock_mono_us();
-	s->frozen = true;       /* from here on, whatever freezer_freeze says, a thaw is due */
-	r = freezer_freeze(&s->freezer, clock_mono_us() + FREEZE_TIMEOUT_US, &s->err);
-	if (r < 0) {
-		error_reason(&s->err, r, REASON_FreezeFailed, "%s", s->err.message);
+	s->frozen = true;       /* from here on, whatever source_freeze says, a thaw is due */
+	r = source_freeze(s, FREEZE_TIMEOUT_US, &s->err);
+	if (r < 0)
 		return INPUT_Failed;
-	}
 	s->mark[MARK_FROZEN] = clock_mono_us();
 	j = cJSON_CreateObject();
 	cJSON_AddNumberToObject(j, "frozenMicros", (double)(s->mark[MARK_FROZEN] - s->mark[MARK_FREEZE]));
