@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "container/criu_images.h"
+#include "contents.h"
 #include "migration/reason.h"
 #include "net/address.h"
 #include "runtime/monitor.h"
@@ -48,6 +49,15 @@ static int make_dir(const struct agent_options *o, const char *path, struct erro
 	return dir_make(AT_FDCWD, host, 0700, err);
 }
 
+/* What the pod has mounted here instead of what it had there must be the same. */
+static int check_contents(struct destination *d, const struct bundle *b, struct error *err)
+{
+	cleanup_json cJSON *here = cJSON_CreateObject();
+	int r = contents_add(d->o, b, here, err);
+
+	return r < 0 ? r : contents_compare(json_at(d->hello, "contents"), here, err);
+}
+
 static int open_container(struct destination *d, struct destination_container *c, struct error *err)
 {
 	char path[4096];
@@ -71,6 +81,8 @@ static int open_container(struct destination *d, struct destination_container *c
 		r = bundle_load(AT_FDCWD, path, &b, err);
 	if (r == 0)
 		r = volumes_add(d->o, b, &d->volumes, err);
+	if (r == 0 && c->index == 0)
+		r = check_contents(d, b, err);
 	bundle_free(b);
 	return r;
 }
