@@ -47,7 +47,7 @@ def locked_down(case, home, away):
         resources={"limits": {"memory": "16Mi", "cpu": "500m"}},
         volumeMounts=[{"name": "mem", "mountPath": "/mem"}, {"name": "config", "mountPath": "/config"}, {"name": "secret", "mountPath": "/secret"},
                       {"name": "podinfo", "mountPath": "/podinfo"}, {"name": "work", "mountPath": "/sub", "subPath": "below"}])],
-        initContainers=[container("first", image="kinds", command=["/tool", "add", "/work/file", "below"],
+        initContainers=[container("first", image="kinds", command=["/tool", "add", "/work/file", "below"], args=[],
                                   volumeMounts=[{"name": "work", "mountPath": "/work", "subPath": "below"}])],
         securityContext={"runAsUser": 1000, "runAsGroup": 1000, "fsGroup": 2000, "supplementalGroups": [3000], "runAsNonRoot": True,
                          "seccompProfile": {"type": "RuntimeDefault"}},
@@ -81,7 +81,7 @@ def life(case, home, away):
               lifecycle={"postStart": {"exec": {"command": ["/tool", "add", "/work/hook", "started"]}},
                          "preStop": {"exec": {"command": ["/tool", "add", "/work/stopped", "stopped"]}}}),
         container("heavy", 40, resources={"requests": {"memory": "48Mi"}, "limits": {"memory": "48Mi", "cpu": "1"}})],
-        initContainers=[container("init", image="kinds", command=["/tool", "add", "/work/init", "ran"], volumeMounts=work),
+        initContainers=[container("init", image="kinds", command=["/tool", "add", "/work/init", "ran"], args=[], volumeMounts=work),
                         container("sidecar", 8, restartPolicy="Always", livenessProbe={"exec": {"command": ["/tool", "hostname"]}, "periodSeconds": 1})],
         restartPolicy="OnFailure", terminationGracePeriodSeconds=5, volumes=[{"name": "work", "emptyDir": {}}]), 5)
     for path in ("/work/init", "/work/hook"):
