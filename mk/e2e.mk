@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 # Images, whole migrations in two real clusters, and the demonstration.
 
-APPS := $(patsubst tests/apps/%.c,$(BUILD)/apps/%,$(wildcard tests/apps/*.c))
+WORKLOADS := $(patsubst tests/apps/%.c,$(BUILD)/apps/%,$(wildcard tests/apps/*.c))
 
 # Workloads of the tests: static, so that an image is one file.
-$(BUILD)/apps/%: tests/apps/%.c
+$(BUILD)/apps/%: tests/apps/%.c $(wildcard tests/apps/*.h)
 	@echo "  APP     $@"
 	$(Q)mkdir -p $(@D) && $(CC) -D_GNU_SOURCE $(CFLAGS) -static -s -o $@ $<
-apps: $(APPS)
+workloads: $(WORKLOADS)
 
 images: all node
 	$(Q)BUILD=$(BUILD) deploy/image/build.sh $(BUILD)/image
 
-demo: images apps lab
+demo: images workloads lab
 	$(Q)tests/demo.sh
 
 # E2E_ARGS: options of tests/e2e/run.py, such as --case NAME.
-check-e2e: images apps lab
+check-e2e: images workloads lab
 	$(Q)tests/e2e/selftest.py >/dev/null 2>&1 || { tests/e2e/selftest.py; exit 1; }
 	$(Q)tests/e2e/run.py $(E2E_ARGS)
 
@@ -24,4 +24,4 @@ check-e2e: images apps lab
 install-lab: images lab
 	$(Q)LAB_NAME=$${LAB_NAME:-lab} tests/e2e/run.py --install-only $(E2E_ARGS)
 
-.PHONY: apps images demo check-e2e install-lab
+.PHONY: workloads images demo check-e2e install-lab

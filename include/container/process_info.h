@@ -2,6 +2,7 @@
 #ifndef CONTAINER_PROCESS_INFO_H
 #define CONTAINER_PROCESS_INFO_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "base/error.h"
@@ -10,6 +11,9 @@
 
 /* The innermost pid (last NSpid of /proc/PID/status): the number CRIU's image files carry. */
 int process_ns_pid(pid_t pid, pid_t *ret, struct error *err);
+
+/* Is process pid the process first, or a child of it, or of those? A process that has ended is taken for one. */
+bool process_descends(pid_t pid, pid_t first);
 
 /*
  * Looks for what CRIU 4.2 cannot dump in one process: io_uring, perf_event, userfaultfd, kvm, fuse and GPU device files,

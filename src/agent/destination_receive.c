@@ -15,7 +15,9 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "container/criu_images.h"
+#include "contents.h"
 #include "migration/reason.h"
+#include "net/address.h"
 #include "runtime/monitor.h"
 
 static int protocol_error(struct error *err, const char *what)
@@ -44,6 +46,15 @@ static int make_dir(const struct agent_options *o, const char *path, struct erro
 	return dir_make(AT_FDCWD, host, 0700, err);
 }
 
+/* What the pod has mounted here instead of what it had there must be the same. */
+static int check_contents(struct destination *d, const struct bundle *b, struct error *err)
+{
+	cleanup_json cJSON *here = cJSON_CreateObject();
+	int r = contents_add(d->o, b, here, err);
+
+	return r < 0 ? r : contents_compare(json_at(d->hello, "contents"), here, err);
+}
+
 static int open_container(struct destination *d, struct destination_container *c, struct error *err)
 {
 	char path[4096];
@@ -67,6 +78,8 @@ static int open_container(struct destination *d, struct destination_container *c
 		r = bundle_load(AT_FDCWD, path, &b, err);
 	if (r == 0)
 		r = volumes_add(d->o, b, &d->volumes, err);
+	if (r == 0 && c->index == 0)
+		r = check_contents(d, b, err);
 	bundle_free(b);
 	return r;
 }
@@ -247,6 +260,33 @@ static int on_data(struct destination *d, const struct wire_frame *f, struct err
 	return on_image_data(&d->containers[f->container], offset, f->body + 8, f->len - 8, err);
 }
 
+/* Sockets that were bound to the pod's old address by name can be bound again only where it exists. */
+static int add_addresses(struct destination *d, const cJSON *list, struct error *err)
+{
+	cleanup_close int netns = -1;
+	const cJSON *e;
+	char path[4096];
+	int n = cJSON_GetArraySize(list), r = 0;
+
+	if (n == 0)
+		return 0;
+	if (n > ADDRESSES_MAX)
+		return protocol_error(err, "FROZEN: too many addresses");
+	if (agent_host_path(d->o, path, sizeof(path), "%s", d->first.netns) < 0)
+		return error_set(err, -ENAMETOOLONG, "path of the network namespace is too long");
+	netns = open(path, O_RDONLY | O_CLOEXEC);
+	if (netns < 0)
+		return error_errno(err, "open the pod's network namespace");
+	cJSON_ArrayForEach(e, list) {
+		if (!cJSON_IsString(e) || address_check(e->valuestring) < 0)
+			return protocol_error(err, "FROZEN: not an address of a pod");
+		r = address_add(netns, e->valuestring, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 static int on_frozen(struct destination *d, const struct wire_frame *f, struct error *err)
 {
 	cleanup_json cJSON *j = NULL;
@@ -256,7 +296,7 @@ static int on_frozen(struct destination *d, const struct wire_frame *f, struct e
 	if (r == 0)
 		json_int(j, "frozenMicros", 0, 60000000, &us);
 	d->frozen_us = clock_mono_us() - us;
-	return r;
+	return r == 0 ? add_addresses(d, json_at(j, "addresses"), err) : r;
 }
 
 static int on_pages(struct destination *d, const struct wire_frame *f, struct error *err)

@@ -157,6 +157,14 @@ int source_precopy_container(struct source_container *c, struct error *err);
 void source_report_shared(struct source *s, cJSON *started);
 /* What of it goes into status and CONTAINER_END. */
 void source_report_memory(const struct source_container *c, cJSON *j);
+/*
+ * source_strangers.c: processes that the node put into a container (probes and hooks that exec, kubectl exec).  CRIU dumps the tree of the container's own
+ * first process and nothing else, so they must have ended.
+ */
+/* Before the freeze: waits for each that is there now; one that stays is refused. */
+int source_wait_strangers(struct source *s, struct error *err);
+/* Freezes the pod at a moment when there are none. */
+int source_freeze(struct source *s, int64_t timeout_us, struct error *err);
 
 /* source_report.c: the JSON of status.source and status.destination. */
 cJSON *source_report_json(const struct source *s, const struct error *err);

@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "migration/reason.h"
+#include "net/address.h"
 
 /*
  * What the source does in each state of its machine.  A deed may be done again, after a failure or by another worker after a crash: what it finds done already
@@ -165,6 +166,18 @@ static enum input remove_journal(void *ctx)
 
 /* --- the frozen part --- */
 
+/* The destination must have these before it can restore the sockets.  All containers of a pod share one network namespace. */
+static int add_addresses(struct source *s, cJSON *j)
+{
+	struct address list[ADDRESSES_MAX];
+	cJSON *a = cJSON_AddArrayToObject(j, "addresses");
+	int n = addresses_bound(s->containers[0].init_pid, list, &s->err);
+
+	for (int i = 0; i < n; i++)
+		cJSON_AddItemToArray(a, cJSON_CreateString(list[i].text));
+	return n < 0 ? n : 0;
+}
+
 static enum input freeze(void *ctx)
 {
 	struct source *s = ctx;
@@ -173,17 +186,15 @@ static enum input freeze(void *ctx)
 
 	if (s->record)
 		record_progress(s->record, SOURCE_Freezing);
-	s->mark[MARK_FREEZE] = clock_mono_us();
-	s->frozen = true;       /* from here on, whatever freezer_freeze says, a thaw is due */
-	r = freezer_freeze(&s->freezer, clock_mono_us() + FREEZE_TIMEOUT_US, &s->err);
-	if (r < 0) {
-		error_reason(&s->err, r, REASON_FreezeFailed, "%s", s->err.message);
+	s->frozen = true;       /* from here on, whatever source_freeze says, a thaw is due */
+	r = source_freeze(s, FREEZE_TIMEOUT_US, &s->err);
+	if (r < 0)
 		return INPUT_Failed;
-	}
 	s->mark[MARK_FROZEN] = clock_mono_us();
 	j = cJSON_CreateObject();
 	cJSON_AddNumberToObject(j, "frozenMicros", (double)(s->mark[MARK_FROZEN] - s->mark[MARK_FREEZE]));
-	return ok_or_failed(wire_send_json(s->wire, WIRE_FROZEN, WIRE_NO_CONTAINER, j, &s->err));
+	r = add_addresses(s, j);
+	return ok_or_failed(r < 0 ? r : wire_send_json(s->wire, WIRE_FROZEN, WIRE_NO_CONTAINER, j, &s->err));
 }
 
 static enum input send_state(void *ctx)

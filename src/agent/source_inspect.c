@@ -48,7 +48,8 @@ static int check_processes(struct source *s, int i, struct error *err)
 	if (n < 0)
 		return error_set(err, n, "container %s: its processes cannot be listed", s->containers[i].info.name);
 	for (int k = 0; k < n; k++) {
-		int r = process_check_migratable(pids[k], err);
+		/* Not one of the container's own: it is not dumped (source_strangers.c). */
+		int r = process_descends(pids[k], s->containers[i].init_pid) ? process_check_migratable(pids[k], err) : 0;
 
 		/* A process that has ended in between is no obstacle. */
 		if (r < 0 && r != -ENOENT && r != -ESRCH)
@@ -135,6 +136,8 @@ int source_inspect(struct source *s, struct error *err)
 
 	for (int i = 0; r == 0 && i < s->n; i++)
 		r = inspect_container(s, &s->containers[i], err);
+	if (r == 0)
+		r = source_wait_strangers(s, err);
 	for (int i = 0; r == 0 && i < s->n; i++)
 		r = check_processes(s, i, err);
 	return r;

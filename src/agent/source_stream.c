@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/json.h"
+#include "contents.h"
 #include "handshake.h"
 #include "migration/reason.h"
 #include "net/tls.h"
@@ -103,7 +104,7 @@ static cJSON *hello_json(struct source *s, bool resume, struct error *err)
 		cJSON_AddNumberToObject(j, "ipcOwner", source_ipc_owner(s));
 		cJSON_AddNumberToObject(j, "stateBytes", (double)source_state_bytes(s));
 	}
-	if (node_facts(s->o, !resume, j, err) < 0) {
+	if ((!resume && contents_add(s->o, s->containers[0].bundle, cJSON_AddObjectToObject(j, "contents"), err) < 0) || node_facts(s->o, !resume, j, err) < 0) {
 		cJSON_Delete(j);
 		return NULL;
 	}

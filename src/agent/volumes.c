@@ -24,15 +24,12 @@ static int add(struct pod_volumes *v, const char *kind, const char *name, const 
 	return 0;
 }
 
-/*
- * Length of "<kubelet root>/pods/<uid>" when path lies in a pod's folder: kubelet binds etc-hosts, termination logs and volumes from there
- * (pkg/kubelet/kubelet_getters.go).
- */
-static size_t pod_dir_length(const char *path)
+/* kubelet binds etc-hosts, termination logs and volumes from the pod's folder (pkg/kubelet/kubelet_getters.go). */
+int volumes_pod_dir(const char *source, char *out, size_t size)
 {
-	const char *p = strstr(path, "/pods/"), *end = p ? strchr(p + 6, '/') : NULL;
+	const char *p = strstr(source, "/pods/"), *end = p ? strchr(p + 6, '/') : NULL;
 
-	return end ? (size_t)(end - path) : 0;
+	return end ? path_format(out, size, "%.*s", (int)(end - source), source) : -ENOENT;
 }
 
 static int add_empty_dirs(const struct agent_options *o, const char *pod_dir, struct pod_volumes *v, struct error *err)
@@ -64,15 +61,12 @@ int volumes_add(const struct agent_options *o, const struct bundle *b, struct po
 {
 	for (int i = 0; i < b->n_mounts; i++) {
 		const struct bundle_mount *m = &b->mounts[i];
-		size_t len = m->bind ? pod_dir_length(m->source) : 0;
+		char pod_dir[1024];
 		int r = 0;
 
 		if (m->bind && !strcmp(m->destination, "/dev/shm")) {
 			r = add(ret, "shm", "", m->source, err);
-		} else if (len) {
-			char pod_dir[1024];
-
-			snprintf(pod_dir, sizeof(pod_dir), "%.*s", (int)len, m->source);
+		} else if (m->bind && volumes_pod_dir(m->source, pod_dir, sizeof(pod_dir)) == 0) {
 			r = add_empty_dirs(o, pod_dir, ret, err);
 		}
 		if (r < 0)

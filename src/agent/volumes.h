@@ -23,6 +23,8 @@ struct pod_volumes {
 
 /* Adds what b's mounts show; volumes already known are not added twice. */
 int volumes_add(const struct agent_options *o, const struct bundle *b, struct pod_volumes *ret, struct error *err);
+/* <kubelet's root>/pods/<uid> when source, of a bind mount, lies in a pod's folder; else -ENOENT. */
+int volumes_pod_dir(const char *source, char *out, size_t size);
 const struct pod_volume *volumes_find(const struct pod_volumes *v, const char *tree);
 
 #endif

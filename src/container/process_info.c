@@ -92,6 +92,23 @@ int process_ns_pid(pid_t pid, pid_t *ret, struct error *err)
 	return r;
 }
 
+#define GENERATIONS_MAX 4096
+
+bool process_descends(pid_t pid, pid_t first)
+{
+	for (int i = 0; i < GENERATIONS_MAX && pid != first; i++) {
+		cleanup_buf struct buf status = BUF_INIT(65536);
+		char path[64];
+
+		path_format(path, sizeof(path), "/proc/%d/status", pid);
+		if (file_read(AT_FDCWD, path, &status, NULL) < 0)
+			return true;
+		if (status_number(status.data, "\nPPid:", false, &pid) < 0 || pid <= 1)
+			return false;
+	}
+	return pid == first;
+}
+
 static int check_status(struct subject *s)
 {
 	cleanup_buf struct buf status = BUF_INIT(65536);

@@ -15,6 +15,7 @@ WORKLOADS = {
     "files": ["/files"],
     "uring": ["/uring"],
     "peer": ["/peer"],
+    "kinds": ["/kinds"],
 }
 
 

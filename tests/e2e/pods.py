@@ -44,7 +44,8 @@ class Chain:
     def __init__(self, case, home, manifest):
         self.case, self.home = case, home
         self.ns, self.name = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
-        self.containers = [c["name"] for c in manifest["spec"]["containers"]]
+        sidecars = [c for c in manifest["spec"].get("initContainers", []) if c.get("restartPolicy") == "Always"]
+        self.containers = [c["name"] for c in sidecars + manifest["spec"]["containers"]]
         self.logs = []                  # one {container: Log} for each pod of the chain
         self.moves = []
         home.apply(manifest)

@@ -414,6 +414,38 @@ static void terminals_of_one_s_own_are_let_through(void **state)
 	child_end(&c);
 }
 
+static void descent(void **state)
+{
+	int p[2];
+	pid_t child, grandchild = 0;
+
+	(void)state;
+	assert_int_equal(pipe(p), 0);
+	child = fork();
+	if (child == 0) {
+		grandchild = fork();
+		if (grandchild == 0) {
+			pause();
+			_exit(0);
+		}
+		_exit(write(p[1], &grandchild, sizeof(grandchild)) == sizeof(grandchild) && pause());
+	}
+	assert_int_equal(read(p[0], &grandchild, sizeof(grandchild)), sizeof(grandchild));
+	assert_true(process_descends(child, child));
+	assert_true(process_descends(grandchild, child));
+	assert_true(process_descends(grandchild, getpid()));
+	assert_false(process_descends(child, grandchild));
+	assert_false(process_descends(getpid(), child));
+	assert_false(process_descends(1, child));
+	kill(grandchild, SIGKILL);
+	kill(child, SIGKILL);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	/* One that is gone is in nobody's way. */
+	assert_true(process_descends(child, getpid()));
+	close(p[0]);
+	close(p[1]);
+}
+
 static void numbers_and_missing_processes(void **state)
 {
 	struct error e = { 0 };
@@ -438,6 +470,7 @@ int main(void)
 		cmocka_unit_test(states_criu_cannot_take_are_named),
 		cmocka_unit_test(unix_sockets_to_the_outside_are_named),
 		cmocka_unit_test(terminals_of_one_s_own_are_let_through),
+		cmocka_unit_test(descent),
 		cmocka_unit_test(numbers_and_missing_processes),
 	};
 

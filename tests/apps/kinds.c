@@ -1,0 +1,538 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Counts milliseconds as counter.c does, and says so in the same words; ten times a second it checks what its arguments name: `NAME BAD <what>` when something is not
+ * as it was.  Arguments: CHECK or CHECK=VALUE, see the table at the end.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/shm.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/vfs.h>
+#include <sys/xattr.h>
+#include <time.h>
+#include <unistd.h>
+
+#define BIG (4ull << 30)
+#define MANY 20000
+#define OLD 1000000000          /* a modification time: 2001-09-09 */
+
+static const char *name = "kinds";
+
+static void bad(const char *check, const char *what)
+{
+	printf("%s BAD %s: %s\n", name, check, what);
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static size_t read_file(const char *path, char *out, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, out, size - 1);
+
+	if (fd >= 0)
+		close(fd);
+	out[n > 0 ? n : 0] = '\0';
+	return n > 0 ? (size_t)n : 0;
+}
+
+static int write_file(const char *path, const char *text, mode_t mode)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
+	ssize_t n = fd < 0 ? -1 : write(fd, text, strlen(text));
+
+	if (fd >= 0)
+		close(fd);
+	return n == (ssize_t)strlen(text) ? 0 : -1;
+}
+
+/* --- who it is: users, groups, capabilities, seccomp, no_new_privs --- */
+
+static char identity[2][1024];
+
+static void read_identity(char *out, size_t size)
+{
+	static const char *const wanted[] = { "Uid:", "Gid:", "Groups:", "CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:", "NoNewPrivs:", "Seccomp:", "Umask:" };
+	char line[256];
+	FILE *f = fopen("/proc/self/status", "re");
+
+	out[0] = '\0';
+	while (f && fgets(line, sizeof(line), f))
+		for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
+			if (!strncmp(line, wanted[i], strlen(wanted[i])))
+				strncat(out, line, size - strlen(out) - 1);
+	if (f)
+		fclose(f);
+}
+
+/* VALUE: what must be in it from the beginning, such as "Seccomp:\t2". */
+static void identity_hold(const char *value)
+{
+	read_identity(identity[0], sizeof(identity[0]));
+	if (*value && !strstr(identity[0], value))
+		bad("identity", identity[0]);
+}
+
+static void identity_check(const char *value)
+{
+	(void)value;
+	read_identity(identity[1], sizeof(identity[1]));
+	if (strcmp(identity[0], identity[1]))
+		bad("identity", "it is another one");
+}
+
+/* --- files that Kubernetes mounts: PATH:CONTENT (a part of it) --- */
+
+static void file_check(const char *value)
+{
+	char path[256], text[4096];
+	const char *colon = strchr(value, ':');
+
+	snprintf(path, sizeof(path), "%.*s", (int)(colon - value), value);
+	read_file(path, text, sizeof(text));
+	if (!strstr(text, colon + 1))
+		bad("file", value);
+}
+
+/* PATH:N: a file that has no more than N lines, such as one that an init container or a hook adds a line to. */
+static void lines_check(const char *value)
+{
+	char path[256], text[4096];
+	const char *colon = strchr(value, ':');
+	long n = 0;
+
+	snprintf(path, sizeof(path), "%.*s", (int)(colon - value), value);
+	read_file(path, text, sizeof(text));
+	for (const char *p = text; *p; p++)
+		n += *p == '\n';
+	if (n > strtol(colon + 1, NULL, 10))
+		bad("lines", value);
+}
+
+static void readonly_check(const char *value)
+{
+	(void)value;
+	if (open("/written", O_WRONLY | O_CREAT | O_CLOEXEC, 0600) >= 0 || errno != EROFS)
+		bad("readonly", "the root file system can be written");
+}
+
+/* A folder in memory, its content, and a file that is open in it. */
+static int in_memory = -1;
+
+static void memory_hold(const char *value)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/file", value);
+	write_file(path, "in memory\n", 0640);
+	in_memory = open(path, O_RDWR | O_APPEND | O_CLOEXEC);
+}
+
+static void memory_check(const char *value)
+{
+	char path[256], text[64];
+	struct statfs fs;
+
+	snprintf(path, sizeof(path), "%s/file", value);
+	if (statfs(value, &fs) < 0 || fs.f_type != 0x01021994)          /* TMPFS_MAGIC */
+		bad("memory", "it is no tmpfs");
+	read_file(path, text, sizeof(text));
+	if (strcmp(text, "in memory\n") || pread(in_memory, text, sizeof(text), 0) != 10)
+		bad("memory", "its content is gone");
+}
+
+/* --- sockets --- */
+
+static int bound[2] = { -1, -1 };
+
+static int bind_own(int type, uint16_t port)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(port) };
+	int fd = socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	const char *ip = getenv("POD_IP");
+
+	if (!ip || inet_pton(AF_INET, ip, &a.sin_addr) != 1 || bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || (type == SOCK_STREAM && listen(fd, 8) < 0))
+		return -1;
+	return fd;
+}
+
+/* Listens on the pod's own address, not on all; and a UDP socket the same. */
+static void bound_hold(const char *value)
+{
+	(void)value;
+	bound[0] = bind_own(SOCK_STREAM, 5000);
+	bound[1] = bind_own(SOCK_DGRAM, 5001);
+	if (bound[0] < 0 || bound[1] < 0)
+		bad("bound", strerror(errno));
+}
+
+static void bound_check(const char *value)
+{
+	struct sockaddr_in a = { 0 };
+	socklen_t len = sizeof(a);
+	char text[8];
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), other;
+
+	(void)value;
+	if (getsockname(bound[0], (struct sockaddr *)&a, &len) < 0 || a.sin_port != htons(5000) || connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
+		bad("bound", "nobody listens on the pod's first address");
+	other = accept(bound[0], NULL, NULL);
+	close(fd);
+	close(other);
+	a.sin_port = htons(5001);
+	if (sendto(bound[1], "x", 1, 0, (struct sockaddr *)&a, sizeof(a)) != 1 || recv(bound[1], text, sizeof(text), 0) != 1)
+		bad("bound", "UDP on the pod's first address");
+}
+
+static int unix_fd = -1;
+
+static struct sockaddr_un unix_address(const char *path)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+
+	snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
+	return a;
+}
+
+static atomic_ulong accepted;
+
+/* At once, as servers do: CRIU cannot dump a connection that its client has closed before it was accepted. */
+static void *accept_all(void *arg)
+{
+	int fd;
+
+	(void)arg;
+	while ((fd = accept(unix_fd, NULL, NULL)) >= 0) {
+		close(fd);
+		accepted++;
+	}
+	bad("listen", strerror(errno));
+	return NULL;
+}
+
+/* A stream listener in a folder that another container has, too. */
+static void listen_hold(const char *value)
+{
+	struct sockaddr_un a = unix_address(value);
+	pthread_t t;
+
+	unlink(value);
+	unix_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (bind(unix_fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(unix_fd, 8) < 0 || pthread_create(&t, NULL, accept_all, NULL))
+		bad("listen", strerror(errno));
+}
+
+static void listen_check(const char *value)
+{
+	static unsigned long last;
+	static int64_t since;
+
+	(void)value;
+	if (accepted != last || !since)
+		since = now_ms();
+	if (now_ms() - since > 10000)
+		bad("listen", "nobody connects any more");
+	last = accepted;
+}
+
+/* One short connection at a time, as clients of local sockets make them. */
+static void call_check(const char *value)
+{
+	struct sockaddr_un a = unix_address(value);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), r = connect(fd, (struct sockaddr *)&a, sizeof(a));
+
+	if (r < 0 && errno != EAGAIN)
+		bad("call", strerror(errno));
+	close(fd);
+}
+
+/* --- memory that two containers share --- */
+
+static atomic_ulong *shared;
+static unsigned long shared_last;
+static int64_t shared_moved;
+
+static void shm_hold(const char *value)
+{
+	int fd = shm_open("/kinds", O_RDWR | O_CREAT, 0666);
+
+	(void)value;
+	if (fd < 0 || ftruncate(fd, 4096) < 0 || (shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) == MAP_FAILED)
+		bad("shm", strerror(errno));
+	close(fd);
+}
+
+static void shm_write(const char *value)
+{
+	(void)value;
+	(*shared)++;
+}
+
+static void shm_read(const char *value)
+{
+	(void)value;
+	if (*shared < shared_last)
+		bad("shm", "it has gone back");
+	if (*shared != shared_last)
+		shared_moved = now_ms();
+	/* The other one may be started, or moved, a while before or after us. */
+	if (shared_moved && now_ms() - shared_moved > 10000)
+		bad("shm", "what the other container writes does not come");
+	shared_last = *shared;
+}
+
+static char *segment;
+
+static void sysv_hold(const char *value)
+{
+	int id = shmget(0x815, 1 << 20, IPC_CREAT | 0600);
+
+	(void)value;
+	segment = shmat(id, NULL, 0);
+	if (id < 0 || segment == (void *)-1)
+		bad("sysv", strerror(errno));
+	else
+		strcpy(segment + 500000, "segment");
+}
+
+static void sysv_check(const char *value)
+{
+	int id = shmget(0x815, 0, 0);
+	char *again = id < 0 ? (void *)-1 : shmat(id, NULL, 0);
+
+	(void)value;
+	if (strcmp(segment + 500000, "segment") || again == (void *)-1 || strcmp(again + 500000, "segment"))
+		bad("sysv", "the segment is another one");
+	if (again != (void *)-1)
+		shmdt(again);
+}
+
+/* --- the other processes of a pod that shares its process namespace --- */
+
+static void processes_check(const char *value)
+{
+	char path[64], text[64];
+	long found = 0;
+
+	for (int pid = 1; pid < 200; pid++) {
+		snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+		found += read_file(path, text, sizeof(text)) && !strcmp(text, "kinds\n");
+	}
+	if (found < strtol(value, NULL, 10))
+		bad("processes", "not all containers' processes can be seen");
+}
+
+static pid_t own_pid;
+
+static void pid_hold(const char *value)
+{
+	(void)value;
+	own_pid = getpid();
+}
+
+static void pid_check(const char *value)
+{
+	(void)value;
+	if (getpid() != own_pid)
+		bad("pid", "it is another one");
+}
+
+/* --- many files, and odd ones; below the folder VALUE --- */
+
+static void fill(char *path, size_t size, const char *folder, const char *file)
+{
+	snprintf(path, size, "%s/%s", folder, file);
+}
+
+/* Of the folder looked at; by the length of its name, which tells the two apart that a test has. */
+static int gone_of[64];
+
+static void odd_hold(const char *folder)
+{
+	const struct timespec old[2] = { { OLD, 5 }, { OLD, 123456789 } };
+	char path[256], other[256], xattr[] = { 1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 };
+	int fd, gone;
+
+	fill(path, sizeof(path), folder, "one");
+	fill(other, sizeof(other), folder, "two");
+	write_file(path, "linked\n", 0600);
+	if (link(path, other) < 0 || chown(path, 1234, 5678) < 0 || chmod(path, 06755) < 0)
+		bad("odd", "link, owner, mode");
+	if (setxattr(path, "user.e2e", "yes", 3, 0) < 0 && errno != ENOTSUP)
+		bad("odd", "xattr");
+	/* cap_net_bind_service=ep, as `setcap` writes it (linux/capability.h, revision 2). */
+	if (setxattr(path, "security.capability", xattr, sizeof(xattr), 0) < 0 && errno != ENOTSUP && errno != EPERM)
+		bad("odd", "capability");
+	if (utimensat(AT_FDCWD, path, old, 0) < 0)
+		bad("odd", "times");
+	fill(path, sizeof(path), folder, "sparse");
+	write_file(path, "begin", 0644);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (ftruncate(fd, BIG) < 0 || pwrite(fd, "middle", 6, BIG / 2) != 6 || pwrite(fd, "end", 3, BIG - 3) != 3)
+		bad("odd", "sparse");
+	close(fd);
+	fill(path, sizeof(path), folder, "gone");
+	gone = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+	if (write(gone, "gone\n", 5) != 5 || unlink(path) < 0)
+		bad("odd", "deleted file");
+	gone_of[strlen(folder) % 64] = gone;
+}
+
+static void odd_check(const char *folder)
+{
+	char path[256], other[256], text[64];
+	struct stat a, b;
+	int fd, gone = gone_of[strlen(folder) % 64];
+
+	fill(path, sizeof(path), folder, "one");
+	fill(other, sizeof(other), folder, "two");
+	if (stat(path, &a) < 0 || stat(other, &b) < 0 || a.st_ino != b.st_ino || a.st_nlink != 2)
+		bad("odd", "the hard link is none");
+	if (a.st_uid != 1234 || a.st_gid != 5678 || (a.st_mode & 07777) != 06755)
+		bad("odd", "owner or mode");
+	if (a.st_mtim.tv_sec != OLD || a.st_mtim.tv_nsec != 123456789)
+		bad("odd", "modification time");
+	if (getxattr(path, "user.e2e", text, sizeof(text)) != 3 && errno != ENOTSUP)
+		bad("odd", "extended attribute");
+	if (getxattr(path, "security.capability", text, sizeof(text)) != 20 && errno != ENOTSUP && errno != ENODATA)
+		bad("odd", "capability of a file");
+	fill(path, sizeof(path), folder, "sparse");
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fstat(fd, &a) < 0 || a.st_size != (off_t)BIG || a.st_blocks * 512 > 1 << 20)
+		bad("odd", "the sparse file has another size, or is full");
+	if (pread(fd, text, 6, BIG / 2) != 6 || memcmp(text, "middle", 6) || pread(fd, text, 3, BIG - 3) != 3 || memcmp(text, "end", 3))
+		bad("odd", "content of the sparse file");
+	close(fd);
+	if (fstat(gone, &a) < 0 || a.st_nlink != 0 || (a.st_mode & 07777) != 0640 || pread(gone, text, sizeof(text), 0) != 5)
+		bad("odd", "the deleted file that is open");
+}
+
+static void many_path(char *path, size_t size, const char *folder, int i)
+{
+	snprintf(path, size, "%s/many/%02d/%d", folder, i % 100, i);
+}
+
+static void many_hold(const char *folder)
+{
+	char path[256], text[32];
+
+	fill(path, sizeof(path), folder, "many");
+	mkdir(path, 0755);
+	for (int i = 0; i < 100; i++) {
+		snprintf(path, sizeof(path), "%s/many/%02d", folder, i);
+		mkdir(path, 0755);
+	}
+	for (int i = 0; i < MANY; i++) {
+		many_path(path, sizeof(path), folder, i);
+		snprintf(text, sizeof(text), "file %d\n", i);
+		if (write_file(path, text, i % 2 ? 0600 : 0644) < 0) {
+			bad("many", strerror(errno));
+			return;
+		}
+	}
+}
+
+/* A part each time, all of them within two seconds. */
+static void many_check(const char *folder)
+{
+	static int at;
+	char path[256], text[32], want[32];
+
+	for (int i = 0; i < MANY / 20; i++, at = (at + 1) % MANY) {
+		struct stat st;
+
+		many_path(path, sizeof(path), folder, at);
+		snprintf(want, sizeof(want), "file %d\n", at);
+		read_file(path, text, sizeof(text));
+		if (strcmp(text, want) || stat(path, &st) < 0 || (st.st_mode & 0777) != (at % 2 ? 0600 : 0644)) {
+			bad("many", path);
+			return;
+		}
+	}
+}
+
+/* --- all of it --- */
+
+static const struct kind {
+	const char *name;
+	void (*hold)(const char *value), (*check)(const char *value);
+} kinds[] = {
+	{ "identity", identity_hold, identity_check },
+	{ "file", NULL, file_check },
+	{ "lines", NULL, lines_check },
+	{ "readonly", NULL, readonly_check },
+	{ "memory", memory_hold, memory_check },
+	{ "bound", bound_hold, bound_check },
+	{ "listen", listen_hold, listen_check },
+	{ "call", NULL, call_check },
+	{ "shm-write", shm_hold, shm_write },
+	{ "shm-read", shm_hold, shm_read },
+	{ "sysv", sysv_hold, sysv_check },
+	{ "processes", NULL, processes_check },
+	{ "pid", pid_hold, pid_check },
+	{ "odd", odd_hold, odd_check },
+	{ "many", many_hold, many_check },
+};
+
+static const struct kind *find(const char *arg, const char **value)
+{
+	size_t len = strcspn(arg, "=");
+
+	*value = arg[len] ? arg + len + 1 : "";
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (strlen(kinds[i].name) == len && !strncmp(kinds[i].name, arg, len))
+			return &kinds[i];
+	fprintf(stderr, "no such check: %s\n", arg);
+	exit(2);
+}
+
+int main(int argc, char **argv)
+{
+	int64_t last, largest = 0;
+	const char *value;
+	uint32_t boot;
+
+	name = getenv("NAME") ? getenv("NAME") : name;
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (getrandom(&boot, sizeof(boot), 0) != sizeof(boot))
+		return 1;
+	for (int i = 1; i < argc; i++) {
+		const struct kind *k = find(argv[i], &value);
+
+		if (k->hold)
+			k->hold(value);
+	}
+	last = now_ms();
+	printf("%s start tick=0 ms=%lld mib=0 pid=%d boot=%08x\n", name, (long long)now_ms(), getpid(), boot);
+	for (unsigned long tick = 1;; tick++) {
+		int64_t now;
+
+		nanosleep(&(struct timespec){ 0, 1000000 }, NULL);
+		for (int i = 1; i < argc && tick % 100 == 0; i++)
+			find(argv[i], &value)->check(value);
+		now = now_ms();
+		largest = now - last > largest ? now - last : largest;
+		last = now;
+		if (tick % 1000 == 0) {
+			printf("%s tick %lu ms=%lld gap=%lld boot=%08x\n", name, tick, (long long)now, (long long)largest, boot);
+			largest = 0;
+		}
+	}
+}

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files: what is easily lost on the way, in the container's own root and in an emptyDir. The program looks by itself (tests/apps/kinds.c: odd, many)."""
+from cases_kinds import kinds
+from pods import Chain, pod
+
+
+def moved(name, *checks):
+    def run(case, home, away):
+        chain = Chain(case, home, pod(name, [kinds("one", *checks, volumeMounts=[{"name": "data", "mountPath": "/data"}])], volumes=[{"name": "data", "emptyDir": {}}]))
+        m = chain.move(cluster=away.name)
+        chain.wait_ticks(2)
+        case.note(gap_ms=chain.check(), mib=round(m["status"].get("bytesTransferred", 0) / 2**20, 1))
+    return run
+
+
+CASES = {"files-odd": moved("odd", "odd=/state", "odd=/data"), "files-many": moved("many", "many=/state", "memory=/dev/shm")}
+CASES["files-odd"].__doc__ = "hard link, owner, mode, capability, time, 4 GiB sparse, deleted but open: in the root and in an emptyDir"
+CASES["files-many"].__doc__ = "20,000 small files in the root"

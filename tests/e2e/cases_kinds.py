@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kinds of pods: what their specs and their processes hold is the same after the move, and no container is restarted by it. The programs look by themselves
+(tests/apps/kinds.c); several features share a pod, so that each is seen together with others."""
+from cluster import Failed
+from pods import NS, Chain, container, pod
+
+
+def kinds(name, *checks, **more):
+    return container(name, image="kinds", args=list(checks), **more)
+
+
+def restarts(p):
+    return {s["name"]: s["restartCount"] for s in p["status"].get("initContainerStatuses", []) + p["status"]["containerStatuses"] if s["restartCount"]}
+
+
+def there_and_back(case, home, away, manifest, seconds=3):
+    """Moves it away and home again; after each move it has `seconds` in which a probe would show what it thinks."""
+    chain = Chain(case, home, manifest)
+    for where in ({"cluster": away.name}, {"node": home.name}):
+        chain.move(**where)
+        chain.wait_ticks(seconds)
+        restarted = restarts(home.get("pod", chain.name, NS))
+        if restarted:
+            raise Failed("restarted after the move: %s" % restarted)
+    case.note(gap_ms=chain.check())
+    return chain
+
+
+def shown(home, chain, name, path):
+    rc, out, err = home.run("exec", "-n", NS, chain.name, "-c", name, "--", "/tool", "show", path)
+    if rc:
+        raise Failed("%s: %s" % (path, err.strip()))
+    return out
+
+
+def locked_down(case, home, away):
+    """not root, read-only root, seccomp, no capabilities, memory limit; emptyDir in memory, ConfigMap, Secret, downward API, token, subPath"""
+    home.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "kinds", "namespace": NS}, "data": {"key": "from the config map"}},
+               {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "kinds", "namespace": NS}, "stringData": {"key": "from the secret"}})
+    for kind in ("configmap", "secret"):
+        case.clean(lambda kind=kind: home.delete(kind, "kinds", NS))
+    p = pod("locked", [kinds(
+        "one", "identity=Seccomp:\t2", "readonly", "memory=/mem", "file=/config/key:config map", "file=/secret/key:the secret", "file=/sub/file:below",
+        "file=/podinfo/labels:kind=\"locked\"", "file=/var/run/secrets/kubernetes.io/serviceaccount/ca.crt:BEGIN CERTIFICATE",
+        env=[{"name": "NAME", "value": "one"}, {"name": "OWN", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+        securityContext={"readOnlyRootFilesystem": True, "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        resources={"limits": {"memory": "16Mi", "cpu": "500m"}},
+        volumeMounts=[{"name": "mem", "mountPath": "/mem"}, {"name": "config", "mountPath": "/config"}, {"name": "secret", "mountPath": "/secret"},
+                      {"name": "podinfo", "mountPath": "/podinfo"}, {"name": "work", "mountPath": "/sub", "subPath": "below"}])],
+        initContainers=[container("first", image="kinds", command=["/tool", "add", "/work/file", "below"], args=[],
+                                  volumeMounts=[{"name": "work", "mountPath": "/work", "subPath": "below"}])],
+        securityContext={"runAsUser": 1000, "runAsGroup": 1000, "fsGroup": 2000, "supplementalGroups": [3000], "runAsNonRoot": True,
+                         "seccompProfile": {"type": "RuntimeDefault"}},
+        volumes=[{"name": "mem", "emptyDir": {"medium": "Memory", "sizeLimit": "4Mi"}}, {"name": "work", "emptyDir": {}},
+                 {"name": "config", "configMap": {"name": "kinds"}}, {"name": "secret", "secret": {"secretName": "kinds", "defaultMode": 0o440}},
+                 {"name": "podinfo", "downwardAPI": {"items": [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]}}])
+    p["metadata"]["labels"] = {"kind": "locked"}
+    there_and_back(case, home, away, p)
+
+
+def together(case, home, away):
+    """sockets bound to the pod's first address; a unix socket, POSIX and System V shared memory between two containers"""
+    mounts = [{"name": "run", "mountPath": "/run"}]
+    own = [{"name": "NAME", "value": "one"}, {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]
+    there_and_back(case, home, away, pod("together", [kinds("one", "bound", "listen=/run/socket", "shm-write", env=own, volumeMounts=mounts),
+                                                      kinds("two", "call=/run/socket", "shm-read", "sysv", volumeMounts=mounts)],
+                                         volumes=[{"name": "run", "emptyDir": {}}]))
+
+
+def one_process_namespace(case, home, away):
+    """shareProcessNamespace: the processes of both containers see each other and keep their numbers"""
+    there_and_back(case, home, away, pod("shared", [kinds("one", "pid", "processes=2"), kinds("two", "pid", "processes=2")], shareProcessNamespace=True))
+
+
+def life(case, home, away):
+    """an init container and postStart do not run again, a native sidecar goes along, probes of 1 s restart nothing, memory is near its limit"""
+    work = [{"name": "work", "mountPath": "/work"}]
+    probe = {"exec": {"command": ["/tool", "show", "/work/init"]}, "periodSeconds": 1, "failureThreshold": 3, "timeoutSeconds": 2}
+    chain = there_and_back(case, home, away, pod("life", [
+        kinds("main", "lines=/work/init:1", "lines=/work/hook:1", volumeMounts=work, livenessProbe=probe, readinessProbe=probe, startupProbe=probe,
+              lifecycle={"postStart": {"exec": {"command": ["/tool", "add", "/work/hook", "started"]}},
+                         "preStop": {"exec": {"command": ["/tool", "add", "/work/stopped", "stopped"]}}}),
+        container("heavy", 40, resources={"requests": {"memory": "48Mi"}, "limits": {"memory": "48Mi", "cpu": "1"}})],
+        initContainers=[container("init", image="kinds", command=["/tool", "add", "/work/init", "ran"], args=[], volumeMounts=work),
+                        container("sidecar", 8, restartPolicy="Always", livenessProbe={"exec": {"command": ["/tool", "hostname"]}, "periodSeconds": 1})],
+        restartPolicy="OnFailure", terminationGracePeriodSeconds=5, volumes=[{"name": "work", "emptyDir": {}}]), 5)
+    for path in ("/work/init", "/work/hook"):
+        if len(shown(home, chain, "main", path).splitlines()) != 1:
+            raise Failed("%s: it has run again: %r" % (path, shown(home, chain, "main", path)))
+
+
+CASES = {"locked-down": locked_down, "together": together, "one-pid-namespace": one_process_namespace, "life": life}
