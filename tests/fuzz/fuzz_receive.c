@@ -5,6 +5,7 @@
  * headers are made.  After each input: nothing has appeared beside the folders, and no limit was passed.
  */
 #include "agent/destination_receive.c"
+#include "agent/contents.c"
 
 #include "fuzz.h"
 

@@ -16,6 +16,7 @@
 #include "stream_pair.h"
 
 #include "agent/destination_receive.c"
+#include "agent/contents.c"
 #include "agent/volumes.c"
 
 /*
