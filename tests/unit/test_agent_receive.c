@@ -137,7 +137,7 @@ static int send_frame(struct wire *w, const char *text, struct error *err)
 		char letter;
 		enum wire_type type;
 		uint16_t container;
-	} kinds[] = { { 'F', WIRE_FILE, 0 }, { 'V', WIRE_FILE, WIRE_NO_CONTAINER }, { 'I', WIRE_IMAGE, 0 }, { 'S', WIRE_STARTED, WIRE_NO_CONTAINER },
+	} takes[] = { { 'F', WIRE_FILE, 0 }, { 'V', WIRE_FILE, WIRE_NO_CONTAINER }, { 'I', WIRE_IMAGE, 0 }, { 'S', WIRE_STARTED, WIRE_NO_CONTAINER },
 		      { 'E', WIRE_CONTAINER_END, 0 }, { 'Z', WIRE_FROZEN, WIRE_NO_CONTAINER }, { 'C', WIRE_COMMIT, WIRE_NO_CONTAINER },
 		      { 'H', WIRE_HELLO, WIRE_NO_CONTAINER }, { 'O', WIRE_FILE, 7 }, { 'A', WIRE_ABORT, WIRE_NO_CONTAINER } };
 
@@ -147,9 +147,9 @@ static int send_frame(struct wire *w, const char *text, struct error *err)
 		return send_long(w, strtoul(text + 1, NULL, 10), err);
 	if (*text == 'P')
 		return send_pages(w, text + 1, err);
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-		if (kinds[i].letter == *text)
-			return wire_send(w, kinds[i].type, kinds[i].container, NULL, 0, text + 1, strlen(text + 1), err);
+	for (size_t i = 0; i < sizeof(takes) / sizeof(takes[0]); i++)
+		if (takes[i].letter == *text)
+			return wire_send(w, takes[i].type, takes[i].container, NULL, 0, text + 1, strlen(text + 1), err);
 	fail_msg("no frame %c", *text);
 	return -1;
 }
