@@ -70,6 +70,13 @@ def mine(w, app):
     return [p for p in w.kube.get(f"{PODS}?labelSelector=app%3D{app}")["items"] if "deletionTimestamp" not in p["metadata"]]
 
 
+def made(w, app):
+    """How many pods the ReplicaSet says that it has made: one that lived for a moment only would be seen here."""
+    events = w.kube.get(f"/api/v1/namespaces/{NS}/events")["items"]
+    return sum(e.get("count") or 1 for e in events if e["involvedObject"]["kind"] == "ReplicaSet" and e["reason"] == "SuccessfulCreate"
+               and e["involvedObject"]["name"].startswith(app + "-"))
+
+
 def owner(pod):
     return [o["kind"] for o in pod["metadata"].get("ownerReferences", []) if o.get("controller")]
 
@@ -110,6 +117,7 @@ def one(w, replicas, ready_after):
                   LABEL in dest["metadata"]["labels"], dest["metadata"])
         want = {p["metadata"]["uid"] for p in pods} | {dest["metadata"]["uid"]}
         w.c.check(f"{what}: no other pod was ever made", set(nodes.seen) <= want and len(now) == replicas, f"{nodes.seen}, {[p['metadata']['name'] for p in now]}")
+        w.c.equal(f"{what}: the ReplicaSet has made as many as it was told to", made(w, app), replicas)
         w.c.check(f"{what}: the source is gone", all(p["metadata"]["uid"] != pods[0]["metadata"]["uid"] for p in now))
         return app, nodes, dest
     except Exception:

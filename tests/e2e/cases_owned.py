@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A pod of a Deployment keeps its place: its ReplicaSet neither makes a third pod nor deletes the moved one."""
+import json
+import time
+
+from cluster import Failed
+from pods import NS, TOLERATIONS, Chain, container, is_running, pod
+
+
+def pods_of(home, app):
+    items = json.loads(home.ok("get", "pods", "-n", NS, "-l", "app=" + app, "-o", "json"))["items"]
+    return [p for p in items if "deletionTimestamp" not in p["metadata"]]
+
+
+class Owned(Chain):
+    """The one pod of a Deployment, and what becomes of it."""
+
+    def __init__(self, case, home, app, containers):
+        self.case, self.home, self.ns, self.app = case, home, NS, app
+        self.containers, self.logs, self.moves = [c["name"] for c in containers], [], []
+        # where a replacement would go is not what is asked here
+        template = pod(app, containers, tolerations=TOLERATIONS)
+        home.apply({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": app, "namespace": NS}, "spec": {
+            "replicas": 1, "selector": {"matchLabels": {"app": app}}, "template": {"metadata": {"labels": {"app": app}}, "spec": template["spec"]}}})
+        case.clean(lambda: home.delete("deployment", app, NS))
+        home.watch("deployments", app, NS, lambda d: d.get("status", {}).get("readyReplicas") == 1, 90, "ready")
+        self.name = pods_of(home, app)[0]["metadata"]["name"]
+        home.watch("pods", self.name, NS, is_running, 60, "running")
+        self.follow()
+        self.wait_ticks(2)
+
+    def made(self):
+        """How many pods the ReplicaSet says that it has made and deleted."""
+        events = json.loads(self.home.ok("get", "events", "-n", NS, "-o", "json"))["items"]
+        ours = [e for e in events if e["involvedObject"]["kind"] == "ReplicaSet" and e["involvedObject"]["name"].startswith(self.app + "-")]
+        return sum(e.get("count") or 1 for e in ours if e["reason"] == "SuccessfulCreate")
+
+    def check_place(self):
+        """The moved pod is the Deployment's only one, and stays it."""
+        self.home.watch("deployments", self.app, NS, lambda d: d["status"].get("readyReplicas") == 1 and d["status"].get("replicas") == 1, 30, "whole")
+        time.sleep(3)
+        found = pods_of(self.home, self.app)
+        if [p["metadata"]["name"] for p in found] != [self.name]:
+            raise Failed("the Deployment has %s, not %s" % ([p["metadata"]["name"] for p in found], self.name))
+        if [o["kind"] for o in found[0]["metadata"].get("ownerReferences", [])] != ["ReplicaSet"]:
+            raise Failed("the moved pod belongs to %s" % found[0]["metadata"].get("ownerReferences"))
+        if self.made() != 1:
+            raise Failed("the ReplicaSet has made %d pods, not 1" % self.made())
+
+
+def deployment(case, home, away):
+    """the pod of a Deployment a->b, b->a: one pod at every moment, every count"""
+    chain = Owned(case, home, "owned", [container("one", 8)])
+    for where in ({"cluster": away.name}, {"node": home.name}):
+        chain.move(**where)
+        chain.check_place()
+    case.note(gap_ms=chain.check())
+
+
+CASES = {"deployment": deployment}
