@@ -140,7 +140,7 @@ def is_up():
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("n", nargs="?", type=int, default=1000)
-    p.add_argument("--seconds", type=float, default=float("inf"), help="begin no further move home after so long")
+    p.add_argument("--seconds", type=float, default=float("inf"), help="begin no further round after so long")
     p.add_argument("--keep", action="store_true", default=os.environ.get("KEEP") == "1", help="leave the lab up")
     p.add_argument("--no-install", action="store_true", help="podmigration is there already")
     args = p.parse_args()
