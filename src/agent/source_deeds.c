@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -139,11 +140,34 @@ static enum input note_commit(void *ctx)
 	return note(ctx, JOURNAL_COMMIT);
 }
 
+/* CRIU of a worker that crashed would hold the tasks for ever, also when they are killed: known by the folders of that worker. */
+static void kill_left_dumps(struct source *s)
+{
+	for (int i = 0; i < WIRE_CONTAINERS_MAX; i++) {
+		char work[600], host[4096];
+		struct error why = { 0 };
+
+		if (path_format(work, sizeof(work), "%s/%d/work", s->run_dir, i) < 0 || agent_host_path(s->o, host, sizeof(host), "%s", work) < 0 ||
+		    access(host, F_OK) < 0)
+			return;
+		if (runc_dump_kill_left(&s->runc, work, &why) < 0)
+			log_error("CRIU still holds a container", LOG_S("migration", s->journal.migration), LOG_N("container", i), LOG_S("err", why.message));
+	}
+}
+
+/* They have done their work: each by its own worker, or by the one who comes after it. */
+static void end_dumps(struct source *s)
+{
+	source_end_dumps(s, false);
+	if (s->resumed)
+		kill_left_dumps(s);
+}
+
 static enum input note_lost(void *ctx)
 {
 	struct source *s = ctx;
 
-	source_end_dumps(s, false);
+	end_dumps(s);
 	return note(s, JOURNAL_LOST);
 }
 
@@ -152,7 +176,7 @@ static enum input note_running(void *ctx)
 	struct source *s = ctx;
 	enum input in = note(s, JOURNAL_RUNNING);
 
-	source_end_dumps(s, false);
+	end_dumps(s);
 	return in;
 }
 
@@ -360,18 +384,6 @@ static enum input send_ended(void *ctx)
 }
 
 /* --- back --- */
-
-/* CRIU of a worker that crashed would hold the tasks for ever. */
-static void kill_left_dumps(struct source *s)
-{
-	for (int i = 0; i < s->n; i++) {
-		char work[600];
-		struct error why = { 0 };
-
-		if (path_format(work, sizeof(work), "%s/%d/work", s->run_dir, i) == 0 && runc_dump_kill_left(&s->runc, work, &why) < 0)
-			log_error("CRIU still holds a container", LOG_S("container", s->containers[i].info.name), LOG_S("err", why.message));
-	}
-}
 
 /* A person shall read it at once, while it is tried again. */
 static void tell_frozen(struct source *s)

@@ -3,7 +3,7 @@
 """Moves one pod there and back, N times in all, and shows that nothing grows: figures at the start, after the warm-up and at the end, and what one migration
 adds between the last two. Ends with `N passed, N failed`.
 
-  soak.py [N] [--keep] [--no-install]       environment: LAB_NAME (soak)
+  soak.py [N] [--seconds S] [--keep] [--no-install]       environment: LAB_NAME (soak)
 
 build/soak.json holds all figures, also those in between.
 """
@@ -112,7 +112,7 @@ def judge(start, warm, last, moves):
     return bad
 
 
-def run(soak, n):
+def run(soak, n, seconds):
     """All moves with figures on the way; (figures by number of moves, the number that counts as warm)."""
     soak.begin()
     soak.move()
@@ -120,13 +120,14 @@ def run(soak, n):
     taken = {soak.moves: soak.calm()}
     warm = max(4, min(100, n // 5 // 2 * 2))        # an even number: the pod is at home
     marks = {warm} | {m for m in range(100, n, 100)}
-    while soak.moves < n:
+    end = time.monotonic() + seconds
+    while soak.moves < n and (time.monotonic() < end or not soak.at_home):
         soak.move()
         if soak.moves in marks:
             taken[soak.moves] = soak.calm()
             print("%d moves, the last took %.1f s" % (soak.moves, soak.seconds[-1]), flush=True)
     taken[soak.moves] = soak.calm()
-    return taken, warm
+    return taken, warm if warm in taken else min(taken)
 
 
 def is_up():
@@ -139,6 +140,7 @@ def is_up():
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("n", nargs="?", type=int, default=1000)
+    p.add_argument("--seconds", type=float, default=float("inf"), help="begin no further round after so long")
     p.add_argument("--keep", action="store_true", default=os.environ.get("KEEP") == "1", help="leave the lab up")
     p.add_argument("--no-install", action="store_true", help="podmigration is there already")
     args = p.parse_args()
@@ -154,7 +156,7 @@ def main():
         clusters[0].ok("delete", "podmigrations,pods", "--all", "-n", pods.NS, "--timeout=120s", timeout=150)
         soak = Soak(Machine("a"), Machine("b"))
         try:
-            taken, warm = run(soak, n)
+            taken, warm = run(soak, n, args.seconds)
             first, last = min(taken), max(taken)
             bad = judge(taken[first], taken[warm], taken[last], last - warm)
             checks += [name not in bad for name in taken[last] if not name.startswith("(")]

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/agent.h"
 #include "agent/journal.h"
@@ -78,6 +79,19 @@ static void damaged_entries_are_left_alone(void **state)
 	assert_int_equal(journal_read(&options, sample.migration, &e, &err), -ENOENT);
 }
 
+static void nothing_stays_of_a_writer_that_was_killed(void **state)
+{
+	struct error err = { 0 };
+	char half[512];
+
+	(void)state;
+	snprintf(half, sizeof(half), "%s%s/journal/%s.json.tmp", root, PM_STATE_DIR, sample.migration);
+	assert_int_equal(journal_write(&options, &sample, &err), 0);
+	assert_int_equal(file_write(AT_FDCWD, half, "{\"migr", 6, 0600, false, &err), 0);
+	assert_int_equal(journal_remove(&options, sample.migration, &err), 0);
+	assert_int_equal(access(half, F_OK), -1);
+}
+
 static int make_root(void **state)
 {
 	(void)state;
@@ -95,6 +109,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(entries_come_back_as_they_were),
 		cmocka_unit_test(damaged_entries_are_left_alone),
+		cmocka_unit_test(nothing_stays_of_a_writer_that_was_killed),
 	};
 
 	return cmocka_run_group_tests_name("agent journal", tests, make_root, remove_root);

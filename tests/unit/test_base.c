@@ -207,6 +207,25 @@ static void children_run_are_bounded_and_report(void **state)
 	buf_free(&out);
 }
 
+static void a_child_joins_its_groups_before_it_runs(void **state)
+{
+	const char *const argv[] = { "true", NULL };
+	char path[] = "/tmp/pm-procs-XXXXXX", text[8] = "";
+	int groups[] = { mkstemp(path), -1 }, bad[] = { open("/dev/full", O_WRONLY), -1 };
+	struct process_spec s = { .argv = argv, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1, .cgroup_fds = groups };
+	struct error e = { 0 };
+
+	(void)state;
+	assert_int_equal(process_run(&s, 5000000, NULL, &e), 0);
+	assert_int_equal(pread(groups[0], text, sizeof(text) - 1, 0), 1);
+	assert_string_equal(text, "0");
+	s.cgroup_fds = bad;
+	assert_int_equal(process_run(&s, 5000000, NULL, &e), -ENOSPC);
+	close(groups[0]);
+	close(bad[0]);
+	unlink(path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -219,6 +238,7 @@ int main(void)
 		cmocka_unit_test(base64_round_trips_and_refuses_junk),
 		cmocka_unit_test(files_are_replaced_whole_and_paths_stay_beneath),
 		cmocka_unit_test(children_run_are_bounded_and_report),
+		cmocka_unit_test(a_child_joins_its_groups_before_it_runs),
 	};
 
 	return cmocka_run_group_tests_name("base", tests, NULL, NULL);
