@@ -150,6 +150,9 @@ int contents_compare(const cJSON *there, const cJSON *here, struct error *err)
 {
 	const cJSON *e;
 
+	/* The elements of an array have no names. */
+	if (there && !cJSON_IsObject(there))
+		return error_reason(err, -EPROTO, REASON_ProtocolError, "HELLO: the digests of the volumes are no object");
 	cJSON_ArrayForEach(e, there) {
 		const cJSON *own = cJSON_GetObjectItemCaseSensitive(here, e->string);
 

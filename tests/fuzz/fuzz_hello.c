@@ -7,6 +7,7 @@
 
 #include "fuzz.h"
 
+#include "agent/contents.h"
 #include "agent/source.h"
 #include "agent_root.h"
 
@@ -53,6 +54,7 @@ static void hello(struct parts *in)
 				must(strcmp(d.containers[i].info.name, d.containers[k].info.name) != 0);
 	}
 	node_check(d.o, d.hello, here, &err);
+	contents_compare(json_at(d.hello, "contents"), here, &err);
 	report = destination_source_report(&d, NULL);
 	must_be_short(report, "agent", 253);
 	cJSON_Delete(report);

@@ -131,6 +131,24 @@ static void what_is_missing_is_refused(void **state)
 	cJSON_Delete(there);
 }
 
+/* A source that does not keep to the form: the elements of a list have no names to compare. */
+static void another_form_is_refused(void **state)
+{
+	static const char *const forms[] = { "[\"00\"]", "[1,{}]", "\"x\"", "7", "true" };
+	cJSON *here = cJSON_CreateObject();
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+		cJSON *there = cJSON_Parse(forms[i]);
+		struct error err = { 0 };
+
+		assert_int_equal(contents_compare(there, here, &err), -EPROTO);
+		assert_int_equal(err.reason, REASON_ProtocolError);
+		cJSON_Delete(there);
+	}
+	cJSON_Delete(here);
+}
+
 static void own_volumes_and_tokens_do_not_count(void **state)
 {
 	cJSON *j;
@@ -162,6 +180,7 @@ int main(void)
 		cmocka_unit_test(what_differs_is_refused),
 		cmocka_unit_test(names_and_bounds_of_files_count),
 		cmocka_unit_test(what_is_missing_is_refused),
+		cmocka_unit_test(another_form_is_refused),
 		cmocka_unit_test(own_volumes_and_tokens_do_not_count),
 	};
 
