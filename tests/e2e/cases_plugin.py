@@ -29,7 +29,7 @@ def plugin(case, home, away):
 
     def move(name, *where):
         case.clean(lambda: home.delete("podmigration", name, NS))
-        expect(home, ["pod", chain.name, "--name", name, *where], 0, "podmigration.podmigration.dev/%s created" % name, "Freezing", "Succeeded", "downtime ")
+        expect(home, ["pod", chain.name, "--name", name, *where], 0, "podmigration.podmigration.dev/%s created" % name, "Succeeded", "downtime ")
         chain.arrived(home.get("podmigration", name, NS))
 
     move("typed-there", "--to-cluster", away.name)
