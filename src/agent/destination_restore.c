@@ -295,6 +295,9 @@ cJSON *destination_source_report(const struct destination *d, const struct error
 		cJSON_AddStringToObject(e, "reason", reason_name(err->reason));
 		cJSON_AddStringToObject(e, "message", err->message);
 	}
+	/* What another worker measured is lost with it; it may have been reported. */
+	if (!d->hello)
+		return j;
 	if (d->running_us && d->frozen_us)
 		cJSON_AddNumberToObject(j, "downtimeMicroseconds", (double)(d->running_us - d->frozen_us));
 	cJSON_AddNumberToObject(j, "bytesTransferred", (double)d->bytes);

@@ -90,7 +90,7 @@ cJSON *source_report_json(const struct source *s, const struct error *err)
 		if (s->mark[MARK_FREEZE])
 			cJSON_AddNumberToObject(j, "downtimeMicroseconds", (double)(s->mark[MARK_RUNNING] - s->mark[MARK_FREEZE]));
 	}
-	if (w)
+	if (w && !s->resumed)
 		cJSON_AddNumberToObject(j, "bytesTransferred", (double)wire_bytes_sent(w));
 	add_timeline(s, j);
 	return j;
