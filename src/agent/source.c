@@ -104,7 +104,7 @@ static void on_move(void *ctx, uint8_t from, enum input in, uint8_t to)
 	(void)from;
 	if (goes_back(&machine_source.states[to]) && !s->cause.message[0])
 		find_cause(s, in);
-	if (to == SRC_Moved)
+	if (to == SRC_Moved && s->journal.step == JOURNAL_RUNNING)
 		log_info("the pod runs at the destination", LOG_S("pod", s->pod_name), LOG_S("migration", s->journal.migration),
 			 LOG_N("downtimeMicros", s->mark[MARK_FREEZE] ? s->mark[MARK_RUNNING] - s->mark[MARK_FREEZE] : -1));
 }
