@@ -145,8 +145,7 @@ static void find_cause(struct destination *d, enum input in)
 		d->cause.reason = REASON_InternalError;
 }
 
-/* Memory images, and the pages in them, are of no use to a pod that runs. */
-static void drop_parts(struct destination *d)
+void destination_drop_parts(struct destination *d)
 {
 	char host[4096];
 	struct error why = { 0 };
@@ -165,8 +164,6 @@ static void on_move(void *ctx, uint8_t from, enum input in, uint8_t to)
 		find_cause(d, in);
 	if (from == DST_Opening && to == DST_Telling)
 		log_info("the pod runs here", LOG_S("pod", d->first.pod_name), LOG_S("migration", d->first.migration), LOG_N("bytes", d->bytes));
-	if (to == DST_Staying && from != DST_Staying)
-		drop_parts(d);
 }
 
 /* --- the whole --- */
@@ -238,8 +235,7 @@ static int run(struct destination *d, struct error *err)
 static void release(struct destination *d)
 {
 	destination_join(d);
-	destination_filled(d);
-	drop_parts(d);
+	destination_drop_parts(d);
 	destination_hang_up(d);
 	record_close(d->record);
 	if (d->listen_fd >= 0)

@@ -88,7 +88,9 @@ void destination_hang_up(struct destination *d);
 void destination_say_no(struct destination *d, enum wire_type type, const struct error *cause);
 bool destination_pod_gone(struct destination *d);
 
-/* destination.c: what d->hello says, as d->note and the driver's side; of a fresh one the containers, too. */
+/* destination.c: memory images, and the pages in them, are of no use to a pod that runs; idempotent. */
+void destination_drop_parts(struct destination *d);
+/* What d->hello says, as d->note and the driver's side; of a fresh one the containers, too. */
 int destination_take_hello(struct destination *d, struct error *err);
 /* Finds the monitors of the containers in the note; returns how many are missing. */
 int destination_match(struct destination *d, struct error *err);

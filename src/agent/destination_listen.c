@@ -150,5 +150,7 @@ enum input destination_stay(void *destination)
 
 	if (d->wire && wire_receive(d->wire, -1, &f, &err) == 0 && f.type == WIRE_ENDED)
 		return INPUT_Ended;
+	/* It may take long.  Before, CRIU, which has let the processes run a moment ago, would still write there. */
+	destination_drop_parts(d);
 	return destination_listen_again(d);
 }
