@@ -32,7 +32,7 @@ class Hunter:
     """Kills something in one cluster's node as soon as a file there holds a word."""
 
     def __init__(self, case, cluster, files, word, prey):
-        self.cluster, self.own = cluster.name, "/run/hunter-%s" % case.name
+        self.cluster, self.own, self.killed = cluster.name, "/run/hunter-%s" % case.name, None
         script = HUNTER % {"files": files, "word": word, "prey": prey, "own": self.own}
         self.process = subprocess.Popen([LAB, "exec", self.cluster, "timeout", str(int(60 * PATIENCE)), "nice", "-n", "-15", "sh", "-c", script],
                                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -40,9 +40,10 @@ class Hunter:
 
     def end(self):
         """True when something was killed."""
-        lab("exec", self.cluster, "rm", "-f", self.own)
-        out, _ = self.process.communicate(timeout=60 * PATIENCE)
-        return "killed" in (out or "")
+        if self.killed is None:
+            lab("exec", self.cluster, "rm", "-f", self.own)
+            self.killed = "killed" in self.process.communicate(timeout=60 * PATIENCE)[0]
+        return self.killed
 
 
 def settle(case, chain, hunt, where, back):
