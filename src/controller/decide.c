@@ -139,8 +139,10 @@ static const say_fn says[PHASE_COUNT] = {
 
 static const enum action actions[MOVE_COUNT] = {
 	[MOVE_Wait] = ACT_WAIT, [MOVE_AddFinalizer] = ACT_ADD_FINALIZER, [MOVE_Preflight] = ACT_PREFLIGHT, [MOVE_Prepare] = ACT_PREPARE,
-	[MOVE_AwaitPod] = ACT_WAIT, [MOVE_Record] = ACT_RECORD, [MOVE_Order] = ACT_ORDER, [MOVE_Abort] = ACT_ABORT, [MOVE_OrderAbort] = ACT_ORDER_ABORT,
-	[MOVE_DeleteDestination] = ACT_DELETE_DESTINATION, [MOVE_HandOver] = ACT_HAND_OVER, [MOVE_DeleteSource] = ACT_DELETE_SOURCE, [MOVE_End] = ACT_END, [MOVE_Release] = ACT_RELEASE,
+	[MOVE_AwaitPod] = ACT_WAIT, [MOVE_Record] = ACT_RECORD, [MOVE_Order] = ACT_ORDER, [MOVE_Abort] = ACT_ABORT,
+	[MOVE_OrderAbort] = ACT_ORDER_ABORT,
+	[MOVE_DeleteDestination] = ACT_DELETE_DESTINATION, [MOVE_HandOver] = ACT_HAND_OVER,
+	[MOVE_DeleteSource] = ACT_DELETE_SOURCE, [MOVE_End] = ACT_END, [MOVE_Release] = ACT_RELEASE,
 	[MOVE_DeleteObject] = ACT_DELETE_OBJECT,
 };
 

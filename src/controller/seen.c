@@ -475,7 +475,8 @@ static const fact_fn functions[FACT_COUNT] = {
 	[FACT_AT_OrderedAbort] = ordered_abort, [FACT_AT_DryRun] = dry_run, [FACT_AT_DryRunDone] = dry_run_done, [FACT_AT_SeenReady] = seen_ready,
 	[FACT_AT_SeenFreezing] = seen_freezing, [FACT_AT_SeenRestoring] = seen_restoring,
 	[FACT_AT_SeenRunning] = seen_running, [FACT_AT_Stuck] = stuck, [FACT_AT_ReportedCommitted] = reported_committed,
-	[FACT_AT_Withheld] = withheld, [FACT_AT_MayHandOver] = may_hand_over, [FACT_AT_SourceThere] = source_there, [FACT_AT_SourceDeleting] = source_deleting, [FACT_AT_DestinationThere] = destination_there,
+	[FACT_AT_Withheld] = withheld, [FACT_AT_MayHandOver] = may_hand_over,
+	[FACT_AT_SourceThere] = source_there, [FACT_AT_SourceDeleting] = source_deleting, [FACT_AT_DestinationThere] = destination_there,
 	[FACT_AT_DestinationDeleting] = destination_deleting, [FACT_AT_MayBeFrozen] = may_be_frozen, [FACT_AT_AgentOwes] = agent_owes,
 	[FACT_AT_ThawOver] = thaw_over, [FACT_AT_GoneOver] = gone_over,
 };

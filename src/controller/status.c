@@ -175,7 +175,8 @@ static const struct {
 	bool rare;                      /* absent until there is something to say */
 } conditions[] = {
 	{ "Migratable", migratable, false }, { "SourceFrozen", source_frozen, false }, { "DestinationPrepared", destination_prepared, false },
-	{ "Committed", committed, false }, { "Succeeded", succeeded, false }, { "Ready", ready, false }, { "Reconciling", reconciling, false }, { "Stalled", stalled, false },
+	{ "Committed", committed, false }, { "Succeeded", succeeded, false }, { "Ready", ready, false },
+	{ "Reconciling", reconciling, false }, { "Stalled", stalled, false },
 	{ "AttentionNeeded", attention_needed, true }, { "InvariantViolated", invariant_violated, true },
 };
 

@@ -271,6 +271,8 @@ def forged_destination(w, start, current):
     m = w.migrate(pod["metadata"]["name"], destination={"nodeName": "n-mute"})
     m = until(lambda: (lambda o: o if o.get("status", {}).get("destinationPod", {}).get("uid") else None)(w.get(m)), 10)
     dest = destination(w, m)
+    # the hand-over of the lease may take longer than a silent agent is waited for
+    w.agent(m, "Ready")
     current.stop()
     path = f"/api/v1/namespaces/{NS}/pods"
     w.kube.delete(f"{path}/{dest['metadata']['name']}", 0)
@@ -282,6 +284,7 @@ def forged_destination(w, start, current):
                 "application/json-patch+json")
     again = start()
     until(again.leads, 30, "the next controller leads")
+    follow_abort(w, m)
     m = w.wait_phase(m, "Failed")
     w.c.check("a destination pod that is another: given up, and why", condition(m, "Succeeded").get("reason") == "DestinationPodFailed" and
               "mesh was added" in condition(m, "Succeeded").get("message", ""), condition(m, "Succeeded"))
