@@ -12,7 +12,7 @@
 
 #define PIECE_MAX 256u                  /* pages */
 #define AROUND 65536u                   /* bytes, aligned: what comes along with a page that is waited for */
-#define WINDOW (32u << 20)              /* of the store is mapped at once: page tables for the whole would be memory, too */
+#define WINDOW (4u << 20)               /* of the store is mapped at once: nobody is served while it is */
 
 static _Alignas(FILL_PAGE) const uint8_t zero_page[FILL_PAGE];
 
@@ -125,19 +125,36 @@ int fill_copy(struct fill_source *s, struct fill_task *t, uint32_t max, uint32_t
 	return 0;
 }
 
+/* [start, start + len), which the task lacks.  *ret_len: how much of it came in place. */
+static int place(struct fill_source *s, const struct fill_task *t, uint64_t start, uint64_t offset, size_t len, uint64_t *ret_len, struct error *err)
+{
+	static _Alignas(FILL_PAGE) uint8_t pages[AROUND];
+	struct uffdio_copy c = { .dst = start, .src = (uintptr_t)pages, .len = len };
+
+	*ret_len = 0;
+	if (pread(s->store_fd, pages, len, (off_t)offset) != (ssize_t)len)
+		return error_set(err, -EIO, "page 0x%llx of process %u cannot be read from the page store", (unsigned long long)start, t->pid);
+	if (ioctl(t->uffd, UFFDIO_COPY, &c) == 0)
+		*ret_len = len;
+	else if (c.copy > 0)
+		*ret_len = (uint64_t)c.copy;
+	else
+		return -errno;
+	return 0;
+}
+
 /* --- before anything runs --- */
 
 #define STRETCH_GAP 65536u              /* segments as close as that are one stretch: the pages between them are zero */
 
 static int probe_page(struct fill_source *s, struct fill_task *t, const struct fill_seg *seg, struct error *err)
 {
-	uint32_t pages = 1;
-	const uint8_t *src = look_at(s, seg->offset, &pages);
-	struct uffdio_copy c = { .dst = seg->vaddr, .src = (uintptr_t)src, .len = FILL_PAGE };
+	uint64_t done, vaddr = seg->vaddr;
+	int r = place(s, t, vaddr, seg->offset, FILL_PAGE, &done, err);
 
-	if (!src)
-		return error_errno(err, "map the page store");
-	return ioctl(t->uffd, UFFDIO_COPY, &c) < 0 && errno != EEXIST ? copy_error(t, c.dst, errno, err) : 0;
+	if (r == -EEXIST)
+		r = 0;
+	return r == 0 || r == -EIO ? r : copy_error(t, vaddr, -r, err);
 }
 
 int fill_probe(struct fill_source *s, struct fill_task *t, uint64_t *pages, struct error *err)
@@ -195,24 +212,6 @@ static int place_zero(const struct fill_task *t, uint64_t vaddr, bool write, str
 	struct uffdio_zeropage z = { .range = { vaddr, FILL_PAGE } };
 
 	return placed(t, vaddr, write ? ioctl(t->uffd, UFFDIO_COPY, &c) : ioctl(t->uffd, UFFDIO_ZEROPAGE, &z), err);
-}
-
-/* [start, start + len), which the task lacks.  *ret_len: how much of it came in place. */
-static int place(struct fill_source *s, const struct fill_task *t, uint64_t start, uint64_t offset, size_t len, uint64_t *ret_len, struct error *err)
-{
-	static _Alignas(FILL_PAGE) uint8_t pages[AROUND];
-	struct uffdio_copy c = { .dst = start, .src = (uintptr_t)pages, .len = len };
-
-	*ret_len = 0;
-	if (pread(s->store_fd, pages, len, (off_t)offset) != (ssize_t)len)
-		return error_set(err, -EIO, "page 0x%llx of process %u cannot be read from the page store", (unsigned long long)start, t->pid);
-	if (ioctl(t->uffd, UFFDIO_COPY, &c) == 0)
-		*ret_len = len;
-	else if (c.copy > 0)
-		*ret_len = (uint64_t)c.copy;
-	else
-		return -errno;
-	return 0;
 }
 
 int fill_serve(struct fill_source *s, struct fill_task *t, uint64_t address, bool write, uint32_t *ret_pages, struct error *err)

@@ -41,6 +41,7 @@ struct filling {
 	bool over;                      /* failed, and told */
 	bool done;                      /* all in place, and told */
 	bool wait;                      /* nothing could be placed the last time */
+	int current;                    /* userfaultfd of the task that is filled */
 	uint64_t pages;
 	int64_t busy_us, no_memory_us;
 };
@@ -237,7 +238,7 @@ static int judge(struct filling *f, uint32_t i, int r)
 	return r;
 }
 
-/* The largest of those that were there from the beginning, then the children: most of these end, or become other programs, soon. */
+/* One after the other: the largest of those that were there from the beginning, then the children, since most of these end, or become other programs, soon. */
 static uint32_t whom_to_fill(const struct filling *f)
 {
 	uint32_t best = UINT32_MAX;
@@ -245,6 +246,8 @@ static uint32_t whom_to_fill(const struct filling *f)
 	for (uint32_t i = 0; i < f->tasks.n; i++) {
 		const struct fill_task *t = &f->tasks.items[i], *b = best == UINT32_MAX ? NULL : &f->tasks.items[best];
 
+		if (t->pending.pages && t->uffd == f->current)
+			return i;
 		if (t->pending.pages && (!b || (!t->child && b->child) || (t->child == b->child && t->pending.pages > b->pending.pages)))
 			best = i;
 	}
@@ -260,6 +263,7 @@ static int fill_some(struct filling *f, struct error *err)
 	f->wait = false;
 	if (i == UINT32_MAX)
 		return 0;
+	f->current = f->tasks.items[i].uffd;
 	r = fill_copy(&f->source, &f->tasks.items[i], f->open ? SLICE_PAGES_OPEN : SLICE_PAGES, &pages, err);
 	f->pages += pages;
 	f->busy_us += clock_mono_us() - start;
@@ -417,7 +421,8 @@ static int step(struct filling *f, struct error *err)
 
 void fill_main(int listen_fd, int control_fd, int monitor_fd)
 {
-	struct filling f = { .listen_fd = listen_fd, .control_fd = control_fd, .monitor_fd = monitor_fd, .criu_fd = -1, .source = { .store_fd = -1 } };
+	struct filling f = { .listen_fd = listen_fd, .control_fd = control_fd, .monitor_fd = monitor_fd, .criu_fd = -1, .current = -1,
+			     .source = { .store_fd = -1 } };
 	struct error err = { 0 };
 
 	/* CRIU says goodbye when it has resumed the program, and takes a closed connection for a failed restore. */

@@ -626,7 +626,7 @@ static void store_is_cut_off(void **state)
 	}
 	filler_barrier(&w->filler);
 	assert_true(hear(w, &err) < 0);
-	assert_non_null(strstr(err.message, "Bad address"));
+	assert_non_null(strstr(err.message, "cannot be read from the page store"));
 	assert_int_equal(ask(w, 0, 'w'), 0);
 }
 
