@@ -28,11 +28,18 @@ def rounds(m):
     return [[r["pages"] for r in rs or []] for rs in of_source(m, "rounds")]
 
 
+def steps_ms(m):
+    """Where the pause went."""
+    c = m["status"]["source"]["containers"][0]
+    times = {k[:-6]: c.get(k, 0) // 1000 for k in ("dumpMicros", "stageMicros", "restoreMicros", "openMicros")}
+    return {**times, "memory": c["rounds"][-1]["micros"] // 1000}
+
+
 def one(mib):
     def run(case, home, away):
         chain = Chain(case, home, pod("mem%d" % mib, [container("one", mib)]))
         m = chain.move(cluster=away.name)
-        case.note(gap_ms=chain.check(), downtime=m["status"].get("downtime"), rounds=rounds(m), tracking=of_source(m, "tracking"))
+        case.note(gap_ms=chain.check(), downtime=m["status"].get("downtime"), rounds=rounds(m), tracking=of_source(m, "tracking"), ms=steps_ms(m))
         look_at_every_page(home, chain)
         chain.check()
     run.__doc__ = "1 container of %d MiB: every count, and every page" % mib
