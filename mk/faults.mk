@@ -9,14 +9,14 @@ faults-fast: faults-images
 	$(Q)tests/faults/selftest.py >/dev/null 2>&1 || { tests/faults/selftest.py; exit 1; }
 	$(Q)tests/faults/faults.py --fast
 
-faults-images: apps lab check-faults-absent
+faults-images: workloads lab check-faults-absent
 	$(Q)$(MAKE) -s FAULTS=1 images
 
 # The release programs know nothing of the points: no symbol, no name of a file or of a point.
 check-faults-absent: all
 	$(Q)tests/faults/absent.sh
 
-soak: images apps lab
+soak: images workloads lab
 	$(Q)tests/soak/soak.py $(or $(N),1000)
 
 .PHONY: faults faults-fast faults-images check-faults-absent soak

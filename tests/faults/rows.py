@@ -24,10 +24,9 @@ KINDS += [("link", "cut"), ("link", "loss"), ("clock-a", "plus-1h"), ("clock-a",
 SINGLE = [("disk", "full-dump", "source.Freezing"), ("disk", "full-receive", "source.Freezing"), ("disk", "full-restore", "destination.restore"),
           ("memory", "limit", "destination.restore")]
 
-# What fits into four minutes, the lab included: workers and agents on each side of the commit, the record out of reach, the link cut, no room.
+# For four minutes, the lab included: workers and the agent on each side of the commit, the record out of reach at the commit.
 FAST = ["source-worker/kill/source.dump", "source-worker/kill/source.Committing", "source-worker/kill/source.Delivering", "source-agent/kill/source.Sent",
-        "source-agent/kill/source.Committing", "destination-agent/kill/destination.restore", "destination-agent/kill/source.Delivering",
-        "apiserver-a/kill/source.Committing", "apiserver-a/kill/source.Reporting", "disk/full-receive/*", "link/cut/source.Sent", "link/cut/source.Delivering"]
+        "source-agent/kill/source.Committing", "apiserver-a/kill/source.Committing", "apiserver-a/kill/source.Reporting"]
 
 
 class Row:
