@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <netinet/in.h>
 
 #include "base/buf.h"
@@ -17,6 +18,8 @@
 #include "base/file.h"
 #include "migration/reason.h"
 #include "process_rules.h"
+
+#define MQUEUE_MAGIC 0x19800202 /* ipc/mqueue.c */
 
 /* One process under examination; fds of /proc/PID and the process itself, so that a reused pid cannot answer. */
 struct subject {
@@ -284,6 +287,37 @@ static int check_terminal(struct subject *s, int fd, const char *target)
 	return refuse(s, REASON_TerminalAttached, what, "run the container without stdin and tty");
 }
 
+/*
+ * POSIX message queues: CRIU knows neither their descriptors nor what waits in them.  The kernel opens a queue on a mount of its own (ipc/mqueue.c), where it is
+ * "/NAME"; queues that nobody has open stand in /dev/mqueue.
+ */
+static bool is_mqueue(int dir, const char *name)
+{
+	cleanup_close int fd = openat(dir, name, O_PATH | O_CLOEXEC);
+	struct statfs fs;
+
+	return fd >= 0 && fstatfs(fd, &fs) == 0 && fs.f_type == MQUEUE_MAGIC;
+}
+
+static int check_mqueues(struct subject *s)
+{
+	cleanup_closedir DIR *d = NULL;
+	struct dirent *e;
+	char what[320];
+	int fd = is_mqueue(s->proc_fd, "root/dev/mqueue") ? openat(s->proc_fd, "root/dev/mqueue", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+
+	d = fd < 0 ? NULL : fdopendir(fd);
+	if (!d && fd >= 0)
+		close(fd);
+	while (d && (e = readdir(d))) {
+		if (e->d_name[0] == '.')
+			continue;
+		path_format(what, sizeof(what), "has a POSIX message queue, /%s, in its pod", e->d_name);
+		return refuse(s, REASON_UnsupportedFile, what, "CRIU cannot dump it");
+	}
+	return 0;
+}
+
 static int check_fd(struct subject *s, int dir, int fd, const char *target)
 {
 	const struct process_rule *rule = process_rule_for_file(target);
@@ -297,6 +331,10 @@ static int check_fd(struct subject *s, int dir, int fd, const char *target)
 	if (rule) {
 		path_format(what, sizeof(what), "has %.400s open (fd %d)", target, fd);
 		return refuse(s, rule->reason, what, rule->advice);
+	}
+	if (target[0] == '/' && !strchr(target + 1, '/') && is_mqueue(dir, name)) {
+		path_format(what, sizeof(what), "has the POSIX message queue %.255s open (fd %d)", target, fd);
+		return refuse(s, REASON_UnsupportedFile, what, "CRIU cannot dump it");
 	}
 	if (!strncmp(target, "socket:[", 8))
 		return check_socket(s, fd);
@@ -354,6 +392,8 @@ int process_check_migratable(pid_t pid, struct error *err)
 		r = check_fds(&s);
 	if (r == 0)
 		r = check_maps(&s);
+	if (r == 0)
+		r = check_mqueues(&s);
 	subject_close(&s);
 	return r;
 }

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
-#include <mqueue.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -36,7 +35,6 @@ static struct held {
 	timer_t posix;
 	char *shared, *sysv, *posix_shm;
 	int shmid, semid, msgid;
-	mqd_t mq;
 	pid_t child;
 } h;
 
@@ -250,7 +248,6 @@ static void hold_memory(void)
 {
 	struct sembuf up = { 0, 3, 0 };
 	struct { long type; char text[32]; } m = { 7, TEXT };
-	struct mq_attr attr = { .mq_maxmsg = 4, .mq_msgsize = 64 };
 	int fd;
 
 	h.shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -269,9 +266,6 @@ static void hold_memory(void)
 	MUST(h.posix_shm);
 	close(fd);
 	strcpy(h.posix_shm + 5000, TEXT);
-	h.mq = mq_open("/held", O_RDWR | O_CREAT | O_NONBLOCK, 0600, &attr);
-	if (h.mq != (mqd_t)-1)
-		MUST(mq_send(h.mq, TEXT, sizeof(TEXT), 3));
 	MUST(h.child = fork());
 	if (h.child == 0)
 		_exit(child_main());
@@ -282,8 +276,6 @@ static const char *check_memory(void)
 	static unsigned long last;
 	unsigned long n = *(atomic_ulong *)h.shared;
 	struct msqid_ds ds;
-	char text[64];
-	unsigned int priority;
 
 	if (strcmp(h.sysv + 5000, TEXT) || shmget(0x4711, 0, 0) != h.shmid)
 		return "the System V segment is another one";
@@ -293,8 +285,6 @@ static const char *check_memory(void)
 		return "the message is gone";
 	if (strcmp(h.posix_shm + 5000, TEXT) || access("/dev/shm/held", F_OK) < 0)
 		return "the POSIX shared memory is another one";
-	if (h.mq != (mqd_t)-1 && (mq_receive(h.mq, text, sizeof(text), &priority) != sizeof(TEXT) || priority != 3 || mq_send(h.mq, TEXT, sizeof(TEXT), 3) < 0))
-		return "the POSIX message queue has lost its message";
 	if (waitpid(h.child, NULL, WNOHANG) != 0 || n < last)
 		return "the child is gone, or what it shares";
 	last = n;

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <mqueue.h>
 #include <linux/perf_event.h>
 #include <netinet/in.h>
 #include <sched.h>
@@ -213,6 +214,11 @@ static bool open_mptcp(void)
 	return socket(AF_INET, SOCK_STREAM, 262) >= 0;
 }
 
+static bool open_mqueue(void)
+{
+	return mq_open("/pm-test", O_RDWR | O_CREAT, 0600, NULL) != (mqd_t)-1 && mq_unlink("/pm-test") == 0;
+}
+
 static bool open_fuse(void)
 {
 	return open("/dev/fuse", O_RDWR) >= 0;
@@ -235,6 +241,7 @@ static void what_criu_does_not_know_is_named(void **state)
 		{ open_userfaultfd, REASON_UnsupportedFile, "userfaultfd" },
 		{ open_alg, REASON_UnsupportedFile, "socket of family 38" },
 		{ open_mptcp, REASON_UnsupportedFile, "multipathtcp=0" },
+		{ open_mqueue, REASON_UnsupportedFile, "has the POSIX message queue /pm-test" },
 		{ open_fuse, REASON_DeviceInUse, "/dev/fuse" },
 		{ open_loop, REASON_DeviceInUse, "/dev/loop-control" },
 	};
