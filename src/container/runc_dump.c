@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -104,6 +105,22 @@ static int fill_environment(const struct runc_dump *d, struct environment *e, st
 	return 0;
 }
 
+#define SKIP_IN_FLIGHT "--tcp-skip-in-flight"
+#define HELP_TIMEOUT_US 10000000
+
+/*
+ * Connections that wait in a listener's queue, half open or not accepted yet, make CRIU give up unless it is told to drop them.  runc before 1.3 says nothing of that
+ * and our configuration file counts; from 1.3 on runc says "no" itself, which wins over the file (criu/config.c), unless it is told by this option.
+ */
+static bool knows_skip_in_flight(const struct runc *r)
+{
+	const char *const argv[] = { "runc", "checkpoint", "--help", NULL };
+	struct process_spec spec = { .argv = argv, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1, .host_root_pid = r->host_pid };
+	cleanup_buf struct buf help = BUF_INIT(OUTPUT_MAX);
+
+	return process_run(&spec, HELP_TIMEOUT_US, &help, NULL) == 0 && help.len && strstr(help.data, SKIP_IN_FLIGHT);
+}
+
 static int spawn(struct runc_dump *d, int status_w, struct error *err)
 {
 	struct environment e;
@@ -128,7 +145,9 @@ static int spawn(struct runc_dump *d, int status_w, struct error *err)
 		d->work_dir,
 		d->id,
 		NULL,
+		NULL,
 	};
+	const size_t last = sizeof(argv) / sizeof(argv[0]) - 2;
 	const char *env[] = { e.path, e.config, e.gate, NULL };
 	const int keep[] = { status_w, -1 };
 	int groups[OWN_GROUPS_MAX + 1];
@@ -149,6 +168,10 @@ static int spawn(struct runc_dump *d, int status_w, struct error *err)
 		return error_set(err, -ENAMETOOLONG, "runc checkpoint: argument too long");
 	if (fill_environment(d, &e, err) < 0)
 		return -ENAMETOOLONG;
+	if (knows_skip_in_flight(d->runc)) {
+		argv[last - 1] = SKIP_IN_FLIGHT;
+		argv[last] = d->id;
+	}
 	r = own_group_open(d->runc->host_pid, groups, err);
 	if (r == 0)
 		r = process_start(&spec, true, &d->process, err);
