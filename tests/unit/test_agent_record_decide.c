@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "agent/record.c"
+
+/* The server's side of record_decide(): what each write and each read that follows it come to. */
+struct try {
+	int write;                      /* 0 or negative errno */
+	bool applied;                   /* whatever is answered */
+	int read;
+};
+
+#define TRIES 3
+
+struct server {
+	const struct try *tries;
+	int n;                          /* requests so far, a write and a read each */
+	const char *decision;
+	bool once, repeated;
+};
+static struct server server;            /* the functions below have no context of their own */
+
+static const struct try *now_try(void)
+{
+	int i = server.n / 2;
+
+	server.n++;
+	return &server.tries[i < TRIES ? i : TRIES - 1];
+}
+
+static cJSON *object(void)
+{
+	cJSON *o = cJSON_CreateObject();
+
+	cJSON_AddStringToObject(cJSON_AddObjectToObject(o, "metadata"), "uid", "u");
+	if (server.decision)
+		cJSON_AddStringToObject(cJSON_AddObjectToObject(o, "status"), "decision", server.decision);
+	return o;
+}
+
+int kube_merge_patch(struct kube_client *c, const char *path, const char *manager, const cJSON *patch, cJSON **ret, struct error *err)
+{
+	const struct try *t = now_try();
+
+	(void)c;
+	(void)path;
+	(void)manager;
+	server.repeated |= !server.once;
+	if (t->applied && !server.decision)
+		server.decision = !strcmp(json_str_or(patch, "status/decision", ""), "Commit") ? "Commit" : "Abort";
+	if (t->write < 0)
+		return error_set(err, t->write, "refused");
+	*ret = object();
+	return 0;
+}
+
+int kube_get(struct kube_client *c, const char *path, cJSON **ret, struct error *err)
+{
+	const struct try *t = now_try();
+
+	(void)c;
+	(void)path;
+	if (t->read < 0)
+		return error_set(err, t->read, "cannot be read");
+	*ret = object();
+	return 0;
+}
+
+void kube_set_once(struct kube_client *c, bool once)
+{
+	(void)c;
+	server.once = once;
+}
+
+int kube_client_new(struct kube_config *config, const char *user_agent, struct kube_client **ret, struct error *err)
+{
+	(void)config;
+	(void)user_agent;
+	(void)ret;
+	return error_set(err, -ENOTSUP, "there is none");
+}
+
+void kube_client_free(struct kube_client *c)
+{
+	(void)c;
+}
+
+static const struct {
+	const char *what, *decision;    /* before */
+	struct try tries[TRIES];
+	enum input answer;
+} row[] = {
+	{ "done", NULL, { { 0, true, 0 } }, INPUT_RecordCommit },
+	{ "somebody was first", "Abort", { { 0, true, 0 } }, INPUT_RecordAbort },
+	{ "somebody was first, told by a refusal", "Abort", { { -EINVAL, false, 0 } }, INPUT_RecordAbort },
+	{ "done, and the answer lost", NULL, { { -EIO, true, 0 } }, INPUT_RecordCommit },
+	{ "nobody listens", NULL, { { -ECONNREFUSED, false, -ECONNREFUSED }, { -ECONNREFUSED, false, -ECONNREFUSED }, { -ECONNREFUSED, false, -ECONNREFUSED } },
+	  INPUT_RecordRefused },
+	{ "no right to", NULL, { { -EACCES, false, 0 }, { -EACCES, false, 0 }, { -EACCES, false, 0 } }, INPUT_RecordRefused },
+	{ "an answer lost, then nobody listens", NULL, { { -EIO, true, -EIO }, { -ECONNREFUSED, false, -ECONNREFUSED }, { -ECONNREFUSED, false, -ECONNREFUSED } },
+	  INPUT_RecordUnknown },
+	{ "a timeout, then refusals: the first may still arrive", NULL, { { -ETIMEDOUT, false, 0 }, { -EBUSY, false, 0 }, { -EBUSY, false, 0 } }, INPUT_RecordUnknown },
+	{ "5xx, and undecided so far", NULL, { { -EIO, false, 0 }, { -EIO, false, 0 }, { -EIO, false, 0 } }, INPUT_RecordUnknown },
+	{ "comes back in time", NULL, { { -ECONNREFUSED, false, -ECONNREFUSED }, { 0, true, 0 } }, INPUT_RecordCommit },
+	{ "no such object", NULL, { { -ENOENT, false, -ENOENT } }, INPUT_RecordGone },
+	{ "another object of that name", NULL, { { -EAGAIN, false, -ENOENT } }, INPUT_RecordGone },
+};
+
+static void a_write_that_may_be_applied_is_never_called_refused(void **state)
+{
+	struct record r = { .uid = "u" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+		struct error err = { 0 };
+		enum input in;
+
+		server = (struct server){ .tries = row[i].tries, .decision = row[i].decision };
+		in = record_decide(&r, true, clock_mono_us() + 120000, &err);
+		if (in != row[i].answer)
+			fail_msg("%s: %s, not %s", row[i].what, input_name(in), input_name(row[i].answer));
+		if (server.repeated || server.once)
+			fail_msg("%s: the client was left to repeat the write, or reads only once", row[i].what);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_write_that_may_be_applied_is_never_called_refused),
+	};
+
+	return cmocka_run_group_tests_name("agent record, the decision", tests, NULL, NULL);
+}
