@@ -2,7 +2,10 @@
 #include "destination.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -77,10 +80,20 @@ int destination_start(struct destination *d, struct error *err)
 	return r;
 }
 
+/*
+ * CRIU changes to the new root by way of a folder in it: /tmp, or one that it makes there, which a read-only root does not let it (criu/mount.c,
+ * cr_pivot_root).  A root without /tmp has one until CRIU is through with it.
+ */
+static bool lend_tmp(const struct destination_container *c)
+{
+	return mkdirat(c->rootfs_fd, "tmp", 0700) == 0;
+}
+
 static int restore(struct destination_container *c, struct error *err)
 {
 	cleanup_close int list = -1, store = -1;
 	int64_t start = clock_mono_us();
+	bool lent = lend_tmp(c);
 	int r = stage(c, &list, err);
 
 	c->stage_us = clock_mono_us() - start;
@@ -91,6 +104,9 @@ static int restore(struct destination_container *c, struct error *err)
 		r = monitor_go(c->monitor, list, store, err);
 	if (r == 0)
 		r = monitor_wait(c->monitor, "barrier", start + RESTORE_TIMEOUT_US, err);
+	/* When it is not empty it is the application's by now. */
+	if (lent)
+		unlinkat(c->rootfs_fd, "tmp", AT_REMOVEDIR);
 	c->restore_us = clock_mono_us() - start - c->stage_us;
 	return r < 0 ? error_wrap(err, r, "container %s", c->info.name) : 0;
 }

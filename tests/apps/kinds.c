@@ -326,7 +326,7 @@ static void sysv_check(const char *value)
 
 /* --- the other processes of a pod that shares its process namespace --- */
 
-static void processes_check(const char *value)
+static long count_processes(void)
 {
 	char path[64], text[64];
 	long found = 0;
@@ -335,7 +335,19 @@ static void processes_check(const char *value)
 		snprintf(path, sizeof(path), "/proc/%d/comm", pid);
 		found += read_file(path, text, sizeof(text)) && !strcmp(text, "kinds\n");
 	}
-	if (found < strtol(value, NULL, 10))
+	return found;
+}
+
+/* The kubelet starts the containers one after the other. */
+static void processes_hold(const char *value)
+{
+	for (int i = 0; i < 1200 && count_processes() < strtol(value, NULL, 10); i++)
+		usleep(50000);
+}
+
+static void processes_check(const char *value)
+{
+	if (count_processes() < strtol(value, NULL, 10))
 		bad("processes", "not all containers' processes can be seen");
 }
 
@@ -485,7 +497,7 @@ static const struct kind {
 	{ "shm-write", shm_hold, shm_write },
 	{ "shm-read", shm_hold, shm_read },
 	{ "sysv", sysv_hold, sysv_check },
-	{ "processes", NULL, processes_check },
+	{ "processes", processes_hold, processes_check },
 	{ "pid", pid_hold, pid_check },
 	{ "odd", odd_hold, odd_check },
 	{ "many", many_hold, many_check },
