@@ -90,7 +90,8 @@ static const struct {
 	{ "a dry run with a destination pod", "{" META ",'spec':{'podName':'web','dryRun':true},'status':{'phase':'Succeeded','destinationPod':{'name':'x','uid':'t'}"
 	  ABORT STATE("Aborted") END "}}", WEB, DEST, 11, { 0 }, "", BAD(EndTellsTruth) },
 	{ "cancelled, and committed", M("Cancelled", COMMIT STATE("Committed") END), NULL, NULL, 11, { 0 }, "", BAD(EndTellsTruth) },
-	{ "ended, our label stays", M("Failed", ABORT STATE("Aborted") END), WEB_MARKED, NULL, 11, { 0 }, "", BAD(NothingLeft) },
+	{ "ended just now, our label was there a moment ago", M("Failed", ABORT STATE("Aborted") END), WEB_MARKED, NULL, 11, { 0 }, "", 0 },
+	{ "ended long ago, our label stays", M("Failed", ABORT STATE("Aborted") END), WEB_MARKED, NULL, 131, { 0 }, "", BAD(NothingLeft) },
 	{ "ended, the destination pod still goes", M("Failed", ABORT STATE("Aborted") END), WEB, DEST, 60, { 0 }, "", 0 },
 	{ "ended long ago, the destination pod stays", M("Failed", ABORT STATE("Aborted") END), WEB, DEST, 131, { 0 }, "", BAD(NothingLeft) },
 	{ "ended long ago, nobody has told of a thaw", M("Failed", ABORT STATE("Restoring") END), WEB, NULL, 131, { 0 }, "", BAD(NothingLeft) },

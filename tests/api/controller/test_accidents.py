@@ -146,8 +146,13 @@ def namespace_deleted(w, phase):
     for pod in w.kube.get(pods)["items"]:
         w.kube.delete(f"{pods}/{pod['metadata']['name']}", 0)
     if phase == "Committed":
-        # both pods are gone: nothing can run any more, and the source's agent says so
-        w.kube.merge(f"{path}/m/status", {"status": {"source": {"state": "Committed", "error": {"reason": "DestinationLost", "message": "gone"}}}}, "podmigration-agent")
+        # both pods are gone: nothing can run any more, and the source's agent says so, unless the controller was quicker
+        try:
+            w.kube.merge(f"{path}/m/status", {"status": {"source": {"state": "Committed", "error": {"reason": "DestinationLost", "message": "gone"}}}},
+                         "podmigration-agent")
+        except ApiError as e:
+            if e.status != 404:
+                raise
     until(lambda: get() is None, 30, "the PodMigration gone")
     left = [p["metadata"]["name"] for p in w.kube.get(pods)["items"]]
     w.c.equal(f"namespace deleted in {phase}: nothing holds it up", left, [])
