@@ -47,8 +47,8 @@ def locked_down(case, home, away):
         resources={"limits": {"memory": "16Mi", "cpu": "500m"}},
         volumeMounts=[{"name": "mem", "mountPath": "/mem"}, {"name": "config", "mountPath": "/config"}, {"name": "secret", "mountPath": "/secret"},
                       {"name": "podinfo", "mountPath": "/podinfo"}, {"name": "work", "mountPath": "/sub", "subPath": "below"}])],
-        initContainers=[container("first", image="kinds", command=["/tool", "add", "/work/file", "below"], args=[],
-                                  volumeMounts=[{"name": "work", "mountPath": "/work", "subPath": "below"}])],
+        initContainers=[container("first", image="kinds", command=["/tool", "add", "/kept/file", "below"], args=[],
+                                  volumeMounts=[{"name": "work", "mountPath": "/kept", "subPath": "below"}])],
         securityContext={"runAsUser": 1000, "runAsGroup": 1000, "fsGroup": 2000, "supplementalGroups": [3000], "runAsNonRoot": True,
                          "seccompProfile": {"type": "RuntimeDefault"}},
         volumes=[{"name": "mem", "emptyDir": {"medium": "Memory", "sizeLimit": "4Mi"}}, {"name": "work", "emptyDir": {}},
@@ -74,17 +74,17 @@ def one_process_namespace(case, home, away):
 
 def life(case, home, away):
     """an init container and postStart do not run again, a native sidecar goes along, probes of 1 s restart nothing, memory is near its limit"""
-    work = [{"name": "work", "mountPath": "/work"}]
-    probe = {"exec": {"command": ["/tool", "show", "/work/init"]}, "periodSeconds": 1, "failureThreshold": 3, "timeoutSeconds": 2}
+    work = [{"name": "work", "mountPath": "/kept"}]
+    probe = {"exec": {"command": ["/tool", "show", "/kept/init"]}, "periodSeconds": 1, "failureThreshold": 3, "timeoutSeconds": 2}
     chain = there_and_back(case, home, away, pod("life", [
-        kinds("main", "lines=/work/init:1", "lines=/work/hook:1", volumeMounts=work, livenessProbe=probe, readinessProbe=probe, startupProbe=probe,
-              lifecycle={"postStart": {"exec": {"command": ["/tool", "add", "/work/hook", "started"]}},
-                         "preStop": {"exec": {"command": ["/tool", "add", "/work/stopped", "stopped"]}}}),
+        kinds("main", "lines=/kept/init:1", "lines=/kept/hook:1", volumeMounts=work, livenessProbe=probe, readinessProbe=probe, startupProbe=probe,
+              lifecycle={"postStart": {"exec": {"command": ["/tool", "add", "/kept/hook", "started"]}},
+                         "preStop": {"exec": {"command": ["/tool", "add", "/kept/stopped", "stopped"]}}}),
         container("heavy", 40, resources={"requests": {"memory": "48Mi"}, "limits": {"memory": "48Mi", "cpu": "1"}})],
-        initContainers=[container("init", image="kinds", command=["/tool", "add", "/work/init", "ran"], args=[], volumeMounts=work),
+        initContainers=[container("init", image="kinds", command=["/tool", "add", "/kept/init", "ran"], args=[], volumeMounts=work),
                         container("sidecar", 8, restartPolicy="Always", livenessProbe={"exec": {"command": ["/tool", "hostname"]}, "periodSeconds": 1})],
         restartPolicy="OnFailure", terminationGracePeriodSeconds=5, volumes=[{"name": "work", "emptyDir": {}}]), 5)
-    for path in ("/work/init", "/work/hook"):
+    for path in ("/kept/init", "/kept/hook"):
         if len(shown(home, chain, "main", path).splitlines()) != 1:
             raise Failed("%s: it has run again: %r" % (path, shown(home, chain, "main", path)))
 
