@@ -58,7 +58,7 @@ const char *action_name(enum action a);
 
 /* Limits, microseconds. */
 #define LIMIT_DESTINATION_POD (60 * 1000000ll)  /* for the destination pod to run, unless it is pulling images */
-#define LIMIT_REMOTE_POD (20 * 1000000ll)       /* for a remote cluster to say anything of the pod */
+#define LIMIT_REMOTE_POD (45 * 1000000ll)       /* for a remote cluster to say anything of the pod; a busy one takes its time */
 #define LIMIT_AGENT (30 * 1000000ll)            /* for an agent to be heard of */
 #define LIMIT_THAW (30 * 1000000ll)             /* for an agent to report the thaw after an abort */
 #define LIMIT_POD_GONE (60 * 1000000ll)         /* for the destination pod to go */
