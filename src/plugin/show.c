@@ -49,7 +49,7 @@ static void show_end(struct progress *p, const cJSON *m, enum phase phase)
 	if (phase == PHASE_Succeeded && json_str(m, "status/downtime"))
 		printf("downtime %s, %s sent, pod %s\n", json_str_or(m, "status/downtime", "?"), json_str_or(m, "status/transferred", "?"),
 		       json_str_or(m, "status/destinationPod/name", "?"));
-	if (phase != PHASE_Succeeded)
+	if (phase != PHASE_Succeeded && !strstr(p->said, json_str_or(c, "reason", "")))
 		printf("%s\n", json_str_or(c, "reason", ""));
 }
 
