@@ -151,7 +151,7 @@ def namespace_deleted(w, phase):
             w.kube.merge(f"{path}/m/status", {"status": {"source": {"state": "Committed", "error": {"reason": "DestinationLost", "message": "gone"}}}},
                          "podmigration-agent")
         except ApiError as e:
-            if e.status != 404:
+            if e.code != 404:
                 raise
     until(lambda: get() is None, 30, "the PodMigration gone")
     left = [p["metadata"]["name"] for p in w.kube.get(pods)["items"]]

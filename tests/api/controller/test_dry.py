@@ -6,10 +6,16 @@ from harness import LABEL, NS, condition, until
 from test_preflight import CONTAINER, DESTINATIONS, owner
 
 
+def own(pod):
+    """All but its status, which is its kubelet's."""
+    meta = pod["metadata"]
+    return {"spec": pod["spec"], **{k: meta.get(k) for k in ("uid", "labels", "annotations", "finalizers", "ownerReferences", "deletionTimestamp")}}
+
+
 def untouched(w, what, pod, m):
     """Neither label, annotation, Secret nor pod of it anywhere."""
     now, uid = w.find_pod(pod["metadata"]["name"]), m["metadata"]["uid"]
-    w.c.check(f"dry run: {what}: the source pod is as it was", now["metadata"]["resourceVersion"] == w.rv[pod["metadata"]["name"]], now["metadata"])
+    w.c.check(f"dry run: {what}: the source pod is as it was", own(now) == w.was[pod["metadata"]["name"]], now["metadata"])
     pods = w.kube.get(f"/api/v1/namespaces/{NS}/pods?labelSelector={LABEL}%3D{uid}")["items"]
     secrets = [w.kube.find(f"/api/v1/namespaces/{ns}/secrets/{name}") for ns, name in ((NS, f"podmigration-{uid}"), ("podmigration-agent", uid))]
     w.c.check(f"dry run: {what}: no pod, no Secret", not pods and secrets == [None, None], f"{pods}, {secrets}")
@@ -19,9 +25,9 @@ def untouched(w, what, pod, m):
 
 
 def start(w, pod, **spec):
-    if not hasattr(w, "rv"):
-        w.rv = {}
-    w.rv[pod["metadata"]["name"]] = w.find_pod(pod["metadata"]["name"])["metadata"]["resourceVersion"]
+    if not hasattr(w, "was"):
+        w.was = {}
+    w.was[pod["metadata"]["name"]] = own(w.find_pod(pod["metadata"]["name"]))
     return w.migrate(pod["metadata"]["name"], dryRun=True, **spec)
 
 
