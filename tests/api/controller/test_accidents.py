@@ -30,7 +30,7 @@ def follow_abort(w, m):
     def aborted():
         o = w.kube.find(w.path(m))
         return "gone" if o is None else o if o["status"].get("decision") == "Abort" else None
-    o = until(aborted, 30, "Abort")
+    o = until(aborted, 60, "Abort")
     if o != "gone" and o["status"].get("source", {}).get("state") and o["status"]["source"]["state"] != "Aborted":
         w.agent(m, "Aborted")
 
