@@ -10,68 +10,12 @@
 #include "fuzz.h"
 
 #include "agent_root.h"
-#include "transfer/wire_rules.h"
+#include "fake_stream.h"
 
 #define CONTAINERS 2
 #define BYTES_MAX (1u << 20)
 
 static struct agent_options options = { .node = "here", .max_bytes = BYTES_MAX };
-
-/* --- the stream --- */
-
-struct tls_stream {
-	const uint8_t *data;
-	size_t left;
-	uint32_t sequence;
-};
-
-static void make_header(struct tls_stream *s, void *out)
-{
-	struct wire_header h = { .sequence = s->sequence++ };
-
-	h.type = s->data[0];
-	h.container = s->data[1] == 0xff ? WIRE_NO_CONTAINER : s->data[1];
-	h.len = (uint32_t)s->data[2] | (uint32_t)s->data[3] << 8;
-	s->data += 4;
-	s->left -= 4;
-	wire_header_pack(&h, out);
-}
-
-int tls_read(struct tls_stream *s, void *data, size_t len, int64_t deadline_us, struct error *err)
-{
-	(void)deadline_us;
-	(void)err;
-	if (len == WIRE_HEADER && s->left >= 4 && s->sequence < 4096) {
-		make_header(s, data);
-		return 0;
-	}
-	if (len > s->left)
-		return -EPIPE;
-	memcpy(data, s->data, len);
-	s->data += len;
-	s->left -= len;
-	return 0;
-}
-
-int tls_write(struct tls_stream *s, const void *data, size_t len, int64_t deadline_us, struct error *err)
-{
-	(void)s;
-	(void)data;
-	(void)len;
-	(void)deadline_us;
-	(void)err;
-	return 0;
-}
-
-void tls_shutdown(struct tls_stream *s)
-{
-	(void)s;
-}
-
-void tls_free(struct tls_stream *s)
-{
-	(void)s;
-}
 
 /* --- the restore, up to where the monitors would be told --- */
 
@@ -168,7 +112,7 @@ static void check_outside(void)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct destination d;
-	struct tls_stream s = { .data = data, .left = size };
+	struct tls_stream s = { .data = data, .left = size, .headers = true };
 	struct error err;
 	struct wire *w;
 

@@ -12,67 +12,7 @@
 
 #include "base/json.h"
 #include "transfer/pages.h"
-#include "transfer/wire.h"
-#include "transfer/wire_rules.h"
-
-struct tls_stream {
-	const uint8_t *data;
-	size_t left;
-	bool headers;
-	uint32_t sequence;
-	uint8_t header[WIRE_HEADER];
-	size_t header_left;
-};
-
-/* {type, container, body length (2)} of the input become a header. */
-static void make_header(struct tls_stream *s)
-{
-	struct wire_header h = { .sequence = s->sequence++ };
-
-	h.type = s->data[0];
-	h.container = s->data[1] == 0xff ? WIRE_NO_CONTAINER : s->data[1];
-	h.len = (uint32_t)s->data[2] | (uint32_t)s->data[3] << 8;
-	s->data += 4;
-	s->left -= 4;
-	wire_header_pack(&h, s->header);
-}
-
-int tls_read(struct tls_stream *s, void *data, size_t len, int64_t deadline_us, struct error *err)
-{
-	(void)deadline_us;
-	(void)err;
-	if (s->headers && len == WIRE_HEADER && s->left >= 4) {
-		make_header(s);
-		memcpy(data, s->header, len);
-		return 0;
-	}
-	if (len > s->left)
-		return -EPIPE;
-	memcpy(data, s->data, len);
-	s->data += len;
-	s->left -= len;
-	return 0;
-}
-
-int tls_write(struct tls_stream *s, const void *data, size_t len, int64_t deadline_us, struct error *err)
-{
-	(void)s;
-	(void)data;
-	(void)len;
-	(void)deadline_us;
-	(void)err;
-	return 0;
-}
-
-void tls_shutdown(struct tls_stream *s)
-{
-	(void)s;
-}
-
-void tls_free(struct tls_stream *s)
-{
-	(void)s;
-}
+#include "fake_stream.h"
 
 static void put_pages(struct page_store **store, const struct wire_frame *f)
 {
