@@ -220,6 +220,8 @@ static void set_startup_probe(cJSON *container, const cJSON *migration)
 	drop(container, "startupProbe");
 	probe = cJSON_AddObjectToObject(container, "startupProbe");
 	cJSON_AddItemToArray(cJSON_AddArrayToObject(cJSON_AddObjectToObject(probe, "exec"), "command"), cJSON_CreateString(PM_STARTED_COMMAND));
+	/* Asked once: the runtime answers when the application is there (runtime/probe.h).  Asked again only when containerd was started anew meanwhile. */
+	cJSON_AddNumberToObject(probe, "timeoutSeconds", (double)seconds);
 	cJSON_AddNumberToObject(probe, "periodSeconds", 1);
 	cJSON_AddNumberToObject(probe, "failureThreshold", (double)seconds);
 }

@@ -163,7 +163,7 @@ static void of_event(const cJSON *e, struct problem *ret)
 		}
 }
 
-/* A failed probe proves that the container is there; the startup probe fails each second until the restore, by design. */
+/* A failed probe proves that the container is there; a startup probe of the user's own fails until the restore, by design. */
 static bool is_trouble(const cJSON *e)
 {
 	return !strcmp(json_str_or(e, "type", ""), "Warning") && strcmp(json_str_or(e, "reason", ""), "Unhealthy") != 0;

@@ -5,18 +5,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/file.h"
-#include "json_scan.h"
-#include "migration/names.h"
+#include "probe.h"
 #include "record.h"
 #include "runtime.h"
-
-#define PROCESS_MAX (1u << 20)
 
 /* Ours, and the application is not there (yet, or never came). */
 static bool before_restored(const struct oci_args *a, struct record *r)
@@ -105,66 +101,13 @@ int command_refused(const struct oci_args *a)
 
 /* --- exec --- */
 
-/* Our startup probe: it holds back readiness and traffic until the application has arrived. */
-static bool is_started_probe(const char *process_file)
-{
-	cleanup_buf struct buf b = BUF_INIT(PROCESS_MAX);
-	struct span process, args, at, first, second;
-
-	if (!process_file || file_read(AT_FDCWD, process_file, &b, NULL) < 0 || json_scan(b.data, b.len, &process) < 0 ||
-	    !json_member(process, "args", &args))
-		return false;
-	at = json_members(args);
-	return json_next(&at, NULL, &first) && json_equals(first, PM_STARTED_COMMAND) && !json_next(&at, NULL, &second);
-}
-
-/*
- * The shim wants a process of its own to wait for: it becomes the shim's when we end, and ends then (end of file on the pipe), not before, so that it is
- * never taken for our zombie.
- */
-static void __attribute__((noreturn)) probe_main(int pipe_r, int pipe_w, int status)
-{
-	char c;
-
-	for (int fd = 0; fd < 3; fd++)
-		close(fd);
-	close(pipe_w);
-	while (read(pipe_r, &c, 1) < 0 && errno == EINTR)
-		;
-	_exit(status);
-}
-
-static int answer_probe(const struct oci_args *a, int status)
-{
-	struct error err = { 0 };
-	char text[16];
-	int p[2], n;
-	pid_t pid;
-
-	if (!a->detach || !a->pid_file)
-		return status;
-	if (pipe2(p, O_CLOEXEC) < 0)
-		return refuse(a, strerror(errno));
-	pid = fork();
-	if (pid < 0)
-		return refuse(a, strerror(errno));
-	if (pid == 0)
-		probe_main(p[0], p[1], status);
-	n = snprintf(text, sizeof(text), "%d", pid);
-	if (file_write(AT_FDCWD, a->pid_file, text, (size_t)n, 0644, false, &err) == 0)
-		return 0;
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
-	return report_error(a, &err);
-}
-
 int command_exec(const struct oci_args *a)
 {
 	struct record r;
 	bool waiting = before_restored(a, &r);
 
 	/* A container that was started cold after a crash has the probe too, and no program of that name. */
-	if (is_started_probe(a->process))
-		return answer_probe(a, waiting ? 1 : 0);
+	if (probe_is_ours(a->process))
+		return probe_answer(a, waiting ? &r : NULL);
 	return waiting ? refuse(a, "the container waits for its migrated state") : runc_exec(a);
 }

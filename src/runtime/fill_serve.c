@@ -19,8 +19,8 @@
 #include "fill_run.h"
 
 #define RESTORE_FINISHED 0x52535446     /* criu/uffd.c, LAZY_PAGES_RESTORE_FINISHED */
-#define SLICE_PAGES 256u                /* copied between two looks around, while nothing runs that could wait */
-#define SLICE_PAGES_OPEN 32u
+#define SLICE_PAGES 32u                 /* copied between two looks around */
+#define HOLD_US 100000                  /* from the open: only what is asked for, while the pod's other containers are being resumed */
 #define RETRY_MS 1                      /* when a page cannot be placed for the moment */
 #define BLOCKED_US 5000000              /* an address that is not registered for so long never will be */
 #define NO_MEMORY_US 10000000
@@ -38,6 +38,7 @@ struct filling {
 	bool barrier;                   /* CRIU stands there: nothing new is registered */
 	bool ready;                     /* what is in the list can be filled, and that was told */
 	bool open;                      /* the program runs */
+	int64_t open_us;                /* since when */
 	bool over;                      /* failed, and told */
 	bool done;                      /* all in place, and told */
 	bool wait;                      /* nothing could be placed the last time */
@@ -119,7 +120,10 @@ static int hear_monitor(struct filling *f, struct error *err)
 	if (word == FILL_GIVE)
 		return take_list(f, fds, n, err);
 	f->barrier = word == FILL_BARRIER || f->barrier;
-	f->open = word == FILL_OPEN || f->open;
+	if (word == FILL_OPEN && !f->open) {
+		f->open = true;
+		f->open_us = clock_mono_us();
+	}
 	return 0;
 }
 
@@ -264,7 +268,7 @@ static int fill_some(struct filling *f, struct error *err)
 	if (i == UINT32_MAX)
 		return 0;
 	f->current = f->tasks.items[i].uffd;
-	r = fill_copy(&f->source, &f->tasks.items[i], f->open ? SLICE_PAGES_OPEN : SLICE_PAGES, &pages, err);
+	r = fill_copy(&f->source, &f->tasks.items[i], SLICE_PAGES, &pages, err);
 	f->pages += pages;
 	f->busy_us += clock_mono_us() - start;
 	if (pages)
@@ -320,12 +324,25 @@ static void release(struct filling *f)
 
 /* --- the loop --- */
 
+/*
+ * Microseconds until memory is filled that nobody has asked for; -1: not before the open.  While the pod stands still the processors are for CRIU, which
+ * restores and resumes its other containers.
+ */
+static int64_t held_us(const struct filling *f)
+{
+	int64_t left = f->open_us + HOLD_US - clock_mono_us();
+
+	return !f->open ? -1 : left > 0 ? left : 0;
+}
+
 /* Milliseconds; -1: until something happens. */
 static int how_long(const struct filling *f)
 {
-	if (f->over || f->done || !f->ready || whom_to_fill(f) == UINT32_MAX)
+	int64_t held = held_us(f);
+
+	if (f->over || f->done || !f->ready || held < 0 || whom_to_fill(f) == UINT32_MAX)
 		return -1;
-	return f->wait ? RETRY_MS : 0;
+	return held > 0 ? (int)((held + 999) / 1000) : f->wait ? RETRY_MS : 0;
 }
 
 static int make_room(struct filling *f)
@@ -413,7 +430,10 @@ static int step(struct filling *f, struct error *err)
 		r = hear_criu(f, err);
 	if (r < 0 || f->over || f->done || !f->barrier || f->source.store_fd < 0)
 		return r;
-	r = f->ready ? fill_some(f, err) : get_ready(f, err);
+	if (!f->ready)
+		r = get_ready(f, err);
+	else if (held_us(f) == 0)
+		r = fill_some(f, err);
 	if (r == 0 && f->ready)
 		release(f);
 	return r;

@@ -248,7 +248,7 @@ int shim_delete(struct box *b, bool force)
 	return shim_call(b, (const char *const[]){ "delete", b->id, NULL });
 }
 
-int shim_exec(struct box *b, const char *args_json, int *ret_code)
+int shim_exec_start(struct box *b, const char *args_json, pid_t *ret_pid)
 {
 	char process[288], pid_file[288], text[1024];
 	const char *const args[] = { "exec", "--process", process, "--detach", "--pid-file", pid_file, b->id, NULL };
@@ -259,12 +259,26 @@ int shim_exec(struct box *b, const char *args_json, int *ret_code)
 	snprintf(pid_file, sizeof(pid_file), "%s/exec.pid", b->bundle);
 	r = snprintf(text, sizeof(text), "{\"terminal\":false,\"user\":{\"uid\":0,\"gid\":0},\"args\":%s,\"cwd\":\"/\"}", args_json);
 	unlink(pid_file);
+	*ret_pid = 0;
 	if (file_write(AT_FDCWD, process, text, (size_t)r, 0600, false, NULL) < 0)
 		return -1;
 	r = shim_call(b, args);
-	*ret_code = -1;
 	if (r == 0 && file_read(AT_FDCWD, pid_file, &pid, NULL) == 0)
-		*ret_code = wait_pid((pid_t)strtol(pid.data, NULL, 10), 5000);
+		*ret_pid = (pid_t)strtol(pid.data, NULL, 10);
+	return r;
+}
+
+int shim_exec_wait(pid_t pid, int ms)
+{
+	return pid > 1 ? wait_pid(pid, ms) : -1;
+}
+
+int shim_exec(struct box *b, const char *args_json, int *ret_code)
+{
+	pid_t pid;
+	int r = shim_exec_start(b, args_json, &pid);
+
+	*ret_code = r == 0 ? shim_exec_wait(pid, 5000) : -1;
 	return r;
 }
 

@@ -30,6 +30,8 @@ struct box {
 	char message[4096];             /* the last error in the shim's log */
 };
 
+#define STARTED_PROBE "[\"/.podmigration/started\"]"
+
 /* What goes into config.json. */
 struct bundle_options {
 	const char *migration;          /* NULL: an ordinary container */
@@ -49,6 +51,9 @@ int shim_kill(struct box *b, const char *signal);
 int shim_delete(struct box *b, bool force);
 /* exec of args (JSON array text) with --detach: 0 or the exit status of exec itself; *ret_code: of the process. */
 int shim_exec(struct box *b, const char *args_json, int *ret_code);
+/* The same in two steps; shim_exec_wait: the exit status, -1 when it has not ended in so many ms. */
+int shim_exec_start(struct box *b, const char *args_json, pid_t *ret_pid);
+int shim_exec_wait(pid_t pid, int ms);
 /* Exit code of the container's process, -1 when it does not end in ms. */
 int shim_wait(struct box *b, int ms);
 /* Waits until the container's output holds text. */

@@ -49,7 +49,7 @@ static void crashed_after_commit(struct setup *s)
 	shim_bundle(&b, s, &o);
 	check(shim_create(&b) == 0 && shim_op(&b, "start") == 0 && shim_output(&b, "tick 0\n", 3000), "a crash after the commit: started cold from its image");
 	check(claim_says(o.pod_uid, "app", "cold"), "which the claim shows");
-	check(shim_exec(&b, "[\"/.podmigration/started\"]", &code) == 0 && code == 0, "its startup probe says yes");
+	check(shim_exec(&b, STARTED_PROBE, &code) == 0 && code == 0, "its startup probe says yes");
 	end(&b);
 	check(box_gone(&b), "nothing is left");
 	shim_bundle(&c, s, &other);

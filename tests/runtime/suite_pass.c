@@ -20,7 +20,7 @@ static void ordinary(struct setup *s)
 	check(shim_op(&b, "start") == 0 && box_ticks(&b), "and started");
 	check(shim_op(&b, "state") == 0 && strstr(shim_said(), "\"status\": \"running\""), "its state is runc's");
 	check(shim_exec(&b, "[\"/app\"]", &code) == 0 && code == 2, "exec is runc's");
-	check(shim_exec(&b, "[\"/.podmigration/started\"]", &code) == 0 && code == 0, "our startup probe says yes, without a program of that name");
+	check(shim_exec(&b, STARTED_PROBE, &code) == 0 && code == 0, "our startup probe says yes, without a program of that name");
 	check(shim_call(&b, (const char *const[]){ "ps", "--format", "json", b.id, NULL }) == 0 && shim_said()[0] == '[', "ps is runc's");
 	check(shim_kill(&b, "15") == 0 && shim_wait(&b, 5000) == 7, "it ends with its own status");
 	check(shim_delete(&b, false) == 0 && box_gone(&b), "it is deleted");

@@ -55,9 +55,12 @@ static int64_t wait_first_tick(const struct box *b, int64_t from)
 
 static void opens(struct box *b, int fd)
 {
-	int64_t from = box_count(b), start = clock_mono_us(), tick, told;
+	int64_t from = box_count(b), start, tick, told;
+	pid_t probe;
 	int code;
 
+	check(shim_exec_start(b, STARTED_PROBE, &probe) == 0 && shim_exec_wait(probe, 100) == -1, "the startup probe does not answer at the barrier");
+	start = clock_mono_us();
 	agent_say(fd, "{\"op\":\"open\"}");
 	tick = wait_first_tick(b, from);
 	check(agent_wait(fd, "running", SOON_US / 1000) && strstr(agent_last(), "\"pid\":"), "open: running, with the pid %s", agent_last());
@@ -68,7 +71,8 @@ static void opens(struct box *b, int fd)
 	check(agent_say(fd, "{\"op\":\"abort\"}") && agent_wait(fd, "running", 1000) && strstr(agent_last(), "runs already"), "abort is refused now");
 	check(box_count(b) > 290 && box_ticks(b), "it goes on counting where it was");
 	check(shim_output(b, "tick ", 3000), "its output still goes to the shim");
-	check(shim_exec(b, "[\"/.podmigration/started\"]", &code) == 0 && code == 0, "the startup probe says yes");
+	check(shim_exec_wait(probe, 2000) == 0, "the startup probe says yes");
+	check(shim_exec(b, STARTED_PROBE, &code) == 0 && code == 0, "and says so again");
 	check(shim_exec(b, "[\"/app\"]", &code) == 0 && code == 2, "exec is runc's now");
 	check(shim_op(b, "state") == 0 && strstr(shim_said(), "\"status\": \"running\""), "state is runc's now");
 	check(shim_op(b, "start") == 0, "start is still fine");

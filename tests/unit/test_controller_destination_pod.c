@@ -166,6 +166,7 @@ static void test_containers(void **state)
 	assert_true(json_bool(c, "0/volumeMounts/2/readOnly"));
 	assert_absent(c, "1/volumeMounts");
 	assert_str(c, "0/startupProbe/exec/command/0", PM_STARTED_COMMAND);
+	assert_int_equal(json_at(c, "0/startupProbe/timeoutSeconds")->valuedouble, json_at(c, "0/startupProbe/failureThreshold")->valuedouble);
 	assert_int(c, "0/startupProbe/failureThreshold", 1200);         /* of the timeout, not of the earlier migration */
 	assert_int(c, "1/startupProbe/failureThreshold", 172);          /* 172 * 7 s >= 20 min */
 	assert_int(c, "2/startupProbe/failureThreshold", 100);          /* long enough already */
