@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/calm.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/file.h"
@@ -14,6 +15,7 @@
 
 /* Of the pause that is allowed, the part that memory may take; the rest is CRIU's, here and at the destination. */
 #define MEMORY_SHARE 4
+#define CALM_US 500000
 
 static int send_process(struct source_container *c, pid_t pid, enum pages_which which, bool running, struct error *err)
 {
@@ -141,7 +143,9 @@ int source_precopy_container(struct source_container *c, struct error *err)
 		r = track_set_new(&c->tracks, err);
 	while (r == 0 && c->n_rounds < c->source->rounds_max) {
 		r = source_send_memory(c, PAGES_ALL, true, err);
-		c->n_rounds++;
+		/* What is written while we wait for a good moment belongs to the next round. */
+		if (c->n_rounds++ == 0)
+			calm_wait(CALM_US);
 		if (r == 0 && !another_round(c, &left))
 			break;
 	}

@@ -441,6 +441,8 @@ static void all_memory_is_in_place(void **state)
 	assert_int_equal(ask(w, 2, 'z'), 0);
 	assert_true(nothing_said(w));
 	filler_barrier(&w->filler);
+	assert_int_equal(hear_until(w, &w->filler.ready, &err), 1);
+	assert_int_equal(filler_open(&w->filler, &err), 0);
 	assert_int_equal(hear(w, &err), 1);
 	for (uint32_t i = 0; i < w->n; i++)
 		pages += w->runs[i].pages;
@@ -478,6 +480,8 @@ static void no_pages_are_fine(void **state)
 	assert_int_equal(ask(w, 0, 's'), 0);
 	assert_int_equal(ask(w, 0, 'r'), 0);
 	filler_barrier(&w->filler);
+	assert_int_equal(hear_until(w, &w->filler.ready, &err), 1);
+	assert_int_equal(filler_open(&w->filler, &err), 0);
 	assert_int_equal(hear(w, &err), 1);
 	assert_int_equal(w->filler.pages, 0);
 	assert_int_equal(ask(w, 0, 'c'), 0);
@@ -600,6 +604,8 @@ static void changes_are_followed(void **state)
 	}
 	assert_int_equal(ask(w, 0, 'd'), 0);
 	filler_barrier(&w->filler);
+	assert_int_equal(hear_until(w, &w->filler.ready, &err), 1);
+	assert_int_equal(filler_open(&w->filler, &err), 0);
 	assert_int_equal(hear(w, &err), 1);
 	/* The first page, which was listed. */
 	assert_int_equal(ask(w, 0, 'c'), 1);
@@ -1010,6 +1016,8 @@ static void how_fast(void **state)
 	t = clock_mono_us();
 	assert_int_equal(ask(w, 0, 'r'), 0);
 	filler_barrier(&w->filler);
+	assert_int_equal(hear_until(w, &w->filler.ready, &err), 1);
+	assert_int_equal(filler_open(&w->filler, &err), 0);
 	assert_int_equal(hear(w, &err), 1);
 	t = clock_mono_us() - t;
 	print_message("64 MiB: %.2f us a page copying, %.2f from registration to done\n", (double)w->filler.micros / n, (double)t / n);
