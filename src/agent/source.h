@@ -3,6 +3,7 @@
 #define AGENT_SOURCE_H
 
 #include <pthread.h>
+#include <semaphore.h>
 
 #include "agent.h"
 #include "container/bundle.h"
@@ -76,6 +77,7 @@ struct source {
 	struct source_container containers[WIRE_CONTAINERS_MAX];
 	int n;
 	struct pod_volumes volumes;
+	sem_t turns;                    /* dumps that may begin */
 	pthread_mutex_t volumes_lock;
 	pthread_cond_t volumes_done;
 	bool volumes_sent;
