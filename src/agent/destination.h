@@ -73,7 +73,7 @@ struct destination {
 	struct driver driver;
 	struct error err;               /* of the deed that went wrong last */
 	struct error cause;             /* why it was given up, for a person */
-	bool told;                      /* RUNNING was sent, with or without an error */
+	bool opened;                    /* all containers came up */
 	struct error open_err;          /* a container that did not come up after the commit; message "": all did */
 };
 
@@ -99,6 +99,10 @@ int destination_match(struct destination *d, struct error *err);
 int destination_open_parts(struct destination *d, struct error *err);
 int destination_receive(struct destination *d, struct error *err);
 void destination_close_parts(struct destination *d);
+
+/* destination_withdraw.c */
+bool destination_opened_any(struct destination *d);                     /* a container was let run, and may have ended since */
+bool destination_never_ran(struct destination *d);                      /* kills what was restored; true: none of it ran, and none will, for certain */
 
 /* destination_restore.c */
 int destination_start(struct destination *d, struct error *err);        /* runc and CRIU, until all stand by */

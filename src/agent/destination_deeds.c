@@ -198,12 +198,19 @@ static enum input open_barriers(void *ctx)
 {
 	struct destination *d = ctx;
 	struct error err = { 0 };
-	int r = destination_open(d, &err);
+	/* What has come up once may have ended since; that is no failure of the migration. */
+	int r = d->opened ? 0 : destination_open(d, &err);
 
+	d->opened = r == 0;
 	d->open_err = err;
-	if (r < 0)
-		log_error("committed, but a container did not come up", LOG_S("migration", d->note.migration), LOG_S("err", err.message));
-	return ok_or_failed(r);
+	if (r == 0)
+		return INPUT_Ok;
+	log_error("committed, but a container did not come up", LOG_S("migration", d->note.migration), LOG_S("err", err.message));
+	if (destination_never_ran(d)) {
+		error_reason(&d->cause, -EIO, REASON_RestoreFailed, "committed, but the destination could not run it and nothing of it ran there: %s", err.message);
+		return INPUT_NeverRan;
+	}
+	return r == -ETIMEDOUT ? INPUT_NoAnswer : INPUT_Failed;
 }
 
 static enum input send_running(void *ctx)
@@ -213,12 +220,21 @@ static enum input send_running(void *ctx)
 
 	if (!d->wire)
 		return INPUT_Failed;
-	/* Asked again: what did not come up in time may have come up since, and the source must not be held for it. */
-	if (d->told && d->open_err.message[0])
-		open_barriers(d);
-	d->told = true;
 	j = destination_running_json(d, &d->open_err);
 	return wire_send_json(d->wire, WIRE_RUNNING, WIRE_NO_CONTAINER, j, &d->err) < 0 ? INPUT_StreamLost : INPUT_Ok;
+}
+
+static enum input send_never_ran(void *ctx)
+{
+	struct destination *d = ctx;
+	cleanup_json cJSON *j = cJSON_CreateObject();
+
+	if (!d->wire)
+		return INPUT_Failed;
+	cJSON_AddStringToObject(j, "reason", reason_name(d->cause.reason));
+	cJSON_AddStringToObject(j, "message", d->cause.message);
+	cJSON_AddBoolToObject(j, "neverRan", true);
+	return wire_send_json(d->wire, WIRE_ABORT, WIRE_NO_CONTAINER, j, &d->err) < 0 ? INPUT_StreamLost : INPUT_Ok;
 }
 
 static enum input report(struct destination *d, enum source_state state, const struct error *cause)
@@ -289,7 +305,8 @@ const struct deed_row destination_deeds[DEED_COUNT] = {
 	[DEED_RecordCommit] = { record_commit, RECORD | MAY(RecordRefused), 0, 0 },
 	[DEED_RecordAbort] = { record_abort, RECORD | MAY(PodGone), 0, 0 },
 	[DEED_Pause] = { wait_a_moment, MAY(Timer) | MAY(PodGone), 0, 0 },
-	[DEED_Open] = { open_barriers, OK_FAILED, 0, 0 },
+	[DEED_Open] = { open_barriers, OK_FAILED | MAY(NeverRan) | MAY(NoAnswer), 0, 0 },
+	[DEED_SendNeverRan] = { send_never_ran, OK_FAILED | MAY(StreamLost), 0, 0 },
 	[DEED_SendRunning] = { send_running, OK_FAILED | MAY(StreamLost), 0, 0 },
 	[DEED_ReportRunning] = { report_running, OK_FAILED | MAY(RecordGone), 0, 0 },
 	[DEED_Stay] = { destination_stay, MAY(Ended) | MAY(HelloAgain) | MAY(PodGone), 0, 0 },

@@ -170,15 +170,32 @@ int destination_restore(struct destination *d, struct error *err)
 	return r;
 }
 
+/* One container that cannot come up keeps the others from being opened: they could not be taken back any more. */
+static int look_at_all(struct destination *d, struct error *err)
+{
+	int r = 0;
+
+	for (int i = 0; i < d->n && r == 0; i++) {
+		r = connect_one(&d->containers[i], err);
+		if (r == 0)
+			r = monitor_look(d->containers[i].monitor, err);
+		if (r < 0)
+			error_wrap(err, r, "container %s", d->containers[i].info.name);
+	}
+	return r < 0 && !destination_opened_any(d) ? r : 0;
+}
+
 /*
  * All barriers are opened before the first answer is waited for: the containers start together.  One that does not come up keeps no other from running; its
- * error, the first, is returned.
+ * error, the first, is returned; -ETIMEDOUT when one does not answer, and may still come up.
  */
 int destination_open(struct destination *d, struct error *err)
 {
-	int result[WIRE_CONTAINERS_MAX], r = 0;
+	int result[WIRE_CONTAINERS_MAX], r = look_at_all(d, err);
 
 	d->committed_us = clock_mono_us();
+	if (r < 0)
+		return r;
 	for (int i = 0; i < d->n; i++) {
 		struct error why = { 0 };
 
@@ -192,10 +209,11 @@ int destination_open(struct destination *d, struct error *err)
 		if (result[i] == 0)
 			result[i] = open_one(&d->containers[i], &d->containers[i].err);
 	d->running_us = clock_mono_us();
-	for (int i = 0; r == 0 && i < d->n; i++) {
+	for (int i = 0; i < d->n; i++) {
+		if (result[i] == 0 || (r < 0 && result[i] != -ETIMEDOUT) || r == -ETIMEDOUT)
+			continue;
 		r = result[i];
-		if (r < 0)
-			*err = d->containers[i].err;
+		*err = d->containers[i].err;
 	}
 	return r;
 }

@@ -18,6 +18,7 @@
 #include "runtime/monitor.h"
 
 #define INFO_MAX 262144
+#define CLAIM_MAX 4096
 
 struct monitor {
 	int fd;
@@ -110,6 +111,19 @@ int monitor_key(const struct agent_options *o, const struct monitor_info *m, uin
 	memcpy(key, b.data, PM_KEY_SIZE);
 	explicit_bzero(b.data, b.len);
 	return 0;
+}
+
+enum monitor_claim monitor_claim(const struct agent_options *o, const char *pod_uid, const char *name)
+{
+	cleanup_buf struct buf b = BUF_INIT(CLAIM_MAX);
+	char path[4096];
+	size_t len;
+
+	if (!name_is_safe(pod_uid) || !name_is_safe(name) ||
+	    agent_host_path(o, path, sizeof(path), "%s/claims/%s_%s", PM_STATE_DIR, pod_uid, name) < 0 || file_read(AT_FDCWD, path, &b, NULL) < 0)
+		return MONITOR_UNCLAIMED;
+	len = strcspn(b.data, "\n");
+	return len == 4 && !strncmp(b.data, "used", 4) ? MONITOR_USED : MONITOR_OPENED;
 }
 
 /* Socket paths end at 107 bytes; through /proc/self/fd the folder's length does not matter. */
@@ -245,6 +259,16 @@ static int receive_state(struct monitor *m, int64_t deadline_us, struct error *e
 	if (json_at(j, "error"))
 		return error_reason(err, -EPROTO, REASON_InternalError, "the monitor of the container refused: %s", json_str_or(j, "error", ""));
 	return 0;
+}
+
+int monitor_look(struct monitor *m, struct error *err)
+{
+	struct pollfd f = { m->fd, POLLIN, 0 };
+	int r = 0;
+
+	while (r == 0 && poll(&f, 1, 0) > 0)
+		r = receive_state(m, 0, err);
+	return r;
 }
 
 int monitor_wait(struct monitor *m, const char *state, int64_t deadline_us, struct error *err)

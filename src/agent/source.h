@@ -95,6 +95,7 @@ struct source {
 	struct error cause;             /* why it was given up, for a person */
 	bool have_key;
 	bool peer_gave_up;              /* the destination said REFUSE or ABORT on this stream */
+	bool peer_never_ran;            /* and, with it, that nothing was opened there and nothing will be */
 	bool resumed;                   /* taken up from the journal */
 	bool tells_frozen;              /* a person was told that the thaw does not succeed */
 	int64_t patience_us;            /* clock_mono_us: a committed destination that does not answer until then is reported lost */

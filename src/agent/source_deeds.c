@@ -40,6 +40,12 @@ static enum input lost_or_given_up(const struct source *s)
 	return s->peer_gave_up ? INPUT_PeerAbort : INPUT_StreamLost;
 }
 
+/* The same, once everything was sent: only from then on the destination can have anything to deny. */
+static enum input lost_or_free(const struct source *s)
+{
+	return s->peer_never_ran ? INPUT_NeverRan : lost_or_given_up(s);
+}
+
 static enum input what_failed(const struct source *s)
 {
 	return s->peer_gave_up ? INPUT_PeerAbort : s->err.reason == REASON_TransferFailed ? INPUT_StreamLost : INPUT_Failed;
@@ -171,6 +177,11 @@ static enum input note_lost(void *ctx)
 	return note(s, JOURNAL_LOST);
 }
 
+static enum input note_back(void *ctx)
+{
+	return note(ctx, JOURNAL_BACK);
+}
+
 static enum input note_running(void *ctx)
 {
 	struct source *s = ctx;
@@ -249,7 +260,7 @@ static enum input await_running(struct source *s, int64_t idle_us)
 	const char *text;
 
 	if (source_expect(s, WIRE_RUNNING, idle_us, &s->running, &s->err) < 0)
-		return lost_or_given_up(s);
+		return lost_or_free(s);
 	s->mark[MARK_RUNNING] = clock_mono_us();
 	text = json_str(s->running, "error");
 	if (!text)
@@ -342,7 +353,7 @@ static enum input redial(void *ctx)
 		return INPUT_Failed;
 	}
 	if (source_greet(s, true, &s->err) < 0)
-		return lost_or_given_up(s);
+		return lost_or_free(s);
 	s->patience_us = 0;
 	return INPUT_Welcome;
 }
@@ -467,15 +478,16 @@ const struct deed_row source_deeds[DEED_COUNT] = {
 	[DEED_JournalSent] = { note_sent, OK_FAILED, 0, 0 },
 	[DEED_JournalCommit] = { note_commit, OK_FAILED, 0, 0 },
 	[DEED_JournalLost] = { note_lost, OK_FAILED, 0, 0 },
+	[DEED_JournalBack] = { note_back, OK_FAILED, 0, 0 },
 	[DEED_JournalRunning] = { note_running, OK_FAILED, 0, 0 },
 	[DEED_JournalRemove] = { remove_journal, OK_FAILED, 0, 0 },
 	[DEED_Freeze] = { freeze, OK_FAILED, 0, 0 },
 	[DEED_SendState] = { send_state, OK_FAILED | STREAM, 0, 0 },
-	[DEED_Wait] = { await, STREAM, MAY(Prepared) | MAY(Timer), MAY(Running) | MAY(RunningFailed) | MAY(PodGone) },
+	[DEED_Wait] = { await, STREAM, MAY(Prepared) | MAY(Timer), MAY(Running) | MAY(RunningFailed) | MAY(NeverRan) | MAY(PodGone) },
 	[DEED_RecordCommit] = { record_commit, MAY(RecordCommit) | MAY(RecordAbort) | MAY(RecordRefused) | MAY(RecordUnknown) | MAY(RecordGone), 0, 0 },
 	[DEED_RecordAbort] = { record_abort, MAY(RecordCommit) | MAY(RecordAbort) | MAY(RecordUnknown) | MAY(RecordGone) | MAY(PodGone), 0, 0 },
-	[DEED_SendCommit] = { send_commit, MAY(Running) | MAY(RunningFailed) | STREAM, 0, 0 },
-	[DEED_Redial] = { redial, MAY(Welcome) | MAY(Failed) | STREAM, MAY(Timer), MAY(PodGone) },
+	[DEED_SendCommit] = { send_commit, MAY(Running) | MAY(RunningFailed) | MAY(NeverRan) | STREAM, 0, 0 },
+	[DEED_Redial] = { redial, MAY(Welcome) | MAY(Failed) | MAY(NeverRan) | STREAM, MAY(Timer), MAY(PodGone) },
 	[DEED_ReportLost] = { report_lost, MAY(Timer) | MAY(PodGone), 0, 0 },
 	[DEED_ReportRunning] = { report_running, OK_FAILED | MAY(RecordGone), 0, 0 },
 	[DEED_SendEnded] = { send_ended, OK_FAILED | MAY(StreamLost), 0, 0 },

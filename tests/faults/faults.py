@@ -87,6 +87,8 @@ def hit(batch):
             m.problem = m.problem or "the fault could not be done: %s" % e
     finally:
         release(batch)
+    for m in batch:
+        m.problem = m.problem or m.row.missed and "the fault could not be done: %s" % m.row.missed
 
 
 def run_batch(batch, clusters):

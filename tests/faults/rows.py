@@ -36,6 +36,7 @@ class Row:
         self.id = self.plain + ("" if way == "there" else "@back")
         self.name = "f%d" % number      # of the pod and the PodMigration
         self.container = "f%dc" % number
+        self.missed = None              # why its victim could not be hit
 
     @property
     def batch(self):

@@ -61,13 +61,18 @@ class Programs:
         self.find, self.each, self.pods = find, each, pods
 
     def pids(self, side, rows):
-        """Of all rows; who is not there cannot be hit."""
+        """Of all rows. A row whose victim is not there cannot be hit, and says so; the others are none the worse for it."""
         found = []
         for row in rows if self.each else rows[:1]:
-            mine = self.find(side, row)
-            if not mine:
-                raise Failed("%s: nobody to hit" % row.id)
+            try:
+                mine = self.find(side, row)
+            except Failed as e:
+                mine, row.missed = [], str(e)
+            if not mine and not row.missed:
+                row.missed = "nobody to hit"
             found += mine
+        if not found and rows:
+            raise Failed(rows[0].missed)
         return found
 
     def signal(self, pids, number):
