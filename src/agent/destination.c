@@ -141,6 +141,7 @@ static void find_cause(struct destination *d, enum input in)
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
 		if (known[i].in == in)
 			error_reason(&d->cause, -ECONNABORTED, known[i].reason, "%s", known[i].text);
+	agent_blame_space(d->o, &d->cause);
 	if (d->cause.reason == REASON_NONE)
 		d->cause.reason = REASON_InternalError;
 }

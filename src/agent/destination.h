@@ -100,6 +100,9 @@ int destination_open_parts(struct destination *d, struct error *err);
 int destination_receive(struct destination *d, struct error *err);
 void destination_close_parts(struct destination *d);
 
+/* destination_limit.c: before the commit; list: the container's fill list. */
+int destination_check_limit(const struct destination_container *c, int list, struct error *err);
+
 /* destination_withdraw.c */
 bool destination_opened_any(struct destination *d);                     /* a container was let run, and may have ended since */
 bool destination_never_ran(struct destination *d);                      /* kills what was restored; true: none of it ran, and none will, for certain */

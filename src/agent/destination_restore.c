@@ -99,6 +99,8 @@ static int restore(struct destination_container *c, struct error *err)
 	c->stage_us = clock_mono_us() - start;
 	FAULT_POINT("destination.restore", c->d->note.migration);
 	if (r == 0 && c->lazy)
+		r = destination_check_limit(c, list, err);
+	if (r == 0 && c->lazy)
 		r = store = page_store_fd(c->d->store, err);
 	if (r >= 0)
 		r = monitor_go(c->monitor, list, store, err);

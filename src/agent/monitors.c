@@ -41,6 +41,7 @@ static int parse_info(const cJSON *j, struct monitor_info *m)
 	    copy(m->pod_name, sizeof(m->pod_name), json_str(j, "pod/name")) < 0 ||
 	    copy(m->pod_uid, sizeof(m->pod_uid), json_str(j, "pod/uid")) < 0 ||
 	    copy(m->bundle, sizeof(m->bundle), json_str(j, "bundle")) < 0 ||
+	    copy(m->cgroup, sizeof(m->cgroup), json_str_or(j, "cgroup", "")) < 0 ||
 	    copy(m->netns, sizeof(m->netns), json_str_or(j, "netns", "")) < 0 ||
 	    copy(m->key_dir, sizeof(m->key_dir), json_str_or(j, "keyDir", "")) < 0 ||
 	    copy(m->order_dir, sizeof(m->order_dir), json_str_or(j, "orderDir", "")) < 0)

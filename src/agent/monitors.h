@@ -16,6 +16,7 @@ struct monitor_info {
 	char migration[64];
 	char pod_ns[254], pod_name[254], pod_uid[64];
 	char bundle[512];
+	char cgroup[1024];              /* as in config.json */
 	char netns[512];
 	char key_dir[1024], order_dir[1024];    /* "" for containers that do not mount them */
 	char state[16];

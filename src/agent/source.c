@@ -95,6 +95,7 @@ static void find_cause(struct source *s, enum input in)
 		error_reason(&s->cause, -ECANCELED, REASON_InternalError, "the source agent was restarted before the commit");
 	else
 		s->cause = s->err;
+	agent_blame_space(s->o, &s->cause);
 	if (s->cause.reason == REASON_NONE)
 		s->cause.reason = REASON_InternalError;
 }

@@ -96,8 +96,6 @@ def run_batch(batch, clusters):
     what, side = victims.WHAT[batch[0].row.what], batch[0].side
     results = []
     try:
-        if hasattr(what, "before"):
-            what.before(side)
         bring_to_steps(batch)
         hit(batch)
         wait_ends(batch)
