@@ -163,7 +163,7 @@ static void on_move(void *ctx, uint8_t from, enum input in, uint8_t to)
 
 	if ((deed == DEED_Kill || deed == DEED_SendAbort) && !d->cause.message[0])
 		find_cause(d, in);
-	if (from == DST_Opening && to == DST_Telling)
+	if (from == DST_Opening && to == DST_Telling && d->opened)
 		log_info("the pod runs here", LOG_S("pod", d->first.pod_name), LOG_S("migration", d->first.migration), LOG_N("bytes", d->bytes));
 }
 
