@@ -105,8 +105,11 @@ static void on_move(void *ctx, uint8_t from, enum input in, uint8_t to)
 	struct source *s = ctx;
 
 	(void)from;
-	if ((goes_back(&machine_source.states[to]) || in == INPUT_NeverRan) && !s->cause.message[0])
+	/* Before the record says Abort: the daemon takes this for the controller's word, whoever wrote it. */
+	if ((goes_back(&machine_source.states[to]) || in == INPUT_NeverRan || in == INPUT_FoundFreeze) && !s->cause.message[0])
 		find_cause(s, in);
+	if (in == INPUT_RecordCommit)
+		s->cause = (struct error){ 0 };
 	if (to == SRC_Moved && s->journal.step == JOURNAL_RUNNING)
 		log_info("the pod runs at the destination", LOG_S("pod", s->pod_name), LOG_S("migration", s->journal.migration),
 			 LOG_N("downtimeMicros", s->mark[MARK_FREEZE] ? s->mark[MARK_RUNNING] - s->mark[MARK_FREEZE] : -1));
