@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "migration/reason.h"
 #include "net/address.h"
+#include "net/reset.h"
 
 /*
  * What the source does in each state of its machine.  A deed may be done again, after a failure or by another worker after a crash: what it finds done already
@@ -182,12 +183,26 @@ static enum input note_back(void *ctx)
 	return note(ctx, JOURNAL_BACK);
 }
 
+/*
+ * Who was connected to the pod, or connects to its old address before the Service's endpoint has changed, shall know at once and connect anew, not wait for an answer of
+ * frozen processes until its own patience ends.  Only when the pod runs there: until then the source is all there is.
+ */
+static void hang_up_peers(struct source *s)
+{
+	struct error why = { 0 };
+
+	if (s->runc.netns_fd >= 0 && tcp_reset_all(s->runc.netns_fd, &why) < 0)
+		log_warning("peers of the pod will notice by their own timeouts that it has moved", LOG_S("migration", s->journal.migration), LOG_S("err", why.message));
+}
+
 static enum input note_running(void *ctx)
 {
 	struct source *s = ctx;
 	enum input in = note(s, JOURNAL_RUNNING);
 
 	end_dumps(s);
+	if (in == INPUT_Ok)
+		hang_up_peers(s);
 	return in;
 }
 
