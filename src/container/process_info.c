@@ -413,18 +413,26 @@ static int check_fds(struct subject *s)
 
 int process_check_migratable(pid_t pid, struct error *err)
 {
+	static int (*const checks[])(struct subject *) = { check_status, check_fds, check_maps, check_mqueues };
+	struct error all = { 0 };
 	struct subject s;
 	int r = subject_open(pid, &s, err);
 
 	if (r < 0)
 		return r;
-	r = check_status(&s);
-	if (r == 0)
-		r = check_fds(&s);
-	if (r == 0)
-		r = check_maps(&s);
-	if (r == 0)
-		r = check_mqueues(&s);
+	/* All that stands in the way, one of each reason: a person should not have to try again to hear the next. */
+	for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]) && (r == 0 || r == -ENOTSUP); i++) {
+		struct error one = { 0 };
+
+		s.err = &one;
+		r = checks[i](&s);
+		if (r < 0 && (!all.message[0] || (r == -ENOTSUP && one.reason != all.reason)))
+			error_also(&all, &one);
+	}
 	subject_close(&s);
-	return r;
+	if (!all.message[0])
+		return 0;
+	if (err)
+		*err = all;
+	return all.reason ? -ENOTSUP : r;
 }

@@ -42,7 +42,7 @@ DESTINATIONS = [
     ("a cluster that is no peer", "NoSuchDestination", {"liqoCluster": "atlantis"}),
     ("a node that is not Ready", "DestinationNotReady", {"nodeName": "n-down"}),
     ("a cordoned node", "DestinationNotReady", {"nodeName": "n-cordoned"}),
-    ("a node whose disk is full", "InsufficientResources", {"nodeName": "n-full"}),
+    ("a node whose disk is full", "InsufficientResources", {"nodeName": "n-pressed"}),
     ("a virtual node that is not Ready", "DestinationNotReady", {"liqoCluster": "down"}),
     ("a namespace that is not offloaded", "NamespaceNotOffloaded", {"liqoCluster": "lonely"}),
     ("a peer that only consumes", "NoSuchDestination", {"liqoCluster": "consumer"}),
