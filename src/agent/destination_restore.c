@@ -58,6 +58,8 @@ static int stage(struct destination_container *c, int *ret_list, struct error *e
 	if (n < 0)
 		return n;
 	r = c->lazy ? list_pages(c, pids, n, ret_list, err) : complete_images(c, pids, n, err);
+	if (r == 0)
+		r = criu_timers_rearm(c->images_fd, err);
 	if (r < 0)
 		return r;
 	return c->index == c->d->ipc_owner ? 0 : criu_ipc_clear(c->images_fd, err);
