@@ -43,7 +43,8 @@ static int take_order(struct source *s, const cJSON *order, struct error *err)
 		r = take_text(order, "podName", s->pod_name, sizeof(s->pod_name), err);
 	if (r == 0 && json_int(order, "epoch", 0, INT64_MAX, &s->epoch) < 0)
 		r = error_reason(err, -EINVAL, REASON_ProtocolError, "order: epoch is missing");
-	s->precopy = strcmp(json_str_or(order, "strategy", "PreCopy"), "StopAndCopy") != 0;
+	s->precopy = !strcmp(json_str_or(order, "strategy", "PreCopy"), "PreCopy");
+	s->postcopy = !strcmp(json_str_or(order, "strategy", ""), "PostCopy");
 	s->rounds_max = SOURCE_ROUNDS_DEFAULT;
 	s->downtime_us = SOURCE_DOWNTIME_DEFAULT_US;
 	json_int(order, "maxRounds", 1, SOURCE_ROUNDS_MAX, &s->rounds_max);

@@ -24,6 +24,7 @@ static int send_process(struct source_container *c, pid_t pid, enum pages_which 
 
 	if (r < 0)
 		return r;
+	from.later = c->later && !running;
 	from.track = c->tracks ? track_set_get(c->tracks, pid, running) : NULL;
 	return pages_send(c->source->wire, &from, which, &c->pages, err);
 }

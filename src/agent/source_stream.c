@@ -123,11 +123,22 @@ static int peer_error(struct source *s, const struct wire_frame *f, struct error
 			    json_str_or(j, "message", "the destination gave up"));
 }
 
+/* PostCopy, dialled again: that it runs is known. */
+static bool says_again(const struct wire_frame *f, enum wire_type expected)
+{
+	return expected == WIRE_COMPLETE && f->type == WIRE_RUNNING;
+}
+
 int source_expect(struct source *s, enum wire_type type, int64_t idle_us, cJSON **ret, struct error *err)
 {
 	struct wire_frame f;
 	int r = s->wire ? wire_receive(s->wire, idle_us, &f, err) : error_set(err, -ENOTCONN, "there is no stream");
 
+	while (r == 0 && (f.type == WIRE_WANT || says_again(&f, type))) {
+		r = f.type == WIRE_WANT ? source_answer(s, &f, err) : 0;
+		if (r == 0)
+			r = wire_receive(s->wire, idle_us, &f, err);
+	}
 	if (r < 0)
 		return r;
 	if (f.type == WIRE_REFUSE || f.type == WIRE_ABORT)

@@ -106,6 +106,16 @@ void wire_interrupt(struct wire *w)
 	tls_shutdown(w->stream);
 }
 
+int wire_fd(const struct wire *w)
+{
+	return tls_fd(w->stream);
+}
+
+bool wire_has_more(struct wire *w)
+{
+	return tls_has_more(w->stream);
+}
+
 static int write_steps(struct wire *w, const uint8_t *data, size_t len, struct error *err)
 {
 	while (len) {
@@ -246,12 +256,12 @@ static int check_header(const struct wire *w, const struct wire_header *h, struc
 	return 0;
 }
 
-/* PAGES and ZEROS tell their length twice; what disagrees goes no further. */
+/* PAGES, ZEROS and WANT tell their length twice; what disagrees goes no further. */
 static int check_pages(const struct wire_frame *f, struct error *err)
 {
 	struct wire_pages p;
 
-	return f->type == WIRE_PAGES || f->type == WIRE_ZEROS ? wire_pages_unpack(f, &p, err) : 0;
+	return f->type == WIRE_PAGES || f->type == WIRE_ZEROS || f->type == WIRE_WANT ? wire_pages_unpack(f, &p, err) : 0;
 }
 
 int wire_receive(struct wire *w, int64_t idle_us, struct wire_frame *ret, struct error *err)

@@ -156,6 +156,18 @@ CHANGE(running_told_once)
 	turn(src, SRC_Reporting, INPUT_Failed, SIDE_DECIDER, SRC_Closing);
 }
 
+CHANGE(rest_forgotten)
+{
+	UNUSED;
+	turn(src, SRC_Delivering, INPUT_Running, SIDE_DECIDER, SRC_NotingRunning);
+}
+
+CHANGE(rest_forgotten_at_home)
+{
+	UNUSED;
+	turn(dst, DST_Telling, INPUT_Ok, SIDE_BOTH, DST_Reporting);
+}
+
 /* --- holes of agents that do not follow the tables --- */
 
 CHANGE(released_early)
@@ -202,6 +214,8 @@ const struct mutant mutants[] = {
 	{ "destination-not-deleted", "Failed with the destination still there", false, 0, destination_not_deleted, 0 },
 	{ "late-pod-stays", "a leader that was stopped makes a pod for an ended migration", false, 0, late_pod_stays, 0 },
 	{ "dry-run-goes-on", "a dry run makes a destination pod", false, 0, dry_run_goes_on, 0 },
+	{ "rest-forgotten", "PostCopy: the source reports the end before the memory is there", false, 0, rest_forgotten, 0 },
+	{ "rest-forgotten-at-home", "PostCopy: the destination does", false, 0, rest_forgotten_at_home, 0 },
 	{ "running-told-once", "Running is reported once", false, 0, running_told_once, 0 },
 
 	{ "journal-dropped", "the daemon drops the journal of a frozen pod when the migration has ended", true, SW_JOURNAL_DROPPED, NULL,

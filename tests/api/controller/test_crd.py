@@ -17,7 +17,7 @@ BAD_SPECS = [
     ("two destinations", {**GOOD, "destination": {"nodeName": "n", "liqoCluster": "b"}}, "name exactly one destination, liqoCluster or nodeName"),
     ("bad cluster", {**GOOD, "destination": {"liqoCluster": "b,c=d"}}, "liqoCluster must be a Liqo cluster ID"),
     ("bad node", {**GOOD, "destination": {"nodeName": "../n"}}, "nodeName must be the name of a node"),
-    ("strategy that does not exist", {**GOOD, "strategy": "PostCopy"}, 'supported values: "PreCopy", "StopAndCopy"'),
+    ("strategy that does not exist", {**GOOD, "strategy": "MidCopy"}, 'supported values: "PreCopy", "StopAndCopy", "PostCopy"'),
     ("connections that cannot be kept", {**GOOD, "network": {"establishedConnections": "Keep"}}, 'supported values: "Close"'),
     ("timeout that is no duration", {**GOOD, "timeout": "soon"}, "timeout must be a duration between 10s and 24h"),
     ("timeout too short", {**GOOD, "timeout": "9s"}, "timeout must be a duration between 10s and 24h"),
