@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "migration/fill.h"
+#include "transfer/packer.h"
 #include "transfer/track.h"
 #include "transfer/wire.h"
 
@@ -38,6 +39,7 @@ struct pages_source {
 	pid_t pid;                      /* the node's */
 	pid_t ns_pid;                   /* the one in the images */
 	bool running;                   /* a round ahead: what vanishes while it is read is left out */
+	struct packer *packer;          /* NULL: pages go as they are */
 	struct pages_known *known;      /* NULL: every page is sent */
 	bool later;                     /* most comes when it is asked for (pages_answer): only what may not be readable is sent now */
 	struct track *track;            /* NULL: every page is looked at; else only those written since the last round, which needs known */

@@ -16,8 +16,9 @@
  * The frames of docs/protocol.md.  An agent speaks its own version of them and the one before, so that one side can be upgraded first: when WIRE_PROTOCOL
  * grows, WIRE_PROTOCOL_OLDEST becomes what it was.  Version 1 was never released, so there is nothing to speak it with.
  */
-#define WIRE_PROTOCOL 2
+#define WIRE_PROTOCOL 3
 #define WIRE_PROTOCOL_OLDEST 2
+#define WIRE_PROTOCOL_PACKED 3          /* from this one on, pages may come packed */
 #define WIRE_HEADER 16
 #define WIRE_PAGES_HEAD 24
 #define WIRE_DATA_HEAD 8
@@ -34,6 +35,7 @@ enum wire_type {
 	WIRE_PAGES = 10,
 	WIRE_ZEROS,
 	WIRE_WANT,
+	WIRE_PACKED,                    /* wire_receive gives PAGES for it */
 	WIRE_FILE = 20,
 	WIRE_DATA,
 	WIRE_IMAGE,
@@ -75,6 +77,11 @@ void wire_interrupt(struct wire *w);            /* from any thread: all calls fa
 /* For poll(2) in the receiving thread: something may have come when it is readable, or when more has come already than was received. */
 int wire_fd(const struct wire *w);
 bool wire_has_more(struct wire *w);
+
+/* From now on no more than so many bytes a second are sent; 0: no limit. */
+void wire_set_rate(struct wire *w, uint64_t bytes_per_s);
+/* What a byte took to send of late, in microseconds, waiting for one's turn among threads not counted; 0: not known yet. */
+double wire_cost(struct wire *w);
 
 /*
  * Sending is thread-safe (whole frames). Two parts, so that a head and page data need no copy; head at most WIRE_HEAD_MAX bytes.

@@ -48,6 +48,7 @@ static int take_order(struct source *s, const cJSON *order, struct error *err)
 	s->rounds_max = SOURCE_ROUNDS_DEFAULT;
 	s->downtime_us = SOURCE_DOWNTIME_DEFAULT_US;
 	json_int(order, "maxRounds", 1, SOURCE_ROUNDS_MAX, &s->rounds_max);
+	json_int(order, "bandwidth", 0, INT64_MAX / 2, &s->bandwidth);
 	json_int(order, "maxDowntimeMicros", 0, 3600000000, &s->downtime_us);
 	j->remote = json_bool(order, "remote");
 	json_int(order, "timeoutSeconds", 1, 100000, &timeout);

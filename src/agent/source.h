@@ -52,6 +52,7 @@ struct source_container {
 	bool later;                     /* PostCopy: its memory is sent when it is asked for */
 	struct source_process *processes;       /* then: for whom it is asked, source_later.c */
 	int n_processes;
+	struct packer *packer;          /* NULL: the destination does not know it */
 	struct tree_stats tree;
 	uint64_t image_bytes;
 	uint64_t ahead;                 /* of pages: sent before the freeze */
@@ -76,6 +77,7 @@ struct source {
 	bool precopy, postcopy;         /* spec.strategy */
 	int protocol;                   /* agreed with the destination */
 	int64_t rounds_max, downtime_us;        /* spec.preCopy */
+	int64_t bandwidth;              /* spec.bandwidth, bytes/s; 0: no limit */
 	int64_t deadline_us;            /* of the whole migration */
 	uint8_t key[PM_KEY_SIZE];
 	struct containerd *containerd;

@@ -19,7 +19,7 @@
 
 static int send_process(struct source_container *c, pid_t pid, enum pages_which which, bool running, struct error *err)
 {
-	struct pages_source from = { .container = c->index, .pid = pid, .running = running, .known = c->known };
+	struct pages_source from = { .container = c->index, .pid = pid, .running = running, .known = c->known, .packer = c->packer };
 	int r = process_ns_pid(pid, &from.ns_pid, err);
 
 	if (r < 0)

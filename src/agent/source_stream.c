@@ -82,6 +82,7 @@ int source_dial(struct source *s, int64_t patience_us, struct error *err)
 		r = wire_new(tls, IDLE_US, &w, err);
 	if (r < 0)
 		return r;
+	wire_set_rate(w, (uint64_t)s->bandwidth);
 	set_stream(s, w);
 	/* An order that came while there was no stream to interrupt. */
 	return order_ends_it(s) ? control_check(s->control, err) : 0;
@@ -148,6 +149,17 @@ int source_expect(struct source *s, enum wire_type type, int64_t idle_us, cJSON 
 	return wire_json(&f, ret, err);
 }
 
+/* One for each, since each has a thread of its own. */
+static int make_packers(struct source *s, struct error *err)
+{
+	int r = 0;
+
+	for (int i = 0; r == 0 && s->protocol >= WIRE_PROTOCOL_PACKED && i < s->n; i++)
+		if (!s->containers[i].packer)
+			r = packer_new(&s->containers[i].packer, err);
+	return r;
+}
+
 int source_greet(struct source *s, bool resume, struct error *err)
 {
 	cleanup_json cJSON *hello = hello_json(s, resume, err);
@@ -157,5 +169,7 @@ int source_greet(struct source *s, bool resume, struct error *err)
 	s->welcome = NULL;
 	if (r == 0)
 		r = source_expect(s, WIRE_WELCOME, IDLE_US, &s->welcome, err);
-	return r == 0 ? protocol_take(s->welcome, &s->protocol, err) : r;
+	if (r == 0)
+		r = protocol_take(s->welcome, &s->protocol, err);
+	return r == 0 ? make_packers(s, err) : r;
 }

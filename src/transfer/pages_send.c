@@ -70,6 +70,9 @@ static int send_run(struct sender *s, enum wire_type type, uint64_t address, uin
 	struct wire_pages p = { .ns_pid = s->from->ns_pid, .address = address, .pages = pages };
 	uint8_t head[WIRE_PAGES_HEAD];
 
+	size_t packed_len;
+	const uint8_t *packed;
+
 	wire_pages_pack(&p, head);
 	if (type == WIRE_PAGES) {
 		s->stats->pages += pages;
@@ -77,6 +80,9 @@ static int send_run(struct sender *s, enum wire_type type, uint64_t address, uin
 	} else {
 		s->stats->zero_pages += pages;
 	}
+	packed_len = type == WIRE_PAGES && s->from->packer ? packer_pack(s->from->packer, data, (size_t)pages * PAGE, wire_cost(s->wire), &packed) : 0;
+	if (packed_len)
+		return wire_send(s->wire, WIRE_PACKED, s->from->container, head, sizeof(head), packed, packed_len, err);
 	return wire_send(s->wire, type, s->from->container, head, sizeof(head), data, type == WIRE_PAGES ? (size_t)pages * PAGE : 0,
 			 err);
 }

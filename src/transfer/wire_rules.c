@@ -25,6 +25,7 @@ static const struct rule rules[] = {
 	[WIRE_PAGES] = { "PAGES", WIRE_PAGES_HEAD + PAGE, WIRE_PAGES_HEAD + WIRE_PAGES_MAX * PAGE, true },
 	[WIRE_ZEROS] = { "ZEROS", WIRE_PAGES_HEAD, WIRE_PAGES_HEAD, true },
 	[WIRE_WANT] = { "WANT", WIRE_PAGES_HEAD, WIRE_PAGES_HEAD, true },
+	[WIRE_PACKED] = { "PACKED", WIRE_PAGES_HEAD + 1, WIRE_PAGES_HEAD + WIRE_PAGES_MAX * PAGE - 1, true },
 	/* Without a container: of a volume that several share. */
 	[WIRE_FILE] = JSON("FILE", false),
 	[WIRE_DATA] = { "DATA", WIRE_DATA_HEAD, WIRE_DATA_HEAD + WIRE_DATA_MAX, false },
