@@ -209,15 +209,7 @@ int monitor_go(struct monitor *m, int list, int store, int later, struct error *
 	return sendmsg(m->fd, &h, MSG_NOSIGNAL) < 0 ? error_errno(err, "tell the monitor") : 0;
 }
 
-int monitor_open(struct monitor *m, struct error *err)
-{
-	return send_op(m, "open", err);
-}
-
-int monitor_abort(struct monitor *m, struct error *err)
-{
-	return send_op(m, "abort", err);
-}
+#define LAST_WORDS_US 100000
 
 static int receive_state(struct monitor *m, int64_t deadline_us, struct error *err)
 {
@@ -246,6 +238,21 @@ static int receive_state(struct monitor *m, int64_t deadline_us, struct error *e
 	if (json_at(j, "error"))
 		return error_reason(err, -EPROTO, REASON_InternalError, "the monitor of the container refused: %s", json_str_or(j, "error", ""));
 	return 0;
+}
+
+/* One that has failed meanwhile has said why before it went. */
+int monitor_open(struct monitor *m, struct error *err)
+{
+	int r = send_op(m, "open", err);
+
+	for (int said = 0; r == -EPIPE && said == 0;)
+		said = receive_state(m, clock_mono_us() + LAST_WORDS_US, err);
+	return r;
+}
+
+int monitor_abort(struct monitor *m, struct error *err)
+{
+	return send_op(m, "abort", err);
 }
 
 int monitor_fd(const struct monitor *m)
