@@ -45,7 +45,7 @@ static const uint8_t *look_at(struct fill_source *s, uint64_t offset, uint32_t *
 	uint64_t left;
 
 	if (!s->map || offset < s->map_at || offset >= s->map_at + s->map_len) {
-		left = s->list.store_size - offset;
+		left = s->store_size - offset;
 		unmap(s);
 		s->map_at = offset;
 		s->map_len = (size_t)later_here(s->later, offset, (uint32_t)((left < WINDOW ? left : WINDOW) / FILL_PAGE)) * FILL_PAGE;

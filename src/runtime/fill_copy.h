@@ -14,6 +14,7 @@
 struct fill_source {
 	struct fill_runs list;
 	int store_fd;                   /* -1: list and store were not given yet */
+	uint64_t store_size;            /* stays when the list is given back */
 	struct fill_later *later;       /* NULL: everything is in the store */
 	const uint8_t *map;             /* a part of the store, populated */
 	uint64_t map_at;

@@ -112,6 +112,7 @@ static int take_list(struct filling *f, const int *fds, int n, struct error *err
 	if (r < 0)
 		return r;
 	f->source.store_fd = take_fd(&store);
+	f->source.store_size = f->source.list.store_size;
 	for (uint32_t i = 0; r == 0 && i < f->tasks.n; i++)
 		r = find_pending(f, &f->tasks.items[i]);
 	return r < 0 ? error_set(err, r, "out of memory for the filler") : 0;
