@@ -57,11 +57,12 @@ def link_is_lost(case, home, away):
     lab("cut")
     case.clean(lambda: lab("heal", check=False))
     start = time.monotonic()
-    home.watch("podmigrations", "unlucky", NS, lambda o: condition(o, "Stalled").get("status") == "True", 150, "Stalled")
-    told = time.monotonic() - start
+    m = home.watch("podmigrations", "unlucky", NS, lambda o: condition(o, "Stalled").get("status") == "True", 180, "Stalled")
+    case.note(told_s=round(time.monotonic() - start), reason=condition(m, "Stalled").get("reason"), message=condition(m, "Stalled").get("message"))
     lab("heal")
-    m = home.watch("podmigrations", "unlucky", NS, lambda o: condition(o, "Stalled").get("reason") == "RestoreFailed", 120, "Stalled: RestoreFailed")
-    case.note(told_s=round(told), reason=condition(m, "Stalled").get("reason"), message=condition(m, "Stalled").get("message"))
+    name = m["status"]["destinationPod"]["name"]
+    home.watch("pods", name, NS, lambda p: any(s["restartCount"] for s in p["status"].get("containerStatuses", [])), 60, "started anew")
+    m = home.get("podmigration", "unlucky", NS)
     if m["status"]["phase"] != "Committed" or not home.get("pod", chain.name, NS):
         raise Failed("phase %s, and the source pod must be kept" % m["status"]["phase"])
 
