@@ -90,10 +90,12 @@ static struct condition committed(const struct now *n)
 /* PostCopy only. */
 static struct condition memory_complete(const struct now *n)
 {
+	if (n->completes && n->stuck && n->state >= SOURCE_Committed)
+		return (struct condition){ FALSE, "Lost", n->message };
 	if (n->state == SOURCE_Completing)
 		return (struct condition){ FALSE, "PostCopy", "the destination runs, and memory of it is still at the source: if that or the link is lost for 60 s, the pod is lost" };
-	if (n->state == SOURCE_Running && n->completes)
-		return (struct condition){ n->stuck ? FALSE : TRUE, n->stuck ? "Lost" : "Complete", n->stuck ? n->message : "nothing of the pod is at the source any more" };
+	if (n->completes && n->state == SOURCE_Running)
+		return (struct condition){ TRUE, "Complete", "nothing of the pod is at the source any more" };
 	return (struct condition){ UNKNOWN, NULL, NULL };
 }
 
