@@ -22,6 +22,9 @@ int error_reason(struct error *err, int code, int reason, const char *fmt, ...)
 /* Puts "outer: " before the message already there; keeps reason and code. */
 int error_wrap(struct error *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
+/* One more that was found beside it, put behind "; ": the first keeps the reason.  An empty *err becomes *more. */
+void error_also(struct error *err, const struct error *more);
+
 /* error_set with ": strerror(errno)" added; returns -errno. */
 int error_errno(struct error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

@@ -44,6 +44,13 @@ int criu_ipc_clear(int image_dir_fd, struct error *err);
 /* 1 when the ipcns images hold at least one object, 0 when none, negative errno. */
 int criu_ipc_has_objects(int image_dir_fd, struct error *err);
 
+/*
+ * A periodic timerfd that has expired and was not read yet is not armed (fs/timerfd.c: read arms it again), so /proc, and with it files.img, tells that nothing is left of
+ * it; CRIU 4.2 then disarms it for ever, and the program never wakes again.  While a pod is frozen every short timer comes to that.  Gives such timers one nanosecond: it
+ * expires at once and goes on.  Returns how many, or a negative errno.
+ */
+int criu_timers_rearm(int image_dir_fd, struct error *err);
+
 /* True name check for a file the source sends into an image folder: *.img, descriptors.json, only [A-Za-z0-9._-]. */
 int criu_image_name_ok(const char *name);
 

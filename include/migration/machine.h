@@ -15,7 +15,9 @@
  * What holds everywhere:
  *  - status.decision is written once, by compare-and-swap at the API server; who asks for Commit alone may commit: the agent at home (the decider).
  *  - FROZEN is entered only by way of the journal, so that a restart knows of it.
- *  - A state of WORD is left backwards only on the outcome Abort, one of COMMITTED never.
+ *  - A state of WORD is left backwards only on the outcome Abort or on NeverRan, one of COMMITTED on NeverRan alone.
+ *  - NeverRan is the destination's last word: no container was opened there, and none can be any more.  That is true for ever once it is true, whatever the record says,
+ *    and so the source may go on after it, also after the commit.
  *  - Every act may be done twice: after a restart it is.
  */
 
@@ -25,15 +27,15 @@ enum side { SIDE_DECIDER = 1, SIDE_PARTICIPANT = 2, SIDE_BOTH = 3 };
 /* I(name): what an agent's machine hears. */
 #define INPUT_LIST(I)                                                                                            \
 	/* how the act of the state ended */                                                                      \
-	I(Ok) I(Failed)                                                                                           \
+	I(Ok) I(Failed) I(NoAnswer)                                                                                \
 	/* the record's answers; Refused: certainly not applied; Unknown: perhaps applied; Gone: no such object */ \
 	I(RecordCommit) I(RecordAbort) I(RecordRefused) I(RecordUnknown) I(RecordGone)                            \
 	/* the stream */                                                                                          \
-	I(Hello) I(HelloAgain) I(Welcome) I(State) I(Prepared) I(Commit) I(Running) I(RunningFailed) I(PeerAbort) I(Ended) I(StreamLost) \
+	I(Hello) I(HelloAgain) I(Welcome) I(State) I(Prepared) I(Commit) I(Running) I(RunningFailed) I(NeverRan) I(PeerAbort) I(Ended) I(StreamLost) \
 	/* the node and the controller's orders */                                                                \
 	I(Start) I(Address) I(OrderAbort) I(PodGone) I(Timer)                                                     \
 	/* found at a restart: the journal's step, the monitor's state */                                         \
-	I(FoundFreeze) I(FoundSent) I(FoundCommit) I(FoundLost) I(FoundRunning) I(FoundWaiting) I(FoundRestoring) I(FoundBarrier) I(FoundOpen)
+	I(FoundFreeze) I(FoundSent) I(FoundCommit) I(FoundLost) I(FoundBack) I(FoundRunning) I(FoundWaiting) I(FoundRestoring) I(FoundBarrier) I(FoundOpen)
 
 enum input {
 #define I(name) INPUT_##name,
@@ -45,9 +47,9 @@ enum input {
 /* A(name): what is to be done. */
 #define DEED_LIST(A)                                                                                     \
 	A(None) A(Wait) A(Inspect) A(ReportReady) A(Dial) A(Hello) A(SendAhead) A(JournalFreeze) A(Freeze) A(JournalSent)    \
-	A(SendState) A(JournalCommit) A(JournalLost) A(RecordCommit) A(RecordAbort) A(SendCommit) A(Redial) A(ReportLost)      \
+	A(SendState) A(JournalCommit) A(JournalLost) A(JournalBack) A(RecordCommit) A(RecordAbort) A(SendCommit) A(Redial) A(ReportLost)      \
 	A(JournalRunning) A(ReportRunning) A(SendEnded) A(JournalRemove) A(Thaw) A(SendAbort) A(ReportAborted)  \
-	A(Listen) A(Receive) A(Restore) A(SendPrepared) A(ListenAgain) A(Answer) A(Pause) A(Open) A(SendRunning) A(Stay) A(Kill) A(NoteTold) \
+	A(Listen) A(Receive) A(Restore) A(SendPrepared) A(ListenAgain) A(Answer) A(Pause) A(Open) A(SendRunning) A(SendNeverRan) A(Stay) A(Kill) A(NoteTold) \
 	A(SendRest) A(TakeRest)
 
 enum deed {
@@ -105,6 +107,7 @@ struct machine {
 	S(Rejoining, Redial, AT_FROZEN | AT_COMMITTED, "it runs there, its memory is not complete: dials again")            \
 	S(NotingLost, JournalLost, AT_FROZEN | AT_COMMITTED, "journal: Lost")                             \
 	S(Lost, ReportLost, AT_FROZEN | AT_COMMITTED, "the destination does not answer: a person is told") \
+	S(NotingBack, JournalBack, AT_FROZEN | AT_COMMITTED, "journal: Back, since the destination never ran")  \
 	S(NotingRunning, JournalRunning, AT_FROZEN | AT_COMMITTED, "journal: Running")                    \
 	S(Reporting, ReportRunning, AT_FROZEN | AT_COMMITTED, "reports Running until it is recorded")     \
 	S(Closing, SendEnded, AT_FROZEN | AT_COMMITTED, "ends the stream in order")                       \
@@ -142,6 +145,9 @@ enum source_step {
 	S(Welcoming, Answer, AT_COMMITTED, "dialled again after the opening")                        \
 	S(Noting, NoteTold, AT_COMMITTED, "notes that the source knows")                                  \
 	S(Moved, None, AT_COMMITTED | AT_END, "runs")                                                     \
+	S(Denying, SendNeverRan, 0, "tells that nothing ran and nothing will")                            \
+	S(ReportingNever, ReportAborted, 0, "reports Aborted until it is recorded")                       \
+	S(Withdrawn, ListenAgain, 0, "the source may have missed it")                                     \
 	S(Killing, Kill, 0, "kills what was restored")                                                    \
 	S(Refusing, SendAbort, 0, "tells the source")                                                     \
 	S(ReportingAbort, ReportAborted, 0, "reports Aborted")                                            \
@@ -172,7 +178,7 @@ const char *machine_check(const struct machine *m, int *ret_move);
 	F(Finalizer) F(Deleting) F(Cancel) F(Expired)                                                             \
 	F(AgentGaveUp) F(SourceUnfit) F(TimedOut) F(DestinationUnfit) F(Silent)                                   \
 	F(DestinationRecorded) F(DestinationRuns) F(Remote) F(OrderedMigrate) F(OrderedAbort)                     \
-	F(DryRun) F(DryRunDone) F(SeenReady) F(SeenFreezing) F(SeenRestoring) F(SeenRunning) F(Stuck) F(ReportedCommitted)                             \
+	F(DryRun) F(DryRunDone) F(SeenReady) F(SeenFreezing) F(SeenRestoring) F(SeenRunning) F(GivenBack) F(Stuck) F(ReportedCommitted)                             \
 	F(Withheld) F(MayHandOver)                                                                                \
 	F(SourceThere) F(SourceDeleting) F(DestinationThere) F(DestinationDeleting) F(MayBeFrozen) F(AgentOwes) F(ThawOver) F(GoneOver)
 
@@ -183,7 +189,7 @@ enum {
 	FACT_COUNT
 };
 enum fact {
-#define F(name) FACT_##name = 1u << FACT_AT_##name,
+#define F(name) FACT_##name = 1ull << FACT_AT_##name,
 	FACT_LIST(F)
 #undef F
 };
@@ -205,7 +211,7 @@ struct controller_row {
 	const char *when;
 	uint16_t phases;        /* 1 << PHASE_x */
 	uint8_t decisions;      /* 1 << DECISION_x */
-	uint32_t need, not;     /* facts that must be, facts that must not be */
+	uint64_t need, not;     /* facts that must be, facts that must not be */
 	uint8_t move, phase;    /* phase: of Record and End */
 };
 
@@ -213,9 +219,9 @@ extern const struct controller_row controller_rows[];
 extern const int controller_rows_n;
 
 /* The row that applies; there always is one. */
-const struct controller_row *controller_next(const struct controller_row *rows, int n, enum phase phase, enum decision d, uint32_t facts);
+const struct controller_row *controller_next(const struct controller_row *rows, int n, enum phase phase, enum decision d, uint64_t facts);
 /* The facts that the first n rows ask about in this phase and decision. */
-uint32_t controller_asked(const struct controller_row *rows, int n, enum phase phase, enum decision d);
+uint64_t controller_asked(const struct controller_row *rows, int n, enum phase phase, enum decision d);
 const char *move_name(enum controller_move m);
 const char *fact_name(int at);
 

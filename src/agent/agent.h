@@ -27,6 +27,9 @@ struct agent_options {
 int agent_host_path(const struct agent_options *o, char *out, size_t size, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 
+/* Of a failed dump or restore: says so in *err when the file system of the images is full. */
+void agent_blame_space(const struct agent_options *o, struct error *err);                 /* space.c */
+
 int agent_daemon(const struct agent_options *o);                                        /* daemon.c */
 int agent_source(const struct agent_options *o, int control_fd);                        /* source.c: one migration, a child of the daemon */
 int agent_destination(const struct agent_options *o, const char *sandbox);              /* destination.c */

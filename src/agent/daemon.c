@@ -37,11 +37,13 @@
 #define QUEUE_MAX 4096
 #define SOURCE_TIMEOUT_S 600
 #define LOOK_US 5000000         /* what no event tells is found so soon */
+#define STEPS_US 500000         /* and the steps of a restore */
 
 struct daemon {
 	const struct agent_options *o;
 	struct children children;
 	struct monitor_info *pods;      /* last scan of the waiting and restored containers */
+	int64_t scan_us;                /* when the next one is due (clock_mono_us); 0: by the next event */
 	int n_pods;
 	int inotify_fd, event_fd, signal_fd;
 	struct health *health;
@@ -369,6 +371,7 @@ static void scan(struct daemon *d)
 	char path[512];
 	int n;
 
+	d->scan_us = 0;
 	for (int pass = 0; pass < 2; pass++) {
 		/* A folder whose info.json came before its watch is found by the second pass. */
 		n = monitors_list(d->o, d->pods, PODS_MAX, &err);
@@ -416,11 +419,26 @@ static void sweep_images(struct daemon *d)
 	}
 }
 
+/*
+ * What a monitor notes on its way; nothing is to be done about it at once.  Looking at all containers for each step of each of them would take processor time
+ * from the restore of the very same containers.
+ */
+static bool is_step(const char *name)
+{
+	static const char *const steps[] = { MONITOR_STATE, MONITOR_STATE ".tmp", MONITOR_FILLING, MONITOR_FILLING ".tmp" };
+
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++)
+		if (!strcmp(name, steps[i]))
+			return true;
+	return false;
+}
+
 /* New folders get a watch of their own, for the info.json that is renamed into them. */
 static void handle_inotify(struct daemon *d)
 {
 	char events[8192] __attribute__((aligned(__alignof__(struct inotify_event))));
 	ssize_t n = read(d->inotify_fd, events, sizeof(events));
+	bool now = n <= 0;
 	char path[1024];
 
 	for (ssize_t at = 0; at < n;) {
@@ -430,9 +448,13 @@ static void handle_inotify(struct daemon *d)
 			snprintf(path, sizeof(path), "%s/%s/%s", PM_RUN_DIR, MONITOR_CONTAINERS_DIR, e->name);
 			watch_dir(d, path);
 		}
+		now = now || !e->len || !is_step(e->name);
 		at += (ssize_t)(sizeof(*e) + e->len);
 	}
-	scan(d);
+	if (now)
+		scan(d);
+	else if (!d->scan_us)
+		d->scan_us = clock_mono_us() + STEPS_US;
 }
 
 /* --- the loop --- */
@@ -465,12 +487,14 @@ static int build_poll(struct daemon *d, struct pollfd *p, int *which)
 	return n;
 }
 
-/* Until a worker that failed is tried again; *ret_due: the time has come for one. */
+/* Until a worker that failed is tried again or a scan is due; *ret_due: the time has come for one. */
 static int next_try_ms(struct daemon *d, bool *ret_due)
 {
 	int64_t now = clock_mono_us(), first = now + LOOK_US;
 
-	*ret_due = false;
+	*ret_due = d->scan_us && d->scan_us <= now;
+	if (d->scan_us && d->scan_us < first)
+		first = d->scan_us;
 	for (int i = 0; i < d->children.n; i++) {
 		struct child *c = &d->children.items[i];
 

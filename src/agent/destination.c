@@ -135,13 +135,14 @@ static void find_cause(struct destination *d, enum input in)
 		const char *text;
 	} known[] = {
 		{ INPUT_HelloAgain, REASON_DestinationLost, "the destination holds nothing that could run" },
-		{ INPUT_FoundRestoring, REASON_InternalError, "the destination's agent was restarted while it restored" },
+		{ INPUT_FoundRestoring, REASON_InternalError, "the destination's agent was restarted before everything was restored" },
 	};
 
 	d->cause = d->err;
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
 		if (known[i].in == in)
 			error_reason(&d->cause, -ECONNABORTED, known[i].reason, "%s", known[i].text);
+	agent_blame_space(d->o, &d->cause);
 	if (d->cause.reason == REASON_NONE)
 		d->cause.reason = REASON_InternalError;
 }
@@ -163,7 +164,7 @@ static void on_move(void *ctx, uint8_t from, enum input in, uint8_t to)
 
 	if ((deed == DEED_Kill || deed == DEED_SendAbort) && !d->cause.message[0])
 		find_cause(d, in);
-	if (from == DST_Opening && to == DST_Telling)
+	if (from == DST_Opening && to == DST_Telling && d->opened)
 		log_info("the pod runs here", LOG_S("pod", d->first.pod_name), LOG_S("migration", d->first.migration), LOG_N("bytes", d->bytes));
 }
 

@@ -82,7 +82,7 @@ struct destination {
 	struct driver driver;
 	struct error err;               /* of the deed that went wrong last */
 	struct error cause;             /* why it was given up, for a person */
-	bool told;                      /* RUNNING was sent, with or without an error */
+	bool opened;                    /* all containers came up */
 	int open_result;
 	bool filler_failed;             /* PostCopy: a container has ended since its memory did not come */
 	struct error open_err;          /* a container that did not come up after the commit; message "": all did */
@@ -110,6 +110,13 @@ int destination_match(struct destination *d, struct error *err);
 int destination_open_parts(struct destination *d, struct error *err);
 int destination_receive(struct destination *d, struct error *err);
 void destination_close_parts(struct destination *d);
+
+/* destination_limit.c: before the commit; list: the container's fill list. */
+int destination_check_limit(const struct destination_container *c, int list, struct error *err);
+
+/* destination_withdraw.c */
+bool destination_opened_any(struct destination *d);                     /* a container was let run, and may have ended since */
+bool destination_never_ran(struct destination *d);                      /* kills what was restored; true: none of it ran, and none will, for certain */
 
 /*
  * destination_later.c: PostCopy.  Between begin (STARTED) and end the main thread receives by destination_pump alone: it lets the fillers' questions and the source's

@@ -184,7 +184,7 @@ static enum input record_abort(void *ctx)
 	if (open_record(d, &d->err) == 0)
 		in = record_decide(d->record, false, clock_mono_us() + DECIDE_TIMEOUT_US, &d->err);
 	if (in == INPUT_RecordAbort)
-		error_reason(&d->err, -ECONNABORTED, REASON_InternalError, "the destination's agent was restarted while it restored");
+		error_reason(&d->err, -ECONNABORTED, REASON_InternalError, "the destination's agent was restarted before everything was restored");
 	if (in == INPUT_RecordRefused)
 		in = INPUT_RecordUnknown;
 	return in == INPUT_RecordUnknown && destination_pod_gone(d) ? INPUT_PodGone : in;
@@ -229,10 +229,20 @@ static enum input open_barriers(void *ctx)
 {
 	struct destination *d = ctx;
 
+	/* What has come up once may have ended since; that is no failure of the migration. */
+	if (d->opened)
+		return INPUT_Ok;
 	open_and_pump(d);
-	if (d->open_result < 0)
-		log_error("committed, but a container did not come up", LOG_S("migration", d->note.migration), LOG_S("err", d->open_err.message));
-	return ok_or_failed(d->open_result);
+	d->opened = d->open_result == 0;
+	if (d->opened)
+		return INPUT_Ok;
+	log_error("committed, but a container did not come up", LOG_S("migration", d->note.migration), LOG_S("err", d->open_err.message));
+	if (destination_never_ran(d)) {
+		error_reason(&d->cause, -EIO, REASON_RestoreFailed, "committed, but the destination could not run it and nothing of it ran there: %s",
+			     d->open_err.message);
+		return INPUT_NeverRan;
+	}
+	return d->open_result == -ETIMEDOUT ? INPUT_NoAnswer : INPUT_Failed;
 }
 
 /* --- PostCopy: it runs, and its memory is not complete --- */
@@ -293,12 +303,21 @@ static enum input send_running(void *ctx)
 
 	if (!d->wire)
 		return INPUT_Failed;
-	/* Asked again: what did not come up in time may have come up since, and the source must not be held for it. */
-	if (d->told && d->open_err.message[0])
-		open_barriers(d);
-	d->told = true;
 	j = destination_running_json(d, &d->open_err);
 	return wire_send_json(d->wire, WIRE_RUNNING, WIRE_NO_CONTAINER, j, &d->err) < 0 ? INPUT_StreamLost : INPUT_Ok;
+}
+
+static enum input send_never_ran(void *ctx)
+{
+	struct destination *d = ctx;
+	cleanup_json cJSON *j = cJSON_CreateObject();
+
+	if (!d->wire)
+		return INPUT_Failed;
+	cJSON_AddStringToObject(j, "reason", reason_name(d->cause.reason));
+	cJSON_AddStringToObject(j, "message", d->cause.message);
+	cJSON_AddBoolToObject(j, "neverRan", true);
+	return wire_send_json(d->wire, WIRE_ABORT, WIRE_NO_CONTAINER, j, &d->err) < 0 ? INPUT_StreamLost : INPUT_Ok;
 }
 
 static enum input report(struct destination *d, enum source_state state, const struct error *cause)
@@ -369,7 +388,8 @@ const struct deed_row destination_deeds[DEED_COUNT] = {
 	[DEED_RecordCommit] = { record_commit, RECORD | MAY(RecordRefused), 0, 0 },
 	[DEED_RecordAbort] = { record_abort, RECORD | MAY(PodGone), 0, 0 },
 	[DEED_Pause] = { wait_a_moment, MAY(Timer) | MAY(PodGone), 0, 0 },
-	[DEED_Open] = { open_barriers, OK_FAILED, 0, 0 },
+	[DEED_Open] = { open_barriers, OK_FAILED | MAY(NeverRan) | MAY(NoAnswer), 0, 0 },
+	[DEED_SendNeverRan] = { send_never_ran, OK_FAILED | MAY(StreamLost), 0, 0 },
 	[DEED_SendRunning] = { send_running, OK_FAILED | MAY(StreamLost), 0, 0 },
 	[DEED_TakeRest] = { take_rest, OK_FAILED | MAY(StreamLost), 0, 0 },
 	[DEED_ReportRunning] = { report_running, OK_FAILED | MAY(RecordGone), 0, 0 },

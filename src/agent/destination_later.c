@@ -69,7 +69,7 @@ void destination_later_end(struct destination *d)
 bool destination_lacks(const struct destination *d)
 {
 	for (int i = 0; i < d->n; i++)
-		if (d->containers[i].later && !monitor_filled(d->containers[i].monitor))
+		if (d->containers[i].later && (!d->containers[i].monitor || !monitor_filled(d->containers[i].monitor)))
 			return true;
 	return false;
 }
@@ -236,7 +236,7 @@ static void look(struct destination *d, int until_fd, bool monitors, struct poll
 		const struct destination_container *c = &d->containers[i];
 
 		p[AT_FILLERS + i] = (struct pollfd){ c->later_fd, POLLIN, 0 };
-		p[AT_FILLERS + d->n + i] = (struct pollfd){ monitors && c->later && !monitor_filled(c->monitor) ? monitor_fd(c->monitor) : -1, POLLIN, 0 };
+		p[AT_FILLERS + d->n + i] = (struct pollfd){ monitors && c->later && c->monitor && !monitor_filled(c->monitor) ? monitor_fd(c->monitor) : -1, POLLIN, 0 };
 	}
 }
 

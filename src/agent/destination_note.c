@@ -149,7 +149,8 @@ int destination_found(const struct destination_note *note, const char *sandbox, 
 		return note ? INPUT_FoundOpen : -1;
 	if (note && count[BARRIER] == note->n)
 		return INPUT_FoundBarrier;
-	if (count[WAITING] && alive == count[WAITING] && (!note || alive == note->n))
+	/* With a note: its source was greeted, has lost the stream, and does not come a second time. */
+	if (count[WAITING] && alive == count[WAITING] && !note)
 		return INPUT_FoundWaiting;
 	return alive ? INPUT_FoundRestoring : -1;
 }

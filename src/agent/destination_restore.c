@@ -63,6 +63,8 @@ static int stage(struct destination_container *c, int *ret_list, struct error *e
 	if (n < 0)
 		return n;
 	r = c->lazy ? list_pages(c, pids, n, ret_list, err) : complete_images(c, pids, n, err);
+	if (r == 0)
+		r = criu_timers_rearm(c->images_fd, err);
 	if (r < 0)
 		return r;
 	return c->index == c->d->ipc_owner ? 0 : criu_ipc_clear(c->images_fd, err);
@@ -103,6 +105,8 @@ static int restore(struct destination_container *c, struct error *err)
 
 	c->stage_us = clock_mono_us() - start;
 	FAULT_POINT("destination.restore", c->d->note.migration);
+	if (r == 0 && c->lazy)
+		r = destination_check_limit(c, list, err);
 	if (r == 0 && c->lazy)
 		r = store = page_store_fd(c->d->store, err);
 	if (r >= 0)
@@ -182,15 +186,32 @@ int destination_restore(struct destination *d, struct error *err)
 	return r;
 }
 
+/* One container that cannot come up keeps the others from being opened: they could not be taken back any more. */
+static int look_at_all(struct destination *d, struct error *err)
+{
+	int r = 0;
+
+	for (int i = 0; i < d->n && r == 0; i++) {
+		r = connect_one(&d->containers[i], err);
+		if (r == 0)
+			r = monitor_look(d->containers[i].monitor, err);
+		if (r < 0)
+			error_wrap(err, r, "container %s", d->containers[i].info.name);
+	}
+	return r < 0 && !destination_opened_any(d) ? r : 0;
+}
+
 /*
  * All barriers are opened before the first answer is waited for: the containers start together.  One that does not come up keeps no other from running; its
- * error, the first, is returned.
+ * error, the first, is returned; -ETIMEDOUT when one does not answer, and may still come up.
  */
 int destination_open(struct destination *d, struct error *err)
 {
-	int result[WIRE_CONTAINERS_MAX], r = 0;
+	int result[WIRE_CONTAINERS_MAX], r = look_at_all(d, err);
 
 	d->committed_us = clock_mono_us();
+	if (r < 0)
+		return r;
 	for (int i = 0; i < d->n; i++) {
 		struct error why = { 0 };
 
@@ -204,10 +225,11 @@ int destination_open(struct destination *d, struct error *err)
 		if (result[i] == 0)
 			result[i] = open_one(&d->containers[i], &d->containers[i].err);
 	d->running_us = clock_mono_us();
-	for (int i = 0; r == 0 && i < d->n; i++) {
+	for (int i = 0; i < d->n; i++) {
+		if (result[i] == 0 || (r < 0 && result[i] != -ETIMEDOUT) || r == -ETIMEDOUT)
+			continue;
 		r = result[i];
-		if (r < 0)
-			*err = d->containers[i].err;
+		*err = d->containers[i].err;
 	}
 	return r;
 }

@@ -13,7 +13,7 @@
 
 #define ENTRY_MAX 8192
 
-static const char *const step_name[] = { "None", "Freeze", "Sent", "Commit", "Lost", "Running" };
+static const char *const step_name[] = { "None", "Freeze", "Sent", "Commit", "Lost", "Back", "Running" };
 
 const char *journal_step_name(enum journal_step s)
 {

@@ -16,9 +16,10 @@
  *   Sent      (remote source) the destination has everything and may commit: only the outcome may thaw
  *   Commit    (deciding source) the commit may be in the record: ask it
  *   Lost      (deciding source) committed, and a person was told that the destination does not answer: the record may be gone, the commit stands
+ *   Back      (deciding source) committed, and the destination has said that nothing ran there and nothing will: the containers go on here
  *   Running   the destination runs; the containers stay frozen until they are deleted
  */
-enum journal_step { JOURNAL_NONE, JOURNAL_FREEZE, JOURNAL_SENT, JOURNAL_COMMIT, JOURNAL_LOST, JOURNAL_RUNNING };
+enum journal_step { JOURNAL_NONE, JOURNAL_FREEZE, JOURNAL_SENT, JOURNAL_COMMIT, JOURNAL_LOST, JOURNAL_BACK, JOURNAL_RUNNING };
 
 struct journal_entry {
 	char migration[64];             /* UID */

@@ -18,6 +18,7 @@
 #include "runtime/monitor.h"
 
 #define INFO_MAX 262144
+#define CLAIM_MAX 4096
 
 struct monitor {
 	int fd;
@@ -40,6 +41,7 @@ static int parse_info(const cJSON *j, struct monitor_info *m)
 	    copy(m->pod_name, sizeof(m->pod_name), json_str(j, "pod/name")) < 0 ||
 	    copy(m->pod_uid, sizeof(m->pod_uid), json_str(j, "pod/uid")) < 0 ||
 	    copy(m->bundle, sizeof(m->bundle), json_str(j, "bundle")) < 0 ||
+	    copy(m->cgroup, sizeof(m->cgroup), json_str_or(j, "cgroup", "")) < 0 ||
 	    copy(m->netns, sizeof(m->netns), json_str_or(j, "netns", "")) < 0 ||
 	    copy(m->key_dir, sizeof(m->key_dir), json_str_or(j, "keyDir", "")) < 0 ||
 	    copy(m->order_dir, sizeof(m->order_dir), json_str_or(j, "orderDir", "")) < 0)
@@ -110,6 +112,19 @@ int monitor_key(const struct agent_options *o, const struct monitor_info *m, uin
 	memcpy(key, b.data, PM_KEY_SIZE);
 	explicit_bzero(b.data, b.len);
 	return 0;
+}
+
+enum monitor_claim monitor_claim(const struct agent_options *o, const char *pod_uid, const char *name)
+{
+	cleanup_buf struct buf b = BUF_INIT(CLAIM_MAX);
+	char path[4096];
+	size_t len;
+
+	if (!name_is_safe(pod_uid) || !name_is_safe(name) ||
+	    agent_host_path(o, path, sizeof(path), "%s/claims/%s_%s", PM_STATE_DIR, pod_uid, name) < 0 || file_read(AT_FDCWD, path, &b, NULL) < 0)
+		return MONITOR_UNCLAIMED;
+	len = strcspn(b.data, "\n");
+	return len == 4 && !strncmp(b.data, "used", 4) ? MONITOR_USED : MONITOR_OPENED;
 }
 
 /* Socket paths end at 107 bytes; through /proc/self/fd the folder's length does not matter. */
@@ -209,7 +224,15 @@ int monitor_go(struct monitor *m, int list, int store, int later, struct error *
 	return sendmsg(m->fd, &h, MSG_NOSIGNAL) < 0 ? error_errno(err, "tell the monitor") : 0;
 }
 
-#define LAST_WORDS_US 100000
+int monitor_open(struct monitor *m, struct error *err)
+{
+	return send_op(m, "open", err);
+}
+
+int monitor_abort(struct monitor *m, struct error *err)
+{
+	return send_op(m, "abort", err);
+}
 
 static int receive_state(struct monitor *m, int64_t deadline_us, struct error *err)
 {
@@ -240,21 +263,6 @@ static int receive_state(struct monitor *m, int64_t deadline_us, struct error *e
 	return 0;
 }
 
-/* One that has failed meanwhile has said why before it went. */
-int monitor_open(struct monitor *m, struct error *err)
-{
-	int r = send_op(m, "open", err);
-
-	for (int said = 0; r == -EPIPE && said == 0;)
-		said = receive_state(m, clock_mono_us() + LAST_WORDS_US, err);
-	return r;
-}
-
-int monitor_abort(struct monitor *m, struct error *err)
-{
-	return send_op(m, "abort", err);
-}
-
 int monitor_fd(const struct monitor *m)
 {
 	return m->fd;
@@ -268,6 +276,16 @@ int monitor_hear(struct monitor *m, struct error *err)
 bool monitor_filled(const struct monitor *m)
 {
 	return m->filled;
+}
+
+int monitor_look(struct monitor *m, struct error *err)
+{
+	struct pollfd f = { m->fd, POLLIN, 0 };
+	int r = 0;
+
+	while (r == 0 && poll(&f, 1, 0) > 0)
+		r = receive_state(m, 0, err);
+	return r;
 }
 
 int monitor_wait(struct monitor *m, const char *state, int64_t deadline_us, struct error *err)

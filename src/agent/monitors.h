@@ -16,6 +16,7 @@ struct monitor_info {
 	char migration[64];
 	char pod_ns[254], pod_name[254], pod_uid[64];
 	char bundle[512];
+	char cgroup[1024];              /* as in config.json */
 	char netns[512];
 	char key_dir[1024], order_dir[1024];    /* "" for containers that do not mount them */
 	char state[16];
@@ -27,6 +28,10 @@ int monitors_list(const struct agent_options *o, struct monitor_info *ret, int m
 /* The key file of a pod's migration. */
 int monitor_key(const struct agent_options *o, const struct monitor_info *m, uint8_t key[PM_KEY_SIZE], struct error *err);
 
+/* What the node remembers of a pod's container (runtime/monitor.h); USED: its restore was begun, and it was not opened. */
+enum monitor_claim { MONITOR_UNCLAIMED, MONITOR_USED, MONITOR_OPENED };
+enum monitor_claim monitor_claim(const struct agent_options *o, const char *pod_uid, const char *name);
+
 struct monitor;
 int monitor_connect(const struct agent_options *o, const char *id, struct monitor **ret, struct error *err);
 void monitor_close(struct monitor *m);
@@ -36,6 +41,8 @@ int monitor_restore(struct monitor *m, const char *images, const char *work, boo
 int monitor_go(struct monitor *m, int list, int store, int later, struct error *err);
 int monitor_open(struct monitor *m, struct error *err);         /* lets the restored processes run */
 int monitor_abort(struct monitor *m, struct error *err);
+/* Takes what it has said since; an error as monitor_wait's, when it has failed or ended. Does not wait. */
+int monitor_look(struct monitor *m, struct error *err);
 /*
  * Waits until the monitor says `state` ("barrier", "running").  "failed", a lost monitor and the deadline (clock_mono_us; 0: none) are errors; the first carries
  * CRIU's own lines and reason RestoreFailed.

@@ -15,6 +15,8 @@
 #include "migration/reason.h"
 
 #define USER_AGENT "podmigration-agent"
+#define PROGRESS_US 500000      /* a step that is over sooner is not worth a write: it would take processor time while the pod stands still */
+#define IDLE_US 10000000
 
 struct record {
 	struct kube_config *config;
@@ -51,6 +53,14 @@ static void stamp(cJSON *source, enum source_state state)
 	cJSON_AddStringToObject(source, "updated", now);
 }
 
+/* CLOCK_MONOTONIC, which `changed` waits by. */
+static struct timespec deadline(int64_t us)
+{
+	int64_t at = clock_mono_us() + us;
+
+	return (struct timespec){ at / 1000000, at % 1000000 * 1000 };
+}
+
 static void send_progress(struct record *r, enum source_state state)
 {
 	cleanup_json cJSON *patch = NULL;
@@ -63,6 +73,17 @@ static void send_progress(struct record *r, enum source_state state)
 		log_warning("progress could not be recorded", LOG_S("state", source_state_name(state)), LOG_S("err", err.message));
 }
 
+/* With the lock held: the step has been the last one for PROGRESS_US. */
+static bool lasts(struct record *r, enum source_state s)
+{
+	struct timespec until = deadline(PROGRESS_US);
+	int rc = 0;
+
+	while (rc != ETIMEDOUT && r->queued == s && !r->stop)
+		rc = pthread_cond_timedwait(&r->changed, &r->lock, &until);
+	return r->queued == s;
+}
+
 static void *progress_main(void *arg)
 {
 	struct record *r = arg;
@@ -71,12 +92,14 @@ static void *progress_main(void *arg)
 	for (;;) {
 		enum source_state s = r->queued;
 
+		if (s == SOURCE_None && r->stop)
+			break;
 		if (s == SOURCE_None) {
-			if (r->stop)
-				break;
 			pthread_cond_wait(&r->changed, &r->lock);
 			continue;
 		}
+		if (!r->stop && !lasts(r, s))
+			continue;
 		r->queued = SOURCE_None;
 		r->busy = true;
 		pthread_mutex_unlock(&r->lock);
@@ -92,12 +115,16 @@ static void *progress_main(void *arg)
 int record_open(const struct agent_options *o, const char *ns, const char *name, const char *uid, struct record **ret, struct error *err)
 {
 	struct record *r = calloc(1, sizeof(*r));
+	pthread_condattr_t clock;
 	int rc;
 
 	if (!r)
 		return error_set(err, -ENOMEM, "out of memory");
 	pthread_mutex_init(&r->lock, NULL);
-	pthread_cond_init(&r->changed, NULL);
+	pthread_condattr_init(&clock);
+	pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+	pthread_cond_init(&r->changed, &clock);
+	pthread_condattr_destroy(&clock);
 	rc = kube_path(r->object_path, sizeof(r->object_path), PM_GROUP "/" PM_VERSION, ns, "podmigrations", name, NULL);
 	if (rc == 0)
 		rc = kube_path(r->status_path, sizeof(r->status_path), PM_GROUP "/" PM_VERSION, ns, "podmigrations", name, "status");
@@ -131,10 +158,8 @@ fail:
 /* Waits until nothing is queued or being sent, so that a synchronous write cannot be overtaken by an older one. */
 static void wait_idle(struct record *r)
 {
-	struct timespec until;
+	struct timespec until = deadline(IDLE_US);
 
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += 10;
 	pthread_mutex_lock(&r->lock);
 	r->queued = SOURCE_None;
 	while (r->busy)

@@ -21,7 +21,7 @@ void record_close(struct record *r);            /* waits for what is queued, at 
 /* Reads the PodMigration anew (ret may be NULL: is it there?); -ENOENT also when the object of this name has another UID. */
 int record_get(struct record *r, cJSON **ret, struct error *err);
 
-/* Queues status.source.state; a state that has not been sent yet is replaced. */
+/* Queues status.source.state; a state that has not been sent yet is replaced, and one that is replaced within half a second is never sent. */
 void record_progress(struct record *r, enum source_state state);
 
 /*

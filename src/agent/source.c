@@ -91,10 +91,13 @@ static void find_cause(struct source *s, enum input in)
 {
 	if (control_check(s->control, &s->cause) < 0)
 		return;
-	if (in == INPUT_FoundFreeze || !s->err.message[0])
+	if (in == INPUT_FoundBack)
+		error_reason(&s->cause, -EIO, REASON_RestoreFailed, "committed, but nothing ran at the destination and nothing will; the source goes on");
+	else if (in == INPUT_FoundFreeze || !s->err.message[0])
 		error_reason(&s->cause, -ECANCELED, REASON_InternalError, "the source agent was restarted before the commit");
 	else
 		s->cause = s->err;
+	agent_blame_space(s->o, &s->cause);
 	if (s->cause.reason == REASON_NONE)
 		s->cause.reason = REASON_InternalError;
 }
@@ -104,8 +107,11 @@ static void on_move(void *ctx, uint8_t from, enum input in, uint8_t to)
 	struct source *s = ctx;
 
 	(void)from;
-	if (goes_back(&machine_source.states[to]) && !s->cause.message[0])
+	/* Before the record says Abort: the daemon takes this for the controller's word, whoever wrote it. */
+	if ((goes_back(&machine_source.states[to]) || in == INPUT_NeverRan || in == INPUT_FoundFreeze) && !s->cause.message[0])
 		find_cause(s, in);
+	if (in == INPUT_RecordCommit)
+		s->cause = (struct error){ 0 };
 	if (to == SRC_Moved && s->journal.step == JOURNAL_RUNNING)
 		log_info("the pod runs at the destination", LOG_S("pod", s->pod_name), LOG_S("migration", s->journal.migration),
 			 LOG_N("downtimeMicros", s->mark[MARK_FREEZE] ? s->mark[MARK_RUNNING] - s->mark[MARK_FREEZE] : -1));
@@ -116,7 +122,7 @@ static enum input found(struct source *s)
 {
 	static const enum input by_step[] = {
 		[JOURNAL_NONE] = INPUT_Failed, [JOURNAL_FREEZE] = INPUT_FoundFreeze, [JOURNAL_SENT] = INPUT_FoundSent, [JOURNAL_COMMIT] = INPUT_FoundCommit,
-		[JOURNAL_LOST] = INPUT_FoundLost, [JOURNAL_RUNNING] = INPUT_FoundRunning,
+		[JOURNAL_LOST] = INPUT_FoundLost, [JOURNAL_BACK] = INPUT_FoundBack, [JOURNAL_RUNNING] = INPUT_FoundRunning,
 	};
 
 	/* Who is at home has the record to ask, pod or no pod. */

@@ -3,6 +3,7 @@
 #define AGENT_SOURCE_H
 
 #include <pthread.h>
+#include <semaphore.h>
 
 #include "agent.h"
 #include "container/bundle.h"
@@ -85,6 +86,7 @@ struct source {
 	struct source_container containers[WIRE_CONTAINERS_MAX];
 	int n;
 	struct pod_volumes volumes;
+	sem_t turns;                    /* dumps that may begin */
 	pthread_mutex_t volumes_lock;
 	pthread_cond_t volumes_done;
 	bool volumes_sent;
@@ -102,6 +104,7 @@ struct source {
 	struct error cause;             /* why it was given up, for a person */
 	bool have_key;
 	bool peer_gave_up;              /* the destination said REFUSE or ABORT on this stream */
+	bool peer_never_ran;            /* and, with it, that nothing was opened there and nothing will be */
 	bool resumed;                   /* taken up from the journal */
 	bool tells_frozen;              /* a person was told that the thaw does not succeed */
 	int64_t patience_us;            /* clock_mono_us: a committed destination that does not answer until then is reported lost */

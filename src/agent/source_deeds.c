@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "migration/reason.h"
 #include "net/address.h"
+#include "net/reset.h"
 
 /*
  * What the source does in each state of its machine.  A deed may be done again, after a failure or by another worker after a crash: what it finds done already
@@ -39,6 +40,12 @@ static enum input ok_or_failed(int r)
 static enum input lost_or_given_up(const struct source *s)
 {
 	return s->peer_gave_up ? INPUT_PeerAbort : INPUT_StreamLost;
+}
+
+/* The same, once everything was sent: only from then on the destination can have anything to deny. */
+static enum input lost_or_free(const struct source *s)
+{
+	return s->peer_never_ran ? INPUT_NeverRan : lost_or_given_up(s);
 }
 
 static enum input what_failed(const struct source *s)
@@ -187,12 +194,31 @@ static enum input note_lost(void *ctx)
 	return note(s, JOURNAL_LOST);
 }
 
+static enum input note_back(void *ctx)
+{
+	return note(ctx, JOURNAL_BACK);
+}
+
+/*
+ * Who was connected to the pod, or connects to its old address before the Service's endpoint has changed, shall know at once and connect anew, not wait for an answer of
+ * frozen processes until its own patience ends.  Only when the pod runs there: until then the source is all there is.
+ */
+static void hang_up_peers(struct source *s)
+{
+	struct error why = { 0 };
+
+	if (s->runc.netns_fd >= 0 && tcp_reset_all(s->runc.netns_fd, &why) < 0)
+		log_warning("peers of the pod will notice by their own timeouts that it has moved", LOG_S("migration", s->journal.migration), LOG_S("err", why.message));
+}
+
 static enum input note_running(void *ctx)
 {
 	struct source *s = ctx;
 	enum input in = note(s, JOURNAL_RUNNING);
 
 	end_dumps(s);
+	if (in == INPUT_Ok)
+		hang_up_peers(s);
 	return in;
 }
 
@@ -265,7 +291,7 @@ static enum input await_running(struct source *s, int64_t idle_us)
 	const char *text;
 
 	if (source_expect(s, WIRE_RUNNING, idle_us, &s->running, &s->err) < 0)
-		return lost_or_given_up(s);
+		return lost_or_free(s);
 	if (!s->mark[MARK_RUNNING])
 		s->mark[MARK_RUNNING] = clock_mono_us();
 	text = json_str(s->running, "error");
@@ -380,7 +406,7 @@ static enum input redial(void *ctx)
 		return INPUT_Failed;
 	}
 	if (source_greet(s, true, &s->err) < 0)
-		return lost_or_given_up(s);
+		return lost_or_free(s);
 	s->patience_us = 0;
 	return INPUT_Welcome;
 }
@@ -505,16 +531,17 @@ const struct deed_row source_deeds[DEED_COUNT] = {
 	[DEED_JournalSent] = { note_sent, OK_FAILED, 0, 0 },
 	[DEED_JournalCommit] = { note_commit, OK_FAILED, 0, 0 },
 	[DEED_JournalLost] = { note_lost, OK_FAILED, 0, 0 },
+	[DEED_JournalBack] = { note_back, OK_FAILED, 0, 0 },
 	[DEED_JournalRunning] = { note_running, OK_FAILED, 0, 0 },
 	[DEED_JournalRemove] = { remove_journal, OK_FAILED, 0, 0 },
 	[DEED_Freeze] = { freeze, OK_FAILED, 0, 0 },
 	[DEED_SendState] = { send_state, OK_FAILED | STREAM, 0, 0 },
-	[DEED_Wait] = { await, STREAM, MAY(Prepared) | MAY(Timer), MAY(Running) | MAY(RunningFailed) | MAY(PodGone) },
+	[DEED_Wait] = { await, STREAM, MAY(Prepared) | MAY(Timer), MAY(Running) | MAY(RunningFailed) | MAY(NeverRan) | MAY(PodGone) },
 	[DEED_RecordCommit] = { record_commit, MAY(RecordCommit) | MAY(RecordAbort) | MAY(RecordRefused) | MAY(RecordUnknown) | MAY(RecordGone), 0, 0 },
 	[DEED_RecordAbort] = { record_abort, MAY(RecordCommit) | MAY(RecordAbort) | MAY(RecordUnknown) | MAY(RecordGone) | MAY(PodGone), 0, 0 },
-	[DEED_SendCommit] = { send_commit, MAY(Running) | MAY(RunningFailed) | STREAM, 0, 0 },
+	[DEED_SendCommit] = { send_commit, MAY(Running) | MAY(RunningFailed) | MAY(NeverRan) | STREAM, 0, 0 },
 	[DEED_SendRest] = { send_rest, MAY(Ok) | MAY(RunningFailed) | MAY(StreamLost), 0, 0 },
-	[DEED_Redial] = { redial, MAY(Welcome) | MAY(Failed) | STREAM, MAY(Timer), MAY(PodGone) },
+	[DEED_Redial] = { redial, MAY(Welcome) | MAY(Failed) | MAY(NeverRan) | STREAM, MAY(Timer), MAY(PodGone) },
 	[DEED_ReportLost] = { report_lost, MAY(Timer) | MAY(PodGone), 0, 0 },
 	[DEED_ReportRunning] = { report_running, OK_FAILED | MAY(RecordGone), 0, 0 },
 	[DEED_SendEnded] = { send_ended, OK_FAILED | MAY(StreamLost), 0, 0 },

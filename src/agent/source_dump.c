@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -19,6 +20,7 @@
 
 #define START_TIMEOUT_US 60000000
 #define DUMP_TIMEOUT_US 120000000
+#define TURNS_MIN 2
 #define IMAGE_CHUNK (256 * 1024)
 #define FIRST_IMAGE "descriptors.json"
 
@@ -216,21 +218,50 @@ static void tell_volumes_sent(struct source *s)
 }
 
 /*
+ * As many dumps at a time as there are processors: more would only take them from each other, and the destination would get all containers late instead of
+ * the first ones early.  All have been frozen at one instant; in which order they are dumped does not matter.
+ */
+static void init_turns(struct source *s)
+{
+	long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+	sem_init(&s->turns, 0, n < TURNS_MIN ? TURNS_MIN : (unsigned)n);
+}
+
+static void wait_turn(struct source *s)
+{
+	while (sem_wait(&s->turns) < 0 && errno == EINTR)
+		;
+}
+
+/*
  * One container, while it is frozen.  CRIU writes its metadata while memory and files are read from outside.  As soon as the metadata is complete the group is
  * frozen again (CRIU thaws it and holds the tasks by ptrace), so that nothing runs whatever happens to CRIU.
  */
-static int dump_container(struct source_container *c, struct error *err)
+static int dump_metadata(struct source_container *c, int64_t deadline, struct error *err)
 {
 	struct source *s = c->source;
-	int64_t deadline = clock_mono_us() + DUMP_TIMEOUT_US;
-	int r = source_send_memory(c, PAGES_NOT_EXECUTABLE, false, err);
+	int r = runc_dump_go(&c->dump, err);
 
+	if (r == 0)
+		r = source_send_memory(c, PAGES_NOT_EXECUTABLE, false, err);
 	if (r == 0)
 		r = send_tree(s, c->index, "rootfs", c->info.upperdir, true, &c->tree, err);
 	if (r < 0)
 		return r;
 	FAULT_POINT("source.dump", s->journal.migration);
-	r = runc_dump_wait_ready(&c->dump, deadline, err);
+	return runc_dump_wait_ready(&c->dump, deadline, err);
+}
+
+static int dump_container(struct source_container *c, struct error *err)
+{
+	struct source *s = c->source;
+	int64_t deadline = clock_mono_us() + DUMP_TIMEOUT_US;
+	int r;
+
+	wait_turn(s);
+	r = dump_metadata(c, deadline, err);
+	sem_post(&s->turns);
 	if (r < 0)
 		return r;
 	r = freezer_refreeze(&s->freezer, c->index, deadline, err);
@@ -322,16 +353,15 @@ int source_precopy(struct source *s, struct error *err)
 
 int source_send_all(struct source *s, struct error *err)
 {
-	int r = 0;
+	int r;
 
-	for (int i = 0; r == 0 && i < s->n; i++)
-		r = runc_dump_go(&s->containers[i].dump, err);
-	if (r == 0)
-		r = start_threads(s, err);
+	init_turns(s);
+	r = start_threads(s, err);
 	if (r == 0)
 		r = send_volumes(s, err);
 	tell_volumes_sent(s);
 	r = join_all(s, r, err);
+	sem_destroy(&s->turns);
 	return r == 0 ? wire_send_end(s->wire, err) : r;
 }
 

@@ -41,22 +41,46 @@ static int inspect_container(struct source *s, struct source_container *c, struc
 	return r < 0 ? error_wrap(err, r, "container %s", c->info.name) : 0;
 }
 
+/* What stands in the way of one container, one of each reason: workers of one program are all alike. */
 static int check_processes(struct source *s, int i, struct error *err)
 {
 	pid_t pids[SOURCE_PROCESSES_MAX];
-	int n = freezer_pids(&s->freezer, i, pids, SOURCE_PROCESSES_MAX);
+	int n = freezer_pids(&s->freezer, i, pids, SOURCE_PROCESSES_MAX), found = 0;
 
 	if (n < 0)
 		return error_set(err, n, "container %s: its processes cannot be listed", s->containers[i].info.name);
 	for (int k = 0; k < n; k++) {
+		struct error one = { 0 };
 		/* Not one of the container's own: it is not dumped (source_strangers.c). */
-		int r = process_descends(pids[k], s->containers[i].init_pid) ? process_check_migratable(pids[k], err) : 0;
+		int r = process_descends(pids[k], s->containers[i].init_pid) ? process_check_migratable(pids[k], &one) : 0;
 
 		/* A process that has ended in between is no obstacle. */
-		if (r < 0 && r != -ENOENT && r != -ESRCH)
-			return error_wrap(err, r, "container %s", s->containers[i].info.name);
+		if (r == 0 || r == -ENOENT || r == -ESRCH || (found && one.reason == err->reason))
+			continue;
+		error_also(err, &one);
+		found = found ? found : r;
 	}
-	return 0;
+	return found < 0 ? error_wrap(err, found, "container %s", s->containers[i].info.name) : 0;
+}
+
+/* All containers are looked at, that a person need not try again to hear of the next. */
+static int check_containers(struct source *s, struct error *err)
+{
+	struct error all = { 0 };
+	int found = 0;
+
+	for (int i = 0; i < s->n; i++) {
+		struct error one = { 0 };
+		int r = check_processes(s, i, &one);
+
+		if (r == 0)
+			continue;
+		error_also(&all, &one);
+		found = found ? found : r;
+	}
+	if (found)
+		*err = all;
+	return found;
 }
 
 static int open_freezer(struct source *s, struct error *err)
@@ -139,9 +163,7 @@ int source_inspect(struct source *s, struct error *err)
 		r = inspect_container(s, &s->containers[i], err);
 	if (r == 0)
 		r = source_wait_strangers(s, err);
-	for (int i = 0; r == 0 && i < s->n; i++)
-		r = check_processes(s, i, err);
-	return r;
+	return r == 0 ? check_containers(s, err) : r;
 }
 
 static uint64_t resident_bytes(pid_t pid)

@@ -32,7 +32,7 @@ static void set_stream(struct source *s, struct wire *w)
 	pthread_mutex_lock(&s->wire_lock);
 	s->wire = w;
 	pthread_mutex_unlock(&s->wire_lock);
-	s->peer_gave_up = false;
+	s->peer_gave_up = s->peer_never_ran = false;
 }
 
 void source_hang_up(struct source *s)
@@ -120,6 +120,7 @@ static int peer_error(struct source *s, const struct wire_frame *f, struct error
 	s->peer_gave_up = true;
 	if (wire_json(f, &j, err) < 0)
 		return -ECONNABORTED;
+	s->peer_never_ran = f->type == WIRE_ABORT && json_bool(j, "neverRan");
 	return error_reason(err, -ECONNABORTED, reason_from_name(json_str(j, "reason")), "%s",
 			    json_str_or(j, "message", "the destination gave up"));
 }

@@ -78,3 +78,13 @@ int error_errno(struct error *err, const char *fmt, ...)
 	va_end(ap);
 	return error_set(err, code, "%s: %s", what, strerror_r(-code, reason, sizeof(reason)));
 }
+
+void error_also(struct error *err, const struct error *more)
+{
+	size_t len = strlen(err->message);
+
+	if (!len)
+		*err = *more;
+	else
+		snprintf(err->message + len, sizeof(err->message) - len, "; %s", more->message);
+}

@@ -130,6 +130,14 @@ int dir_make(int dirfd, const char *path, mode_t mode, struct error *err)
 
 #define TREE_DEPTH_MAX 512
 
+/* What is mounted below is not ours to remove: -EXDEV. */
+static int open_to_remove(int dirfd, const char *name, int depth)
+{
+	struct open_how how = { .flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, .resolve = depth ? RESOLVE_NO_XDEV : 0 };
+
+	return (int)syscall(SYS_openat2, dirfd, name, &how, sizeof(how));
+}
+
 static int remove_below(int dirfd, const char *name, int depth)
 {
 	cleanup_closedir DIR *d = NULL;
@@ -142,7 +150,7 @@ static int remove_below(int dirfd, const char *name, int depth)
 		return -errno;
 	if (depth > TREE_DEPTH_MAX)
 		return -ELOOP;
-	fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	fd = open_to_remove(dirfd, name, depth);
 	if (fd < 0)
 		return -errno;
 	d = fdopendir(fd);

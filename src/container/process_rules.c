@@ -12,6 +12,7 @@
 #include "migration/reason.h"
 
 #define SAY_DEVICE "devices cannot be moved"
+#define SAY_URING "turn io_uring off in the application, or forbid it with seccompProfile RuntimeDefault"
 #define SAY_FILE "CRIU cannot dump it"
 
 /*
@@ -19,7 +20,7 @@
  * for and no other (criu/files.c dump_one_file), hence the allowed ones first.
  */
 static const struct process_rule files[] = {
-	{ "anon_inode:[io_uring]", REASON_IOUringInUse, "turn io_uring off in the application" },
+	{ "anon_inode:[io_uring]", REASON_IOUringInUse, SAY_URING },
 	{ "anon_inode:[eventfd]", REASON_NONE, NULL },
 	{ "anon_inode:[eventpoll]", REASON_NONE, NULL },
 	{ "anon_inode:[signalfd]", REASON_NONE, NULL },
@@ -38,7 +39,7 @@ static const struct process_rule files[] = {
 };
 
 static const struct process_rule mappings[] = {
-	{ "anon_inode:[io_uring]", REASON_IOUringInUse, "turn io_uring off in the application" },
+	{ "anon_inode:[io_uring]", REASON_IOUringInUse, SAY_URING },
 	{ "anon_inode:[perf_event]", REASON_UnsupportedFile, "stop the profiler" },
 	{ "anon_inode:", REASON_UnsupportedFile, SAY_FILE },
 	{ "[uprobes]", REASON_UnsupportedFile, "remove the probes on it (tracing agents, bpftrace) and restart it" },

@@ -25,16 +25,16 @@ const char *action_name(enum action a)
 /* --- the row that applies --- */
 
 /* All facts of a mask; waits: for each, when time alone may change it. */
-static uint32_t facts_of(const struct observed *o, uint32_t asked, int64_t waits[FACT_COUNT])
+static uint64_t facts_of(const struct observed *o, uint64_t asked, int64_t waits[FACT_COUNT])
 {
 	struct step scratch;
-	uint32_t facts = 0;
+	uint64_t facts = 0;
 
 	for (int i = 0; i < FACT_COUNT; i++) {
 		scratch.wait_us = 0;
 		scratch.reason = REASON_NONE;
-		if (asked & 1u << i && seen_fact(o, i, &scratch))
-			facts |= 1u << i;
+		if (asked & 1ull << i && seen_fact(o, i, &scratch))
+			facts |= 1ull << i;
 		waits[i] = scratch.wait_us;
 	}
 	return facts;
@@ -46,15 +46,15 @@ static const struct controller_row *find_row(const struct observed *o, struct st
 	enum phase p = view_phase(o->migration);
 	enum decision d = view_decision(o->migration);
 	int64_t waits[FACT_COUNT];
-	uint32_t facts = facts_of(o, controller_asked(controller_rows, controller_rows_n, p, d), waits), asked;
+	uint64_t facts = facts_of(o, controller_asked(controller_rows, controller_rows_n, p, d), waits), asked;
 	const struct controller_row *row = controller_next(controller_rows, controller_rows_n, p, d, facts);
 
 	asked = controller_asked(controller_rows, (int)(row - controller_rows) + 1, p, d);
 	for (int i = 0; i < FACT_COUNT; i++)
-		if (asked & 1u << i && waits[i] && (!s->wait_us || waits[i] < s->wait_us))
+		if (asked & 1ull << i && waits[i] && (!s->wait_us || waits[i] < s->wait_us))
 			s->wait_us = waits[i];
 	for (int i = 0; i < FACT_COUNT; i++)
-		if (row->need & 1u << i)
+		if (row->need & 1ull << i)
 			seen_fact(o, i, s);
 	return row;
 }

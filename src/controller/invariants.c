@@ -40,10 +40,16 @@ static bool error_reported(const struct seen *s)
 	return view_source_error(s->m, &reason, &message);
 }
 
+/* Committed, and the destination could say for certain that it never ran: the agent has thawed the source, and says why. */
+static bool is_given_back(const struct seen *s)
+{
+	return s->decision == DECISION_COMMIT && s->state == SOURCE_Aborted && error_reported(s);
+}
+
 static bool one_running_copy(const struct seen *s)
 {
-	if (s->decision == DECISION_COMMIT && s->state == SOURCE_Aborted)
-		return violated(s, "the migration is committed, and the agent has thawed the source");
+	if (s->decision == DECISION_COMMIT && s->state == SOURCE_Aborted && !is_given_back(s))
+		return violated(s, "the migration is committed, and the agent has thawed the source without saying why it may");
 	if (s->decision != DECISION_COMMIT && s->state == SOURCE_Running)
 		return violated(s, "the agent reports that the destination runs, and nothing was committed");
 	if (s->phase == PHASE_Succeeded && !json_bool(s->m, "spec/dryRun") && s->o->source && !view_deleting(s->o->source))
@@ -55,7 +61,7 @@ static bool no_cold_start(const struct seen *s)
 {
 	const char *name = view_restarted_container(s->o->destination);
 
-	if (s->decision != DECISION_COMMIT || s->phase == PHASE_Succeeded || !name || !s->o->source || view_deleting(s->o->source))
+	if (s->decision != DECISION_COMMIT || s->phase == PHASE_Succeeded || is_given_back(s) || !name || !s->o->source || view_deleting(s->o->source))
 		return false;
 	/* Where it can be lost by design; a person is told all the same (Stalled). */
 	if (!strcmp(json_str_or(s->m, "spec/strategy", ""), "PostCopy"))
@@ -144,7 +150,7 @@ static bool end_tells_truth(const struct seen *s)
 		       violated(s, "a dry run has made a destination pod, or was committed");
 	if (s->phase == PHASE_Succeeded && (s->decision != DECISION_COMMIT || s->state != SOURCE_Running || error_reported(s)))
 		return violated(s, "Succeeded, and the destination was not committed to, or not reported to run");
-	return (s->phase == PHASE_Failed || s->phase == PHASE_Cancelled) && s->decision == DECISION_COMMIT &&
+	return (s->phase == PHASE_Failed || s->phase == PHASE_Cancelled) && s->decision == DECISION_COMMIT && !is_given_back(s) &&
 	       violated(s, "%s, and the migration is committed", phase_name(s->phase));
 }
 

@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "migration/reason.h"
 #include "names.h"
+#include "room.h"
 #include "view.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -252,6 +253,18 @@ static void check_node(const struct check *c)
 		found(c, REASON_NoSuchDestination, "the pod is in cluster %s already", cluster);
 }
 
+/* What can be known from here; what else runs there only its scheduler and kubelet know, and say it of the destination pod. */
+static void check_room(const struct check *c)
+{
+	const char *pressure = room_pressure(c->node);
+	char text[200];
+
+	if (c->node && pressure)
+		found(c, REASON_InsufficientResources, "node %s reports %s", view_name(c->node), pressure);
+	if (c->node && c->pod && !room_fits(c->pod, c->node, text, sizeof(text)))
+		found(c, REASON_InsufficientResources, "%s", text);
+}
+
 static void check_local_runtime(const struct check *c)
 {
 	const cJSON *rc = json_at(c->facts, "runtimeClass");
@@ -313,7 +326,7 @@ static const check_fn pod_checks[] = {
 	check_volumes, check_containers, check_no_ephemeral_containers, check_runtime_class, check_source_cluster, check_running,
 };
 
-static const check_fn destination_checks[] = { check_node, check_local_runtime, check_peer, check_offloaded };
+static const check_fn destination_checks[] = { check_node, check_room, check_local_runtime, check_peer, check_offloaded };
 
 void preflight_check(const cJSON *migration, const cJSON *facts, struct preflight *ret)
 {

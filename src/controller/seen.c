@@ -160,6 +160,18 @@ static bool expired(const struct observed *o, struct step *s)
 
 /* --- reasons to give up --- */
 
+/* After the commit: the destination has said that nothing ran there, and the source was thawed. */
+static bool given_back(const struct observed *o, struct step *s)
+{
+	const char *message = "the destination could not run it, and the agent did not say why";
+	int reason = REASON_RestoreFailed;
+
+	if (state_of(o) != SOURCE_Aborted)
+		return false;
+	view_source_error(o->migration, &reason, &message);
+	return because(s, reason, "%s", message);
+}
+
 static bool agent_gave_up(const struct observed *o, struct step *s)
 {
 	const char *message = "";
@@ -477,7 +489,7 @@ static const fact_fn functions[FACT_COUNT] = {
 	[FACT_AT_DestinationRuns] = destination_runs, [FACT_AT_Remote] = remote, [FACT_AT_OrderedMigrate] = ordered_migrate,
 	[FACT_AT_OrderedAbort] = ordered_abort, [FACT_AT_DryRun] = dry_run, [FACT_AT_DryRunDone] = dry_run_done, [FACT_AT_SeenReady] = seen_ready,
 	[FACT_AT_SeenFreezing] = seen_freezing, [FACT_AT_SeenRestoring] = seen_restoring,
-	[FACT_AT_SeenRunning] = seen_running, [FACT_AT_Stuck] = stuck, [FACT_AT_ReportedCommitted] = reported_committed,
+	[FACT_AT_SeenRunning] = seen_running, [FACT_AT_GivenBack] = given_back, [FACT_AT_Stuck] = stuck, [FACT_AT_ReportedCommitted] = reported_committed,
 	[FACT_AT_Withheld] = withheld, [FACT_AT_MayHandOver] = may_hand_over,
 	[FACT_AT_SourceThere] = source_there, [FACT_AT_SourceDeleting] = source_deleting, [FACT_AT_DestinationThere] = destination_there,
 	[FACT_AT_DestinationDeleting] = destination_deleting, [FACT_AT_MayBeFrozen] = may_be_frozen, [FACT_AT_AgentOwes] = agent_owes,

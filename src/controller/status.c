@@ -80,6 +80,8 @@ static struct condition destination_prepared(const struct now *n)
 
 static struct condition committed(const struct now *n)
 {
+	if (n->decision == DECISION_COMMIT && n->state == SOURCE_Aborted)
+		return (struct condition){ FALSE, "GivenBack", "nothing ran at the destination; the source has the only running copy" };
 	if (n->decision == DECISION_COMMIT)
 		return (struct condition){ TRUE, "Committed", "the destination has the only running copy" };
 	if (n->decision == DECISION_ABORT || n->ended)

@@ -42,6 +42,12 @@ static bool means_abort(uint8_t input)
 	       input == INPUT_PodGone;
 }
 
+/* The destination cannot run it any more, and never did: whatever was promised or committed, the source is the only one left. */
+static bool frees(uint8_t input)
+{
+	return input == INPUT_NeverRan;
+}
+
 static bool found(uint8_t input)
 {
 	return input >= INPUT_FoundFreeze && input <= INPUT_FoundOpen;
@@ -53,10 +59,12 @@ static const char *check_move(const struct machine *m, const struct machine_move
 
 	if (from->at & AT_END)
 		return "nothing follows an end";
-	if (from->at & AT_COMMITTED && !(to->at & AT_COMMITTED))
+	if (from->at & AT_COMMITTED && !(to->at & AT_COMMITTED) && !frees(v->input) && from->deed != DEED_JournalBack)
 		return "what is committed is not taken back";
-	if (from->at & AT_WORD && !(to->at & (AT_WORD | AT_COMMITTED)) && !means_abort(v->input))
+	if (from->at & AT_WORD && !(to->at & (AT_WORD | AT_COMMITTED)) && !means_abort(v->input) && !frees(v->input))
 		return "a word is taken back only when the outcome is Abort";
+	if (to->deed == DEED_JournalBack && from != to && !frees(v->input))
+		return "takes back what is committed, and the destination has not freed it";
 	if (!(from->at & AT_FROZEN) && to->at & AT_FROZEN && !found(v->input) &&
 	    !(from->deed == DEED_JournalFreeze && to->deed == DEED_Freeze && v->input == INPUT_Ok))
 		return "frozen before the journal knows";

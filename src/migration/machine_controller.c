@@ -31,6 +31,10 @@ const struct controller_row controller_rows[] = {
 	{ "new", UNDER_WAY, ANY, 0, F(Finalizer), DO(AddFinalizer) },
 
 	{ "committed", UNDER_WAY & ~IN(Committed), COMMIT, 0, 0, TO(Record, Committed) },
+	/* The destination has said that it never ran, and the source goes on: it ends like an abort. */
+	{ "given back, a remote source", IN(Committed), COMMIT, F(GivenBack) | F(SourceThere) | F(Remote), F(OrderedAbort), DO(OrderAbort) },
+	{ "given back, a destination pod", IN(Committed), COMMIT, F(GivenBack) | F(DestinationThere), F(DestinationDeleting), DO(DeleteDestination) },
+	{ "given back", IN(Committed), COMMIT, F(GivenBack), 0, TO(End, Failed) },
 	{ "stuck, and a person lets go", IN(Committed), COMMIT, F(Deleting) | F(Stuck) | F(ReportedCommitted), 0, DO(Release) },
 	{ "stuck", IN(Committed), COMMIT, F(Stuck), 0, TO(Record, Committed) },
 	{ "waits for the destination to run", IN(Committed), COMMIT, 0, F(SeenRunning), TO(Record, Committed) },
@@ -99,9 +103,9 @@ static bool row_is_for(const struct controller_row *r, enum phase phase, enum de
 	return r->phases & 1u << phase && r->decisions & 1u << d;
 }
 
-uint32_t controller_asked(const struct controller_row *rows, int n, enum phase phase, enum decision d)
+uint64_t controller_asked(const struct controller_row *rows, int n, enum phase phase, enum decision d)
 {
-	uint32_t asked = 0;
+	uint64_t asked = 0;
 
 	for (int i = 0; i < n; i++)
 		if (row_is_for(&rows[i], phase, d))
@@ -109,7 +113,7 @@ uint32_t controller_asked(const struct controller_row *rows, int n, enum phase p
 	return asked;
 }
 
-const struct controller_row *controller_next(const struct controller_row *rows, int n, enum phase phase, enum decision d, uint32_t facts)
+const struct controller_row *controller_next(const struct controller_row *rows, int n, enum phase phase, enum decision d, uint64_t facts)
 {
 	for (int i = 0; i < n - 1; i++)
 		if (row_is_for(&rows[i], phase, d) && (facts & rows[i].need) == rows[i].need && !(facts & rows[i].not))

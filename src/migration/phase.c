@@ -19,8 +19,8 @@ static const char *const state_names[SOURCE_STATE_COUNT] = {
 #define GIVEN_UP (TO(Failed) | TO(Cancelled))
 
 /*
- * Which phases may follow.  The agents' steps may be seen late, so Freezing and Restoring can be skipped; Committed leads to Succeeded
- * alone, because nothing is taken back after the commit; what has ended stays as it is.
+ * Which phases may follow.  The agents' steps may be seen late, so Freezing and Restoring can be skipped; Committed leads to
+ * Succeeded, or to Failed when the destination gave it back without having run; what has ended stays as it is.
  */
 static const unsigned may_follow[PHASE_COUNT] = {
 	/* A dry run ends well where it would begin. */
@@ -29,7 +29,7 @@ static const unsigned may_follow[PHASE_COUNT] = {
 	[PHASE_Transferring] = TO(Freezing) | TO(Restoring) | TO(Committed) | GIVEN_UP,
 	[PHASE_Freezing] = TO(Restoring) | TO(Committed) | GIVEN_UP,
 	[PHASE_Restoring] = TO(Committed) | GIVEN_UP,
-	[PHASE_Committed] = TO(Succeeded),
+	[PHASE_Committed] = TO(Succeeded) | TO(Failed),
 };
 
 static int find(const char *const *names, int n, const char *name)

@@ -20,7 +20,7 @@
 
 #define RESTORE_FINISHED 0x52535446     /* criu/uffd.c, LAZY_PAGES_RESTORE_FINISHED */
 #define SLICE_PAGES 32u                 /* copied between two looks around */
-#define HOLD_US 100000                  /* from the open: only what is asked for, while the pod's other containers are being resumed */
+#define HOLD_US 250000                  /* from the open: only what is asked for, while the pod's other containers are being resumed */
 #define FIXED 4                         /* in polls, before the tasks */
 #define LOOK_MS 1000                    /* whether what was asked for is overdue */
 #define RETRY_MS 1                      /* when a page cannot be placed for the moment */

@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/process.h"
 #include "criu_lines.h"
+#include "criu_yard.h"
 #include "hook.h"
 #include "migration/names.h"
 #include "monitor.h"
@@ -396,6 +397,7 @@ void restore_ended(struct monitor *m, int wait_status)
 	}
 	m->init = 0;
 	/* CRIU and runc clean up behind themselves, unless one of them was killed. */
+	criu_yard_remove(m->work);
 	runc_delete(m->spec->program_dir, m->spec->root, m->spec->systemd_cgroup, m->spec->id, NULL);
 	/* Only now: nothing that lacks pages may run without it. */
 	filler_stop(&m->filler);

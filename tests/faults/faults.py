@@ -87,6 +87,8 @@ def hit(batch):
             m.problem = m.problem or "the fault could not be done: %s" % e
     finally:
         release(batch)
+    for m in batch:
+        m.problem = m.problem or m.row.missed and "the fault could not be done: %s" % m.row.missed
 
 
 def run_batch(batch, clusters):
@@ -94,8 +96,6 @@ def run_batch(batch, clusters):
     what, side = victims.WHAT[batch[0].row.what], batch[0].side
     results = []
     try:
-        if hasattr(what, "before"):
-            what.before(side)
         bring_to_steps(batch)
         hit(batch)
         wait_ends(batch)

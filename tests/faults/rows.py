@@ -24,9 +24,9 @@ KINDS += [("link", "cut"), ("link", "loss"), ("clock-a", "plus-1h"), ("clock-a",
 SINGLE = [("disk", "full-dump", "source.Freezing"), ("disk", "full-receive", "source.Freezing"), ("disk", "full-restore", "destination.restore"),
           ("memory", "limit", "destination.restore")]
 
-# For four minutes, the lab included: workers and the agent on each side of the commit, the record out of reach at the commit.
+# For four minutes, the lab included: workers and the agent on each side of the commit, the record out of reach at the commit, a commit that nobody can open.
 FAST = ["source-worker/kill/source.dump", "source-worker/kill/source.Committing", "source-worker/kill/source.Delivering", "source-agent/kill/source.Sent",
-        "source-agent/kill/source.Committing", "apiserver-a/kill/source.Committing", "apiserver-a/kill/source.Reporting"]
+        "source-agent/kill/source.Committing", "monitor/kill/source.Committing", "apiserver-a/kill/source.Committing", "apiserver-a/kill/source.Reporting"]
 
 
 class Row:
@@ -36,6 +36,7 @@ class Row:
         self.id = self.plain + ("" if way == "there" else "@back")
         self.name = "f%d" % number      # of the pod and the PodMigration
         self.container = "f%dc" % number
+        self.missed = None              # why its victim could not be hit
 
     @property
     def batch(self):

@@ -53,7 +53,8 @@ def mend(machines):
                 f.write("THAWED")
         for where in PLACES:
             if glob.glob(m.path(where)):
-                m.run("sh", "-c", "rm -rf " + where)
+                # CRIU's mounts of the node's cgroups first, if they are among what was left behind
+                m.run("sh", "-c", 'for m in $(grep -o " /run/podmigration/[^ ]*cgyard[^ /]* " /proc/self/mountinfo); do umount -l "$m"; done; rm -rf --one-file-system ' + where)
 
 
 def recover(clusters, machines, row):

@@ -61,13 +61,18 @@ class Programs:
         self.find, self.each, self.pods = find, each, pods
 
     def pids(self, side, rows):
-        """Of all rows; who is not there cannot be hit."""
+        """Of all rows. A row whose victim is not there cannot be hit, and says so; the others are none the worse for it."""
         found = []
         for row in rows if self.each else rows[:1]:
-            mine = self.find(side, row)
-            if not mine:
-                raise Failed("%s: nobody to hit" % row.id)
+            try:
+                mine = self.find(side, row)
+            except Failed as e:
+                mine, row.missed = [], str(e)
+            if not mine and not row.missed:
+                row.missed = "nobody to hit"
             found += mine
+        if not found and rows:
+            raise Failed(rows[0].missed)
         return found
 
     def signal(self, pids, number):
@@ -143,29 +148,25 @@ def loss(who, side, rows, go):
         lab("link", "--clear")
 
 
-def mount_size(machine, folder, size):
-    """From now on the folder is a file system of its own of so many bytes (at least what it holds)."""
-    machine.run("sh", "-c", 'mountpoint -q "$1" && exec mount -o remount,size="$2" "$1"; mkdir -p "$1" && exec mount -t tmpfs -o mode=0700,size="$2" tmpfs "$1"',
-                "sh", folder, str(size))
-
-
 class Full:
-    """The folder of the images is a small file system that is full from the point on. It is made before the migration begins."""
+    """The file system of the images, the node's /run, has no room from the point on, for anybody. (One of its own for the images alone would not do: they are linked
+    to from folders beside theirs.)"""
 
-    def __init__(self, where, folder):
-        self.where, self.folder = where, folder
+    def __init__(self, where):
+        self.where, self.size = where, None
 
-    def before(self, side):
-        mount_size(getattr(side, self.where), self.folder, 1 << 30)
+    def resize(self, side, size):
+        getattr(side, self.where).run("mount", "-o", "remount,size=%d" % size, "/run")
 
     def __call__(self, who, side, rows, go):
-        machine = getattr(side, self.where)
-        s = os.statvfs(machine.path(self.folder))
-        mount_size(machine, self.folder, max(4096, (s.f_blocks - s.f_bfree) * s.f_frsize))
+        s = os.statvfs(getattr(side, self.where).path("/run"))
+        self.size = s.f_blocks * s.f_frsize
+        self.resize(side, max(4096, (s.f_blocks - s.f_bfree) * s.f_frsize))
         go()
 
     def after(self, side):
-        getattr(side, self.where).run("umount", "-l", self.folder)
+        if self.size:
+            self.resize(side, self.size)
 
 
 def memory_limit(who, side, rows, go):
@@ -198,8 +199,7 @@ class Clock:
 
 
 WHAT = {"kill": kill, "stop": stop, "cut": cut, "loss": loss, "plus-1h": Clock(HOUR_S), "minus-1h": Clock(-HOUR_S),
-        "full-dump": Full("source", "/run/podmigration/source"), "full-receive": Full("destination", "/run/podmigration/destination"),
-        "full-restore": Full("destination", "/run/podmigration/destination"), "limit": memory_limit}
+        "full-dump": Full("source"), "full-receive": Full("destination"), "full-restore": Full("destination"), "limit": memory_limit}
 
 
 def in_background(f):

@@ -192,6 +192,8 @@ static enum input source_deed(struct sim *s, struct world *w, uint8_t deed)
 		return note(s, w, NOTED_COMMIT);
 	case DEED_JournalLost:
 		return s->sw & SW_LOST_UNNOTED ? INPUT_Ok : note(s, w, NOTED_LOST);
+	case DEED_JournalBack:
+		return note(s, w, NOTED_BACK);
 	case DEED_JournalRunning:
 		return note(s, w, NOTED_RUNNING);
 	case DEED_JournalRemove:
@@ -237,7 +239,7 @@ static bool source_pod_gone(const struct world *w)
 static bool source_found(struct sim *s, struct world *w)
 {
 	static const uint8_t found[] = { [NOTED_FREEZE] = INPUT_FoundFreeze, [NOTED_SENT] = INPUT_FoundSent, [NOTED_COMMIT] = INPUT_FoundCommit, [NOTED_LOST] = INPUT_FoundLost,
-					 [NOTED_RUNNING] = INPUT_FoundRunning };
+					 [NOTED_BACK] = INPUT_FoundBack, [NOTED_RUNNING] = INPUT_FoundRunning };
 
 	if (w->journal == NOTED_RUNNING && s->sw & SW_RUNNING_FORGOTTEN)
 		return false;
@@ -324,7 +326,7 @@ bool source_daemon(struct sim *s, struct world *w)
 static bool source_hears(struct sim *s, struct world *w)
 {
 	static const uint8_t inputs[FRAME_COUNT] = { [FRAME_WELCOME] = INPUT_Welcome, [FRAME_PREPARED] = INPUT_Prepared, [FRAME_RUNNING] = INPUT_Running,
-						     [FRAME_RUNNING_FAILED] = INPUT_RunningFailed, [FRAME_ABORT] = INPUT_PeerAbort,
+						     [FRAME_RUNNING_FAILED] = INPUT_RunningFailed, [FRAME_NEVER_RAN] = INPUT_NeverRan, [FRAME_ABORT] = INPUT_PeerAbort,
 						     [FRAME_COMPLETE] = INPUT_Ok, [FRAME_COMPLETE_FAILED] = INPUT_RunningFailed };
 	bool lost;
 	uint8_t f = conn_take(w, true, &lost);
@@ -363,7 +365,7 @@ static bool on_stream(uint8_t deed)
 {
 	return deed == DEED_Dial || deed == DEED_Redial || deed == DEED_Hello || deed == DEED_SendAhead || deed == DEED_SendState || deed == DEED_SendCommit || deed == DEED_SendEnded ||
 	       deed == DEED_SendAbort || deed == DEED_Receive || deed == DEED_Answer || deed == DEED_SendPrepared || deed == DEED_SendRunning ||
-	       deed == DEED_SendRest || deed == DEED_TakeRest;
+	       deed == DEED_SendRest || deed == DEED_TakeRest || deed == DEED_SendNeverRan;
 }
 
 static bool listening(uint8_t deed)
@@ -448,17 +450,40 @@ static enum input restore(struct world *w)
 	return w->dst_app == APP_BARRIER ? INPUT_Ok : w->dst_app == APP_DEAD ? INPUT_Failed : NO_INPUT;
 }
 
+/* Whether it answers or not, a container that was not opened and is dead stays so: its claim is used. One that does not answer may still open. */
+static bool never_ran(struct sim *s, struct world *w)
+{
+	if (s->sw & SW_NEVER_GUESSED && w->dst_app == APP_BARRIER)
+		return true;
+	return (w->dst_app == APP_DEAD || w->dst_app == APP_REFUSED) && w->claim == WORD_USED;
+}
+
+/* Its monitor is stopped: the word to open waits for it. */
+static bool does_not_answer(struct world *w)
+{
+	return w->dst_app == APP_BARRIER && fault(w, KIND_CONTAINER);
+}
+
+void open_container(struct sim *s, struct world *w)
+{
+	if (w->lived_received != w->lived)
+		violate(s, "opened with a state that is not the last");
+	w->claim = WORD_OPENED;
+	w->dst_app = APP_OPEN;
+	w->opened = 1;
+}
+
 static enum input open_barrier(struct sim *s, struct world *w)
 {
-	if (w->dst_app == APP_BARRIER) {
-		if (w->lived_received != w->lived)
-			violate(s, "opened with a state that is not the last");
-		w->claim = WORD_OPENED;
-		w->dst_app = APP_OPEN;
-		w->opened = 1;
+	if (does_not_answer(w)) {
+		w->destination.failed = 1;
+		late_add(w, LATE_OPEN, 0, 0);
+		return never_ran(s, w) ? INPUT_NeverRan : INPUT_NoAnswer;
 	}
+	if (w->dst_app == APP_BARRIER)
+		open_container(s, w);
 	w->destination.failed = w->dst_app != APP_OPEN;
-	return w->dst_app == APP_OPEN ? INPUT_Ok : INPUT_Failed;
+	return w->dst_app == APP_OPEN ? INPUT_Ok : never_ran(s, w) ? INPUT_NeverRan : INPUT_Failed;
 }
 
 static enum input kill_restored(struct sim *s, struct world *w)
@@ -533,6 +558,8 @@ static enum input destination_deed(struct sim *s, struct world *w, uint8_t deed)
 		return open_barrier(s, w);
 	case DEED_SendRunning:
 		return tell(w, false, w->destination.failed ? FRAME_RUNNING_FAILED : FRAME_RUNNING);
+	case DEED_SendNeverRan:
+		return say_and_close(w, false, FRAME_NEVER_RAN);
 	case DEED_TakeRest:
 		return take_rest(w);
 	case DEED_ReportRunning:
@@ -705,5 +732,6 @@ void destination_crash(struct sim *s, struct world *w, bool daemon)
 		starve(s, w);
 	say(s, w, "destination: the %s crashes in %s%s", daemon ? "agent" : "worker", s->destination->states[a->state].name, a->done ? ", deed done" : "");
 	end_destination(w);
+	w->dst_crashed = 1;
 	*a = (struct agent){ .up = !daemon, .in = NO_INPUT, .conn = -1, .away = away(w) };
 }

@@ -38,7 +38,7 @@ static bool over(const struct world *w, int32_t since, int32_t limit)
 }
 
 /* Whether the pod is there: a watch that has it may be behind, one that has it not is not believed. */
-static void add_pods(const struct controller *c, const struct world *w, uint32_t *f)
+static void add_pods(const struct controller *c, const struct world *w, uint64_t *f)
 {
 	const struct pod *src = c->src.there ? &c->src : &w->src, *dst = c->dst.there ? &c->dst : &w->dst;
 
@@ -52,11 +52,12 @@ static void add_pods(const struct controller *c, const struct world *w, uint32_t
 	*f |= dst->there && w->dst_app != APP_ABSENT ? FACT_DestinationRuns : 0;
 }
 
-static void add_source_state(const struct object *o, uint32_t *f)
+static void add_source_state(const struct object *o, uint64_t *f)
 {
 	bool frozen = o->state == SOURCE_Freezing || o->state == SOURCE_Restoring || o->state == SOURCE_Committed;
 
 	*f |= o->error || o->state == SOURCE_Aborted ? FACT_AgentGaveUp : 0;
+	*f |= o->state == SOURCE_Aborted ? FACT_GivenBack : 0;
 	*f |= o->state == SOURCE_Ready && !o->error ? FACT_SeenReady : 0;
 	*f |= o->state == SOURCE_Freezing ? FACT_SeenFreezing : 0;
 	*f |= o->state == SOURCE_Restoring ? FACT_SeenRestoring : 0;
@@ -66,10 +67,10 @@ static void add_source_state(const struct object *o, uint32_t *f)
 	*f |= o->state >= SOURCE_Ready && o->state < SOURCE_Running ? FACT_AgentOwes : 0;
 }
 
-static uint32_t facts_of(const struct controller *c, const struct world *w)
+static uint64_t facts_of(const struct controller *c, const struct world *w)
 {
 	const struct object *o = &c->o;
-	uint32_t f = 0;
+	uint64_t f = 0;
 	bool silent = (o->phase == PHASE_Preparing && !w->remote && o->state == SOURCE_None && over(w, o->t_preparing, LIMIT)) ||
 		      (o->phase == PHASE_Transferring && o->state <= SOURCE_Ready && over(w, o->t_transferring, LIMIT));
 

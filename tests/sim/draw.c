@@ -27,13 +27,13 @@ static void draw_machine(const struct machine *m, const char *title)
 	printf("\n");
 }
 
-static void draw_facts(uint32_t need, uint32_t not)
+static void draw_facts(uint64_t need, uint64_t not)
 {
 	const char *sep = "";
 
 	for (int i = 0; i < FACT_COUNT; i++)
-		if ((need | not) & 1u << i) {
-			printf("%s%s%s", sep, not & 1u << i ? "not " : "", fact_name(i));
+		if ((need | not) & 1ull << i) {
+			printf("%s%s%s", sep, not & 1ull << i ? "not " : "", fact_name(i));
 			sep = ", ";
 		}
 }
@@ -71,7 +71,8 @@ void draw(void)
 	printf("# The state machine\n\n"
 	       "Printed by `make state-machine` from the tables in `src/migration/machine_*.c`; `make sim` fails when they differ. Each agent has a machine: an input leads to\n"
 	       "a state, a state says what is done. The *decider* is the agent at home, the *participant* the one in the other cluster. A state whose *word is given* is left\n"
-	       "backwards only on the outcome Abort; a *committed* one never. After a restart the inputs `Found..` say what the journal or the monitors hold.\n\n");
+	       "backwards only on the outcome Abort or on NeverRan, a *committed* one only on NeverRan: the destination's last word that nothing ran and nothing will.\n"
+	       "After a restart the inputs `Found..` say what the journal or the monitors hold.\n\n");
 	draw_machine(&machine_source, "The source's agent");
 	draw_machine(&machine_destination, "The destination's agent");
 	draw_controller();

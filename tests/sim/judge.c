@@ -3,6 +3,12 @@
 
 #include <stddef.h>
 
+/* Restored, or so far that it could be: only what is dead and was not opened never runs. */
+static bool may_still_run(const struct world *w)
+{
+	return w->dst_app == APP_RESTORING || w->dst_app == APP_BARRIER || w->dst_app == APP_OPEN;
+}
+
 /* What must hold after every event. */
 void judge_now(struct sim *s, const struct world *w)
 {
@@ -16,13 +22,13 @@ void judge_now(struct sim *s, const struct world *w)
 		violate(s, "TWO: opened at the destination and thawed at the source");
 	else if (w->dst_app == APP_OPEN && o->exists && o->decision != DECISION_COMMIT)
 		violate(s, "opened without a commit");
-	else if (w->thawed && o->exists && o->decision == DECISION_COMMIT)
-		violate(s, "thawed although it is committed");
+	else if (w->thawed && o->exists && o->decision == DECISION_COMMIT && may_still_run(w))
+		violate(s, "thawed although it is committed and the destination may run");
 	else if (w->dry && (w->was_frozen || w->dst.there || w->opened || o->decision == DECISION_COMMIT || (w->src.deleting && !w->user_src)))
 		violate(s, "a dry run has touched something");
 	else if (!w->dry && o->exists && o->phase == PHASE_Succeeded && (w->src.there || !(w->opened || w->user_dst || w->dst_died)))
 		violate(s, "Succeeded, and that is not what happened");
-	else if (o->exists && (o->phase == PHASE_Failed || o->phase == PHASE_Cancelled) && (w->opened || o->decision == DECISION_COMMIT))
+	else if (o->exists && (o->phase == PHASE_Failed || o->phase == PHASE_Cancelled) && (w->opened || (o->decision == DECISION_COMMIT && o->state != SOURCE_Aborted)))
 		violate(s, "Failed or Cancelled, and that is not what happened");
 	else if (o->exists && o->state == SOURCE_Running && !w->opened && !o->error)
 		violate(s, "reported Running, and nothing was opened");
@@ -30,15 +36,19 @@ void judge_now(struct sim *s, const struct world *w)
 		violate(s, "the source is deleted before the destination runs");
 }
 
+/* A container that dies before it was opened is no loss as long as its agent lives to tell. */
 static bool lost_to_a_person_or_a_crash(const struct world *w)
 {
-	return w->user_dst || w->dst_died;
+	return w->user_dst || (w->dst_died && (w->opened || w->dst_crashed));
 }
 
 static const char *judge_copies(const struct world *w)
 {
 	bool committed = w->o.exists ? w->o.decision == DECISION_COMMIT : w->opened;
 
+	/* Given back; or a person has deleted the source meanwhile. */
+	if (committed && !w->opened && w->o.state == SOURCE_Aborted)
+		return w->src_app == APP_RUNNING || w->user_src ? NULL : "NONE: given back, and the source does not run";
 	if (committed)
 		return w->dst_app == APP_OPEN || lost_to_a_person_or_a_crash(w) ? NULL : "NONE: committed, and nothing runs at the destination";
 	return w->src_app == APP_RUNNING || w->user_src || (!w->o.exists && lost_to_a_person_or_a_crash(w)) ? NULL :

@@ -28,7 +28,9 @@ static void narrow(struct world *w, unsigned focus)
 		w->faulty = 200;
 		w->faults = 6;
 	}
-	if (focus & FOCUS_STREAM)
+	if (focus & FOCUS_CONTAINER)
+		w->kinds |= 1u << KIND_CONTAINER;
+	if (focus & (FOCUS_STREAM | FOCUS_CONTAINER))
 		w->calm = 30 + (int32_t)dice(w, 40);
 	if (focus & FOCUS_API) {
 		w->kinds = 1u << KIND_API;

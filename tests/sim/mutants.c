@@ -156,6 +156,39 @@ CHANGE(running_told_once)
 	turn(src, SRC_Reporting, INPUT_Failed, SIDE_DECIDER, SRC_Closing);
 }
 
+CHANGE(back_unnoted)
+{
+	UNUSED;
+	turn(src, SRC_Delivering, INPUT_NeverRan, SIDE_DECIDER, SRC_Thawing);
+	turn(src, SRC_Redialling, INPUT_NeverRan, SIDE_DECIDER, SRC_Thawing);
+}
+
+CHANGE(thaw_when_failed)
+{
+	UNUSED;
+	turn(src, SRC_Delivering, INPUT_RunningFailed, SIDE_DECIDER, SRC_NotingBack);
+}
+
+CHANGE(denied_once)
+{
+	UNUSED;
+	turn(dst, DST_Denying, INPUT_Ok, SIDE_PARTICIPANT, DST_GivenUp);
+	turn(dst, DST_Denying, INPUT_Failed, SIDE_PARTICIPANT, DST_GivenUp);
+	turn(dst, DST_Denying, INPUT_StreamLost, SIDE_PARTICIPANT, DST_GivenUp);
+}
+
+CHANGE(given_back_stays)
+{
+	UNUSED;
+	row(rows, "given back")->phases = 0;
+}
+
+CHANGE(given_back_unordered)
+{
+	UNUSED;
+	row(rows, "given back, a remote source")->phases = 0;
+}
+
 CHANGE(rest_forgotten)
 {
 	UNUSED;
@@ -208,12 +241,18 @@ const struct mutant mutants[] = {
 	{ "kill-when-lost", "takes PREPARED back when the stream is lost", false, 0, kill_when_lost, 0 },
 	{ "open-unrecorded", "opens before the record says Commit", false, 0, open_unrecorded, 0 },
 	{ "open-refused", "opens although the record says Abort", false, 0, open_refused, 0 },
-	{ "kill-when-unknown", "kills when the record does not answer", false, 0, kill_when_unknown, 0 },
+	{ "kill-when-unknown", "kills when the record does not answer", false, 0, kill_when_unknown, FOCUS_REMOTE | FOCUS_API },
 	{ "delete-before-running", "the source is deleted at the commit", false, 0, delete_before_running, 0 },
 	{ "source-not-deleted", "Succeeded with the source still there", false, 0, source_not_deleted, 0 },
 	{ "destination-not-deleted", "Failed with the destination still there", false, 0, destination_not_deleted, 0 },
 	{ "late-pod-stays", "a leader that was stopped makes a pod for an ended migration", false, 0, late_pod_stays, 0 },
 	{ "dry-run-goes-on", "a dry run makes a destination pod", false, 0, dry_run_goes_on, 0 },
+	{ "never-guessed", "\"never ran\" is said of a container that does not answer", false, SW_NEVER_GUESSED, NULL, 0 },
+	{ "thaw-when-failed", "thaws when the destination tells that it failed, which is not that it never ran", false, 0, thaw_when_failed, 0 },
+	{ "back-unnoted", "thaws what is committed and does not note it", false, 0, back_unnoted, FOCUS_HOME | FOCUS_AGENT | FOCUS_CONTAINER },
+	{ "denied-once", "tells once that nothing ran", false, 0, denied_once, 0 },
+	{ "given-back-stays", "the controller waits for a destination that gave it back", false, 0, given_back_stays, 0 },
+	{ "given-back-unordered", "a remote source is not ordered to go on", false, 0, given_back_unordered, FOCUS_REMOTE | FOCUS_STREAM | FOCUS_CONTAINER },
 	{ "rest-forgotten", "PostCopy: the source reports the end before the memory is there", false, 0, rest_forgotten, 0 },
 	{ "rest-forgotten-at-home", "PostCopy: the destination does", false, 0, rest_forgotten_at_home, 0 },
 	{ "running-told-once", "Running is reported once", false, 0, running_told_once, 0 },

@@ -28,16 +28,17 @@ enum {
 	SW_ERROR_STAYS = 1 << 13,       /* a report without an error leaves an older error where it is */
 	SW_RUNNING_ONCE = 1 << 15,      /* a listener goes away after the first RUNNING */
 	SW_INSPECT_FIRST = 1 << 16,     /* a restart looks at the pod before it tells a commit */
+	SW_NEVER_GUESSED = 1 << 19,     /* "never ran" is said of a container that does not answer */
 	SW_LOST_UNNOTED = 1 << 18,      /* a loss is reported, and the journal does not know that it is committed */
 	SW_REFUSED_LIES = 1 << 17,      /* "certainly not applied" is said of a write that was */
 };
 
 enum app { APP_ABSENT, APP_RUNNING, APP_FROZEN, APP_WAITING, APP_RESTORING, APP_BARRIER, APP_OPEN, APP_DEAD, APP_REFUSED };
 enum claim_word { WORD_NONE, WORD_USED, WORD_OPENED };
-enum step_noted { NOTED_NOTHING, NOTED_FREEZE, NOTED_SENT, NOTED_COMMIT, NOTED_LOST, NOTED_RUNNING };
+enum step_noted { NOTED_NOTHING, NOTED_FREEZE, NOTED_SENT, NOTED_COMMIT, NOTED_LOST, NOTED_BACK, NOTED_RUNNING };
 enum order_word { ORDER_NONE, ORDER_MIGRATES, ORDER_ABORTS };
 enum frame { FRAME_NONE, FRAME_HELLO, FRAME_AGAIN, FRAME_WELCOME, FRAME_STATE, FRAME_PREPARED, FRAME_COMMIT, FRAME_RUNNING, FRAME_RUNNING_FAILED,
-	     FRAME_ABORT, FRAME_ENDED, FRAME_REST, FRAME_COMPLETE, FRAME_COMPLETE_FAILED, FRAME_COUNT };
+	     FRAME_NEVER_RAN, FRAME_ABORT, FRAME_ENDED, FRAME_REST, FRAME_COMPLETE, FRAME_COMPLETE_FAILED, FRAME_COUNT };
 
 struct object {
 	uint8_t exists, phase, decision, finalizer, deleting, cancel;
@@ -56,7 +57,7 @@ struct controller {
 	uint8_t up, leads, epoch, acting;
 	uint8_t stopped;                /* does nothing for so many turns, and goes on with what it was about to do */
 	const struct controller_row *row;
-	uint32_t facts;
+	uint64_t facts;
 	struct object o;
 	struct pod src, dst;
 };
@@ -76,8 +77,8 @@ struct conn {
 	uint8_t to_dst[FRAMES], to_src[FRAMES];
 };
 
-/* A request that is under way, or was given up by who sent it: it arrives when it likes. */
-enum late_kind { LATE_NONE, LATE_DECISION, LATE_STATE, LATE_PROGRESS };
+/* A request that is under way, or was given up by who sent it: it arrives when it likes. LATE_OPEN: at a monitor that does not answer. */
+enum late_kind { LATE_NONE, LATE_DECISION, LATE_STATE, LATE_PROGRESS, LATE_OPEN };
 struct late {
 	uint8_t kind, a, b;
 };
@@ -110,7 +111,7 @@ struct world {
 	/* what happened, for the judge */
 	uint8_t lived, lived_received;  /* how often the source went on after a freeze; the destination's state is from then */
 	uint8_t filled;                 /* its memory is complete */
-	uint8_t user_src, user_dst, opened, thawed, was_frozen, dst_died;
+	uint8_t user_src, user_dst, opened, thawed, was_frozen, dst_died, dst_crashed;
 };
 
 struct sim {
@@ -154,6 +155,7 @@ void source_crash(struct sim *s, struct world *w, bool daemon);
 bool destination_daemon(struct sim *s, struct world *w);
 bool destination_run(struct sim *s, struct world *w);
 bool destination_timer(struct sim *s, struct world *w);
+void open_container(struct sim *s, struct world *w);
 void destination_crash(struct sim *s, struct world *w, bool daemon);
 
 /* controllers.c */
@@ -167,7 +169,7 @@ void judge_now(struct sim *s, const struct world *w);
 void judge_end(struct sim *s, const struct world *w);
 
 /* Which schedules a rare fault is looked for in; 0: all. */
-enum { FOCUS_HOME = 1, FOCUS_REMOTE = 2, FOCUS_DELETED = 4, FOCUS_STREAM = 8, FOCUS_AGENT = 16, FOCUS_API = 32 };
+enum { FOCUS_HOME = 1, FOCUS_REMOTE = 2, FOCUS_DELETED = 4, FOCUS_STREAM = 8, FOCUS_AGENT = 16, FOCUS_API = 32, FOCUS_CONTAINER = 64 };
 
 /* draw.c: docs/state-machine.md */
 void draw(void);

@@ -108,6 +108,12 @@ bool late_arrives(struct sim *s, struct world *w, int i)
 	if (l.kind == LATE_NONE)
 		return false;
 	w->late[i].kind = LATE_NONE;
+	if (l.kind == LATE_OPEN) {
+		if (w->dst_app == APP_BARRIER)
+			open_container(s, w);
+		say(s, w, "the monitor takes up what it was told");
+		return true;
+	}
 	if (l.kind == LATE_DECISION)
 		api_decide(s, w, (enum decision)l.a);
 	else
@@ -157,6 +163,9 @@ bool kubelet_destination(struct sim *s, struct world *w)
 			say(s, w, "kubelet: the destination's containers are killed");
 		} else {
 			w->dst_app = APP_ABSENT;
+			for (int i = 0; i < LATE_MAX; i++)
+				if (w->late[i].kind == LATE_OPEN)
+					w->late[i].kind = LATE_NONE;
 			w->dst.there = w->dst.deleting = 0;
 			w->claim = WORD_NONE;
 			say(s, w, "kubelet: the destination pod is gone");
@@ -176,7 +185,7 @@ bool kubelet_destination(struct sim *s, struct world *w)
 /* --- the stream --- */
 
 static const char *const frame_names[FRAME_COUNT] = { "none", "HELLO", "HELLO again", "WELCOME", "everything", "PREPARED", "COMMIT", "RUNNING",
-						      "RUNNING with an error", "ABORT", "the end", "memory", "COMPLETE", "COMPLETE with an error" };
+						      "RUNNING with an error", "never ran", "ABORT", "the end", "memory", "COMPLETE", "COMPLETE with an error" };
 
 const char *frame_name(uint8_t f)
 {

@@ -72,7 +72,7 @@ static const struct {
 	{ 0, { "failed" }, NOTHING },
 	{ 0, { NULL }, NOTHING },
 	{ 0, { "barrier", "waiting" }, INPUT_FoundRestoring },
-	{ NOTED, { "waiting", "waiting" }, INPUT_FoundWaiting },
+	{ NOTED, { "waiting", "waiting" }, INPUT_FoundRestoring },      /* its source has given up */
 	{ NOTED, { "standby", "waiting" }, INPUT_FoundRestoring },
 	{ NOTED, { "starting", "standby" }, INPUT_FoundRestoring },
 	{ NOTED, { "barrier", "restoring" }, INPUT_FoundRestoring },

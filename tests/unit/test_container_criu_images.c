@@ -485,6 +485,61 @@ static void names_are_those_of_images(void **state)
 	assert_false(criu_image_name_ok(name));
 }
 
+/* One entry of files.img: a file_entry with a timerfd_entry of the given times, each below 128. */
+static size_t timer_entry(char *out, char vsec, char vnsec, char isec, char insec)
+{
+	const char timer[] = { 0x08, 5, 0x10, 2, 0x1a, 4, 0x08, 0, 0x10, 0, 0x20, 1, 0x28, 3, 0x30, 0, 0x38, vsec, 0x40, vnsec, 0x48, isec, 0x50, insec };
+	const char head[] = { 0x08, 17, 0x10, 5, 0x62, sizeof(timer) };
+	uint32_t size = sizeof(head) + sizeof(timer);
+
+	memcpy(out, &size, sizeof(size));
+	memcpy(out + 4, head, sizeof(head));
+	memcpy(out + 4 + sizeof(head), timer, sizeof(timer));
+	return 4 + size;
+}
+
+static void write_files_image(struct world *w, const char *data, size_t size)
+{
+	int fd = openat(w->fd, "files.img", O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+	assert_int_equal(write(fd, data, size), (ssize_t)size);
+	close(fd);
+}
+
+static void expired_periodic_timers_go_on(void **state)
+{
+	struct world *w = *state;
+	char data[256] = "magicmag", want[256];
+	struct error err = { 0 };
+	struct buf b = BUF_INIT(4096);
+	size_t n = 8, expired;
+
+	assert_int_equal(criu_timers_rearm(w->fd, &err), 0);    /* no such file */
+	n += timer_entry(data + n, 0, 7, 0, 9);                 /* will expire */
+	n += timer_entry(data + n, 0, 0, 0, 0);                 /* disarmed, or of one shot and expired */
+	expired = n;
+	n += timer_entry(data + n, 0, 0, 0, 9);
+	memcpy(want, data, n);
+	timer_entry(want + expired, 0, 1, 0, 9);
+	write_files_image(w, data, n);
+	assert_int_equal(criu_timers_rearm(w->fd, &err), 1);
+	assert_int_equal(file_read(w->fd, "files.img", &b, NULL), 0);
+	assert_int_equal(b.len, n);
+	assert_memory_equal(b.data, want, n);
+	buf_free(&b);
+	assert_int_equal(criu_timers_rearm(w->fd, &err), 0);
+	for (size_t cut = 9; cut < n; cut++) {
+		int whole = cut == 8 + (expired - 8) / 2 || cut == expired;
+
+		write_files_image(w, data, cut);
+		assert_int_equal(criu_timers_rearm(w->fd, &err), whole ? 0 : -EBADMSG);
+	}
+	data[12 + 5] = 127;                                     /* longer than its entry */
+	write_files_image(w, data, n);
+	assert_int_equal(criu_timers_rearm(w->fd, &err), -EBADMSG);
+	unlinkat(w->fd, "files.img", 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -498,6 +553,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(pages_files_are_checked, setup, teardown),
 		cmocka_unit_test_setup_teardown(unknown_fields_are_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(processes_are_listed, setup, teardown),
+		cmocka_unit_test_setup_teardown(expired_periodic_timers_go_on, setup, teardown),
 		cmocka_unit_test_setup_teardown(ipc_images_are_emptied, setup, teardown),
 		cmocka_unit_test(names_are_those_of_images),
 	};

@@ -219,6 +219,16 @@ static bool open_mqueue(void)
 	return mq_open("/pm-test", O_RDWR | O_CREAT, 0600, NULL) != (mqd_t)-1 && mq_unlink("/pm-test") == 0;
 }
 
+static bool reserve_a_terabyte(void)
+{
+	return mmap(NULL, 1ull << 40, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != MAP_FAILED;
+}
+
+static bool open_two_kinds(void)
+{
+	return open_mqueue() && reserve_a_terabyte();
+}
+
 static bool open_fuse(void)
 {
 	return open("/dev/fuse", O_RDWR) >= 0;
@@ -242,6 +252,8 @@ static void what_criu_does_not_know_is_named(void **state)
 		{ open_alg, REASON_UnsupportedFile, "socket of family 38" },
 		{ open_mptcp, REASON_UnsupportedFile, "multipathtcp=0" },
 		{ open_mqueue, REASON_UnsupportedFile, "has the POSIX message queue /pm-test" },
+		{ open_two_kinds, REASON_UnsupportedFile, "; process " },
+		{ reserve_a_terabyte, REASON_UnsupportedContainer, "GiB of address space" },
 		{ open_fuse, REASON_DeviceInUse, "/dev/fuse" },
 		{ open_loop, REASON_DeviceInUse, "/dev/loop-control" },
 	};

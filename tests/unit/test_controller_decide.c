@@ -40,6 +40,7 @@ static cJSON *parse(const char *text)
 #define TIMES "'phaseTransitionTimestamps':[{'phase':'Preparing','time':'2026-11-24T16:00:00.000000Z'}," \
 	"{'phase':'Transferring','time':'2026-11-24T16:00:01.000000Z'},{'phase':'Freezing','time':'2026-11-24T16:00:02Z'},{'phase':'Committed','time':'2026-11-24T16:00:02Z'}]"
 #define STATUS(phase, more) "'status':{'phase':'" phase "'," PODS "," TIMES more "}"
+#define GIVEN_BACK "'source':{'state':'Aborted','error':{'reason':'RestoreFailed','message':'nothing ran'}}"
 #define DRY "'spec':{'podName':'web','timeout':'10m','dryRun':true}"
 #define STATUS_DRY(more) "'status':{'phase':'Preparing','sourcePod':{'name':'web','uid':'s','node':'n1'}," TIMES more "}"
 #define WEB "{'metadata':{'name':'web','namespace':'d','uid':'s'},'status':{'phase':'Running'}}"
@@ -135,6 +136,10 @@ static const struct {
 	  PHASE_Failed, REASON_RestoreFailed },
 	{ "aborted by an agent", "{" META "," SPEC "," STATUS("Freezing", ",'decision':'Abort','source':{'state':'Aborted','error':{'reason':'FreezeFailed'}}") "}", WEB,
 	  NULL, 4, ACT_END, PHASE_Failed, REASON_FreezeFailed },
+	{ "given back: the destination goes first", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit'," GIVEN_BACK) "}", WEB, UP, 5, ACT_DELETE_DESTINATION, 0, REASON_RestoreFailed },
+	{ "given back: a remote source is told first", "{" META "," SPEC ",'status':{'phase':'Committed','decision':'Commit'," GIVEN_BACK "," REMOTE_PODS "}}", ORDERED("migrate"),
+	  UP, 5, ACT_ORDER_ABORT, 0, REASON_RestoreFailed },
+	{ "given back", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit'," GIVEN_BACK) "}", WEB, GOING, 5, ACT_END, PHASE_Failed, REASON_RestoreFailed },
 	{ "committed, not recorded", "{" META "," SPEC "," STATUS("Restoring", ",'decision':'Commit','source':{'state':'Restoring'}") "}", WEB, UP, 3, ACT_RECORD,
 	  PHASE_Committed, 0 },
 	{ "committed, cancel comes late", "{" META_DELETED ",'spec':{'cancel':true}," STATUS("Committed", ",'decision':'Commit','source':{'state':'Committed'}") "}", WEB,

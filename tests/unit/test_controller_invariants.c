@@ -40,6 +40,7 @@ static cJSON *quoted(const char *text)
 #define COMMIT ",'decision':'Commit'"
 #define ABORT ",'decision':'Abort','abort':{'time':'2026-11-24T16:00:05Z'}"
 #define STATE(s) ",'source':{'state':'" s "'}"
+#define GIVEN_BACK ",'source':{'state':'Aborted','error':{'reason':'RestoreFailed','message':'nothing ran'}}"
 #define END ",'completionTime':'2026-11-24T16:00:10Z'"
 #define WEB "{'metadata':{'name':'web','uid':'s'},'status':{'phase':'Running'}}"
 #define WEB_MARKED "{'metadata':{'name':'web','uid':'s','labels':{'podmigration.dev/migration-uid':'u1'}}}"
@@ -83,7 +84,10 @@ static const struct {
 	{ "the decision was taken back", M("Freezing", STATE("Ready")), WEB, DEST, 4, { true, PHASE_Freezing, DECISION_ABORT, 0 }, "", BAD(DecisionFinal) },
 	{ "the decision was changed", M("Freezing", ABORT STATE("Ready")), WEB, DEST, 6, { true, PHASE_Freezing, DECISION_COMMIT, 0 }, "", BAD(DecisionFinal) },
 	{ "a phase that lies behind", M("Freezing", STATE("Ready")), WEB, DEST, 4, { true, PHASE_Restoring, DECISION_NONE, 0 }, "", BAD(PhaseOrder) },
-	{ "failed after the commit", M("Failed", ABORT STATE("Aborted") END), WEB, NULL, 11, { true, PHASE_Committed, DECISION_ABORT, 0 }, "", BAD(PhaseOrder) },
+	{ "given back, and said why", M("Committed", COMMIT GIVEN_BACK), WEB, DEST, 4, { 0 }, "", 0 },
+	{ "failed, given back", M("Failed", COMMIT GIVEN_BACK END), WEB, NULL, 11, { true, PHASE_Committed, DECISION_COMMIT, 0 }, "", 0 },
+	{ "succeeded, given back", M("Succeeded", COMMIT GIVEN_BACK END), NULL, NULL, 11, { 0 }, "", BAD(EndTellsTruth) },
+	{ "cancelled after the commit", M("Cancelled", ABORT STATE("Aborted") END), WEB, NULL, 11, { true, PHASE_Committed, DECISION_ABORT, 0 }, "", BAD(PhaseOrder) },
 	{ "an older leader", M("Freezing", STATE("Freezing") ",'epoch':4"), WEB, DEST, 4, { true, PHASE_Freezing, DECISION_NONE, 5 }, "", BAD(EpochGrows) },
 	{ "a newer leader", M("Freezing", STATE("Freezing") ",'epoch':6"), WEB, DEST, 4, { true, PHASE_Freezing, DECISION_NONE, 5 }, "", 0 },
 	{ "succeeded without a commit", M("Succeeded", STATE("Ready") END), NULL, NULL, 11, { 0 }, "", BAD(EndTellsTruth) },
@@ -173,7 +177,8 @@ static void test_reach(void **state)
 	assert_true(phase_may_reach(PHASE_Pending, PHASE_Succeeded));
 	assert_true(phase_may_reach(PHASE_Preparing, PHASE_Restoring));
 	assert_true(phase_may_reach(PHASE_Freezing, PHASE_Freezing));
-	assert_false(phase_may_reach(PHASE_Committed, PHASE_Failed));
+	assert_true(phase_may_reach(PHASE_Committed, PHASE_Failed));
+	assert_false(phase_may_reach(PHASE_Committed, PHASE_Cancelled));
 	assert_false(phase_may_reach(PHASE_Restoring, PHASE_Freezing));
 	assert_false(phase_may_reach(PHASE_Failed, PHASE_Cancelled));
 	assert_false(phase_may_reach(PHASE_Succeeded, PHASE_Pending));

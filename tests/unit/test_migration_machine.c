@@ -51,6 +51,9 @@ static void test_rules_are_checked(void **state)
 	assert_non_null(turned(&machine_source, SRC_Sending, INPUT_Failed, SIDE_BOTH, SRC_Telling));
 	assert_non_null(turned(&machine_destination, DST_Restoring, INPUT_Ok, SIDE_DECIDER, DST_Opening));
 	assert_non_null(turned(&machine_destination, DST_Prepared, INPUT_StreamLost, SIDE_PARTICIPANT, DST_Killing));
+	assert_non_null(turned(&machine_source, SRC_Delivering, INPUT_RunningFailed, SIDE_DECIDER, SRC_NotingBack));
+	assert_non_null(turned(&machine_source, SRC_Lost, INPUT_Timer, SIDE_DECIDER, SRC_Thawing));
+	assert_non_null(turned(&machine_destination, DST_Opening, INPUT_Failed, SIDE_BOTH, DST_Killing));
 	assert_non_null(turned(&machine_destination, DST_Staying, INPUT_HelloAgain, SIDE_BOTH, DST_Killing));
 }
 

@@ -34,7 +34,7 @@ static void test_moves(void **state)
 {
 	static const char *const allowed[PHASE_COUNT] = {
 		[PHASE_Pending] = "-P----SFC", [PHASE_Preparing] = "--T---SFC", [PHASE_Transferring] = "---fRC-FX", [PHASE_Freezing] = "----RC-FX",
-		[PHASE_Restoring] = "-----C-FX", [PHASE_Committed] = "------S--", [PHASE_Succeeded] = "---------", [PHASE_Failed] = "---------",
+		[PHASE_Restoring] = "-----C-FX", [PHASE_Committed] = "------SF-", [PHASE_Succeeded] = "---------", [PHASE_Failed] = "---------",
 		[PHASE_Cancelled] = "---------",
 	};
 
@@ -47,7 +47,7 @@ static void test_moves(void **state)
 	assert_false(phase_may_follow(PHASE_Pending, (enum phase)99));
 }
 
-/* Nothing follows an end, nothing but Succeeded follows the commit, and every phase can come to an end. */
+/* Nothing follows an end, nothing but Succeeded, or Failed when it was given back, follows the commit, and every phase can come to an end. */
 static void test_ends(void **state)
 {
 	(void)state;
@@ -61,7 +61,7 @@ static void test_ends(void **state)
 		assert_int_equal(follows, !phase_ended((enum phase)p));
 		assert_int_equal(end_in_reach, !phase_ended((enum phase)p));
 	}
-	assert_false(phase_may_follow(PHASE_Committed, PHASE_Failed));
+	assert_true(phase_may_follow(PHASE_Committed, PHASE_Failed));
 	assert_false(phase_may_follow(PHASE_Committed, PHASE_Cancelled));
 }
 

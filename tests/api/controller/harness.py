@@ -160,13 +160,14 @@ class World:
             self.number += 1
             return f"{base}-{self.run}-{self.number}"
 
-    def node(self, name, ready=True, labels=None, unschedulable=False):
+    def node(self, name, ready=True, labels=None, unschedulable=False, pressure=None, allocatable=None):
         self.kube.delete(f"/api/v1/nodes/{name}")
         self.kube.create("/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels or {}},
                                            "spec": {"unschedulable": unschedulable}})
-        self.kube.merge(f"/api/v1/nodes/{name}/status", {"status": {"conditions": [
-            {"type": "Ready", "status": "True" if ready else "False", "reason": "Test", "message": "",
-             "lastTransitionTime": "2026-01-01T00:00:00Z", "lastHeartbeatTime": "2026-01-01T00:00:00Z"}]}})
+        conditions = {"Ready": ready, **({pressure: True} if pressure else {})}
+        self.kube.merge(f"/api/v1/nodes/{name}/status", {"status": {"allocatable": allocatable or {}, "conditions": [
+            {"type": t, "status": "True" if v else "False", "reason": "Test", "message": "",
+             "lastTransitionTime": "2026-01-01T00:00:00Z", "lastHeartbeatTime": "2026-01-01T00:00:00Z"} for t, v in conditions.items()]}})
 
     def pod(self, name=None, node="n1", run=True, metadata=None, **spec):
         name = name or self.unique("web")

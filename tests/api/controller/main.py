@@ -58,6 +58,8 @@ def furnish(w):
         w.node(name)
     w.node("n-down", ready=False)
     w.node("n-cordoned", unschedulable=True)
+    w.node("n-pressed", pressure="DiskPressure")
+    w.node("n-small", allocatable={"cpu": "4", "memory": "1Gi"})
     peer(w, "b")
     peer(w, "down", node_ready=False)
     peer(w, "lonely", mapped=False)

@@ -42,6 +42,7 @@ DESTINATIONS = [
     ("a cluster that is no peer", "NoSuchDestination", {"liqoCluster": "atlantis"}),
     ("a node that is not Ready", "DestinationNotReady", {"nodeName": "n-down"}),
     ("a cordoned node", "DestinationNotReady", {"nodeName": "n-cordoned"}),
+    ("a node whose disk is full", "InsufficientResources", {"nodeName": "n-pressed"}),
     ("a virtual node that is not Ready", "DestinationNotReady", {"liqoCluster": "down"}),
     ("a namespace that is not offloaded", "NamespaceNotOffloaded", {"liqoCluster": "lonely"}),
     ("a peer that only consumes", "NoSuchDestination", {"liqoCluster": "consumer"}),
@@ -103,6 +104,9 @@ def destinations(w):
         pod = w.pod()
         is_refused(w, what, w.migrate(pod["metadata"]["name"], destination=destination), [reason])
         untouched(w, what, pod)
+    pod = w.pod(containers=[{**CONTAINER, "resources": {"requests": {"cpu": "1", "memory": "1025Mi"}}}])
+    is_refused(w, "a node too small for the pod", w.migrate(pod["metadata"]["name"], destination={"nodeName": "n-small"}), ["InsufficientResources"])
+    untouched(w, "a node too small for the pod", pod)
     rc = w.kube.get("/apis/node.k8s.io/v1/runtimeclasses/podmigration")
     w.kube.delete("/apis/node.k8s.io/v1/runtimeclasses/podmigration")
     pod = w.pod()

@@ -57,6 +57,10 @@ class Files(Web):
             raise Wrong("the server has counted %d requests, and %d before: it was started anew" % (n, self.requests))
         self.requests = n
 
+    def verify(self):
+        self.step()
+        return self.n
+
 
 class Store(KeyValue, Web):
     """PUT and GET below /kv/; GET /boot tells a number that only this process knows."""

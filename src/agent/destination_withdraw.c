@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "destination.h"
+
+#include <errno.h>
+
+#include "base/clock.h"
+
+/*
+ * What is committed and cannot run here may go on at the source, if it never ran here and never will.  That is known of a container whose claim says `used` when its
+ * monitor has ended: the claim is rewritten before a barrier opens (src/runtime/monitor_restore.c), and nobody but the monitor opens it.  Nothing is guessed: a
+ * monitor that does not answer may have been told to open, and does it when it wakes up.
+ */
+
+#define END_TIMEOUT_US 20000000
+#define TRIES 3                         /* a connection may be closed by a monitor that lives */
+
+static bool is(struct destination *d, int i, enum monitor_claim claim)
+{
+	return monitor_claim(d->o, d->first.pod_uid, d->containers[i].info.name) == claim;
+}
+
+bool destination_opened_any(struct destination *d)
+{
+	for (int i = 0; i < d->n; i++)
+		if (is(d, i, MONITOR_OPENED))
+			return true;
+	return false;
+}
+
+static bool is_used(struct destination *d)
+{
+	for (int i = 0; i < d->n; i++)
+		if (!is(d, i, MONITOR_USED))
+			return false;
+	return true;
+}
+
+/* -ECONNREFUSED, -ENOENT: nobody listens any more. */
+static int connect_again(struct destination_container *c)
+{
+	struct error ignored = { 0 };
+
+	monitor_close(c->monitor);
+	c->monitor = NULL;
+	return c->info.id[0] ? monitor_connect(c->d->o, c->info.id, &c->monitor, &ignored) : -ENOENT;
+}
+
+/* Told to abort, and seen to have ended. */
+static bool ends(struct destination_container *c, int64_t deadline_us)
+{
+	for (int i = 0; i < TRIES && clock_mono_us() < deadline_us; i++) {
+		struct error ignored = { 0 };
+		int r = connect_again(c);
+
+		if (r < 0)
+			return r == -ECONNREFUSED || r == -ENOENT;
+		r = monitor_abort(c->monitor, &ignored);
+		if (r == 0)
+			r = monitor_wait(c->monitor, "failed", deadline_us, &ignored);
+		if (r == -EIO)
+			return true;
+	}
+	return false;
+}
+
+bool destination_never_ran(struct destination *d)
+{
+	int64_t deadline = clock_mono_us() + END_TIMEOUT_US;
+
+	if (!is_used(d))
+		return false;
+	destination_abort(d);
+	for (int i = 0; i < d->n; i++)
+		if (!ends(&d->containers[i], deadline))
+			return false;
+	return is_used(d);
+}
