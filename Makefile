@@ -9,11 +9,11 @@ CC ?= gcc
 V ?=
 Q := $(if $(V),,@)
 
-PKGS := libcurl openssl libcjson yaml-0.1 libprotobuf-c libxxhash
+PKGS := libcurl openssl libcjson yaml-0.1 libprotobuf-c libxxhash liblz4
 ifneq ($(wildcard /usr/include/cjson/cJSON.h),)
-PKG_CFLAGS := $(shell pkg-config --cflags libcurl openssl libcjson yaml-0.1 libprotobuf-c libxxhash 2>/dev/null)
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 endif
-LIBS := -lcurl -lssl -lcrypto -lcjson -lyaml -lprotobuf-c -lxxhash -lm -lpthread
+LIBS := -lcurl -lssl -lcrypto -lcjson -lyaml -lprotobuf-c -lxxhash -llz4 -lm -lpthread
 
 # Banned functions do not compile (include/base/banned.h); _FORTIFY_SOURCE needs optimisation.
 CPPFLAGS += -D_GNU_SOURCE -Iinclude -I$(BUILD)/gen -DPM_VERSION_STRING='"$(VERSION)"' $(PKG_CFLAGS)

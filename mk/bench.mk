@@ -8,4 +8,12 @@ bench: images workloads lab
 bench-seated: workloads lab
 	$(Q)N="$(N)" QUICK="$(QUICK)" ROWS="$(ROWS)" tests/bench/bench.py --seated-only
 
-.PHONY: bench bench-seated
+# Against an earlier build/bench.json: make bench-compare OLD=FILE
+bench-compare:
+	$(Q)tests/bench/compare.py $(OLD)
+
+# The controller against a real kube-apiserver and etcd: memory, events a second, failover.
+bench-controller: all lab
+	$(Q)MAIN=tests/bench/controller.py LAB_NAME=$${LAB_NAME:-bench-controller} LOGS=build/check/bench-controller tests/api/run.sh
+
+.PHONY: bench bench-seated bench-compare bench-controller

@@ -21,11 +21,23 @@ struct fill_head {
 	uint64_t pages;                 /* of all runs together */
 };
 
+/*
+ * A run whose pages are not in the store yet (PostCopy): with the list and the store comes a SOCK_SEQPACKET socket, on which the filler asks for pages and is told of
+ * those that have come.  The largest packet is of FILL_ASK_MAX pages.
+ */
+#define FILL_LATER 1u
+#define FILL_ASK_MAX 256u
+
+struct fill_packet {
+	uint64_t offset;
+	uint32_t pages, reserved;
+};
+
 struct fill_run {
 	uint32_t ns_pid;                /* in the container, as the images name the process */
 	uint32_t pages;
 	uint64_t vaddr;
-	uint64_t offset;                /* of the first page in the store's file; the others follow it */
+	uint64_t offset;                /* of the first page in the store's file, perhaps with FILL_LATER; the others follow it */
 };
 
 #endif

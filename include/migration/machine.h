@@ -49,7 +49,8 @@ enum input {
 	A(None) A(Wait) A(Inspect) A(ReportReady) A(Dial) A(Hello) A(SendAhead) A(JournalFreeze) A(Freeze) A(JournalSent)    \
 	A(SendState) A(JournalCommit) A(JournalLost) A(JournalBack) A(RecordCommit) A(RecordAbort) A(SendCommit) A(Redial) A(ReportLost)      \
 	A(JournalRunning) A(ReportRunning) A(SendEnded) A(JournalRemove) A(Thaw) A(SendAbort) A(ReportAborted)  \
-	A(Listen) A(Receive) A(Restore) A(SendPrepared) A(ListenAgain) A(Answer) A(Pause) A(Open) A(SendRunning) A(SendNeverRan) A(Stay) A(Kill) A(NoteTold)
+	A(Listen) A(Receive) A(Restore) A(SendPrepared) A(ListenAgain) A(Answer) A(Pause) A(Open) A(SendRunning) A(SendNeverRan) A(Stay) A(Kill) A(NoteTold) \
+	A(SendRest) A(TakeRest)
 
 enum deed {
 #define A(name) DEED_##name,
@@ -102,6 +103,8 @@ struct machine {
 	S(Asking, Redial, AT_FROZEN | AT_WORD, "dials again to learn the outcome")                        \
 	S(Delivering, SendCommit, AT_FROZEN | AT_COMMITTED, "tells COMMIT")                               \
 	S(Redialling, Redial, AT_FROZEN | AT_COMMITTED, "dials again to tell COMMIT")                     \
+	S(Completing, SendRest, AT_FROZEN | AT_COMMITTED, "it runs there; with PostCopy, until its memory is complete")     \
+	S(Rejoining, Redial, AT_FROZEN | AT_COMMITTED, "it runs there, its memory is not complete: dials again")            \
 	S(NotingLost, JournalLost, AT_FROZEN | AT_COMMITTED, "journal: Lost")                             \
 	S(Lost, ReportLost, AT_FROZEN | AT_COMMITTED, "the destination does not answer: a person is told") \
 	S(NotingBack, JournalBack, AT_FROZEN | AT_COMMITTED, "journal: Back, since the destination never ran")  \
@@ -136,6 +139,7 @@ enum source_step {
 	S(Undoing, RecordAbort, 0, "not all containers are at the barrier any more: records Abort")        \
 	S(Opening, Open, AT_COMMITTED, "opens the barriers")                                              \
 	S(Telling, SendRunning, AT_COMMITTED, "tells RUNNING")                                            \
+	S(Completing, TakeRest, AT_COMMITTED, "with PostCopy, until its memory is complete")              \
 	S(Reporting, ReportRunning, AT_COMMITTED, "reports Running until it is recorded")                 \
 	S(Staying, Stay, AT_COMMITTED, "the source may have missed RUNNING")                            \
 	S(Welcoming, Answer, AT_COMMITTED, "dialled again after the opening")                        \

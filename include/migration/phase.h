@@ -23,7 +23,7 @@ bool phase_may_follow(enum phase from, enum phase to);  /* the table of allowed 
 bool phase_may_reach(enum phase from, enum phase to);   /* by any number of them, none too */
 
 /* What the source agent reports in status.source.state, in order. S(name) */
-#define SOURCE_STATE_LIST(S) S(None) S(Ready) S(Connecting) S(Freezing) S(Restoring) S(Committed) S(Running) S(Aborted)
+#define SOURCE_STATE_LIST(S) S(None) S(Ready) S(Connecting) S(Freezing) S(Restoring) S(Committed) S(Completing) S(Running) S(Aborted)
 enum source_state {
 #define S(name) SOURCE_##name,
 	SOURCE_STATE_LIST(S)

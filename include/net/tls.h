@@ -2,6 +2,7 @@
 #ifndef NET_TLS_H
 #define NET_TLS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -32,6 +33,8 @@ int tls_write(struct tls_stream *s, const void *data, size_t len, int64_t deadli
 int tls_read(struct tls_stream *s, void *data, size_t len, int64_t deadline_us, struct error *err);
 
 int tls_fd(const struct tls_stream *s);
+/* Something has been read from the socket that tls_read has not given yet: poll(2) does not see it. */
+bool tls_has_more(struct tls_stream *s);
 /* Wakes and fails every present and later call on the stream; from any thread. */
 void tls_shutdown(struct tls_stream *s);
 void tls_free(struct tls_stream *s);

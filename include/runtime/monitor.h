@@ -21,7 +21,8 @@
  *                      started ahead of time, state starting, and stop before CRIU's first step, state standby
  *                      {"op": "go"}        in state standby, when all images are there, inventory.img under the name MONITOR_INVENTORY
  *                      lazy: the images are as a dump with --lazy-pages wrote them; the packet that leads to restoring (go, or restore without standby)
- *                      brings two fds (SCM_RIGHTS): the fill list (migration/fill.h) and the page store's file.  Not lazy: the images hold all pages.
+ *                      brings two fds (SCM_RIGHTS): the fill list (migration/fill.h) and the page store's file; with pages that come later (PostCopy) a
+ *                      third, the socket to ask for them.  Not lazy: the images hold all pages.
  *                      {"op": "open"}      in state barrier: lets the processes run; again after that: answered by the state
  *                      {"op": "abort"}     before open: kills what was restored, the monitor exits 125
  *                      {"op": "status"}
@@ -29,8 +30,8 @@
  *                      at connect, after each change of state, when all memory is in place ("filled") and as answer to status.  In state failed, error says why and quotes CRIU's own error lines;
  *                      in any other state, error means that the request was refused and nothing was changed by it.
  *
- * barrier: everything is restored and nothing runs, for as long as it takes; lazy or not, nothing from elsewhere is needed any more: all memory is in place, or
- * in the page store, whose file the monitor's filler holds.  Connections may come and go meanwhile.  After open the processes run within
+ * barrier: everything is restored and nothing runs, for as long as it takes; lazy or not, nothing from elsewhere is needed any more (but for PostCopy): all memory is in
+ * place, or in the page store, whose file the monitor's filler holds.  Connections may come and go meanwhile.  After open the processes run within
  * milliseconds, and running is told as soon as CRIU has resumed them (its post-resume stage), tens of milliseconds before runc ends.  If runc then fails
  * all the same, nothing is left and failed follows running.
  * A restore that fails ends the monitor with exit code 125 after it told the agent; the connection ends with it.  SIGTERM before open does the same with 143.

@@ -7,6 +7,8 @@
 #include <sys/types.h>
 
 #include "base/error.h"
+#include "migration/fill.h"
+#include "transfer/packer.h"
 #include "transfer/track.h"
 #include "transfer/wire.h"
 
@@ -37,7 +39,9 @@ struct pages_source {
 	pid_t pid;                      /* the node's */
 	pid_t ns_pid;                   /* the one in the images */
 	bool running;                   /* a round ahead: what vanishes while it is read is left out */
+	struct packer *packer;          /* NULL: pages go as they are */
 	struct pages_known *known;      /* NULL: every page is sent */
+	bool later;                     /* most comes when it is asked for (pages_answer): only what may not be readable is sent now */
 	struct track *track;            /* NULL: every page is looked at; else only those written since the last round, which needs known */
 };
 
@@ -49,6 +53,11 @@ struct pages_source {
  * cannot be read: no page is left out silently.
  */
 int pages_send(struct wire *w, const struct pages_source *from, enum pages_which which, struct pages_stats *stats, struct error *err);
+
+/*
+ * Answers a WANT: exactly these pages of a process that stands still, as PAGES and ZEROS.
+ */
+int pages_answer(struct wire *w, const struct pages_source *from, uint64_t address, uint32_t pages, struct pages_stats *stats, struct error *err);
 
 /* Adds how many pages a next round would look at, executable mappings included.  -EOPNOTSUPP when the process is not tracked. */
 int pages_count_written(const struct pages_source *from, uint64_t *count, struct error *err);
@@ -78,20 +87,28 @@ extern const uint8_t page_store_zero[4096];
 int page_store_offset(struct page_store_view *v, uint64_t vaddr, uint64_t *ret);
 /* The store's file, a new fd for the caller; it stays good when the store is freed. */
 int page_store_fd(const struct page_store *s, struct error *err);
-/* What was ever taken of max_bytes: pages and the index.  For the thread that puts. */
-uint64_t page_store_used(const struct page_store *s);
+/*
+ * A place for a page that comes later, and is put there then; the file reaches as far once page_store_reach was called with the last such place.  In the thread that
+ * works on the container.
+ */
+int page_store_reserve(struct page_store_view *v, uint64_t vaddr, uint64_t *ret, struct error *err);
+int page_store_reach(struct page_store *s, uint64_t offset, struct error *err);
+/* What was ever taken of max_bytes: pages and the index. */
+uint64_t page_store_used(struct page_store *s);
 /* The memory of one container is given back; its pages are unknown again. */
 void page_store_drop(struct page_store *s, uint16_t container);
 
 /*
  * Makes the fill list (migration/fill.h) of one container.  fill_list_add is a visit of criu_lazy_pages, to be called for each process
- * of the container, pids ascending: no page's data is looked at.  -ENODATA (reason TransferFailed) when a page is missing in the store, with pid
- * and address.  fill_list_finish returns a sealed memory file for the caller; fill_list_free is needed in any case.
+ * of the container, pids ascending: no page's data is looked at.  A page that is missing in the store: -ENODATA (reason TransferFailed), with pid
+ * and address; or, when later, it gets a place there and is marked (FILL_LATER).  fill_list_finish returns a sealed memory file for the caller; fill_list_free is needed in any case.
  */
 struct fill_list;
-int fill_list_new(struct page_store *s, uint16_t container, struct fill_list **ret, struct error *err);
+int fill_list_new(struct page_store *s, uint16_t container, bool later, struct fill_list **ret, struct error *err);
 int fill_list_add(void *list, pid_t ns_pid, uint64_t vaddr, uint64_t pages, struct error *err);
 int fill_list_finish(struct fill_list *l, struct error *err);
+/* After that: the runs that come later, without their mark, by offset; the caller's, free(3). */
+int fill_list_later(const struct fill_list *l, struct fill_run **ret, size_t *ret_n, struct error *err);
 void fill_list_free(struct fill_list *l);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include <cjson/cJSON.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -15,8 +16,9 @@
  * The frames of docs/protocol.md.  An agent speaks its own version of them and the one before, so that one side can be upgraded first: when WIRE_PROTOCOL
  * grows, WIRE_PROTOCOL_OLDEST becomes what it was.  Version 1 was never released, so there is nothing to speak it with.
  */
-#define WIRE_PROTOCOL 2
+#define WIRE_PROTOCOL 3
 #define WIRE_PROTOCOL_OLDEST 2
+#define WIRE_PROTOCOL_PACKED 3          /* from this one on, pages may come packed */
 #define WIRE_HEADER 16
 #define WIRE_PAGES_HEAD 24
 #define WIRE_DATA_HEAD 8
@@ -32,6 +34,8 @@ enum wire_type {
 	WIRE_FROZEN = 9,
 	WIRE_PAGES = 10,
 	WIRE_ZEROS,
+	WIRE_WANT,
+	WIRE_PACKED,                    /* wire_receive gives PAGES for it */
 	WIRE_FILE = 20,
 	WIRE_DATA,
 	WIRE_IMAGE,
@@ -42,7 +46,8 @@ enum wire_type {
 	WIRE_RUNNING,
 	WIRE_ABORT,
 	WIRE_ABORTED,
-	WIRE_ENDED
+	WIRE_ENDED,
+	WIRE_COMPLETE
 };
 
 /* The versions a side speaks, all between the two. */
@@ -69,6 +74,14 @@ struct wire_frame {
 int wire_new(struct tls_stream *s, int64_t idle_us, struct wire **ret, struct error *err);
 void wire_free(struct wire *w);
 void wire_interrupt(struct wire *w);            /* from any thread: all calls fail from now on */
+/* For poll(2) in the receiving thread: something may have come when it is readable, or when more has come already than was received. */
+int wire_fd(const struct wire *w);
+bool wire_has_more(struct wire *w);
+
+/* From now on no more than so many bytes a second are sent; 0: no limit. */
+void wire_set_rate(struct wire *w, uint64_t bytes_per_s);
+/* What a byte took to send of late, in microseconds, waiting for one's turn among threads not counted; 0: not known yet. */
+double wire_cost(struct wire *w);
 
 /*
  * Sending is thread-safe (whole frames). Two parts, so that a head and page data need no copy; head at most WIRE_HEAD_MAX bytes.
@@ -81,7 +94,7 @@ int wire_send_json(struct wire *w, enum wire_type type, uint16_t container, cons
 int wire_send_end(struct wire *w, struct error *err);
 
 /*
- * One frame; checks length, type, sequence and the heads of PAGES and ZEROS (-EPROTO, reason ProtocolError; the stream is of no
+ * One frame; checks length, type, sequence and the heads of PAGES, ZEROS and WANT (-EPROTO, reason ProtocolError; the stream is of no
  * use then). idle_us, for its first bytes, 0: the default; negative: wait forever.
  */
 int wire_receive(struct wire *w, int64_t idle_us, struct wire_frame *ret, struct error *err);
@@ -90,7 +103,7 @@ int wire_json(const struct wire_frame *f, cJSON **ret, struct error *err);
 /* Compares an ALL_SENT frame with what was received. */
 int wire_check_end(struct wire *w, const struct wire_frame *f, struct error *err);
 
-/* The head of PAGES and ZEROS frames. */
+/* The head of PAGES and ZEROS frames, and all of a WANT. */
 struct wire_pages {
 	pid_t ns_pid;
 	uint64_t address;

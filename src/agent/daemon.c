@@ -20,6 +20,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/quantity.h"
 #include "children.h"
 #include "container/cgroup_options.h"
 #include "destination_note.h"
@@ -86,12 +87,14 @@ static void on_delete(void *ctx, const cJSON *object)
 static cJSON *home_line(const cJSON *m)
 {
 	cJSON *line = cJSON_CreateObject();
-	int64_t epoch = 0, timeout_us, rounds, downtime_us;
+	int64_t epoch = 0, timeout_us, rounds, downtime_us, bandwidth;
 
 	if (json_int(m, "spec/preCopy/maxRounds", 1, 1000, &rounds) == 0)
 		cJSON_AddNumberToObject(line, "maxRounds", (double)rounds);
 	if (duration_parse(json_str_or(m, "spec/preCopy/maxDowntime", ""), 3600000000, &downtime_us) == 0)
 		cJSON_AddNumberToObject(line, "maxDowntimeMicros", (double)downtime_us);
+	if (quantity_parse(json_str(m, "spec/bandwidth"), &bandwidth) == 0)
+		cJSON_AddNumberToObject(line, "bandwidth", (double)bandwidth);
 	json_int(m, "status/epoch", 0, INT64_MAX, &epoch);
 	/* The controller ends it in time; the worker's own limit only catches a controller that is gone. */
 	if (duration_parse(json_str_or(m, "spec/timeout", ""), 86400000000, &timeout_us) < 0)

@@ -59,7 +59,8 @@ static void add_container(struct destination *d, const char *name)
 {
 	struct destination_container *c = &d->containers[d->n];
 
-	*c = (struct destination_container){ .d = d, .index = (uint16_t)d->n, .images_fd = -1, .rootfs_fd = -1, .image_fd = -1 };
+	*c = (struct destination_container){ .d = d, .index = (uint16_t)d->n, .images_fd = -1, .rootfs_fd = -1, .image_fd = -1, .later_fd = -1,
+					   .filler_fd = -1 };
 	snprintf(c->info.name, sizeof(c->info.name), "%s", name);
 	d->n++;
 }
@@ -242,6 +243,7 @@ static void release(struct destination *d)
 	if (d->listen_fd >= 0)
 		close(d->listen_fd);
 	destination_filled(d);
+	destination_later_end(d);
 	for (int i = 0; i < d->n; i++) {
 		monitor_close(d->containers[i].monitor);
 		cJSON_Delete(d->containers[i].sent);
@@ -260,7 +262,7 @@ int agent_destination(const struct agent_options *o, const char *sandbox)
 	if (!d || path_format(d->sandbox, sizeof(d->sandbox), "%s", sandbox) < 0)
 		return 1;
 	d->o = o;
-	d->listen_fd = -1;
+	d->listen_fd = d->finished_fd = -1;
 	d->facts = cJSON_CreateObject();
 	r = run(d, &err);
 	if (r < 0)

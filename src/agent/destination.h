@@ -31,6 +31,11 @@ struct destination_container {
 	uint64_t image_size, image_at;  /* DATA fills it from front to back */
 	unsigned n_images;              /* so far */
 	bool in_tree;                   /* DATA belongs to the tree, not to the image */
+	bool later;                     /* of a lazy one: PostCopy, most of its memory is at the source until it runs */
+	int later_fd, filler_fd;        /* to its filler, and the filler's end until it has it; -1 */
+	struct fill_run *later_runs;    /* by place in the store; set before the filler can ask */
+	size_t n_later_runs;
+	uint64_t later_pages;           /* that have come */
 	bool lazy;                      /* the monitor fills its memory from the page store; else CRIU reads it from its images */
 	bool started;                   /* runc and CRIU were started, and stand by */
 	bool ended;                     /* CONTAINER_END came: it is being restored */
@@ -63,17 +68,23 @@ struct destination {
 	int shared_now;                 /* index FILE was opened in last, -1 */
 	bool shared_done;               /* a container has ended: the volumes are complete */
 	struct page_store *store;
+	bool later;                     /* of a container at least */
+	struct later_ask *asks;         /* what was asked of the source and has not come, destination_later.c */
+	size_t n_asks, asks_room;
+	int finished_fd;                /* eventfd: counts what was waited for; -1 when nothing comes later */
 	struct tree_budget files;       /* of all trees together, and bytes of images */
 	struct wire *wire;              /* the connection that is served */
 	char run_dir[512];
 	int64_t frozen_us;              /* clock_mono_us when FROZEN came, minus what the source had been frozen by then */
-	int64_t sent_us, prepared_us, committed_us, running_us;
+	int64_t sent_us, prepared_us, committed_us, running_us, complete_us;
 	uint64_t bytes;
 
 	struct driver driver;
 	struct error err;               /* of the deed that went wrong last */
 	struct error cause;             /* why it was given up, for a person */
 	bool opened;                    /* all containers came up */
+	int open_result;
+	bool filler_failed;             /* PostCopy: a container has ended since its memory did not come */
 	struct error open_err;          /* a container that did not come up after the commit; message "": all did */
 };
 
@@ -107,12 +118,32 @@ int destination_check_limit(const struct destination_container *c, int list, str
 bool destination_opened_any(struct destination *d);                     /* a container was let run, and may have ended since */
 bool destination_never_ran(struct destination *d);                      /* kills what was restored; true: none of it ran, and none will, for certain */
 
+/*
+ * destination_later.c: PostCopy.  Between begin (STARTED) and end the main thread receives by destination_pump alone: it lets the fillers' questions and the source's
+ * pages through until something else comes.
+ */
+int destination_later_begin(struct destination *d, struct error *err);
+void destination_later_end(struct destination *d);
+bool destination_lacks(const struct destination *d);    /* a program runs, or may, and its memory is not complete */
+/* On a new stream: what the old one did not answer. */
+int destination_ask_again(struct destination *d, struct error *err);
+/*
+ * 1: *ret is a frame of another kind; 0: until_fd is readable.  Without one (-1) and with idle_us: 0 when all memory is in place; -EIO: it never will be (a filler has
+ * failed); -ETIMEDOUT when nothing happens for idle_us.  Other errors are those of the stream.
+ */
+int destination_pump(struct destination *d, int until_fd, int64_t idle_us, struct wire_frame *ret, struct error *err);
+/* Until destination_finished was called so often, from other threads. */
+int destination_pump_until(struct destination *d, int times, struct error *err);
+void destination_finished(struct destination *d);
+
 /* destination_restore.c */
 int destination_start(struct destination *d, struct error *err);        /* runc and CRIU, until all stand by */
 int destination_restore_one(struct destination_container *c, struct error *err);        /* begins, in a thread of its own */
 int destination_restore(struct destination *d, struct error *err);      /* waits until every container stands at the barrier */
 void destination_join(struct destination *d);                           /* after an abort: until no thread of it is left */
 int destination_open(struct destination *d, struct error *err);         /* lets them run; those that do already stay as they are */
+/* Of a worker before: until the fillers have all.  An error when one has ended before. */
+int destination_wait_fillers(struct destination *d, struct error *err);
 void destination_filled(struct destination *d);                         /* once they run: until their memory is complete */
 void destination_abort(struct destination *d);                          /* kills what was restored; idempotent */
 cJSON *destination_prepared_json(const struct destination *d);

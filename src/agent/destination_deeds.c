@@ -23,6 +23,7 @@
 #define COMMIT_TIMEOUT_US 60000000
 #define DECIDE_TIMEOUT_US 5000000       /* one try; the driver tries again */
 #define PAUSE_US 1000000
+#define COMPLETE_IDLE_US 60000000       /* as long as the filler's patience */
 
 static bool decides(const struct destination *d)
 {
@@ -120,12 +121,17 @@ static enum input restore(void *ctx)
 
 /* --- the outcome --- */
 
+static int next_frame(struct destination *d, struct wire_frame *ret)
+{
+	return d->later ? destination_pump(d, -1, 0, ret, &d->err) : wire_receive(d->wire, -1, ret, &d->err);
+}
+
 /* The source decides: wait for its word, however long the stream lives. */
 static enum input await_word(struct destination *d)
 {
 	struct wire_frame f;
 
-	if (wire_receive(d->wire, -1, &f, &d->err) < 0)
+	if (next_frame(d, &f) < 0)
 		return destination_pod_gone(d) ? INPUT_PodGone : INPUT_StreamLost;
 	if (f.type == WIRE_COMMIT)
 		return INPUT_Commit;
@@ -150,7 +156,7 @@ static enum input answer(void *ctx)
 {
 	struct destination *d = ctx;
 
-	if (welcome(d) < 0)
+	if (welcome(d) < 0 || destination_ask_again(d, &d->err) < 0)
 		return INPUT_StreamLost;
 	return decides(d) ? INPUT_Ok : await_word(d);
 }
@@ -194,24 +200,101 @@ static enum input wait_a_moment(void *ctx)
 
 /* --- after the commit: only forward --- */
 
-static enum input open_barriers(void *ctx)
+static void *open_main(void *ctx)
 {
 	struct destination *d = ctx;
 	struct error err = { 0 };
-	/* What has come up once may have ended since; that is no failure of the migration. */
-	int r = d->opened ? 0 : destination_open(d, &err);
 
-	d->opened = r == 0;
+	d->open_result = destination_open(d, &err);
 	d->open_err = err;
-	if (r == 0)
+	destination_finished(d);
+	return NULL;
+}
+
+/* PostCopy: who runs may want a page before all of them do. */
+static void open_and_pump(struct destination *d)
+{
+	struct error ignored = { 0 };
+	pthread_t thread;
+
+	if (!d->later || !d->wire || pthread_create(&thread, NULL, open_main, d)) {
+		open_main(d);
+		return;
+	}
+	destination_pump_until(d, 1, &ignored);
+	pthread_join(thread, NULL);
+}
+
+static enum input open_barriers(void *ctx)
+{
+	struct destination *d = ctx;
+
+	/* What has come up once may have ended since; that is no failure of the migration. */
+	if (d->opened)
 		return INPUT_Ok;
-	log_error("committed, but a container did not come up", LOG_S("migration", d->note.migration), LOG_S("err", err.message));
+	open_and_pump(d);
+	d->opened = d->open_result == 0;
+	if (d->opened)
+		return INPUT_Ok;
+	log_error("committed, but a container did not come up", LOG_S("migration", d->note.migration), LOG_S("err", d->open_err.message));
 	if (destination_never_ran(d)) {
-		error_reason(&d->cause, -EIO, REASON_RestoreFailed, "committed, but the destination could not run it and nothing of it ran there: %s", err.message);
+		error_reason(&d->cause, -EIO, REASON_RestoreFailed, "committed, but the destination could not run it and nothing of it ran there: %s",
+			     d->open_err.message);
 		return INPUT_NeverRan;
 	}
-	return r == -ETIMEDOUT ? INPUT_NoAnswer : INPUT_Failed;
+	return d->open_result == -ETIMEDOUT ? INPUT_NoAnswer : INPUT_Failed;
 }
+
+/* --- PostCopy: it runs, and its memory is not complete --- */
+
+static bool tell_complete(struct destination *d, const char *error)
+{
+	cleanup_json cJSON *j = cJSON_CreateObject();
+	struct error ignored = { 0 };
+
+	if (error)
+		cJSON_AddStringToObject(j, "error", error);
+	return wire_send_json(d->wire, WIRE_COMPLETE, WIRE_NO_CONTAINER, j, &ignored) == 0;
+}
+
+/* The old worker brought it, and what it had not brought nobody can: the fillers know whether they have all. */
+static enum input find_rest(struct destination *d)
+{
+	return destination_wait_fillers(d, &d->open_err) < 0 ? INPUT_Failed : INPUT_Ok;
+}
+
+static enum input lose_stream(struct destination *d)
+{
+	log_warning("the source is not heard, and memory of the pod is still there; it may dial again", LOG_S("migration", d->note.migration),
+		    LOG_S("err", d->err.message));
+	destination_hang_up(d);
+	return INPUT_StreamLost;
+}
+
+static enum input take_rest(void *ctx)
+{
+	struct destination *d = ctx;
+	struct wire_frame f;
+	int r;
+
+	/* Without one of its containers it is lost all the same. */
+	if (!d->note.later || d->open_err.message[0])
+		return INPUT_Ok;
+	if (d->record)
+		record_progress(d->record, SOURCE_Completing);
+	r = !d->later ? 0 : !d->wire ? 1 : destination_pump(d, -1, COMPLETE_IDLE_US, &f, &d->err);
+	if (r > 0 || (r < 0 && !d->filler_failed))
+		return lose_stream(d);
+	if (r < 0)
+		d->open_err = d->err;
+	else if (!d->later && find_rest(d) == INPUT_Failed)
+		r = -EIO;
+	d->complete_us = clock_mono_us();
+	if (d->wire && !tell_complete(d, r < 0 ? d->open_err.message : NULL) && !decides(d))
+		return lose_stream(d);
+	return ok_or_failed(r);
+}
+
 
 static enum input send_running(void *ctx)
 {
@@ -308,6 +391,7 @@ const struct deed_row destination_deeds[DEED_COUNT] = {
 	[DEED_Open] = { open_barriers, OK_FAILED | MAY(NeverRan) | MAY(NoAnswer), 0, 0 },
 	[DEED_SendNeverRan] = { send_never_ran, OK_FAILED | MAY(StreamLost), 0, 0 },
 	[DEED_SendRunning] = { send_running, OK_FAILED | MAY(StreamLost), 0, 0 },
+	[DEED_TakeRest] = { take_rest, OK_FAILED | MAY(StreamLost), 0, 0 },
 	[DEED_ReportRunning] = { report_running, OK_FAILED | MAY(RecordGone), 0, 0 },
 	[DEED_Stay] = { destination_stay, MAY(Ended) | MAY(HelloAgain) | MAY(PodGone), 0, 0 },
 	[DEED_NoteTold] = { note_told, OK_FAILED, 0, 0 },

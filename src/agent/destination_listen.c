@@ -150,6 +150,9 @@ enum input destination_stay(void *destination)
 
 	if (d->wire && wire_receive(d->wire, -1, &f, &err) == 0 && f.type == WIRE_ENDED)
 		return INPUT_Ended;
+	/* What is still to come needs its place. */
+	if (destination_lacks(d))
+		return destination_listen_again(d);
 	/* It may take long.  Before, CRIU, which has let the processes run a moment ago, would still write there. */
 	destination_drop_parts(d);
 	return destination_listen_again(d);

@@ -37,6 +37,7 @@ static int parse(const cJSON *j, struct destination_note *n)
 	    copy(n->source_node, sizeof(n->source_node), json_str(j, "sourceNode")) < 0)
 		return -EINVAL;
 	n->decider = json_bool(j, "decider");
+	n->later = json_bool(j, "later");
 	n->told = json_bool(j, "told");
 	cJSON_ArrayForEach(e, json_at(j, "containers"))
 		if (n->n == WIRE_CONTAINERS_MAX || !cJSON_IsString(e) || copy(n->containers[n->n++], sizeof(n->containers[0]), e->valuestring) < 0)
@@ -72,6 +73,7 @@ int destination_note_write(const struct agent_options *o, const char *sandbox, c
 	cJSON_AddStringToObject(j, "name", n->name);
 	cJSON_AddStringToObject(j, "sourceNode", n->source_node);
 	cJSON_AddBoolToObject(j, "decider", n->decider);
+	cJSON_AddBoolToObject(j, "later", n->later);
 	cJSON_AddBoolToObject(j, "told", n->told);
 	for (int i = 0; i < n->n; i++)
 		cJSON_AddItemToArray(names, cJSON_CreateString(n->containers[i]));

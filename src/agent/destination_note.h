@@ -17,6 +17,7 @@ struct destination_note {
 	char ns[254], name[254];        /* of the PodMigration */
 	char source_node[254];
 	bool decider;                   /* this side decides */
+	bool later;                     /* PostCopy: when it runs, memory may still be missing */
 	bool told;                      /* the source knows that the pod runs: no worker is needed any more */
 	int n;
 	char containers[WIRE_CONTAINERS_MAX][254];      /* all that are restored together */

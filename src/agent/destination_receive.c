@@ -370,6 +370,17 @@ static void choose_way(struct destination *d, const cJSON *started)
 		close(fd);
 }
 
+/* The source asks whether most of the memory may come later. */
+static int offer_later(struct destination *d, cJSON *standby, struct error *err)
+{
+	cJSON *list = cJSON_AddArrayToObject(standby, "later");
+	int r = destination_later_begin(d, err);
+
+	for (int i = 0; i < d->n; i++)
+		cJSON_AddItemToArray(list, cJSON_CreateBool(d->containers[i].later));
+	return r == 0 && d->later ? destination_note_write(d->o, d->sandbox, &d->note, err) : r;
+}
+
 /* The source's CRIU stands by; ours must, too, before the pod is stopped. */
 static int on_started(struct destination *d, const struct wire_frame *f, struct error *err)
 {
@@ -386,7 +397,9 @@ static int on_started(struct destination *d, const struct wire_frame *f, struct 
 		close_fd(&d->containers[i].image_fd);
 	}
 	choose_way(d, j);
-	r = destination_start(d, err);
+	r = json_bool(j, "later") ? offer_later(d, standby, err) : 0;
+	if (r == 0)
+		r = destination_start(d, err);
 	/* Starting a pod keeps the node busy for a while longer than it takes: the API server, the kubelet, Events. */
 	if (r == 0)
 		calm_wait(CALM_US);

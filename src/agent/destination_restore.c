@@ -10,16 +10,19 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "container/criu_images.h"
 #include "migration/phase.h"
 #include "migration/reason.h"
+#include "runtime/monitor.h"
 
 #define START_TIMEOUT_US 60000000
 #define RESTORE_TIMEOUT_US 120000000
 #define OPEN_TIMEOUT_US 30000000
 #define FILL_TIMEOUT_US 600000000
+#define REST_TIMEOUT_US 60000000
 
 /* CRIU's images with our pages in them. */
 static int complete_images(struct destination_container *c, const pid_t *pids, int n, struct error *err)
@@ -39,12 +42,14 @@ static int complete_images(struct destination_container *c, const pid_t *pids, i
 static int list_pages(struct destination_container *c, const pid_t *pids, int n, int *ret, struct error *err)
 {
 	struct fill_list *list = NULL;
-	int r = fill_list_new(c->d->store, c->index, &list, err);
+	int r = fill_list_new(c->d->store, c->index, c->later, &list, err);
 
 	for (int i = 0; r == 0 && i < n; i++)
 		r = criu_lazy_pages(c->images_fd, pids[i], fill_list_add, list, err);
 	if (r == 0)
 		r = *ret = fill_list_finish(list, err);
+	if (r >= 0 && c->later)
+		r = fill_list_later(list, &c->later_runs, &c->n_later_runs, err);
 	fill_list_free(list);
 	return r < 0 ? r : 0;
 }
@@ -105,7 +110,10 @@ static int restore(struct destination_container *c, struct error *err)
 	if (r == 0 && c->lazy)
 		r = store = page_store_fd(c->d->store, err);
 	if (r >= 0)
-		r = monitor_go(c->monitor, list, store, err);
+		r = monitor_go(c->monitor, list, store, c->filler_fd, err);
+	/* Its own now: when it ends, this side sees it. */
+	if (c->filler_fd >= 0)
+		close(take_fd(&c->filler_fd));
 	if (r == 0)
 		r = monitor_wait(c->monitor, "barrier", start + RESTORE_TIMEOUT_US, err);
 	/* When it is not empty it is the application's by now. */
@@ -120,6 +128,7 @@ static void *restore_main(void *arg)
 	struct destination_container *c = arg;
 
 	c->result = restore(c, &c->err);
+	destination_finished(c->d);
 	return NULL;
 }
 
@@ -162,8 +171,11 @@ void destination_join(struct destination *d)
 
 int destination_restore(struct destination *d, struct error *err)
 {
-	int r = 0;
+	int r = d->later ? destination_pump_until(d, d->n, err) : 0;
 
+	/* No CRIU comes to its barrier without the memory that it wants. */
+	if (r < 0)
+		destination_abort(d);
 	destination_join(d);
 	for (int i = 0; i < d->n && r == 0; i++) {
 		r = d->containers[i].result;
@@ -218,6 +230,31 @@ int destination_open(struct destination *d, struct error *err)
 			continue;
 		r = result[i];
 		*err = d->containers[i].err;
+	}
+	return r;
+}
+
+/* As long as it lacks pages there is a file beside its socket (runtime/monitor.h). */
+static bool lacks(const struct destination_container *c)
+{
+	char path[4096];
+
+	return agent_host_path(c->d->o, path, sizeof(path), "%s/%s/%s/%s", PM_RUN_DIR, MONITOR_CONTAINERS_DIR, c->info.id, MONITOR_FILLING) == 0 &&
+	       access(path, F_OK) == 0;
+}
+
+int destination_wait_fillers(struct destination *d, struct error *err)
+{
+	int r = 0;
+
+	for (int i = 0; r == 0 && i < d->n; i++) {
+		struct destination_container *c = &d->containers[i];
+		int64_t pages, micros;
+
+		if (lacks(c))
+			r = monitor_wait_filled(c->monitor, clock_mono_us() + REST_TIMEOUT_US, &pages, &micros, err);
+		if (r < 0)
+			error_wrap(err, r, "container %s", c->info.name);
 	}
 	return r;
 }
@@ -278,6 +315,8 @@ cJSON *destination_running_json(const struct destination *d, const struct error 
 		cJSON_AddNumberToObject(e, "openMicros", (double)d->containers[i].open_us);
 		cJSON_AddItemToArray(list, e);
 	}
+	if (d->note.later)
+		cJSON_AddBoolToObject(j, "later", true);
 	if (err && err->message[0])
 		cJSON_AddStringToObject(j, "error", err->message);
 	return j;
@@ -310,7 +349,7 @@ static cJSON *container_report(const struct destination_container *c)
 		int64_t v;
 
 		if (json_int(c->sent, keys[i].sent, 0, 1ll << 50, &v) == 0)
-			cJSON_AddNumberToObject(e, keys[i].shown, (double)v);
+			cJSON_AddNumberToObject(e, keys[i].shown, (double)v + (i == 0 ? (double)c->later_pages : i == 1 ? (double)c->later_pages * FILL_PAGE : 0));
 	}
 	if (!strcmp(json_str_or(c->sent, "tracking", ""), "WriteProtect") || !strcmp(json_str_or(c->sent, "tracking", ""), "Digests"))
 		cJSON_AddStringToObject(e, "tracking", json_str(c->sent, "tracking"));
@@ -348,5 +387,6 @@ cJSON *destination_source_report(const struct destination *d, const struct error
 	add_step(list, "prepared", d->prepared_us);
 	add_step(list, "committed", d->committed_us);
 	add_step(list, "running", d->running_us);
+	add_step(list, "complete", d->complete_us);
 	return j;
 }

@@ -203,10 +203,11 @@ int monitor_restore(struct monitor *m, const char *images, const char *work, boo
 	return send_json(m, j, err);
 }
 
-int monitor_go(struct monitor *m, int list, int store, struct error *err)
+int monitor_go(struct monitor *m, int list, int store, int later, struct error *err)
 {
 	static const char op[] = "{\"op\":\"go\"}";
-	const int fds[2] = { list, store };
+	const int fds[] = { list, store, later };
+	size_t len = later < 0 ? sizeof(fds) - sizeof(fds[0]) : sizeof(fds);
 	union {
 		struct cmsghdr head;
 		char space[CMSG_SPACE(sizeof(fds))];
@@ -215,10 +216,10 @@ int monitor_go(struct monitor *m, int list, int store, struct error *err)
 	struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1 };
 
 	if (list >= 0) {
-		control.head = (struct cmsghdr){ .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(fds)) };
-		memcpy(CMSG_DATA(&control.head), fds, sizeof(fds));
+		control.head = (struct cmsghdr){ .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(len) };
+		memcpy(CMSG_DATA(&control.head), fds, len);
 		h.msg_control = control.space;
-		h.msg_controllen = sizeof(control.space);
+		h.msg_controllen = CMSG_SPACE(len);
 	}
 	return sendmsg(m->fd, &h, MSG_NOSIGNAL) < 0 ? error_errno(err, "tell the monitor") : 0;
 }
@@ -253,13 +254,28 @@ static int receive_state(struct monitor *m, int64_t deadline_us, struct error *e
 	if (json_parse(packet, (size_t)n, sizeof(packet), &j, err) < 0)
 		return error_wrap(err, -EPROTO, "message of the monitor");
 	snprintf(m->state, sizeof(m->state), "%s", json_str_or(j, "state", ""));
-	m->filled = json_int(j, "filled/pages", 0, INT64_MAX, &m->pages) == 0 && json_int(j, "filled/micros", 0, INT64_MAX, &m->micros) == 0;
+	m->filled = m->filled || (json_int(j, "filled/pages", 0, INT64_MAX, &m->pages) == 0 && json_int(j, "filled/micros", 0, INT64_MAX, &m->micros) == 0);
 	if (!strcmp(m->state, "failed"))
 		return error_reason(err, -EIO, REASON_RestoreFailed, "%s", json_str_or(j, "error", "restore failed"));
 	/* In any other state: what was asked for was refused, and will not come. */
 	if (json_at(j, "error"))
 		return error_reason(err, -EPROTO, REASON_InternalError, "the monitor of the container refused: %s", json_str_or(j, "error", ""));
 	return 0;
+}
+
+int monitor_fd(const struct monitor *m)
+{
+	return m->fd;
+}
+
+int monitor_hear(struct monitor *m, struct error *err)
+{
+	return receive_state(m, 0, err);
+}
+
+bool monitor_filled(const struct monitor *m)
+{
+	return m->filled;
 }
 
 int monitor_look(struct monitor *m, struct error *err)

@@ -37,8 +37,8 @@ int monitor_connect(const struct agent_options *o, const char *id, struct monito
 void monitor_close(struct monitor *m);
 /* lazy: memory is not in the images but comes with go. */
 int monitor_restore(struct monitor *m, const char *images, const char *work, bool lazy, struct error *err);
-/* All images are there, inventory.img as MONITOR_INVENTORY. list, store: fill list and page store of a lazy restore (they stay the caller's), else -1. */
-int monitor_go(struct monitor *m, int list, int store, struct error *err);
+/* All images are there, inventory.img as MONITOR_INVENTORY. list, store: fill list and page store of a lazy restore, later: the filler's end of the socket for what comes later (they stay the caller's), else -1. */
+int monitor_go(struct monitor *m, int list, int store, int later, struct error *err);
 int monitor_open(struct monitor *m, struct error *err);         /* lets the restored processes run */
 int monitor_abort(struct monitor *m, struct error *err);
 /* Takes what it has said since; an error as monitor_wait's, when it has failed or ended. Does not wait. */
@@ -48,6 +48,10 @@ int monitor_look(struct monitor *m, struct error *err);
  * CRIU's own lines and reason RestoreFailed.
  */
 int monitor_wait(struct monitor *m, const char *state, int64_t deadline_us, struct error *err);
+/* For who waits for several, and what one has said meanwhile. */
+int monitor_fd(const struct monitor *m);
+int monitor_hear(struct monitor *m, struct error *err);
+bool monitor_filled(const struct monitor *m);
 /* Of one that runs: until all memory is in place; *ret_pages and *ret_micros: how many pages came from the store and how long copying them took. */
 int monitor_wait_filled(struct monitor *m, int64_t deadline_us, int64_t *ret_pages, int64_t *ret_micros, struct error *err);
 

@@ -89,7 +89,7 @@ int order_of_pod(const struct agent_options *o, const char *pod_uid, const char 
  */
 cJSON *order_line(const cJSON *order, const struct monitor_info *pod)
 {
-	static const char *const taken[] = { "migration", "namespace", "name", "epoch", "strategy", "maxRounds", "maxDowntimeMicros", "podIP", "port", "key" };
+	static const char *const taken[] = { "migration", "namespace", "name", "epoch", "strategy", "maxRounds", "maxDowntimeMicros", "bandwidth", "podIP", "port", "key" };
 	cJSON *line = cJSON_CreateObject();
 
 	for (size_t i = 0; i < sizeof(taken) / sizeof(taken[0]); i++) {

@@ -43,10 +43,12 @@ static int take_order(struct source *s, const cJSON *order, struct error *err)
 		r = take_text(order, "podName", s->pod_name, sizeof(s->pod_name), err);
 	if (r == 0 && json_int(order, "epoch", 0, INT64_MAX, &s->epoch) < 0)
 		r = error_reason(err, -EINVAL, REASON_ProtocolError, "order: epoch is missing");
-	s->precopy = strcmp(json_str_or(order, "strategy", "PreCopy"), "StopAndCopy") != 0;
+	s->precopy = !strcmp(json_str_or(order, "strategy", "PreCopy"), "PreCopy");
+	s->postcopy = !strcmp(json_str_or(order, "strategy", ""), "PostCopy");
 	s->rounds_max = SOURCE_ROUNDS_DEFAULT;
 	s->downtime_us = SOURCE_DOWNTIME_DEFAULT_US;
 	json_int(order, "maxRounds", 1, SOURCE_ROUNDS_MAX, &s->rounds_max);
+	json_int(order, "bandwidth", 0, INT64_MAX / 2, &s->bandwidth);
 	json_int(order, "maxDowntimeMicros", 0, 3600000000, &s->downtime_us);
 	j->remote = json_bool(order, "remote");
 	json_int(order, "timeoutSeconds", 1, 100000, &timeout);

@@ -32,6 +32,10 @@ struct source_round {
 	int64_t micros;
 };
 
+struct source_process {
+	pid_t pid, ns_pid;
+};
+
 struct source_container {
 	struct source *source;
 	uint16_t index;                 /* position in HELLO */
@@ -46,6 +50,10 @@ struct source_container {
 	struct source_round rounds[SOURCE_ROUNDS_MAX];  /* while it ran */
 	int n_rounds;
 	struct source_round last;       /* frozen */
+	bool later;                     /* PostCopy: its memory is sent when it is asked for */
+	struct source_process *processes;       /* then: for whom it is asked, source_later.c */
+	int n_processes;
+	struct packer *packer;          /* NULL: the destination does not know it */
 	struct tree_stats tree;
 	uint64_t image_bytes;
 	uint64_t ahead;                 /* of pages: sent before the freeze */
@@ -57,7 +65,7 @@ struct source_container {
 	struct error err;
 };
 
-enum source_mark { MARK_FREEZE, MARK_FROZEN, MARK_SENT, MARK_PREPARED, MARK_COMMITTED, MARK_RUNNING, MARK_COUNT };
+enum source_mark { MARK_FREEZE, MARK_FROZEN, MARK_SENT, MARK_PREPARED, MARK_COMMITTED, MARK_RUNNING, MARK_COMPLETE, MARK_COUNT };
 
 /* One migration, seen from where the pod is. */
 struct source {
@@ -67,9 +75,10 @@ struct source {
 	struct journal_entry journal;
 	char pod_name[254];
 	int64_t epoch;
-	bool precopy;                   /* spec.strategy */
+	bool precopy, postcopy;         /* spec.strategy */
 	int protocol;                   /* agreed with the destination */
 	int64_t rounds_max, downtime_us;        /* spec.preCopy */
+	int64_t bandwidth;              /* spec.bandwidth, bytes/s; 0: no limit */
 	int64_t deadline_us;            /* of the whole migration */
 	uint8_t key[PM_KEY_SIZE];
 	struct containerd *containerd;
@@ -116,7 +125,7 @@ extern const struct deed_row source_deeds[DEED_COUNT];
 int source_dial(struct source *s, int64_t patience_us, struct error *err);
 int source_greet(struct source *s, bool resume, struct error *err);
 /*
- * Receives the one frame that is expected next; -ECONNABORTED and peer_gave_up: REFUSE or ABORT came instead, err holds the destination's words; anything else ends
+ * Receives the one frame that is expected next, and answers each WANT before it; -ECONNABORTED and peer_gave_up: REFUSE or ABORT came instead, err holds the destination's words; anything else ends
  * the stream.
  */
 int source_expect(struct source *s, enum wire_type type, int64_t idle_us, cJSON **ret, struct error *err);
@@ -149,6 +158,9 @@ int source_precopy(struct source *s, struct error *err);
 int source_send_all(struct source *s, struct error *err);
 /* Waits until no CRIU of ours holds a process. kill: does not wait for a good end. */
 void source_end_dumps(struct source *s, bool kill);
+
+/* source_later.c: PostCopy.  Answers a WANT. */
+int source_answer(struct source *s, const struct wire_frame *f, struct error *err);
 
 /* source_filled.c: until the memory of a container that has come here has all come. */
 int source_wait_filled(struct source_container *c, struct error *err);

@@ -25,6 +25,7 @@
 #define START_TIMEOUT_US 60000000
 #define PREPARE_TIMEOUT_US 120000000
 #define RUN_TIMEOUT_US 60000000
+#define COMPLETE_IDLE_US 60000000       /* PostCopy: as long as the destination's patience */
 #define COMMIT_TIMEOUT_US 20000000      /* then the pod goes back, if the record lets it */
 #define DECIDE_TIMEOUT_US 5000000       /* one try; the driver tries again */
 #define LOST_PATIENCE_US 60000000       /* a committed destination that is silent for so long is reported, and dialled on */
@@ -95,6 +96,15 @@ static enum input say_hello(void *ctx)
 	return source_greet(s, false, &s->err) < 0 ? lost_or_given_up(s) : INPUT_Welcome;
 }
 
+/* Whose memory may come later: what CRIU cannot fill while it runs goes as with StopAndCopy, and so does all of it to an agent that does not know PostCopy. */
+static void take_offer(struct source *s, const cJSON *standby)
+{
+	const cJSON *list = json_at(standby, "later");
+
+	for (int i = 0; cJSON_IsArray(list) && i < s->n; i++)
+		s->containers[i].later = cJSON_IsTrue(cJSON_GetArrayItem(list, i));
+}
+
 /* Starting runc and CRIU takes longer than what they do then: here and there they are started while the pod runs. */
 static int start_both(struct source *s)
 {
@@ -108,9 +118,15 @@ static int start_both(struct source *s)
 		cJSON_AddItemToArray(processes, cJSON_CreateNumber(freezer_pids(&s->freezer, i, pids, SOURCE_PROCESSES_MAX)));
 	}
 	source_report_shared(s, started);
+	if (s->postcopy)
+		cJSON_AddBoolToObject(started, "later", true);
 	if (r == 0)
 		r = wire_send_json(s->wire, WIRE_STARTED, WIRE_NO_CONTAINER, started, &s->err);
-	return r == 0 ? source_expect(s, WIRE_STANDBY, START_TIMEOUT_US, &standby, &s->err) : r;
+	if (r == 0)
+		r = source_expect(s, WIRE_STANDBY, START_TIMEOUT_US, &standby, &s->err);
+	if (r == 0 && s->postcopy)
+		take_offer(s, standby);
+	return r;
 }
 
 static enum input send_ahead(void *ctx)
@@ -277,7 +293,8 @@ static enum input await_running(struct source *s, int64_t idle_us)
 
 	if (source_expect(s, WIRE_RUNNING, idle_us, &s->running, &s->err) < 0)
 		return lost_or_free(s);
-	s->mark[MARK_RUNNING] = clock_mono_us();
+	if (!s->mark[MARK_RUNNING])
+		s->mark[MARK_RUNNING] = clock_mono_us();
 	text = json_str(s->running, "error");
 	if (!text)
 		return INPUT_Running;
@@ -343,6 +360,27 @@ static enum input send_commit(void *ctx)
 	if (wire_send_json(s->wire, WIRE_COMMIT, WIRE_NO_CONTAINER, j, &s->err) < 0)
 		return INPUT_StreamLost;
 	return await_running(s, RUN_TIMEOUT_US);
+}
+
+/* PostCopy: it runs there, and its memory is still here. */
+static enum input send_rest(void *ctx)
+{
+	struct source *s = ctx;
+	cleanup_json cJSON *complete = NULL;
+	const char *text;
+
+	if (!json_bool(s->running, "later"))
+		return INPUT_Ok;
+	if (s->record)
+		record_progress(s->record, SOURCE_Completing);
+	if (source_expect(s, WIRE_COMPLETE, COMPLETE_IDLE_US, &complete, &s->err) < 0)
+		return INPUT_StreamLost;
+	s->mark[MARK_COMPLETE] = clock_mono_us();
+	text = json_str(complete, "error");
+	if (!text)
+		return INPUT_Ok;
+	error_reason(&s->err, -EIO, REASON_RestoreFailed, "committed, but the destination did not get all of its memory: %s", text);
+	return INPUT_RunningFailed;
 }
 
 static bool is_lost(struct source *s)
@@ -503,6 +541,7 @@ const struct deed_row source_deeds[DEED_COUNT] = {
 	[DEED_RecordCommit] = { record_commit, MAY(RecordCommit) | MAY(RecordAbort) | MAY(RecordRefused) | MAY(RecordUnknown) | MAY(RecordGone), 0, 0 },
 	[DEED_RecordAbort] = { record_abort, MAY(RecordCommit) | MAY(RecordAbort) | MAY(RecordUnknown) | MAY(RecordGone) | MAY(PodGone), 0, 0 },
 	[DEED_SendCommit] = { send_commit, MAY(Running) | MAY(RunningFailed) | MAY(NeverRan) | STREAM, 0, 0 },
+	[DEED_SendRest] = { send_rest, MAY(Ok) | MAY(RunningFailed) | MAY(StreamLost), 0, 0 },
 	[DEED_Redial] = { redial, MAY(Welcome) | MAY(Failed) | MAY(NeverRan) | STREAM, MAY(Timer), MAY(PodGone) },
 	[DEED_ReportLost] = { report_lost, MAY(Timer) | MAY(PodGone), 0, 0 },
 	[DEED_ReportRunning] = { report_running, OK_FAILED | MAY(RecordGone), 0, 0 },

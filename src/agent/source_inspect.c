@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -220,6 +221,8 @@ void source_release(struct source *s)
 	for (int i = 0; i < s->n; i++) {
 		bundle_free(s->containers[i].bundle);
 		pages_known_free(s->containers[i].known);
+		free(s->containers[i].processes);
+		packer_free(s->containers[i].packer);
 		track_set_free(s->containers[i].tracks);
 	}
 	if (s->freezer_ready)

@@ -19,11 +19,12 @@
 
 static int send_process(struct source_container *c, pid_t pid, enum pages_which which, bool running, struct error *err)
 {
-	struct pages_source from = { .container = c->index, .pid = pid, .running = running, .known = c->known };
+	struct pages_source from = { .container = c->index, .pid = pid, .running = running, .known = c->known, .packer = c->packer };
 	int r = process_ns_pid(pid, &from.ns_pid, err);
 
 	if (r < 0)
 		return r;
+	from.later = c->later && !running;
 	from.track = c->tracks ? track_set_get(c->tracks, pid, running) : NULL;
 	return pages_send(c->source->wire, &from, which, &c->pages, err);
 }

@@ -7,7 +7,7 @@
 #include "base/json.h"
 #include "migration/reason.h"
 
-static const char *const mark_name[MARK_COUNT] = { "freeze", "frozen", "sent", "prepared", "committed", "running" };
+static const char *const mark_name[MARK_COUNT] = { "freeze", "frozen", "sent", "prepared", "committed", "running", "complete" };
 
 /* Marks are taken on the monotonic clock; shown on the wall clock of now. */
 static void wall_clock(int64_t mono, char out[CLOCK_RFC3339_SIZE])

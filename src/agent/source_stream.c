@@ -82,6 +82,7 @@ int source_dial(struct source *s, int64_t patience_us, struct error *err)
 		r = wire_new(tls, IDLE_US, &w, err);
 	if (r < 0)
 		return r;
+	wire_set_rate(w, (uint64_t)s->bandwidth);
 	set_stream(s, w);
 	/* An order that came while there was no stream to interrupt. */
 	return order_ends_it(s) ? control_check(s->control, err) : 0;
@@ -124,11 +125,22 @@ static int peer_error(struct source *s, const struct wire_frame *f, struct error
 			    json_str_or(j, "message", "the destination gave up"));
 }
 
+/* PostCopy, dialled again: that it runs is known. */
+static bool says_again(const struct wire_frame *f, enum wire_type expected)
+{
+	return expected == WIRE_COMPLETE && f->type == WIRE_RUNNING;
+}
+
 int source_expect(struct source *s, enum wire_type type, int64_t idle_us, cJSON **ret, struct error *err)
 {
 	struct wire_frame f;
 	int r = s->wire ? wire_receive(s->wire, idle_us, &f, err) : error_set(err, -ENOTCONN, "there is no stream");
 
+	while (r == 0 && (f.type == WIRE_WANT || says_again(&f, type))) {
+		r = f.type == WIRE_WANT ? source_answer(s, &f, err) : 0;
+		if (r == 0)
+			r = wire_receive(s->wire, idle_us, &f, err);
+	}
 	if (r < 0)
 		return r;
 	if (f.type == WIRE_REFUSE || f.type == WIRE_ABORT)
@@ -136,6 +148,17 @@ int source_expect(struct source *s, enum wire_type type, int64_t idle_us, cJSON 
 	if (f.type != type)
 		return error_reason(err, -EPROTO, REASON_ProtocolError, "the destination sent frame type %d where %d was expected", f.type, type);
 	return wire_json(&f, ret, err);
+}
+
+/* One for each, since each has a thread of its own. */
+static int make_packers(struct source *s, struct error *err)
+{
+	int r = 0;
+
+	for (int i = 0; r == 0 && s->protocol >= WIRE_PROTOCOL_PACKED && i < s->n; i++)
+		if (!s->containers[i].packer)
+			r = packer_new(&s->containers[i].packer, err);
+	return r;
 }
 
 int source_greet(struct source *s, bool resume, struct error *err)
@@ -147,5 +170,7 @@ int source_greet(struct source *s, bool resume, struct error *err)
 	s->welcome = NULL;
 	if (r == 0)
 		r = source_expect(s, WIRE_WELCOME, IDLE_US, &s->welcome, err);
-	return r == 0 ? protocol_take(s->welcome, &s->protocol, err) : r;
+	if (r == 0)
+		r = protocol_take(s->welcome, &s->protocol, err);
+	return r == 0 ? make_packers(s, err) : r;
 }

@@ -63,6 +63,9 @@ static bool no_cold_start(const struct seen *s)
 
 	if (s->decision != DECISION_COMMIT || s->phase == PHASE_Succeeded || is_given_back(s) || !name || !s->o->source || view_deleting(s->o->source))
 		return false;
+	/* Where it can be lost by design; a person is told all the same (Stalled). */
+	if (!strcmp(json_str_or(s->m, "spec/strategy", ""), "PostCopy"))
+		return false;
 	return violated(s, "container %s of the destination was started anew from its image; only the source still holds its memory", name);
 }
 

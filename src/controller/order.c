@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/quantity.h"
 #include "migration/keys.h"
 #include "names.h"
 #include "view.h"
@@ -24,7 +25,7 @@ const char *order_action_name(enum order_action a)
 static int add_route(cJSON *order, const cJSON *migration, const uint8_t key[PM_KEY_SIZE], int64_t now_us)
 {
 	cleanup_buf struct buf text = BUF_INIT(128);
-	int64_t since = view_phase_time_us(migration, PHASE_Preparing), rounds, downtime_us;
+	int64_t since = view_phase_time_us(migration, PHASE_Preparing), rounds, downtime_us, bandwidth;
 
 	if (base64_encode(key, PM_KEY_SIZE, &text) < 0)
 		return -ENOMEM;
@@ -35,6 +36,8 @@ static int add_route(cJSON *order, const cJSON *migration, const uint8_t key[PM_
 		cJSON_AddNumberToObject(order, "maxRounds", (double)rounds);
 	if (duration_parse(json_str_or(migration, "spec/preCopy/maxDowntime", ""), 3600000000, &downtime_us) == 0)
 		cJSON_AddNumberToObject(order, "maxDowntimeMicros", (double)downtime_us);
+	if (quantity_parse(json_str(migration, "spec/bandwidth"), &bandwidth) == 0)
+		cJSON_AddNumberToObject(order, "bandwidth", (double)bandwidth);
 	cJSON_AddStringToObject(order, "podIP", json_str_or(migration, "status/destinationPod/podIP", ""));
 	cJSON_AddNumberToObject(order, "port", PM_STREAM_PORT);
 	cJSON_AddStringToObject(order, "key", text.data);

@@ -397,6 +397,9 @@ static bool stuck(const struct observed *o, struct step *s)
 			       "frozen and holds its memory. Save what it still holds, then delete the source pod or this PodMigration.", started_cold(o));
 	if (!o->destination)
 		return is_stuck(s, REASON_DestinationLost, "the destination pod is gone", "The agent of the source reports when it is sure of the loss.");
+	/* It runs, and its memory comes: if nothing comes any more the destination ends by itself (started_cold). */
+	if (state_of(o) == SOURCE_Completing)
+		return false;
 	return seen_over(o, s, entered(o, PHASE_Committed), LIMIT_RUNNING) &&
 	       is_stuck(s, REASON_AgentUnavailable, "no agent has reported that the destination runs",
 			"Check the podmigration-agent of both nodes; it goes on from here by itself.");

@@ -30,6 +30,7 @@ struct now {
 	enum decision decision;
 	enum source_state state;
 	bool ended, stuck, not_thawed;
+	bool completes;                 /* with PostCopy */
 	bool attention;                 /* a person was asked for */
 	const char *reason, *message;   /* of the migration as a whole */
 };
@@ -49,6 +50,7 @@ static struct condition source_frozen(const struct now *n)
 	case SOURCE_Freezing:
 	case SOURCE_Restoring:
 	case SOURCE_Committed:
+	case SOURCE_Completing:
 		if (n->ended && n->c->source_gone)
 			return (struct condition){ FALSE, "Gone", "the source pod is gone" };
 		if (n->ended)
@@ -85,6 +87,18 @@ static struct condition committed(const struct now *n)
 	if (n->decision == DECISION_ABORT || n->ended)
 		return (struct condition){ FALSE, "Aborted", "the source has the only running copy" };
 	return (struct condition){ UNKNOWN, "Undecided", "neither committed nor aborted yet" };
+}
+
+/* PostCopy only. */
+static struct condition memory_complete(const struct now *n)
+{
+	if (n->completes && n->stuck && n->state >= SOURCE_Committed)
+		return (struct condition){ FALSE, "Lost", n->message };
+	if (n->state == SOURCE_Completing)
+		return (struct condition){ FALSE, "PostCopy", "the destination runs, and memory of it is still at the source: if that or the link is lost for 60 s, the pod is lost" };
+	if (n->completes && n->state == SOURCE_Running)
+		return (struct condition){ TRUE, "Complete", "nothing of the pod is at the source any more" };
+	return (struct condition){ UNKNOWN, NULL, NULL };
 }
 
 static struct condition succeeded(const struct now *n)
@@ -179,7 +193,7 @@ static const struct {
 	{ "Migratable", migratable, false }, { "SourceFrozen", source_frozen, false }, { "DestinationPrepared", destination_prepared, false },
 	{ "Committed", committed, false }, { "Succeeded", succeeded, false }, { "Ready", ready, false },
 	{ "Reconciling", reconciling, false }, { "Stalled", stalled, false },
-	{ "AttentionNeeded", attention_needed, true }, { "InvariantViolated", invariant_violated, true },
+	{ "MemoryComplete", memory_complete, true }, { "AttentionNeeded", attention_needed, true }, { "InvariantViolated", invariant_violated, true },
 };
 
 static cJSON *condition_json(const cJSON *migration, const char *type, const struct condition *c, int64_t generation, int64_t now_us)
@@ -211,6 +225,7 @@ static cJSON *conditions_json(const cJSON *migration, const struct status_change
 		.decision = view_decision(migration),
 		.state = view_source_state(migration),
 		.ended = phase_ended(change->phase),
+		.completes = !strcmp(json_str_or(migration, "spec/strategy", ""), "PostCopy"),
 		.attention = status_attention(migration) != ATTENTION_NONE,
 		.not_thawed = strstr(json_str_or(migration, "status/source/error/message", ""), PM_NOT_THAWED) != NULL,
 		.stuck = change->reason != REASON_NONE && !phase_ended(change->phase),

@@ -322,6 +322,16 @@ int tls_read(struct tls_stream *s, void *data, size_t len, int64_t deadline_us, 
 	return 0;
 }
 
+bool tls_has_more(struct tls_stream *s)
+{
+	bool more;
+
+	pthread_mutex_lock(&s->lock);
+	more = SSL_has_pending(s->ssl) == 1;
+	pthread_mutex_unlock(&s->lock);
+	return more;
+}
+
 int tls_fd(const struct tls_stream *s)
 {
 	return s->socket.fd;

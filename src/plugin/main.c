@@ -19,7 +19,7 @@ static const char usage[] =
 	"  --to-cluster CLUSTER    cluster ID of a Liqo peer\n"
 	"  --to-node NODE          a node of this cluster; the way back home\n"
 	"  --name NAME             of the PodMigration; one is made up when not given\n"
-	"  --strategy S            PreCopy or StopAndCopy\n"
+	"  --strategy S            PreCopy, StopAndCopy or PostCopy\n"
 	"  --timeout D             give up after so long, such as 5m\n"
 	"  --ttl D                 delete the PodMigration so long after its end\n"
 	"  --dry-run               only say whether the pod could be moved, and what is in the way\n"

@@ -108,22 +108,23 @@ int filler_start(const char *work, struct filler *ret, struct error *err)
 	return -EIO;
 }
 
-int filler_give(const struct filler *f, int list_fd, int store_fd, struct error *err)
+int filler_give(const struct filler *f, int list_fd, int store_fd, int later_fd, struct error *err)
 {
-	const int fds[2] = { list_fd, store_fd };
+	const int fds[] = { list_fd, store_fd, later_fd };
+	size_t len = later_fd < 0 ? sizeof(fds) - sizeof(fds[0]) : sizeof(fds);
 	union {
 		struct cmsghdr head;
 		char space[CMSG_SPACE(sizeof(fds))];
 	} control = { 0 };
 	char word = FILL_GIVE;
 	struct iovec iov = { &word, 1 };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof(control.space) };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = CMSG_SPACE(len) };
 	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
 
 	c->cmsg_level = SOL_SOCKET;
 	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(fds));
-	memcpy(CMSG_DATA(c), fds, sizeof(fds));
+	c->cmsg_len = CMSG_LEN(len);
+	memcpy(CMSG_DATA(c), fds, len);
 	return sendmsg(f->fd, &m, MSG_NOSIGNAL) < 0 ? error_errno(err, "give the list of pages to the filler") : 0;
 }
 

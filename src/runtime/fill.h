@@ -13,7 +13,7 @@
  * gets the userfaultfd of every task that is being restored.  Page faults are served from the page store at once, by the fill list (migration/fill.h).  When CRIU
  * stands at its post-restore barrier everything that the list names is checked to be there (ready), and from then on all pages are copied, while the commit is
  * decided and while the program runs.  What the program does to its memory meanwhile is followed by the kernel's events.  When nothing is missing any more (done)
- * the userfaultfds are closed and the store is given back.
+ * the userfaultfds are closed and the store is given back.  With PostCopy (fill_later.h) pages are still at the source then, and come while the program runs.
  *
  * A page that is missing when the last userfaultfd is closed would be zero for the program, silently.  Therefore monitor and filler share one table of open files
  * (CLONE_FILES): whichever of the two dies, the userfaultfds, those of forked children as well, stay open, and who needs a page waits.  If the filler dies or
@@ -35,8 +35,8 @@ struct filler {
 
 /* The socket stands in folder work when this returns. */
 int filler_start(const char *work, struct filler *ret, struct error *err);
-/* List and store, once; they stay the caller's. */
-int filler_give(const struct filler *f, int list_fd, int store_fd, struct error *err);
+/* List, store and the socket for what comes later (-1: nothing does), once; they stay the caller's. */
+int filler_give(const struct filler *f, int list_fd, int store_fd, int later_fd, struct error *err);
 /* CRIU stands at post-restore: all tasks have registered their memory, and what cannot be filled now never will be. */
 void filler_barrier(const struct filler *f);
 /* The program is about to run.  -ESRCH: the filler has died, it must not. */

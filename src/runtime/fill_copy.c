@@ -29,13 +29,15 @@ void fill_source_close(struct fill_source *s)
 {
 	unmap(s);
 	fill_runs_free(&s->list);
+	later_free(s->later);
+	s->later = NULL;
 	if (s->store_fd >= 0)
 		close(s->store_fd);
 	s->store_fd = -1;
 }
 
 /*
- * The page at offset, and as many of the *pages behind it as are mapped.  Populated, since a fault costs a hundred times as much as a page that
+ * The page at offset, which is here, and as many of the *pages behind it as are mapped (of pages that come later the kernel would make empty ones).  Populated, since a fault costs a hundred times as much as a page that
  * the kernel maps along with others; and only the kernel reads it, so that a store that was cut off is an error and not a SIGBUS.
  */
 static const uint8_t *look_at(struct fill_source *s, uint64_t offset, uint32_t *pages)
@@ -43,10 +45,10 @@ static const uint8_t *look_at(struct fill_source *s, uint64_t offset, uint32_t *
 	uint64_t left;
 
 	if (!s->map || offset < s->map_at || offset >= s->map_at + s->map_len) {
-		left = s->list.store_size - offset;
+		left = s->store_size - offset;
 		unmap(s);
 		s->map_at = offset;
-		s->map_len = left < WINDOW ? (size_t)left : WINDOW;
+		s->map_len = (size_t)later_here(s->later, offset, (uint32_t)((left < WINDOW ? left : WINDOW) / FILL_PAGE)) * FILL_PAGE;
 		s->map = mmap(NULL, s->map_len, PROT_READ, MAP_SHARED | MAP_POPULATE, s->store_fd, (off_t)offset);
 		if (s->map == MAP_FAILED) {
 			s->map = NULL;
@@ -157,6 +159,14 @@ static int probe_page(struct fill_source *s, struct fill_task *t, const struct f
 	return r == 0 || r == -EIO ? r : copy_error(t, vaddr, -r, err);
 }
 
+/* No page is there yet to try it with; of anonymous memory the kernel refuses this with EINVAL, after it has looked whether it is registered. */
+static int probe_registration(const struct fill_task *t, uint64_t vaddr, struct error *err)
+{
+	struct uffdio_continue c = { .range = { vaddr, FILL_PAGE } };
+
+	return ioctl(t->uffd, UFFDIO_CONTINUE, &c) < 0 && errno == ENOENT ? copy_error(t, vaddr, ENOENT, err) : 0;
+}
+
 int fill_probe(struct fill_source *s, struct fill_task *t, uint64_t *pages, struct error *err)
 {
 	uint64_t at = 0, end = 0;
@@ -175,6 +185,12 @@ int fill_probe(struct fill_source *s, struct fill_task *t, uint64_t *pages, stru
 			continue;
 		}
 		end = at;
+		if (later_here(s->later, seg->offset, 1) == 0) {
+			r = probe_registration(t, vaddr, err);
+			if (r < 0)
+				return r;
+			continue;
+		}
 		r = probe_page(s, t, seg, err);
 		if (r < 0)
 			return r;
@@ -214,6 +230,42 @@ static int place_zero(const struct fill_task *t, uint64_t vaddr, bool write, str
 	return placed(t, vaddr, write ? ioctl(t->uffd, UFFDIO_COPY, &c) : ioctl(t->uffd, UFFDIO_ZEROPAGE, &z), err);
 }
 
+/* Of a page that is not here: with the pages behind it, up to end. */
+static int serve_later(struct fill_source *s, const struct fill_task *t, uint64_t vaddr, uint64_t offset, uint64_t end, struct error *err)
+{
+	int r = later_ask(s->later, offset, (uint32_t)((end - vaddr) / FILL_PAGE), err);
+
+	if (r >= 0 && later_wait(s->later, t->uffd, vaddr, offset) < 0)
+		r = error_set(err, -EIO, "out of memory for who waits for a page");
+	return r < 0 ? r : 0;
+}
+
+void fill_wake(struct fill_source *s, bool all)
+{
+	struct fill_task t = { 0 };
+	uint64_t vaddr;
+
+	while (s->later && later_next_waiter(s->later, all, &t.uffd, &vaddr))
+		wake(&t, vaddr);
+}
+
+#define ASK_PAGES 64u
+
+int fill_ask_ahead(struct fill_source *s, const struct fill_task *t, struct error *err)
+{
+	const struct fill_seg *seg;
+
+	for (uint64_t at = 0; (seg = pending_next(&t->pending, at)); at = seg->vaddr + (uint64_t)seg->pages * FILL_PAGE)
+		for (uint32_t i = 0; i < seg->pages; i += ASK_PAGES) {
+			uint32_t n = seg->pages - i < ASK_PAGES ? seg->pages - i : ASK_PAGES;
+			int r = later_has_room(s->later) ? later_ask(s->later, seg->offset + (uint64_t)i * FILL_PAGE, n, err) : 1;
+
+			if (r != 0)
+				return r < 0 ? r : 0;
+		}
+	return 0;
+}
+
 int fill_serve(struct fill_source *s, struct fill_task *t, uint64_t address, bool write, uint32_t *ret_pages, struct error *err)
 {
 	uint64_t vaddr = address & ~(uint64_t)(FILL_PAGE - 1), start = vaddr & ~(uint64_t)(AROUND - 1), end = start + AROUND, done, seg_end;
@@ -226,6 +278,12 @@ int fill_serve(struct fill_source *s, struct fill_task *t, uint64_t address, boo
 	seg_end = seg->vaddr + (uint64_t)seg->pages * FILL_PAGE;
 	start = start < seg->vaddr ? seg->vaddr : start;
 	end = end > seg_end ? seg_end : end;
+	if (later_here(s->later, seg->offset + (vaddr - seg->vaddr), 1) == 0)
+		return serve_later(s, t, vaddr, seg->offset + (vaddr - seg->vaddr), end, err);
+	if (later_here(s->later, seg->offset + (start - seg->vaddr), (uint32_t)((end - start) / FILL_PAGE)) * (uint64_t)FILL_PAGE != end - start) {
+		start = vaddr;
+		end = vaddr + FILL_PAGE;
+	}
 	r = place(s, t, start, seg->offset + (start - seg->vaddr), (size_t)(end - start), &done, err);
 	/* The neighbours may be of another mapping, or there already: then the page alone. */
 	if (r < 0 && r != -EAGAIN && r != -ESRCH && r != -EIO) {

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "fill_later.h"
 #include "fill_pending.h"
 #include "fill_run.h"
 
@@ -13,6 +14,8 @@
 struct fill_source {
 	struct fill_runs list;
 	int store_fd;                   /* -1: list and store were not given yet */
+	uint64_t store_size;            /* stays when the list is given back */
+	struct fill_later *later;       /* NULL: everything is in the store */
 	const uint8_t *map;             /* a part of the store, populated */
 	uint64_t map_at;
 	size_t map_len;
@@ -31,14 +34,22 @@ struct fill_task {
 
 void fill_source_close(struct fill_source *s);
 /*
- * Copies one piece of at most max pages into a task that lacks some.  *ret_pages are in place then; 0 pages without an error: look for events, then try again.
+ * Copies one piece of at most max pages, the first of which is in the store, into a task that lacks some.  *ret_pages are in place then; 0 pages without an error: look for events, then try again.
  * -ENOENT: the first page's address is not registered (blocked_us is set); -ESRCH: the task has ended.
  */
 int fill_copy(struct fill_source *s, struct fill_task *t, uint32_t max, uint32_t *ret_pages, struct error *err);
 /* One page of each stretch of memory: -ENOENT when one of them is not registered.  Nothing of the task may run. */
 int fill_probe(struct fill_source *s, struct fill_task *t, uint64_t *pages, struct error *err);
-/* Answers one fault, with the pages around it when the task lacks them; all of its events must have been heard.  *ret_pages were missing and are in place. */
+/*
+ * Answers one fault, with the pages around it when the task lacks them; all of its events must have been heard.  A page that comes later is asked for, and whoever waits for
+ * it is woken then (fill_wake).
+ * *ret_pages were missing and are in place.
+ */
 int fill_serve(struct fill_source *s, struct fill_task *t, uint64_t address, bool write, uint32_t *ret_pages, struct error *err);
+/* Who waits for a page that has come (all: for any page) asks again. */
+void fill_wake(struct fill_source *s, bool all);
+/* Asks for what the task lacks, from the first page on, as far ahead as may be. */
+int fill_ask_ahead(struct fill_source *s, const struct fill_task *t, struct error *err);
 /* Lets who waits there ask again, after a moment. */
 void fill_try_again(const struct fill_task *t, uint64_t address);
 /* Answers it with zeros whatever should be there: only for a restore that is given up. */

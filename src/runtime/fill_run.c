@@ -22,13 +22,13 @@ static bool follows(const struct fill_run *a, const struct fill_run *b)
 
 static int check_run(const struct fill_run *r, uint64_t store_size, struct error *err)
 {
-	uint64_t len = (uint64_t)r->pages * FILL_PAGE;
+	uint64_t len = (uint64_t)r->pages * FILL_PAGE, offset = r->offset & ~(uint64_t)FILL_LATER;
 
 	if (r->ns_pid == 0 || r->ns_pid > FILL_PID_MAX || r->pages == 0)
 		return damaged(err, "a run is empty or of no process");
 	if (r->vaddr % FILL_PAGE || r->vaddr >= FILL_VADDR_END || len > FILL_VADDR_END - r->vaddr)
 		return damaged(err, "an address is out of range");
-	if (r->offset % FILL_PAGE || r->offset > store_size || len > store_size - r->offset)
+	if (offset % FILL_PAGE || offset > store_size || len > store_size - offset)
 		return damaged(err, "a page is not in the store");
 	return 0;
 }

@@ -26,7 +26,7 @@ uint32_t fill_runs_of(const struct fill_runs *l, uint32_t ns_pid, uint32_t *ret_
 void fill_main(int listen_fd, int control_fd, int monitor_fd) __attribute__((noreturn));
 
 /* What the monitor and the filler tell each other, one packet each. */
-#define FILL_GIVE 'g'                   /* with two fds: list, store */
+#define FILL_GIVE 'g'                   /* with two fds, list and store, or three: the socket for pages that come later */
 #define FILL_BARRIER 'b'
 #define FILL_OPEN 'o'
 #define FILL_READY '!'

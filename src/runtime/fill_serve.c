@@ -21,6 +21,8 @@
 #define RESTORE_FINISHED 0x52535446     /* criu/uffd.c, LAZY_PAGES_RESTORE_FINISHED */
 #define SLICE_PAGES 32u                 /* copied between two looks around */
 #define HOLD_US 250000                  /* from the open: only what is asked for, while the pod's other containers are being resumed */
+#define FIXED 4                         /* in polls, before the tasks */
+#define LOOK_MS 1000                    /* whether what was asked for is overdue */
 #define RETRY_MS 1                      /* when a page cannot be placed for the moment */
 #define BLOCKED_US 5000000              /* an address that is not registered for so long never will be */
 #define NO_MEMORY_US 10000000
@@ -32,7 +34,7 @@ struct filling {
 	bool connected;
 	struct fill_source source;
 	struct fill_tasks tasks;
-	struct pollfd *polls;           /* control, listener or CRIU, monitor, then the tasks */
+	struct pollfd *polls;           /* control, listener or CRIU, monitor, pages that come later, then the tasks */
 	uint32_t polled;                /* how many tasks */
 	uint32_t room;
 	bool barrier;                   /* CRIU stands there: nothing new is registered */
@@ -42,6 +44,7 @@ struct filling {
 	bool over;                      /* failed, and told */
 	bool done;                      /* all in place, and told */
 	bool wait;                      /* nothing could be placed the last time */
+	bool starved;                   /* the next page is not here yet */
 	int current;                    /* userfaultfd of the task that is filled */
 	uint64_t pages;
 	int64_t busy_us, no_memory_us;
@@ -62,14 +65,18 @@ static void give_up(struct filling *f, int r, const struct error *err)
 	if (!f->over && !f->done)
 		tell(f, r == -ESRCH && !f->open ? FILL_GONE : FILL_FAILED, err->message);
 	f->over = true;
+	if (!f->open)
+		fill_wake(&f->source, true);
 }
+
+#define GIVEN_MAX 3
 
 /* Returns how many fds came along; those that are too many, the kernel has closed. */
 static int receive_fds(int fd, char *word, int *fds, int max, ssize_t *ret_len)
 {
 	union {
 		struct cmsghdr head;
-		char space[CMSG_SPACE(2 * sizeof(int))];
+		char space[CMSG_SPACE(GIVEN_MAX * sizeof(int))];
 	} control = { 0 };
 	struct iovec iov = { word, 1 };
 	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = CMSG_SPACE((size_t)max * sizeof(int)) };
@@ -94,15 +101,18 @@ static int find_pending(struct filling *f, struct fill_task *t)
 
 static int take_list(struct filling *f, const int *fds, int n, struct error *err)
 {
-	cleanup_close int list = n > 0 ? fds[0] : -1, store = n > 1 ? fds[1] : -1;
+	cleanup_close int list = n > 0 ? fds[0] : -1, store = n > 1 ? fds[1] : -1, later = n > 2 ? fds[2] : -1;
 	int r;
 
 	if (store < 0 || f->source.store_fd >= 0)
 		return error_set(err, -EPROTO, "the filler wants one list and one store");
 	r = fill_runs_load(list, store, &f->source.list, err);
+	if (r == 0)
+		r = later_new(&f->source.list, take_fd(&later), &f->source.later, err);
 	if (r < 0)
 		return r;
 	f->source.store_fd = take_fd(&store);
+	f->source.store_size = f->source.list.store_size;
 	for (uint32_t i = 0; r == 0 && i < f->tasks.n; i++)
 		r = find_pending(f, &f->tasks.items[i]);
 	return r < 0 ? error_set(err, r, "out of memory for the filler") : 0;
@@ -110,11 +120,11 @@ static int take_list(struct filling *f, const int *fds, int n, struct error *err
 
 static int hear_monitor(struct filling *f, struct error *err)
 {
-	int fds[2] = { -1, -1 }, n;
+	int fds[GIVEN_MAX] = { -1, -1, -1 }, n;
 	char word = 0;
 	ssize_t len;
 
-	n = receive_fds(f->control_fd, &word, fds, 2, &len);
+	n = receive_fds(f->control_fd, &word, fds, GIVEN_MAX, &len);
 	if (len <= 0)
 		return 0;
 	if (word == FILL_GIVE)
@@ -216,13 +226,20 @@ static bool readable(int fd)
 
 /* --- the work --- */
 
+static void remove_task(struct filling *f, uint32_t i)
+{
+	if (f->source.later)
+		later_forget(f->source.later, f->tasks.items[i].uffd);
+	tasks_remove(&f->tasks, i);
+}
+
 /* Who runs and has ended needs nothing more; memory that the container's limit does not give may be there in a moment, or the kernel ends one of its processes. */
 static int judge(struct filling *f, uint32_t i, int r)
 {
 	const struct fill_task *t = &f->tasks.items[i];
 
 	if (r == -ESRCH && f->open) {
-		tasks_remove(&f->tasks, i);
+		remove_task(f, i);
 		return 0;
 	}
 	f->wait = r < 0 || f->wait;
@@ -258,6 +275,15 @@ static uint32_t whom_to_fill(const struct filling *f)
 	return best;
 }
 
+/* 1: the task's next page is here. */
+static int fetch(struct filling *f, const struct fill_task *t, struct error *err)
+{
+	int r = fill_ask_ahead(&f->source, t, err);
+
+	f->starved = later_here(f->source.later, t->pending.segs[t->pending.first].offset, 1) == 0;
+	return r < 0 ? r : !f->starved;
+}
+
 static int fill_some(struct filling *f, struct error *err)
 {
 	uint32_t i = whom_to_fill(f), pages = 0;
@@ -268,6 +294,8 @@ static int fill_some(struct filling *f, struct error *err)
 	if (i == UINT32_MAX)
 		return 0;
 	f->current = f->tasks.items[i].uffd;
+	if (f->source.later && (r = fetch(f, &f->tasks.items[i], err)) <= 0)
+		return r;
 	r = fill_copy(&f->source, &f->tasks.items[i], SLICE_PAGES, &pages, err);
 	f->pages += pages;
 	f->busy_us += clock_mono_us() - start;
@@ -313,7 +341,7 @@ static void release(struct filling *f)
 
 	for (uint32_t i = f->tasks.n; i > 0; i--)
 		if (f->tasks.items[i - 1].pending.pages == 0)
-			tasks_remove(&f->tasks, i - 1);
+			remove_task(f, i - 1);
 	if (f->tasks.n || f->done)
 		return;
 	snprintf(text, sizeof(text), "%llu %lld", (unsigned long long)f->pages, (long long)f->busy_us);
@@ -341,15 +369,15 @@ static int how_long(const struct filling *f)
 	int64_t held = held_us(f);
 
 	if (f->over || f->done || !f->ready || held < 0 || whom_to_fill(f) == UINT32_MAX)
-		return -1;
-	return held > 0 ? (int)((held + 999) / 1000) : f->wait ? RETRY_MS : 0;
+		return f->source.later && !f->over && !f->done ? LOOK_MS : -1;
+	return held > 0 ? (int)((held + 999) / 1000) : f->wait ? RETRY_MS : f->starved ? LOOK_MS : 0;
 }
 
 static int make_room(struct filling *f)
 {
 	struct pollfd *polls;
 
-	if (f->tasks.n + 3 <= f->room)
+	if (f->tasks.n + FIXED <= f->room)
 		return 0;
 	polls = realloc(f->polls, (f->tasks.n * 2 + 64) * sizeof(*polls));
 	if (!polls)
@@ -369,11 +397,12 @@ static void look(struct filling *f)
 	f->polls[0] = (struct pollfd){ f->control_fd, POLLIN, 0 };
 	f->polls[1] = (struct pollfd){ f->criu_fd >= 0 ? f->criu_fd : f->listen_fd, POLLIN, 0 };
 	f->polls[2] = (struct pollfd){ f->monitor_fd, POLLIN, 0 };
+	f->polls[3] = (struct pollfd){ f->over ? -1 : later_fd(f->source.later), POLLIN, 0 };
 	for (uint32_t i = 0; i < f->tasks.n; i++)
-		f->polls[3 + i] = (struct pollfd){ answer ? f->tasks.items[i].uffd : -1, POLLIN, 0 };
+		f->polls[FIXED + i] = (struct pollfd){ answer ? f->tasks.items[i].uffd : -1, POLLIN, 0 };
 	f->polled = f->tasks.n;
-	if (poll(f->polls, f->polled + 3, how_long(f)) < 0)
-		memset(f->polls, 0, (f->polled + 3) * sizeof(*f->polls));
+	if (poll(f->polls, f->polled + FIXED, how_long(f)) < 0)
+		memset(f->polls, 0, (f->polled + FIXED) * sizeof(*f->polls));
 }
 
 static int answer_faults(struct filling *f, uint32_t i, struct error *err)
@@ -402,22 +431,34 @@ static int answer_faults(struct filling *f, uint32_t i, struct error *err)
 static int serve_tasks(struct filling *f, struct error *err)
 {
 	for (uint32_t i = f->polled; i > 0; i--) {
-		int r = f->polls[2 + i].revents ? tasks_hear(&f->tasks, i - 1, err) : 0;
+		bool told = f->polls[FIXED + i - 1].revents;
+		int r = told ? tasks_hear(&f->tasks, i - 1, err) : 0;
 
-		if (r == 0 && f->polls[2 + i].revents)
+		if (r == 0 && told)
 			r = answer_faults(f, i - 1, err);
 		if (r < 0 && !f->over)
 			return r;
 		if (r < 0)
-			tasks_remove(&f->tasks, i - 1);
+			remove_task(f, i - 1);
 	}
 	return 0;
+}
+
+static int hear_later(struct filling *f, struct error *err)
+{
+	int r = f->source.later && !f->over && !f->done ? later_hear(f->source.later, err) : 0;
+
+	if (r == 0)
+		fill_wake(&f->source, false);
+	return r;
 }
 
 static int step(struct filling *f, struct error *err)
 {
 	int r = serve_tasks(f, err);
 
+	if (r == 0)
+		r = hear_later(f, err);
 	/* What the monitor said before it died counts. */
 	while (r == 0 && readable(f->control_fd))
 		r = hear_monitor(f, err);

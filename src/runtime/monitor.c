@@ -289,7 +289,7 @@ static void forbid_cores(void)
 static void __attribute__((noreturn)) monitor_main(const struct monitor_spec *s, int ready, int go)
 {
 	struct monitor m = { .spec = s, .signal_fd = -1, .listen_fd = -1, .agent_fd = -1, .hook_listen_fd = -1, .hook_fd = -1, .gate_fd = -1,
-			     .filler = FILLER_NONE, .given = { -1, -1 }, .exit_status = -1 };
+			     .filler = FILLER_NONE, .given = { -1, -1, -1 }, .exit_status = -1 };
 	int r;
 
 	keep_fds(&ready, &go);

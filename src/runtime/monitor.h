@@ -37,7 +37,7 @@ struct monitor {
 	pid_t runc;                     /* `runc restore`; 0: not running */
 	bool lazy;                      /* the memory is filled by filler, not by CRIU */
 	struct filler filler;
-	int given[2];                   /* fds that came with the request that is looked at: list of pages, page store; -1: none */
+	int given[3];                   /* fds that came with the request that is looked at: list of pages, page store, socket for later ones; -1: none */
 	char images[512], work[512];
 	int gate_fd;                    /* CRIU stands by and reads from there */
 	pid_t init;                     /* the restored application's, once it runs */

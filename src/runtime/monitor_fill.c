@@ -26,14 +26,14 @@ int fill_take(struct monitor *m, struct error *err)
 
 	if (m->given[1] < 0)
 		return error_set(err, -EINVAL, "no list of pages and page store came along");
-	r = filler_give(&m->filler, m->given[0], m->given[1], err);
+	r = filler_give(&m->filler, m->given[0], m->given[1], m->given[2], err);
 	fill_drop(m);
 	return r;
 }
 
 void fill_drop(struct monitor *m)
 {
-	for (int i = 0; i < 2; i++)
+	for (size_t i = 0; i < sizeof(m->given) / sizeof(m->given[0]); i++)
 		if (m->given[i] >= 0)
 			close(take_fd(&m->given[i]));
 }

@@ -40,9 +40,10 @@ struct page_store {
 	int fd;
 	uint8_t *map;
 	size_t map_size;
-	uint64_t max_bytes, used_bytes;         /* slots and blocks ever taken */
+	uint64_t max_bytes;
+	pthread_mutex_t lock;                   /* guards what follows; a block's slots belong to whoever works on its container */
+	uint64_t used_bytes;                    /* slots and blocks ever taken */
 	uint32_t next_slot;
-	pthread_mutex_t lock;                   /* guards the table; a block's slots belong to whoever works on its container */
 	uint64_t seed;                          /* so that a sender cannot choose addresses that collide */
 	struct page_block **table;              /* open addressing, a power of two, at most half full */
 	size_t table_size, blocks;
@@ -89,6 +90,7 @@ static int grow(struct page_store *s)
 	return 0;
 }
 
+/* Under the lock. */
 static int take_bytes(struct page_store *s, uint64_t bytes, struct error *err)
 {
 	if (bytes > s->max_bytes - s->used_bytes)
@@ -195,6 +197,18 @@ static int write_slots(struct page_store *s, uint32_t slot, const uint8_t *data,
 	return 0;
 }
 
+static int take_slots(struct page_store *s, uint32_t n, uint32_t *ret, struct error *err)
+{
+	int r;
+
+	pthread_mutex_lock(&s->lock);
+	r = take_bytes(s, (uint64_t)n * PAGE, err);
+	*ret = s->next_slot;
+	s->next_slot += r == 0 ? n : 0;
+	pthread_mutex_unlock(&s->lock);
+	return r;
+}
+
 /* How many of the n slots from here on can be written by one call: all new ones (and zero ones), or old ones that follow each
  * other in the file. */
 static uint32_t same_kind(const uint32_t *slots, uint32_t n)
@@ -211,15 +225,10 @@ static int put_data(struct page_store *s, uint32_t *slots, uint32_t n, const uin
 	while (n) {
 		uint32_t k = same_kind(slots, n), slot = slots[0] - FIRST;
 		bool fresh = slots[0] < FIRST;
-		int r = fresh ? take_bytes(s, (uint64_t)k * PAGE, err) : 0;
+		int r = fresh ? take_slots(s, k, &slot, err) : 0;
 
-		if (r < 0)
-			return r;
-		if (fresh) {
-			slot = s->next_slot;
-			s->next_slot += k;
-		}
-		r = write_slots(s, slot, data, k, err);
+		if (r == 0)
+			r = write_slots(s, slot, data, k, err);
 		if (r < 0)
 			return r;
 		for (uint32_t i = 0; fresh && i < k; i++)
@@ -320,9 +329,39 @@ int page_store_offset(struct page_store_view *v, uint64_t vaddr, uint64_t *ret)
 	return 1;
 }
 
-uint64_t page_store_used(const struct page_store *s)
+int page_store_reserve(struct page_store_view *v, uint64_t vaddr, uint64_t *ret, struct error *err)
 {
-	return s->used_bytes;
+	struct page_store *s = v->store;
+	struct page_block *b = NULL;
+	uint32_t slot = 0;
+	int r;
+
+	pthread_mutex_lock(&s->lock);
+	r = block_for(s, v->container, v->ns_pid, vaddr >> BLOCK_SHIFT, &b, err);
+	pthread_mutex_unlock(&s->lock);
+	if (r == 0)
+		r = take_slots(s, 1, &slot, err);
+	if (r < 0)
+		return r;
+	b->slots[vaddr / PAGE % BLOCK_PAGES] = slot + FIRST;
+	*ret = (uint64_t)slot * PAGE;
+	return 0;
+}
+
+/* By a byte that nobody has written yet: the file may grow in another thread meanwhile, and must not be cut. */
+int page_store_reach(struct page_store *s, uint64_t offset, struct error *err)
+{
+	return pwrite(s->fd, "", 1, (off_t)(offset + PAGE - 1)) == 1 ? 0 : error_errno(err, "make room for pages that come later");
+}
+
+uint64_t page_store_used(struct page_store *s)
+{
+	uint64_t used;
+
+	pthread_mutex_lock(&s->lock);
+	used = s->used_bytes;
+	pthread_mutex_unlock(&s->lock);
+	return used;
 }
 
 int page_store_fd(const struct page_store *s, struct error *err)

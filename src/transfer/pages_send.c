@@ -70,6 +70,9 @@ static int send_run(struct sender *s, enum wire_type type, uint64_t address, uin
 	struct wire_pages p = { .ns_pid = s->from->ns_pid, .address = address, .pages = pages };
 	uint8_t head[WIRE_PAGES_HEAD];
 
+	size_t packed_len;
+	const uint8_t *packed;
+
 	wire_pages_pack(&p, head);
 	if (type == WIRE_PAGES) {
 		s->stats->pages += pages;
@@ -77,6 +80,9 @@ static int send_run(struct sender *s, enum wire_type type, uint64_t address, uin
 	} else {
 		s->stats->zero_pages += pages;
 	}
+	packed_len = type == WIRE_PAGES && s->from->packer ? packer_pack(s->from->packer, data, (size_t)pages * PAGE, wire_cost(s->wire), &packed) : 0;
+	if (packed_len)
+		return wire_send(s->wire, WIRE_PACKED, s->from->container, head, sizeof(head), packed, packed_len, err);
 	return wire_send(s->wire, type, s->from->container, head, sizeof(head), data, type == WIRE_PAGES ? (size_t)pages * PAGE : 0,
 			 err);
 }
@@ -139,6 +145,8 @@ static int read_page(struct sender *s, const struct piece *piece, uint64_t addre
 	*content = ABSENT;
 	if (n >= 0)
 		return error_set(err, -ESRCH, "process %d ended while its memory was read", (int)s->from->pid);
+	if (s->from->later)
+		return error_set(err, -EFAULT, "page %" PRIx64 " of process %d cannot be read, so it could not be sent later", address, (int)s->from->pid);
 	if (piece->swapped || s->from->running)
 		return 0;
 	device = mapping_is_device(s->from->pid, address, err);
@@ -251,6 +259,8 @@ static int add_run(struct sender *s, const struct page_run *run, struct error *e
 {
 	uint64_t at = run->start;
 
+	if (s->from->later && !run->swapped)
+		return 0;
 	if (run->zero)
 		return add_zeros(s, run->start, run->end, err);
 	while (at < run->end) {
@@ -421,23 +431,54 @@ static int send_all(struct sender *s, struct pagemap *map, enum pages_which whic
 	return r == 0 ? flush_zeros(s, err) : r;
 }
 
+static int sender_open(struct sender *s, struct wire *w, const struct pages_source *from, struct pages_stats *stats, struct error *err)
+{
+	s->wire = w;
+	s->from = from;
+	s->stats = stats;
+	s->mem_fd = -1;
+	s->buffer = aligned_alloc(PAGE, (size_t)WIRE_PAGES_MAX * PAGE);
+	return s->buffer ? 0 : error_set(err, -ENOMEM, "out of memory for pages");
+}
+
+static void sender_close(struct sender *s)
+{
+	free(s->buffer);
+	free(s->fresh.items);
+	if (s->mem_fd >= 0)
+		close(s->mem_fd);
+}
+
 int pages_send(struct wire *w, const struct pages_source *from, enum pages_which which, struct pages_stats *stats, struct error *err)
 {
-	struct sender s = { .wire = w, .from = from, .stats = stats, .mem_fd = -1 };
+	struct sender s = { 0 };
 	int64_t began = clock_mono_us();
 	struct pagemap *map = NULL;
-	int r;
+	int r = sender_open(&s, w, from, stats, err);
 
-	s.buffer = aligned_alloc(PAGE, (size_t)WIRE_PAGES_MAX * PAGE);
-	r = s.buffer ? pagemap_open(from->pid, true, &map, err) : error_set(err, -ENOMEM, "out of memory for pages");
+	if (r == 0)
+		r = pagemap_open(from->pid, true, &map, err);
 	if (r == 0)
 		r = send_all(&s, map, which, err);
 	pagemap_close(map);
-	free(s.buffer);
-	free(s.fresh.items);
-	if (s.mem_fd >= 0)
-		close(s.mem_fd);
+	sender_close(&s);
 	stats->micros += clock_mono_us() - began;
+	return r;
+}
+
+int pages_answer(struct wire *w, const struct pages_source *from, uint64_t address, uint32_t pages, struct pages_stats *stats, struct error *err)
+{
+	const struct page_run run = { .start = address, .end = address + (uint64_t)pages * PAGE };
+	struct sender s = { 0 };
+	int r = sender_open(&s, w, from, stats, err);
+
+	if (r == 0)
+		r = add_run(&s, &run, err);
+	if (r == 0)
+		r = flush_batch(&s, err);
+	if (r == 0)
+		r = flush_zeros(&s, err);
+	sender_close(&s);
 	return r;
 }
 

@@ -3,16 +3,19 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <lz4.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 #include "base/clock.h"
 #include "base/json.h"
 #include "migration/reason.h"
+#include "pace.h"
 #include "wire_rules.h"
 
 /* The deadline is moved after each of these: "nothing moves for idle_us" ends a call, a slow link does not. */
@@ -31,7 +34,9 @@ struct wire {
 	struct tls_stream *stream;
 	int64_t idle_us;
 
-	pthread_mutex_t send_lock;      /* one frame at a time; guards the three below */
+	pthread_mutex_t send_lock;      /* one frame at a time; guards the five below */
+	struct pace pace;
+	double cost;                    /* microseconds per byte, of the large frames sent last */
 	struct tally sent;
 	bool send_failed;               /* half a frame may be out: nothing can follow */
 	uint8_t first[FIRST];
@@ -40,7 +45,7 @@ struct wire {
 	struct tally before_end;        /* as it was when ALL_SENT came; hash unused */
 	XXH128_hash_t digest_before_end;
 	bool ended;
-	uint8_t *body;
+	uint8_t *body, *unpacked;       /* the second only when something comes packed */
 };
 
 static int protocol_error(struct error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -98,6 +103,7 @@ void wire_free(struct wire *w)
 	XXH3_freeState(w->received.hash);
 	pthread_mutex_destroy(&w->send_lock);
 	free(w->body);
+	free(w->unpacked);
 	free(w);
 }
 
@@ -106,11 +112,26 @@ void wire_interrupt(struct wire *w)
 	tls_shutdown(w->stream);
 }
 
+int wire_fd(const struct wire *w)
+{
+	return tls_fd(w->stream);
+}
+
+bool wire_has_more(struct wire *w)
+{
+	return tls_has_more(w->stream);
+}
+
 static int write_steps(struct wire *w, const uint8_t *data, size_t len, struct error *err)
 {
 	while (len) {
 		size_t n = len < STEP ? len : STEP;
-		int r = tls_write(w->stream, data, n, w->idle_us ? clock_mono_us() + w->idle_us : 0, err);
+		int64_t wait = pace_take(&w->pace, n, clock_mono_us());
+		int r;
+
+		if (wait > 0)
+			usleep((useconds_t)wait);
+		r = tls_write(w->stream, data, n, w->idle_us ? clock_mono_us() + w->idle_us : 0, err);
 
 		if (r < 0)
 			return r;
@@ -120,10 +141,39 @@ static int write_steps(struct wire *w, const uint8_t *data, size_t len, struct e
 	return 0;
 }
 
+#define COST_BYTES 16384u              /* smaller frames tell little of the link */
+#define COST_WEIGHT 0.125
+
+static void note_cost(struct wire *w, size_t bytes, int64_t us)
+{
+	double now = (double)us / (double)bytes;
+
+	if (bytes >= COST_BYTES)
+		w->cost = w->cost > 0 ? w->cost + (now - w->cost) * COST_WEIGHT : now;
+}
+
+double wire_cost(struct wire *w)
+{
+	double cost;
+
+	pthread_mutex_lock(&w->send_lock);
+	cost = w->cost;
+	pthread_mutex_unlock(&w->send_lock);
+	return cost;
+}
+
+void wire_set_rate(struct wire *w, uint64_t bytes_per_s)
+{
+	pthread_mutex_lock(&w->send_lock);
+	w->pace = (struct pace){ .rate = bytes_per_s };
+	pthread_mutex_unlock(&w->send_lock);
+}
+
 /* Under send_lock; the frame has been checked. */
 static int send_frame(struct wire *w, struct wire_header *h, const void *head, size_t head_len, const uint8_t *data,
 		      size_t data_len, struct error *err)
 {
+	int64_t start = clock_mono_us();
 	size_t used = WIRE_HEADER + head_len, copied = data_len < FIRST - used ? data_len : FIRST - used;
 	int r;
 
@@ -145,6 +195,7 @@ static int send_frame(struct wire *w, struct wire_header *h, const void *head, s
 	tally_add(&w->sent, w->first, used + copied);
 	if (copied < data_len)
 		tally_add(&w->sent, data + copied, data_len - copied);
+	note_cost(w, used + data_len, clock_mono_us() - start);
 	w->sent.frames++;
 	return 0;
 }
@@ -246,12 +297,30 @@ static int check_header(const struct wire *w, const struct wire_header *h, struc
 	return 0;
 }
 
-/* PAGES and ZEROS tell their length twice; what disagrees goes no further. */
+/* PAGES, ZEROS and WANT tell their length twice; what disagrees goes no further. */
 static int check_pages(const struct wire_frame *f, struct error *err)
 {
 	struct wire_pages p;
 
-	return f->type == WIRE_PAGES || f->type == WIRE_ZEROS ? wire_pages_unpack(f, &p, err) : 0;
+	return f->type == WIRE_PAGES || f->type == WIRE_ZEROS || f->type == WIRE_WANT || f->type == WIRE_PACKED ? wire_pages_unpack(f, &p, err) : 0;
+}
+
+/* PACKED becomes PAGES; its head says how much it must come to, and is within the limits. */
+static int unpack(struct wire *w, struct wire_frame *f, struct error *err)
+{
+	struct wire_pages p;
+	int len, r = wire_pages_unpack(f, &p, err);
+
+	if (r < 0)
+		return r;
+	len = (int)p.pages * 4096;
+	if (!w->unpacked && !(w->unpacked = malloc(WIRE_BODY_MAX + 1)))
+		return error_set(err, -ENOMEM, "out of memory for pages");
+	memcpy(w->unpacked, f->body, WIRE_PAGES_HEAD);
+	if (LZ4_decompress_safe((const char *)p.data, (char *)w->unpacked + WIRE_PAGES_HEAD, (int)(f->len - WIRE_PAGES_HEAD), len) != len)
+		return protocol_error(err, "PACKED frame: it does not come to the %d bytes that it says", len);
+	*f = (struct wire_frame){ .type = WIRE_PAGES, .container = f->container, .len = WIRE_PAGES_HEAD + (uint32_t)len, .body = w->unpacked };
+	return 0;
 }
 
 int wire_receive(struct wire *w, int64_t idle_us, struct wire_frame *ret, struct error *err)
@@ -287,8 +356,10 @@ int wire_receive(struct wire *w, int64_t idle_us, struct wire_frame *ret, struct
 	tally_add(&w->received, raw, sizeof(raw));
 	tally_add(&w->received, w->body, h.len);
 	w->received.frames++;
-	*ret = f;
-	return 0;
+	r = f.type == WIRE_PACKED ? unpack(w, &f, err) : 0;
+	if (r == 0)
+		*ret = f;
+	return r;
 }
 
 int wire_json(const struct wire_frame *f, cJSON **ret, struct error *err)

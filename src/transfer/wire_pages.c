@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The head of PAGES and ZEROS frames: u32 pid, u32 0, u64 address, u32 pages, u32 0, little endian. */
+/* The head of PAGES, ZEROS, WANT and PACKED frames: u32 pid, u32 0, u64 address, u32 pages, u32 0, little endian. */
 #include <endian.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -49,11 +49,13 @@ int wire_pages_unpack(const struct wire_frame *f, struct wire_pages *ret, struct
 		return refuse(err, f, "reserved bits set");
 	if (pid == 0 || pid > INT32_MAX)
 		return refuse(err, f, "pid out of range");
-	if (pages == 0 || pages > (f->type == WIRE_PAGES ? WIRE_PAGES_MAX : WIRE_ZEROS_MAX))
+	if (pages == 0 || pages > (f->type == WIRE_ZEROS ? WIRE_ZEROS_MAX : WIRE_PAGES_MAX))
 		return refuse(err, f, "number of pages out of range");
 	if (address % PAGE || address >= ADDRESS_MAX || (uint64_t)pages * PAGE > ADDRESS_MAX - address)
 		return refuse(err, f, "address out of range");
-	if (f->len != WIRE_PAGES_HEAD + (f->type == WIRE_PAGES ? pages * PAGE : 0))
+	if (f->type == WIRE_PACKED && f->len >= WIRE_PAGES_HEAD + pages * PAGE)
+		return refuse(err, f, "it is packed, and not smaller");
+	if (f->type != WIRE_PACKED && f->len != WIRE_PAGES_HEAD + (f->type == WIRE_PAGES ? pages * PAGE : 0))
 		return refuse(err, f, "length and number of pages disagree");
 	*ret = (struct wire_pages){ .ns_pid = (pid_t)pid, .address = address, .pages = pages, .data = f->body + WIRE_PAGES_HEAD };
 	return 0;

@@ -24,6 +24,8 @@ static const struct rule rules[] = {
 	[WIRE_FROZEN] = JSON("FROZEN", false),
 	[WIRE_PAGES] = { "PAGES", WIRE_PAGES_HEAD + PAGE, WIRE_PAGES_HEAD + WIRE_PAGES_MAX * PAGE, true },
 	[WIRE_ZEROS] = { "ZEROS", WIRE_PAGES_HEAD, WIRE_PAGES_HEAD, true },
+	[WIRE_WANT] = { "WANT", WIRE_PAGES_HEAD, WIRE_PAGES_HEAD, true },
+	[WIRE_PACKED] = { "PACKED", WIRE_PAGES_HEAD + 1, WIRE_PAGES_HEAD + WIRE_PAGES_MAX * PAGE - 1, true },
 	/* Without a container: of a volume that several share. */
 	[WIRE_FILE] = JSON("FILE", false),
 	[WIRE_DATA] = { "DATA", WIRE_DATA_HEAD, WIRE_DATA_HEAD + WIRE_DATA_MAX, false },
@@ -36,6 +38,7 @@ static const struct rule rules[] = {
 	[WIRE_ABORT] = JSON("ABORT", false),
 	[WIRE_ABORTED] = JSON("ABORTED", false),
 	[WIRE_ENDED] = JSON("ENDED", false),
+	[WIRE_COMPLETE] = JSON("COMPLETE", false),
 };
 
 static const struct rule *rule_of(unsigned type)

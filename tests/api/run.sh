@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # The CRD and podmigration-controller against a real kube-apiserver and etcd, which are started for it (tests/lab) unless KUBECONFIG names one.
-# The controller runs with the rights of deploy/. Ends with "N passed, N failed".
+# The controller runs with the rights of deploy/. Ends with "N passed, N failed". MAIN: another program in the place of the tests (make bench-controller).
 set -eu
 cd "$(dirname "$0")/../.."
 controller=${CONTROLLER:-build/bin/podmigration-controller}
@@ -30,4 +30,4 @@ for f in crds/*.yaml deploy/kustomize/controller/rbac/{agent,cluster,system}.yam
 	deploy/kustomize/agent/guard-pods.yaml deploy/kustomize/liqo/rbac.yaml; do
 	apply <"$f"
 done
-python3 -B tests/api/controller/main.py "$KUBECONFIG" "$controller" "$logs" "${restart[@]}" </dev/null
+python3 -B "${MAIN:-tests/api/controller/main.py}" "$KUBECONFIG" "$controller" "$logs" "${restart[@]}" </dev/null

@@ -8,6 +8,7 @@ build/bench.json holds the figures and every single run, build/bench.md the tabl
 a run failed; what else was measured is written all the same. docs/performance.md says what the figures mean.
 """
 import argparse
+import dataclasses
 import json
 import os
 import sys
@@ -19,6 +20,7 @@ os.environ.setdefault("LAB_NAME", "bench")
 
 import install  # noqa: E402
 import picture  # noqa: E402
+import plots  # noqa: E402
 import product  # noqa: E402
 import report  # noqa: E402
 import seated  # noqa: E402
@@ -32,17 +34,51 @@ PLAIN_NS = "default"    # of the baseline, in both clusters
 AT_ONCE = 20
 GBIT = 1e9 / 8
 
-# key: title, sizes, runs and runs of the baseline as shares of N, also when quick
+
+@dataclasses.dataclass
+class Row:
+    title: str
+    sizes: tuple                # MiB of each container
+    runs: float = 0.6           # as shares of N: podmigration, and the baseline
+    baseline: float = 0
+    quick: bool = False         # also with QUICK=1
+    strategy: str = "PreCopy"
+    link: tuple = ()            # of `lab link`; none: not limited
+    dirty: int = None           # MB/s that each container writes; None: a page a millisecond
+
+
+def gib(strategy, **more):
+    return Row("1 container, 1 GiB, %s" % strategy, (1024,), strategy=strategy, **more)
+
+
+def dirtied(rate):
+    return Row("1 container, 512 MiB, %d MB/s written" % rate, (512,), dirty=rate)
+
+
+def linked(what, *link):
+    return Row("1 container, 256 MiB, %s" % what, (256,), runs=0.4, link=link)
+
+
 ROWS = {
-    "two_containers": ("2 containers, 64 + 16 MiB", (64, 16), 2, 1, True),
-    "smallest": ("1 container, 1 MiB", (1,), 1, 0.6, True),
-    "containers_1": ("1 container, 8 MiB", (8,), 1, 0.6, True),
-    "containers_2": ("2 containers, 8 MiB each", (8,) * 2, 1, 0.4, False),
-    "containers_3": ("3 containers, 8 MiB each", (8,) * 3, 1, 0.4, False),
-    "containers_5": ("5 containers, 8 MiB each", (8,) * 5, 1, 0.4, False),
-    "containers_10": ("10 containers, 8 MiB each", (8,) * 10, 1, 0.6, True),
-    "one_gib": ("1 container, 1 GiB", (1024,), 1, 0.4, False),
-    "link_1gbit": ("1 container, 1 GiB, link of 1 Gbit/s", (1024,), 0.4, 0, False),
+    "two_containers": Row("2 containers, 64 + 16 MiB", (64, 16), 2, 1, True),
+    "smallest": Row("1 container, 1 MiB", (1,), 1, 0.6, True),
+    "containers_1": Row("1 container, 8 MiB", (8,), 1, 0.6, True),
+    "containers_2": Row("2 containers, 8 MiB each", (8,) * 2, 1, 0.4),
+    "containers_3": Row("3 containers, 8 MiB each", (8,) * 3, 1, 0.4),
+    "containers_5": Row("5 containers, 8 MiB each", (8,) * 5, 1, 0.4),
+    "containers_10": Row("10 containers, 8 MiB each", (8,) * 10, 1, 0.6, True),
+    "one_gib": gib("PreCopy", runs=1, baseline=0.4),
+    "one_gib_stopandcopy": gib("StopAndCopy"),
+    "one_gib_postcopy": gib("PostCopy"),
+    "memory_16": Row("1 container, 16 MiB", (16,)),
+    "memory_256": Row("1 container, 256 MiB", (256,)),
+    "memory_4096": Row("1 container, 4 GiB", (4096,), 0.4),
+    "link_1gbit": Row("1 container, 1 GiB, link of 1 Gbit/s, StopAndCopy", (1024,), 0.4, strategy="StopAndCopy", link=("--rate", "1gbit")),
+    "link_1g": Row("1 container, 1 GiB, 50 MB/s written, link of 1 Gbit/s and 1 ms", (1024,), link=("--rate", "1gbit", "--delay", "500us"), dirty=50),
+    "link_100m": linked("link of 100 Mbit/s", "--rate", "100mbit"),
+    "link_10g": linked("link of 10 Gbit/s", "--rate", "10gbit"),
+    "link_20ms": linked("link of 1 Gbit/s and 20 ms", "--rate", "1gbit", "--delay", "10ms"),
+    **{"dirty_%d" % rate: dirtied(rate) for rate in (0, 10, 50, 200)},
 }
 
 
@@ -65,15 +101,15 @@ class Bench:
             print("  %-44s FAILED: %s" % (what, e), flush=True)
             return []
 
-    def ours(self, key, sizes):
+    def ours(self, key, row):
         self.serial += 1
         name = "bench-%d" % self.serial
 
         def run():
             logs = []
             try:
-                logs = workload.start(self.home, NS, name, sizes)
-                return product.move(self.home, self.away, NS, name, logs, self.wire)
+                logs = workload.start(self.home, NS, name, row.sizes, row.dirty)
+                return product.move(self.home, self.away, NS, name, logs, self.wire, strategy=row.strategy)
             finally:
                 workload.remove(self.home, NS, name)
                 for log in logs:
@@ -97,19 +133,19 @@ class Bench:
         return self.attempt(key + ", SEATED way", run)
 
     def row(self, key):
-        title, sizes, share, baseline_share, _ = ROWS[key]
-        n = max(1, round(self.n * share)) if self.with_product else 0
-        m = max(1, round(self.n * baseline_share)) if baseline_share else 0
-        print("%s: %d runs, baseline %d" % (title, n, m), flush=True)
-        if key == "link_1gbit":
-            lab("link", "--rate", "1gbit")
+        row = ROWS[key]
+        n = max(1, round(self.n * row.runs)) if self.with_product else 0
+        m = max(1, round(self.n * row.baseline)) if row.baseline else 0
+        print("%s: %d runs, baseline %d" % (row.title, n, m), flush=True)
+        if row.link:
+            lab("link", *row.link)
         ours, theirs = [], []
         try:
             for i in range(max(n, m)):  # in turns, so that both meet the same weather
-                ours += self.ours(key, sizes) if i < n else []
-                theirs += self.theirs(key, sizes) if i < m else []
+                ours += self.ours(key, row) if i < n else []
+                theirs += self.theirs(key, row.sizes) if i < m else []
         finally:
-            if key == "link_1gbit":
+            if row.link:
                 lab("link", "--clear")
         self.runs[key] = {"podmigration": ours, "seated": theirs}
         r = report.row(ours, theirs)
@@ -160,7 +196,7 @@ def measure(bench, keys, quick, at_once):
     print("warming up", flush=True)
     if bench.with_product:
         result["resident_mib_idle"] = product.resident(os.environ["LAB_NAME"])
-        bench.ours("warm-up", (8,))
+        bench.ours("warm-up", Row("warm-up", (8,)))
     bench.theirs("warm-up", (8,))
     for key in keys:
         result[key] = bench.row(key)
@@ -169,12 +205,7 @@ def measure(bench, keys, quick, at_once):
         result["at_once"] = bench.at_once()
     if bench.with_product:
         result["resident_mib_after"] = product.resident(os.environ["LAB_NAME"])
-    one, ten = (report.lookup(result, k + ".gap_ms.median") for k in ("containers_1", "containers_10"))
-    if one and ten:
-        result["ten_over_one"] = round(ten / one, 2)
-    whole = report.lookup(result, "two_containers.podmigration.apply_to_succeeded_s.median")
-    if whole:
-        result["apply_to_succeeded_s"] = whole
+    report.across(result)
     return result
 
 
@@ -190,13 +221,14 @@ def draw(runs):
 
 def write(bench, result):
     result.update(failures=bench.failures, goals=report.goals(result), runs=bench.runs)
-    text = report.tables(result, {k: v[0] for k, v in ROWS.items()})
+    text = report.tables(result, {k: row.title for k, row in ROWS.items()})
     os.makedirs(os.path.join(ROOT, "build"), exist_ok=True)
     with open(os.path.join(ROOT, "build/bench.json"), "w", encoding="utf-8") as f:
         json.dump(result, f, indent=1)
     with open(os.path.join(ROOT, "build/bench.md"), "w", encoding="utf-8") as f:
         f.write(text)
     draw(bench.runs.get("two_containers", {}).get("podmigration"))
+    plots.draw_all(result, os.path.join(ROOT, "docs"))
     print("\n" + text)
     print("%s\n%s%s" % (result["versions"], result["machine"],
           "\nthe machine was busy with something else: the figures are worse than it can do" if result["machine"]["busy_before"] > weather.BUSY else ""))
@@ -213,7 +245,7 @@ def main():
     quick = bool(os.environ.get("QUICK"))
     n = int(os.environ.get("N") or (1 if quick else 3))
     wanted = (os.environ.get("ROWS") or "").split()
-    keys = [k for k, row in ROWS.items() if (k in wanted if wanted else row[4] or not quick)]
+    keys = [k for k, row in ROWS.items() if (k in wanted if wanted else row.quick or not quick)]
     was_up = is_up()
     try:
         if not was_up:

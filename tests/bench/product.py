@@ -83,10 +83,10 @@ def ended(m):
     return bool(m) and m.get("status", {}).get("phase") in pods.ENDED
 
 
-def create(home, ns, name, away_name):
+def create(home, ns, name, away_name, **spec):
     """Creates the PodMigration of the pod of this name; unix ms before the request."""
     begin = time.time() * 1000
-    home.api.call("POST", "%s/namespaces/%s/podmigrations" % (GROUP, ns), pods.migration(name, name, ns, cluster=away_name))
+    home.api.call("POST", "%s/namespaces/%s/podmigrations" % (GROUP, ns), pods.migration(name, name, ns, cluster=away_name, **spec))
     return begin
 
 
@@ -131,13 +131,13 @@ def forget(home, ns, name):
         workload.remove(home, ns, pod)
 
 
-def move(home, away, ns, name, logs, wire):
-    """Move one pod to the other cluster; it is removed there again."""
+def move(home, away, ns, name, logs, wire, **spec):
+    """Move one pod to the other cluster, with more of a PodMigration's spec; it is removed there again."""
     state = state_bytes(home.api.get("%s/%s" % (workload.collection(ns), name)))
     wire.take()
     try:
-        begin = create(home, ns, name, away.name)
-        m, at = finish(home, ns, name, 180)
+        begin = create(home, ns, name, away.name, **spec)
+        m, at = finish(home, ns, name, 300)
         result = read_result(home, away, ns, name, logs, begin, m, at)
     finally:
         forget(home, ns, name)

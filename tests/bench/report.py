@@ -10,6 +10,9 @@ GOALS = (
     ("two_containers.gap_ms.median", "2 containers, 64 + 16 MiB: downtime, median, ms", 220),
     ("two_containers.gap_ms.p99", "2 containers, 64 + 16 MiB: downtime, p99, ms", 350),
     ("smallest.gap_ms.median", "1 container of 1 MiB: downtime, median, ms", 120),
+    ("one_gib.gap_ms.precopy.median", "1 GiB: downtime, median, ms", 300),
+    ("growth.gap_4gib_over_256mib", "4 GiB over 256 MiB: downtime, ratio of medians", 2),
+    ("link_1g.gap_ms.median", "1 GiB, 50 MB/s written, 1 Gbit/s and 1 ms: downtime, median, ms", 700),
     ("ten_over_one", "10 containers of 8 MiB over 1: downtime, ratio of medians", 2.5),
     ("two_containers.ratio_to_seated", "2 containers: SEATED's downtime over this one", -20),
     ("apply_to_succeeded_s", "2 containers: apply to Succeeded, median, s", 4),
@@ -98,20 +101,45 @@ def at_once(results, wanted):
             "since_first_s": stats(done), "slowest_over_turn": round(max(t / (turn * (i + 1)) for i, t in enumerate(done)), 2)}
 
 
+def across(result):
+    """Figures that need several rows."""
+    def gap(key):
+        return lookup(result, key + ".podmigration.gap_ms.median")
+
+    def ratio(a, b):
+        return round(gap(a) / gap(b), 2) if gap(a) and gap(b) else None
+
+    # one key for the three ways; the row's own figures stay in one_gib.podmigration
+    ways = {name: lookup(result, key + ".podmigration.gap_ms")
+            for name, key in (("precopy", "one_gib"), ("stopandcopy", "one_gib_stopandcopy"), ("postcopy", "one_gib_postcopy"))}
+    if any(ways.values()):
+        result.setdefault("one_gib", {})["gap_ms"] = {k: v for k, v in ways.items() if v}
+    found = {"ten_over_one": ratio("containers_10", "containers_1"),
+             "apply_to_succeeded_s": lookup(result, "two_containers.podmigration.apply_to_succeeded_s.median")}
+    result.update({k: v for k, v in found.items() if v})
+    if ratio("memory_4096", "memory_256"):
+        result["growth"] = {"gap_4gib_over_256mib": ratio("memory_4096", "memory_256")}
+
+
 def lookup(tree, path):
     for key in path.split("."):
         tree = tree.get(key) if isinstance(tree, dict) else None
     return tree
 
 
-def goals(result):
+def goals(result, wanted=GOALS):
     out = []
-    for path, what, limit in GOALS:
+    for path, what, limit in wanted:
         value = lookup(result, path)
         if value is not None:
             out.append({"goal": what, "value": value, "limit": abs(limit), "met": value <= limit if limit > 0 else value >= -limit,
                         "at": "most" if limit > 0 else "least"})
     return out
+
+
+def goals_table(found):
+    return table(["goal", "at", "limit", "measured", "met"],
+                 [[g["goal"], g["at"], g["limit"], number(g["value"]), "yes" if g["met"] else "no"] for g in found])
 
 
 def number(v):
@@ -167,6 +195,5 @@ def tables(result, titles):
         parts += ["### %d pods of 8 MiB at once\n" % many["wanted"], table(
             ["arrived", "the last one after, s", "a turn (that / arrived), s", "slowest over its turn", "downtime, ms"],
             [[many["arrived"], many["all_s"], many["each_turn_s"], many["slowest_over_turn"], spread(many["gap_ms"])]])]
-    parts += ["### Goals\n", table(["goal", "at", "limit", "measured", "met"],
-                                   [[g["goal"], g["at"], g["limit"], number(g["value"]), "yes" if g["met"] else "no"] for g in goals(result)])]
+    parts += ["### Goals\n", goals_table(goals(result))]
     return "\n".join(parts)

@@ -57,6 +57,17 @@ int tls_write(struct tls_stream *s, const void *data, size_t len, int64_t deadli
 	return 0;
 }
 
+int tls_fd(const struct tls_stream *s)
+{
+	(void)s;
+	return -1;
+}
+
+bool tls_has_more(struct tls_stream *s)
+{
+	return s->left > 0;
+}
+
 void tls_shutdown(struct tls_stream *s)
 {
 	(void)s;

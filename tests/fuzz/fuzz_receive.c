@@ -27,11 +27,28 @@ int destination_start(struct destination *d, struct error *err)
 	return 0;
 }
 
+int destination_later_begin(struct destination *d, struct error *err)
+{
+	(void)err;
+	for (int i = 0; i < d->n; i++)
+		d->containers[i].later = d->containers[i].lazy;
+	return 0;
+}
+
+int destination_note_write(const struct agent_options *o, const char *sandbox, const struct destination_note *n, struct error *err)
+{
+	(void)o;
+	(void)sandbox;
+	(void)n;
+	(void)err;
+	return 0;
+}
+
 int destination_restore_one(struct destination_container *c, struct error *err)
 {
 	pid_t pids[64];
 	struct fill_list *list = NULL;
-	int n = criu_pagemap_pids(c->images_fd, pids, 64, err), r = n < 0 ? n : fill_list_new(c->d->store, c->index, &list, err);
+	int n = criu_pagemap_pids(c->images_fd, pids, 64, err), r = n < 0 ? n : fill_list_new(c->d->store, c->index, c->later, &list, err);
 
 	for (int i = 0; r == 0 && i < n; i++)
 		r = criu_lazy_pages(c->images_fd, pids[i], fill_list_add, list, err);

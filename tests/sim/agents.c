@@ -208,6 +208,8 @@ static enum input source_deed(struct sim *s, struct world *w, uint8_t deed)
 		return ask(s, w, DECISION_ABORT);
 	case DEED_SendCommit:
 		return tell(w, true, FRAME_COMMIT) == INPUT_Ok ? NO_INPUT : INPUT_StreamLost;
+	case DEED_SendRest:
+		return !w->later ? INPUT_Ok : tell(w, true, FRAME_REST) == INPUT_Ok ? NO_INPUT : INPUT_StreamLost;
 	case DEED_ReportLost:
 		report(s, w, SOURCE_Committed, 1);
 		return NO_INPUT;
@@ -324,7 +326,8 @@ bool source_daemon(struct sim *s, struct world *w)
 static bool source_hears(struct sim *s, struct world *w)
 {
 	static const uint8_t inputs[FRAME_COUNT] = { [FRAME_WELCOME] = INPUT_Welcome, [FRAME_PREPARED] = INPUT_Prepared, [FRAME_RUNNING] = INPUT_Running,
-						     [FRAME_RUNNING_FAILED] = INPUT_RunningFailed, [FRAME_NEVER_RAN] = INPUT_NeverRan, [FRAME_ABORT] = INPUT_PeerAbort };
+						     [FRAME_RUNNING_FAILED] = INPUT_RunningFailed, [FRAME_NEVER_RAN] = INPUT_NeverRan, [FRAME_ABORT] = INPUT_PeerAbort,
+						     [FRAME_COMPLETE] = INPUT_Ok, [FRAME_COMPLETE_FAILED] = INPUT_RunningFailed };
 	bool lost;
 	uint8_t f = conn_take(w, true, &lost);
 
@@ -361,7 +364,8 @@ static struct trace_left left_of(const struct world *w)
 static bool on_stream(uint8_t deed)
 {
 	return deed == DEED_Dial || deed == DEED_Redial || deed == DEED_Hello || deed == DEED_SendAhead || deed == DEED_SendState || deed == DEED_SendCommit || deed == DEED_SendEnded ||
-	       deed == DEED_SendAbort || deed == DEED_Receive || deed == DEED_Answer || deed == DEED_SendPrepared || deed == DEED_SendRunning || deed == DEED_SendNeverRan;
+	       deed == DEED_SendAbort || deed == DEED_Receive || deed == DEED_Answer || deed == DEED_SendPrepared || deed == DEED_SendRunning ||
+	       deed == DEED_SendRest || deed == DEED_TakeRest || deed == DEED_SendNeverRan;
 }
 
 static bool listening(uint8_t deed)
@@ -493,6 +497,42 @@ static enum input kill_restored(struct sim *s, struct world *w)
 	return INPUT_Ok;
 }
 
+/* PostCopy.  What has all, or has lost it, says so again to who asks again. */
+static enum input take_rest(struct world *w)
+{
+	struct agent *a = &w->destination;
+
+	if (!w->later || a->failed)
+		return INPUT_Ok;
+	if (!w->filled && !w->dst_died)
+		return a->conn < 0 ? INPUT_StreamLost : NO_INPUT;
+	a->failed = !w->filled;
+	if (tell(w, false, a->failed ? FRAME_COMPLETE_FAILED : FRAME_COMPLETE) != INPUT_Ok && !w->remote)
+		return INPUT_StreamLost;
+	return a->failed ? INPUT_Failed : INPUT_Ok;
+}
+
+/* Nobody is left who could bring its memory: the filler kills what waits for it, and the kubelet starts it anew. */
+static void starve(struct sim *s, struct world *w)
+{
+	w->dst_app = APP_DEAD;
+	w->dst_died = 1;
+	say(s, w, "destination: its memory is lost, the container is killed");
+}
+
+static bool lacks(const struct world *w)
+{
+	return w->later && w->dst_app == APP_OPEN && !w->filled && !w->dst_died;
+}
+
+static bool starves(struct sim *s, struct world *w)
+{
+	if (!lacks(w) || w->src_app != APP_DEAD)
+		return false;
+	starve(s, w);
+	return true;
+}
+
 static enum input destination_deed(struct sim *s, struct world *w, uint8_t deed)
 {
 	switch (deed) {
@@ -520,6 +560,8 @@ static enum input destination_deed(struct sim *s, struct world *w, uint8_t deed)
 		return tell(w, false, w->destination.failed ? FRAME_RUNNING_FAILED : FRAME_RUNNING);
 	case DEED_SendNeverRan:
 		return say_and_close(w, false, FRAME_NEVER_RAN);
+	case DEED_TakeRest:
+		return take_rest(w);
 	case DEED_ReportRunning:
 		return report(s, w, SOURCE_Running, w->destination.failed);
 	case DEED_Kill:
@@ -549,6 +591,8 @@ bool destination_daemon(struct sim *s, struct world *w)
 							[APP_BARRIER] = INPUT_FoundBarrier, [APP_OPEN] = INPUT_FoundOpen };
 	struct agent *a = &w->destination;
 
+	if (starves(s, w))
+		return true;
 	if (!a->up && a->away) {
 		a->away--;
 		return true;
@@ -590,6 +634,7 @@ static bool destination_hears(struct sim *s, struct world *w)
 	static const uint8_t inputs[FRAME_COUNT] = { [FRAME_HELLO] = INPUT_Hello, [FRAME_AGAIN] = INPUT_HelloAgain, [FRAME_STATE] = INPUT_State,
 						     [FRAME_COMMIT] = INPUT_Commit, [FRAME_ABORT] = INPUT_PeerAbort, [FRAME_ENDED] = INPUT_Ended };
 	enum side side = destination_side(w);
+	struct agent *a = &w->destination;
 	bool lost;
 	uint8_t f = conn_take(w, false, &lost);
 
@@ -598,6 +643,11 @@ static bool destination_hears(struct sim *s, struct world *w)
 	if (f == FRAME_NONE)
 		return false;
 	say(s, w, "destination: hears %s", frame_name(f));
+	if (f == FRAME_REST) {
+		w->filled |= w->src_app == APP_FROZEN && lacks(w);
+		a->done = a->state != DST_Completing;
+		return true;
+	}
 	if (f == FRAME_STATE)
 		w->lived_received = w->conn[w->destination.conn].lived;
 	if (heard(s, w, s->destination, &w->destination, side, (enum input)inputs[f]))
@@ -657,6 +707,10 @@ bool destination_run(struct sim *s, struct world *w)
 		a->state = DST_Moved;
 		return true;
 	}
+	if (deed == DEED_TakeRest && w->dst_died) {
+		a->done = 0;
+		return true;
+	}
 	if (listening(deed) && a->conn < 0 && !accept_one(w))
 		return false;
 	return destination_hears(s, w);
@@ -674,6 +728,8 @@ void destination_crash(struct sim *s, struct world *w, bool daemon)
 
 	if (!a->up || (!daemon && !works(s->destination, a)))
 		return;
+	if (lacks(w))
+		starve(s, w);
 	say(s, w, "destination: the %s crashes in %s%s", daemon ? "agent" : "worker", s->destination->states[a->state].name, a->done ? ", deed done" : "");
 	end_destination(w);
 	w->dst_crashed = 1;

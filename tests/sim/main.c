@@ -47,6 +47,7 @@ static void begin(struct world *w, uint64_t seed, unsigned focus)
 	w->random = seed;
 	w->remote = (uint8_t)dice(w, 2);
 	w->expires = dice(w, 4) == 0;
+	w->later = dice(w, 3) == 0;
 	w->dry = !w->remote && !focus && dice(w, 8) == 0;
 	w->slow = dice(w, 2) ? 0 : (uint8_t)dice(w, 8);
 	w->faulty = rates[dice(w, 5)];

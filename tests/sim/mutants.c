@@ -189,6 +189,18 @@ CHANGE(given_back_unordered)
 	row(rows, "given back, a remote source")->phases = 0;
 }
 
+CHANGE(rest_forgotten)
+{
+	UNUSED;
+	turn(src, SRC_Delivering, INPUT_Running, SIDE_DECIDER, SRC_NotingRunning);
+}
+
+CHANGE(rest_forgotten_at_home)
+{
+	UNUSED;
+	turn(dst, DST_Telling, INPUT_Ok, SIDE_BOTH, DST_Reporting);
+}
+
 /* --- holes of agents that do not follow the tables --- */
 
 CHANGE(released_early)
@@ -241,6 +253,8 @@ const struct mutant mutants[] = {
 	{ "denied-once", "tells once that nothing ran", false, 0, denied_once, 0 },
 	{ "given-back-stays", "the controller waits for a destination that gave it back", false, 0, given_back_stays, 0 },
 	{ "given-back-unordered", "a remote source is not ordered to go on", false, 0, given_back_unordered, FOCUS_REMOTE | FOCUS_STREAM | FOCUS_CONTAINER },
+	{ "rest-forgotten", "PostCopy: the source reports the end before the memory is there", false, 0, rest_forgotten, 0 },
+	{ "rest-forgotten-at-home", "PostCopy: the destination does", false, 0, rest_forgotten_at_home, 0 },
 	{ "running-told-once", "Running is reported once", false, 0, running_told_once, 0 },
 
 	{ "journal-dropped", "the daemon drops the journal of a frozen pod when the migration has ended", true, SW_JOURNAL_DROPPED, NULL,

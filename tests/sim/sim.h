@@ -38,7 +38,7 @@ enum claim_word { WORD_NONE, WORD_USED, WORD_OPENED };
 enum step_noted { NOTED_NOTHING, NOTED_FREEZE, NOTED_SENT, NOTED_COMMIT, NOTED_LOST, NOTED_BACK, NOTED_RUNNING };
 enum order_word { ORDER_NONE, ORDER_MIGRATES, ORDER_ABORTS };
 enum frame { FRAME_NONE, FRAME_HELLO, FRAME_AGAIN, FRAME_WELCOME, FRAME_STATE, FRAME_PREPARED, FRAME_COMMIT, FRAME_RUNNING, FRAME_RUNNING_FAILED,
-	     FRAME_NEVER_RAN, FRAME_ABORT, FRAME_ENDED, FRAME_COUNT };
+	     FRAME_NEVER_RAN, FRAME_ABORT, FRAME_ENDED, FRAME_REST, FRAME_COMPLETE, FRAME_COMPLETE_FAILED, FRAME_COUNT };
 
 struct object {
 	uint8_t exists, phase, decision, finalizer, deleting, cancel;
@@ -87,6 +87,7 @@ struct late {
 struct world {
 	/* settings of the schedule */
 	uint8_t remote, settling, expires, dry;
+	uint8_t later;                  /* PostCopy */
 	uint8_t slow;                   /* of these parts of the world, a bit each, the controllers hear late */
 	uint32_t faulty;                /* faults happen with this many in 1024 .. */
 	int32_t calm;                   /* .. after so many events */
@@ -109,6 +110,7 @@ struct world {
 
 	/* what happened, for the judge */
 	uint8_t lived, lived_received;  /* how often the source went on after a freeze; the destination's state is from then */
+	uint8_t filled;                 /* its memory is complete */
 	uint8_t user_src, user_dst, opened, thawed, was_frozen, dst_died, dst_crashed;
 };
 

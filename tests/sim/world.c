@@ -74,6 +74,8 @@ enum input api_state(struct sim *s, struct world *w, uint8_t state, uint8_t erro
 	/* The last word is final: a report that was under way for long is refused.  A second try may end otherwise than the first. */
 	if ((is == SOURCE_Running || (is == SOURCE_Aborted && state != SOURCE_Running)) && state != is && !(s->sw & SW_LATE_PROGRESS))
 		return INPUT_Failed;
+	if (state == SOURCE_Running && !error && w->later && w->opened && !w->filled)
+		violate(s, "the end was reported, and memory was still at the source");
 	if (error == 0 && s->sw & SW_ERROR_STAYS)
 		error = w->o.error;
 	if (is != state || w->o.error != error) {
@@ -183,7 +185,7 @@ bool kubelet_destination(struct sim *s, struct world *w)
 /* --- the stream --- */
 
 static const char *const frame_names[FRAME_COUNT] = { "none", "HELLO", "HELLO again", "WELCOME", "everything", "PREPARED", "COMMIT", "RUNNING",
-						      "RUNNING with an error", "never ran", "ABORT", "the end" };
+						      "RUNNING with an error", "never ran", "ABORT", "the end", "memory", "COMPLETE", "COMPLETE with an error" };
 
 const char *frame_name(uint8_t f)
 {

@@ -105,7 +105,7 @@ static void versions_that_follow_each_other_agree(void **state)
 #define PROTOCOL(newest, rest) "{\"protocol\":" newest rest "}"
 #define OLDEST(v) ",\"protocolOldest\":" v
 
-/* Peers of the version before ours, of ours and of the next, in the words of HELLO and WELCOME; ours is 2, and there is none before it. */
+/* Peers of the version before ours, of ours and of the next, in the words of HELLO and WELCOME; ours is 3, and 2 is before it. */
 static void peers_of_other_versions(void **state)
 {
 	static const struct {
@@ -115,9 +115,11 @@ static void peers_of_other_versions(void **state)
 		{ PROTOCOL("2", ""), 2 },
 		{ PROTOCOL("2", OLDEST("2")), 2 },
 		{ PROTOCOL("2", OLDEST("1")), 2 },
-		{ PROTOCOL("3", OLDEST("2")), 2 },
-		{ PROTOCOL("3", ""), 0 },
-		{ PROTOCOL("4", OLDEST("3")), 0 },
+		{ PROTOCOL("3", OLDEST("2")), 3 },
+		{ PROTOCOL("3", ""), 3 },
+		{ PROTOCOL("4", OLDEST("3")), 3 },
+		{ PROTOCOL("4", ""), 0 },
+		{ PROTOCOL("5", OLDEST("4")), 0 },
 		{ PROTOCOL("1", ""), 0 },
 		{ PROTOCOL("1", OLDEST("1")), 0 },
 		{ PROTOCOL("2", OLDEST("3")), 0 },
@@ -131,10 +133,10 @@ static void peers_of_other_versions(void **state)
 	static const struct {
 		const char *welcome;
 		int taken;
-	} welcomes[] = { { PROTOCOL("2", ""), 2 }, { PROTOCOL("3", ""), 0 }, { PROTOCOL("1", ""), 0 }, { "{}", 0 }, { PROTOCOL("-2", ""), 0 } };
+	} welcomes[] = { { PROTOCOL("2", ""), 2 }, { PROTOCOL("3", ""), 3 }, { PROTOCOL("4", ""), 0 }, { PROTOCOL("1", ""), 0 }, { "{}", 0 }, { PROTOCOL("-2", ""), 0 } };
 
 	(void)state;
-	assert_int_equal(WIRE_PROTOCOL, 2);     /* a new version needs new rows */
+	assert_int_equal(WIRE_PROTOCOL, 3);     /* a new version needs new rows */
 	for (size_t i = 0; i < sizeof(hellos) / sizeof(hellos[0]); i++) {
 		cleanup_json cJSON *j = cJSON_Parse(hellos[i].hello);
 		struct error err = { 0 };

@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/quantity.h"
 #include "base/process.h"
 
 static void errors_keep_reason_and_nest(void **state)
@@ -226,6 +227,28 @@ static void a_child_joins_its_groups_before_it_runs(void **state)
 	unlink(path);
 }
 
+static void quantities(void **state)
+{
+	static const struct {
+		const char *text;
+		int64_t value;          /* -1: refused */
+	} cases[] = {
+		{ "0", 0 }, { "100", 100 }, { "64Ki", 65536 }, { "12.5M", 12500000 }, { "1.5Gi", 1610612736 }, { "0.001k", 1 }, { "1T", 1000000000000 },
+		{ "", -1 }, { "M", -1 }, { ".5M", -1 }, { "5.M", -1 }, { "-1", -1 }, { "1e6", -1 }, { "1 M", -1 }, { "1m", -1 }, { "100mbit", -1 }, { NULL, -1 },
+		{ "999999999999Ti", -1 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		int64_t v = -1;
+
+		if (quantity_parse(cases[i].text, &v) == 0)
+			assert_int_equal(v, cases[i].value);
+		else
+			assert_int_equal(cases[i].value, -1);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -233,6 +256,7 @@ int main(void)
 		cmocka_unit_test(buffers_never_pass_their_maximum),
 		cmocka_unit_test(durations_parse_as_kubernetes_writes_them),
 		cmocka_unit_test(times_are_rfc3339),
+		cmocka_unit_test(quantities),
 		cmocka_unit_test(json_nesting_is_bounded),
 		cmocka_unit_test(json_is_case_sensitive_and_whole),
 		cmocka_unit_test(base64_round_trips_and_refuses_junk),

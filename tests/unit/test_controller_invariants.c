@@ -36,6 +36,7 @@ static cJSON *quoted(const char *text)
 	"{'phase':'Committed','time':'2026-11-24T16:00:03Z'}]"
 #define M(phase, more) "{" META ",'spec':{'podName':'web','timeout':'60s'},'status':{'phase':'" phase "'," TIMES more "}}"
 #define NO_TIMES(phase, more) "{" META ",'spec':{'podName':'web','timeout':'60s'},'status':{'phase':'" phase "'" more "}}"
+#define LATER(phase, more) "{" META ",'spec':{'podName':'web','timeout':'60s','strategy':'PostCopy'},'status':{'phase':'" phase "'," TIMES more "}}"
 #define COMMIT ",'decision':'Commit'"
 #define ABORT ",'decision':'Abort','abort':{'time':'2026-11-24T16:00:05Z'}"
 #define STATE(s) ",'source':{'state':'" s "'}"
@@ -68,6 +69,8 @@ static const struct {
 	{ "opened after the abort", M("Freezing", ABORT STATE("Running")), WEB, DEST, 6, { 0 }, "", BAD(OneRunningCopy) },
 	{ "succeeded with the source there", M("Succeeded", COMMIT STATE("Running") END), WEB, NULL, 11, { 0 }, "", BAD(OneRunningCopy) },
 	{ "the destination was started anew before it was told to run", M("Committed", COMMIT STATE("Committed")), WEB, DEST_AGAIN, 4, { 0 }, "", BAD(NoColdStart) },
+	{ "PostCopy, its memory takes its time", LATER("Committed", COMMIT STATE("Completing")), WEB, DEST, 400, { 0 }, "", 0 },
+	{ "PostCopy, lost with the link", LATER("Committed", COMMIT STATE("Completing")), WEB, DEST_AGAIN, 100, { 0 }, "", 0 },
 	{ "the destination was started anew, the source is whole", M("Committed", COMMIT STATE("Running")), WEB, DEST_AGAIN, 4, { 0 }, "", BAD(NoColdStart) },
 	{ "the destination crashed later: an application may", M("Committed", COMMIT STATE("Running")), WEB_GOING, DEST_AGAIN, 4, { 0 }, "", 0 },
 	{ "frozen, and nobody knows since when", NO_TIMES("Freezing", STATE("Freezing")), WEB, DEST, 4, { 0 }, "", BAD(FrozenHasDeadline) | BAD(PhaseHasDeadline) },

@@ -126,6 +126,41 @@ static void test_success_and_stuck(void **state)
 	cJSON_Delete(m);
 }
 
+/* PostCopy: what is known of its memory; of other strategies nothing is said. */
+static void test_memory(void **state)
+{
+#define LATER(state, strategy) "{'metadata':{'name':'m','uid':'u'},'spec':{'strategy':'" strategy "'},'status':{'phase':'Committed','decision':'Commit'," \
+			       "'source':{'state':'" state "'}}}"
+	static const struct {
+		const char *migration;
+		int reason;
+		const char *status, *is;        /* NULL: there is no such condition */
+	} cases[] = {
+		{ LATER("Restoring", "PostCopy"), REASON_NONE, NULL, NULL },
+		{ LATER("Completing", "PostCopy"), REASON_NONE, "False", "PostCopy" },
+		{ LATER("Running", "PostCopy"), REASON_NONE, "True", "Complete" },
+		{ LATER("Completing", "PostCopy"), REASON_RestoreFailed, "False", "Lost" },
+		{ LATER("Committed", "PostCopy"), REASON_AgentUnavailable, "False", "Lost" },
+		{ LATER("Running", "PreCopy"), REASON_NONE, NULL, NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct status_change c = { .phase = PHASE_Committed, .reason = cases[i].reason, .message = "m", .now_us = 1000000 };
+		cJSON *m = quoted(cases[i].migration), *o = status_build(m, &c);
+		char *text = cJSON_PrintUnformatted(o);
+
+		if (cases[i].status)
+			assert_condition(o, "MemoryComplete", cases[i].status, cases[i].is);
+		else
+			assert_null(strstr(text, "MemoryComplete"));
+		free(text);
+		cJSON_Delete(o);
+		cJSON_Delete(m);
+	}
+#undef LATER
+}
+
 static void test_thaw_unknown(void **state)
 {
 	struct status_change c = { .phase = PHASE_Failed, .reason = REASON_TimedOut, .message = "t", .now_us = 1000000 };
@@ -361,7 +396,7 @@ static void test_orders(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_refused), cmocka_unit_test(test_unchanged), cmocka_unit_test(test_success_and_stuck), cmocka_unit_test(test_thaw_unknown),
+		cmocka_unit_test(test_refused), cmocka_unit_test(test_unchanged), cmocka_unit_test(test_success_and_stuck), cmocka_unit_test(test_thaw_unknown), cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_bytes), cmocka_unit_test(test_times), cmocka_unit_test(test_problems), cmocka_unit_test(test_problem_events),
 		cmocka_unit_test(test_orders), cmocka_unit_test(test_attention), cmocka_unit_test(test_note),
 	};

@@ -47,6 +47,8 @@ struct world {
 	uint8_t *memory;                /* of each task */
 	size_t pages;
 	int store;
+	int source;                     /* pages come later: where they are until then; -1 */
+	int agent, later;               /* both ends of the socket for them */
 	struct fill_run runs[4096];
 	uint32_t n;
 	pid_t tasks[TASKS];
@@ -79,6 +81,7 @@ static int setup(void **state)
 	w->filler = (struct filler)FILLER_NONE;
 	w->criu = -1;
 	w->store = memfd_create("store", MFD_CLOEXEC);
+	w->source = w->agent = w->later = -1;
 	for (int i = 0; i < TASKS; i++)
 		w->talk[i] = -1;
 	*state = w;
@@ -103,6 +106,10 @@ static int teardown(void **state)
 	if (w->memory)
 		munmap(w->memory, w->pages * PAGE);
 	close(w->store);
+	if (w->source >= 0)
+		close(w->source);
+	if (w->agent >= 0)
+		close(w->agent);
 	tree_remove(AT_FDCWD, w->dir, NULL);
 	free(w);
 	return 0;
@@ -352,8 +359,10 @@ static void give(struct world *w)
 	cleanup_close int list = make_list(w->runs, w->n);
 	struct error err = { 0 };
 
-	if (filler_give(&w->filler, list, w->store, &err) < 0)
+	if (filler_give(&w->filler, list, w->store, w->later, &err) < 0)
 		fail_msg("%s", err.message);
+	if (w->later >= 0)
+		close(take_fd(&w->later));
 }
 
 /* Until it is ready (or done), has failed or gone, or some seconds have passed without. */
@@ -660,7 +669,7 @@ static void damaged_lists(void **state)
 		{ 0, { 1, 0, 0x10000, 0x1000 } },               /* empty */
 		{ 0, { 1, 3, 0x10000, 0x1000 } },               /* overlaps the next */
 		{ 0, { 1, 2, 0x10001, 0x1000 } },               /* not aligned */
-		{ 0, { 1, 2, 0x10000, 0x1001 } },
+		{ 0, { 1, 2, 0x10000, 0x1002 } },               /* the lowest bit is FILL_LATER */
 		{ 0, { 1, 2, 0x20000, 0x1000 } },               /* out of order */
 		{ 0, { 8, 2, 0x10000, 0x1000 } },
 		{ 2, { 7, 1, 0x10000, 0x4000 } },               /* beyond the store */
@@ -997,6 +1006,116 @@ static void program_waits_when_the_filler_dies(void **state)
 	assert_true(is_silent(w, 0));
 }
 
+/* ---- pages that come later ---- */
+
+/* The store has room for them and does not hold them, but for every fifth run; the one at its beginning is away. */
+static void keep_away(struct world *w)
+{
+	int pair[2];
+
+	w->source = w->store;
+	w->store = memfd_create("later", MFD_CLOEXEC);
+	assert_int_equal(ftruncate(w->store, lseek(w->source, 0, SEEK_END)), 0);
+	for (uint32_t i = 0; i < w->n; i++) {
+		struct fill_run *r = &w->runs[i];
+
+		if (i % 5 != 4)
+			r->offset |= FILL_LATER;
+		for (uint32_t k = 0; i % 5 == 4 && k < r->pages; k++) {
+			uint8_t page[PAGE];
+
+			assert_int_equal(pread(w->source, page, PAGE, (off_t)(r->offset + k * PAGE)), PAGE);
+			assert_int_equal(pwrite(w->store, page, PAGE, (off_t)(r->offset + k * PAGE)), PAGE);
+		}
+	}
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	w->agent = pair[0];
+	w->later = pair[1];
+}
+
+/* The agent: brings what is asked for, piece by piece, not at once. */
+static void *bring(void *arg)
+{
+	struct world *w = arg;
+	struct fill_packet p;
+	unsigned turn = 0;
+
+	while (recv(w->agent, &p, sizeof(p), 0) == (ssize_t)sizeof(p)) {
+		while (p.pages) {
+			struct fill_packet part = { .offset = p.offset, .pages = p.pages < 7 ? p.pages : 7 };
+			uint8_t page[PAGE];
+
+			if (turn++ % 16 == 0)
+				usleep(300);
+			for (uint32_t i = 0; i < part.pages; i++)
+				if (pread(w->source, page, PAGE, (off_t)(part.offset + i * PAGE)) != PAGE ||
+				    pwrite(w->store, page, PAGE, (off_t)(part.offset + i * PAGE)) != PAGE)
+					return NULL;
+			send(w->agent, &part, sizeof(part), MSG_NOSIGNAL);
+			p.offset += part.pages * PAGE;
+			p.pages -= part.pages;
+		}
+	}
+	return NULL;
+}
+
+static void start_busy(struct world *w)
+{
+	struct error err = { 0 };
+
+	map_memory(w, BUSY_PAGES);
+	for (uint32_t at = 0; at < BUSY_PAGES; at += 64)
+		add_run(w, 1, at, 63, at);
+	keep_away(w);
+	start(w);
+	start_task(w, 0);
+	give(w);
+	assert_int_equal(ask(w, 0, 's'), 0);
+	assert_int_equal(ask(w, 0, 'r'), 0);
+	filler_barrier(&w->filler);
+	if (hear_until(w, &w->filler.ready, &err) != 1)
+		fail_msg("%s", err.message);
+	assert_int_equal(filler_open(&w->filler, &err), 0);
+}
+
+static void program_runs_while_its_memory_comes(void **state)
+{
+	const int finished = FINISHED;
+	struct world *w = *state;
+	struct error err = { 0 };
+	pthread_t thread;
+
+	if (!can())
+		skip();
+	start_busy(w);
+	assert_int_equal(pthread_create(&thread, NULL, bring, w), 0);
+	assert_int_equal(ask(w, 0, 'l'), 0);
+	if (hear(w, &err) != 1)
+		fail_msg("%s", err.message);
+	pthread_join(thread, NULL);
+	assert_int_equal(send(w->criu, &finished, sizeof(finished), MSG_NOSIGNAL), sizeof(finished));
+	wait_end(w);
+}
+
+/* Nobody brings the rest: that is told, and whoever needs it waits. */
+static void memory_that_stays_away(void **state)
+{
+	struct world *w = *state;
+	struct error err = { 0 };
+
+	if (!can())
+		skip();
+	start_busy(w);
+	order(w, 0, 'c');
+	usleep(100000);
+	/* The task has inherited it. */
+	shutdown(w->agent, SHUT_RDWR);
+	assert_true(hear(w, &err) < 0);
+	assert_non_null(strstr(err.message, "still at the source"));
+	usleep(300000);
+	assert_true(is_silent(w, 0));
+}
+
 /* Not a test of speed: the figure is for who reads it. */
 static void how_fast(void **state)
 {
@@ -1030,7 +1149,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(all_memory_is_in_place), T(no_pages_are_fine), T(memory_that_never_comes), T(task_that_never_comes), T(criu_goes_away),
 		T(leaves_no_core), T(filler_is_killed), T(changes_are_followed), T(store_is_cut_off), T(another_language), T(damaged_lists),
-		T(damaged_list_is_told), T(pending_model), T(program_runs_while_it_is_filled), T(program_waits_when_the_filler_dies), T(how_fast),
+		T(damaged_list_is_told), T(pending_model), T(program_runs_while_it_is_filled), T(program_waits_when_the_filler_dies), T(program_runs_while_its_memory_comes),
+		T(memory_that_stays_away), T(how_fast),
 	};
 #undef T
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -255,7 +255,7 @@ static void fill_list_names_slots(void **state)
 	assert_int_equal(put(s, 3, 7, 0x206000, 1, data + 6 * PAGE, &err), 0);
 	assert_int_equal(put(s, 3, 7, 0x205000, 1, data + 7 * PAGE, &err), 0);
 	assert_int_equal(put(s, 3, 9, 0x207000, 1, data, &err), 0);
-	assert_int_equal(fill_list_new(s, 3, &l, &err), 0);
+	assert_int_equal(fill_list_new(s, 3, false, &l, &err), 0);
 	assert_int_equal(fill_list_add(l, 7, 0x1fe000, 2, &err), 0);
 	assert_int_equal(fill_list_add(l, 7, 0x200000, 7, &err), 0);
 	assert_int_equal(fill_list_add(l, 9, 0x207000, 1, &err), 0);
@@ -283,13 +283,13 @@ static void fill_list_misses_a_page(void **state)
 
 	(void)state;
 	assert_int_equal(put(s, 3, 7, 0x1000, 2, data, &err), 0);
-	assert_int_equal(fill_list_new(s, 3, &l, &err), 0);
+	assert_int_equal(fill_list_new(s, 3, false, &l, &err), 0);
 	assert_int_equal(fill_list_add(l, 7, 0x1000, 3, &err), -ENODATA);
 	assert_int_equal(err.reason, REASON_TransferFailed);
 	assert_string_equal(err.message, "page 0x3000 of process 7 was not transferred");
 	fill_list_free(l);
 	/* Of another container nothing is known. */
-	assert_int_equal(fill_list_new(s, 4, &l, &err), 0);
+	assert_int_equal(fill_list_new(s, 4, false, &l, &err), 0);
 	assert_int_equal(fill_list_add(l, 7, 0x1000, 1, &err), -ENODATA);
 	fd = fill_list_finish(l, &err);
 	expect_runs(fd, NULL, 0);

@@ -17,6 +17,8 @@
 #include "migration/reason.h"
 #include "stream_pair.h"
 #include "transfer/wire.h"
+#include "transfer/pace.h"
+#include "transfer/packer.h"
 #include "transfer/wire_rules.h"
 
 #define SECOND 1000000LL
@@ -516,6 +518,104 @@ static void slow_is_not_stuck(void **state)
 	wire_free(w);
 }
 
+/* --- packed pages --- */
+
+static void *receive_pages(void *arg)
+{
+	struct wire_frame f;
+	struct error err = { 0 };
+	uint8_t *copy = NULL;
+
+	if (wire_receive(arg, 0, &f, &err) == 0 && f.type == WIRE_PAGES && (copy = malloc(f.len)))
+		memcpy(copy, f.body, f.len);
+	return copy;
+}
+
+static void packed_pages(void **state)
+{
+	const struct wire_pages p = { .ns_pid = 7, .address = 0x10000, .pages = 64 };
+	static uint8_t data[64 * 4096];
+	uint8_t head[WIRE_PAGES_HEAD], *got;
+	struct error err = { 0 };
+	struct packer *packer;
+	const uint8_t *packed;
+	struct wire *w[2];
+	size_t n = 0;
+	pthread_t t;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(data); i++)
+		data[i] = (uint8_t)(i / 97);
+	wire_pair(w, 5000000);
+	assert_int_equal(packer_new(&packer, &err), 0);
+	/* So slow a link that it pays whatever the machine; the first is only looked at. */
+	assert_int_equal(packer_pack(packer, data, sizeof(data), 1.0, &packed), 0);
+	n = packer_pack(packer, data, sizeof(data), 1.0, &packed);
+	assert_in_range(n, 1, sizeof(data) / 2);
+	wire_pages_pack(&p, head);
+	assert_int_equal(pthread_create(&t, NULL, receive_pages, w[1]), 0);
+	assert_int_equal(wire_send(w[0], WIRE_PACKED, 0, head, sizeof(head), packed, n, &err), 0);
+	pthread_join(t, (void **)&got);
+	assert_non_null(got);
+	assert_memory_equal(got, head, sizeof(head));
+	assert_memory_equal(got + sizeof(head), data, sizeof(data));
+	free(got);
+	/* One that says less, and one that is cut off. */
+	for (int i = 0; i < 2; i++) {
+		struct wire_pages wrong = p;
+		struct wire_frame f;
+
+		wrong.pages -= i == 0;
+		wire_pages_pack(&wrong, head);
+		assert_int_equal(wire_send(w[0], WIRE_PACKED, 0, head, sizeof(head), packed, n - (size_t)i, &err), 0);
+		assert_int_equal(wire_receive(w[1], 0, &f, &err), -EPROTO);
+	}
+	packer_free(packer);
+	wire_free(w[0]);
+	wire_free(w[1]);
+}
+
+/* What cannot be packed goes as it is, and where the link is faster than the packing nothing is packed. */
+static void packing_pays(void **state)
+{
+	static uint8_t data[1 << 20];
+	struct error err = { 0 };
+	struct packer *packer;
+	const uint8_t *packed;
+
+	(void)state;
+	assert_true(packer_pays(0.002, 0.5, 0.008));
+	assert_false(packer_pays(0.002, 0.5, 0.001));
+	assert_false(packer_pays(0.002, 0.99, 0.008));
+	assert_false(packer_pays(0, 0, 1));
+	srandom(1);
+	for (size_t i = 0; i < sizeof(data); i++)
+		data[i] = (uint8_t)random();
+	assert_int_equal(packer_new(&packer, &err), 0);
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(packer_pack(packer, data, sizeof(data), 1.0, &packed), 0);
+	memset(data, 1, sizeof(data));
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(packer_pack(packer, data, sizeof(data), 0.00001, &packed), 0);
+	packer_free(packer);
+}
+
+static void no_faster_than_allowed(void **state)
+{
+	struct pace p = { .rate = 1000000 };
+	int64_t now = 1000000;
+
+	(void)state;
+	/* 50 ms worth at once, then one after the other. */
+	assert_int_equal(pace_take(&p, 50000, now), 0);
+	assert_int_equal(pace_take(&p, 100000, now), 0);
+	assert_int_equal(pace_take(&p, 65536, now), 100000);
+	now += 165536;
+	assert_int_equal(pace_take(&p, 1, now), 0);
+	p.rate = 0;
+	assert_int_equal(pace_take(&p, 1 << 30, now), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -523,7 +623,8 @@ int main(void)
 		cmocka_unit_test(malformed_headers), cmocka_unit_test(malformed_pages), cmocka_unit_test(truncated),
 		cmocka_unit_test(out_of_sequence),   cmocka_unit_test(random_bytes),    cmocka_unit_test(not_json),
 		cmocka_unit_test(many_senders),      cmocka_unit_test(wrong_end),       cmocka_unit_test(interrupted),
-		cmocka_unit_test(slow_is_not_stuck),
+		cmocka_unit_test(slow_is_not_stuck), cmocka_unit_test(packed_pages), cmocka_unit_test(packing_pays),
+		cmocka_unit_test(no_faster_than_allowed),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

@@ -1,0 +1,160 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What the controller costs, against a real kube-apiserver and etcd: make bench-controller [PODS=10000].  usage: controller.py KUBECONFIG CONTROLLER LOGDIR
+
+Resident memory idle and with so many watched pods, from exec to ready, events a second of a core, and how long it takes until another one leads. Writes build/bench-controller.json.
+"""
+import concurrent.futures
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
+sys.path.insert(1, os.path.join(ROOT, "tests/api/controller"))
+
+import report  # noqa: E402
+from harness import LABEL, NS, Controller, until  # noqa: E402
+from kube import Kube  # noqa: E402
+from main import controller_kubeconfig, free_port, liqo_types  # noqa: E402
+
+PODS = int(os.environ.get("PODS") or 10000)
+EVENTS = int(os.environ.get("EVENTS") or 20000)
+FAILOVERS = 3
+AT_ONCE = 8
+TICK = os.sysconf("SC_CLK_TCK")
+PATH = f"/api/v1/namespaces/{NS}/pods"
+
+# key, what it means, what it should be at most (or at least, when negative)
+GOALS = (
+    ("rss_idle_mib", "resident memory, idle, MiB", 16),
+    ("rss_more_mib", "more of it with %d watched pods, MiB" % PODS, 5),
+    ("ready_s", "from exec to ready, s", 1),
+    ("events_per_core_s", "watch events a second of one core", -15000),
+    ("failover_crash_s.p99", "another leads after a crash, s", 20),
+    ("failover_stop_s.p99", "another leads after a clean stop, s", 5),
+)
+
+
+class Watched(Controller):
+    """A controller as deploy/ starts it: with the lease's own times."""
+
+    def __init__(self, binary, kubeconfig, log):
+        self.port, self.log, self.begin = free_port(), log, time.monotonic()
+        with open(log, "ab") as out:
+            self.process = subprocess.Popen([binary, "--kubeconfig", kubeconfig, "--port", str(self.port)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=out)
+
+    def wait_ready(self):
+        """Seconds from exec."""
+        until(lambda: self.http("/readyz")[0] == 200, 60, "the controller is ready")
+        return time.monotonic() - self.begin
+
+    def wait_leads(self):
+        until(self.leads, 60, "the controller leads")
+
+    def rss_mib(self):
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as f:
+            return round(next(int(line.split()[1]) for line in f if line.startswith("VmRSS")) / 1024, 2)
+
+    def cpu_s(self):
+        with open(f"/proc/{self.process.pid}/stat", encoding="ascii") as f:
+            fields = f.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / TICK
+
+    def settle(self):
+        """Until it has nothing to do any more."""
+        while True:
+            before = self.cpu_s()
+            time.sleep(1)
+            if self.cpu_s() - before <= 0.02:
+                return
+
+
+def together(fn, items):
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(fn, items))
+
+
+def pod(i):
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"watched-{i}", "labels": {LABEL: "00000000-0000-0000-0000-%012d" % i}},
+            "spec": {"nodeName": "nowhere", "containers": [{"name": "app", "image": "docker.io/lab/app:1"}]}}
+
+
+def memory_and_events(kube, start):
+    r = {}
+    first = start()
+    r["ready_s"] = round(first.wait_ready(), 3)
+    first.wait_leads()
+    first.settle()
+    r["rss_idle_mib"] = first.rss_mib()
+    print("%d pods are made" % PODS, flush=True)
+    together(lambda i: kube.create(PATH, pod(i)), range(PODS))
+    first.settle()
+    r["rss_pods_mib"] = first.rss_mib()
+    r["rss_more_mib"] = round(r["rss_pods_mib"] - r["rss_idle_mib"], 2)
+    print("%d events" % EVENTS, flush=True)
+    cpu, begin = first.cpu_s(), time.monotonic()
+    together(lambda i: kube.merge(f"{PATH}/watched-{i % PODS}", {"metadata": {"annotations": {"turn": str(i)}}}), range(EVENTS))
+    r["events_s"] = round(EVENTS / (time.monotonic() - begin))
+    first.settle()
+    used = first.cpu_s() - cpu
+    r["events_cpu_s"] = round(used, 2)
+    r["events_per_core_s"] = round(EVENTS / used) if used else None
+    r["rss_after_mib"] = first.rss_mib()
+    first.stop()
+    again = start()
+    r["ready_pods_s"] = round(again.wait_ready(), 3)
+    again.wait_leads()
+    again.settle()
+    r["rss_restart_mib"] = again.rss_mib()
+    again.stop()
+    return r
+
+
+def failover(start, sig):
+    """Seconds from the leader's end until the other one leads."""
+    leader = start()
+    leader.wait_leads()
+    other = start()
+    other.wait_ready()
+    time.sleep(3)
+    begin = time.monotonic()
+    leader.process.send_signal(sig)
+    other.wait_leads()
+    took = time.monotonic() - begin
+    leader.process.wait(timeout=30)
+    other.stop()
+    return took
+
+
+def main():
+    kubeconfig, binary, logs = sys.argv[1:4]
+    kube, started = Kube(kubeconfig), []
+    for ns in ("podmigration-system", "podmigration-agent", NS):
+        kube.ensure("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": ns}})
+        kube.ensure(f"/api/v1/namespaces/{ns}/serviceaccounts", {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}})
+    liqo_types(kube)
+    controller_kubeconfig(kube, f"{logs}/controller.kubeconfig")
+
+    def start():
+        started.append(Watched(binary, f"{logs}/controller.kubeconfig", f"{logs}/controller-{len(started)}.log"))
+        return started[-1]
+    try:
+        result = {"pods": PODS, "cpus": os.cpu_count(), **memory_and_events(kube, start)}
+        for name, sig in (("crash", signal.SIGKILL), ("stop", signal.SIGTERM)):
+            print("failover, %s" % name, flush=True)
+            result["failover_%s_s" % name] = report.stats([failover(start, sig) for _ in range(FAILOVERS)])
+    finally:
+        for c in started:
+            c.stop(signal.SIGKILL)
+    result["goals"] = report.goals(result, GOALS)
+    with open(os.path.join(ROOT, "build/bench-controller.json"), "w", encoding="utf-8") as f:
+        json.dump(result, f, indent=1)
+    print(json.dumps({k: v for k, v in result.items() if k != "goals"}, indent=1))
+    print(report.goals_table(result["goals"]))
+
+
+if __name__ == "__main__":
+    main()
