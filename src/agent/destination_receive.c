@@ -350,7 +350,7 @@ static int on_container_end(struct destination *d, const struct wire_frame *f, s
  * and its children share (fork, copy on write) come once for each of them.  Where that would be much, CRIU reads the memory from its images: it lets them share again.
  */
 #define SHARED_MAX (32u << 20)
-#define CALM_US 1000000
+#define CALM_US 200000          /* and so long again for each two containers: what the start of a pod leaves to be done grows with them */
 
 static double number_at(const cJSON *list, int i, double otherwise)
 {
@@ -402,7 +402,7 @@ static int on_started(struct destination *d, const struct wire_frame *f, struct 
 		r = destination_start(d, err);
 	/* Starting a pod keeps the node busy for a while longer than it takes: the API server, the kubelet, Events. */
 	if (r == 0)
-		calm_wait(CALM_US);
+		calm_wait(CALM_US + (int64_t)d->n * CALM_US / 2);
 	return r == 0 ? wire_send_json(d->wire, WIRE_STANDBY, WIRE_NO_CONTAINER, standby, err) : r;
 }
 

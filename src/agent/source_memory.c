@@ -15,7 +15,7 @@
 
 /* Of the pause that is allowed, the part that memory may take; the rest is CRIU's, here and at the destination. */
 #define MEMORY_SHARE 4
-#define CALM_US 500000
+#define CALM_US 100000
 
 static int send_process(struct source_container *c, pid_t pid, enum pages_which which, bool running, struct error *err)
 {
@@ -146,7 +146,7 @@ int source_precopy_container(struct source_container *c, struct error *err)
 		r = source_send_memory(c, PAGES_ALL, true, err);
 		/* What is written while we wait for a good moment belongs to the next round. */
 		if (c->n_rounds++ == 0)
-			calm_wait(CALM_US);
+			calm_wait(CALM_US + (int64_t)c->source->n * CALM_US / 2);
 		if (r == 0 && !another_round(c, &left))
 			break;
 	}
