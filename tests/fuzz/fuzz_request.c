@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a monitor hears: packets of an agent and of CRIU's hook.  First byte: the monitor's state.  Parts: first byte 'h': from the hook; 'f': with two files. */
+/* What a monitor hears: packets of an agent and of CRIU's hook.  First byte: the monitor's state.  Parts: first byte 'h': from the hook; 'f': with three files. */
 #include "migration/names.h"
 
 /* No request finds a folder, so none starts runc. */
@@ -83,7 +83,7 @@ static void from_hook(struct monitor *m, const uint8_t *p, size_t len)
 
 static void from_agent(struct monitor *m, int fd, const uint8_t *p, size_t len, bool files)
 {
-	const int fds[2] = { file_fd, file_fd };
+	const int fds[3] = { file_fd, file_fd, file_fd };
 	union {
 		struct cmsghdr head;
 		char space[CMSG_SPACE(sizeof(fds))];
@@ -100,14 +100,14 @@ static void from_agent(struct monitor *m, int fd, const uint8_t *p, size_t len, 
 	must(sendmsg(fd, &h, MSG_NOSIGNAL) == (ssize_t)len);
 	agent_handle(m);
 	/* Files that came along are taken or closed. */
-	must(m->given[0] == -1 && m->given[1] == -1);
+	must(m->given[0] == -1 && m->given[1] == -1 && m->given[2] == -1);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const struct monitor_spec spec = { .id = "c1", .root = "/r", .bundle = "/b", .claim = { "u", "n", "" }, .program_dir = "/nonexistent" };
 	struct monitor m = { .spec = &spec, .signal_fd = -1, .listen_fd = -1, .hook_listen_fd = hook_listen, .hook_fd = -1, .filler = FILLER_NONE,
-			     .given = { -1, -1 }, .gate_fd = -1, .exit_status = -1 };
+			     .given = { -1, -1, -1 }, .gate_fd = -1, .exit_status = -1 };
 	struct parts in = { data + 1, size ? size - 1 : 0 };
 	int pair[2];
 
