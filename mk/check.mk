@@ -10,7 +10,7 @@ lab:
 
 SUITES := \
 	"unit=make -s check-unit" \
-	"sim=make -s sim SIM_SCHEDULES=200000" \
+	"sim=make -s sim SIM_SCHEDULES=1000000" \
 	"fuzz=make -s fuzz-short" \
 	"sanitizers=make -s SAN=1 check-unit" \
 	"kube-api=tests/api/kube/check.sh" \
