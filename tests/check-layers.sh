@@ -36,6 +36,14 @@ if grep -nE '\b(strcpy|strcat|sprintf|vsprintf|strtok|atoi|atol|gmtime|localtime
 	echo "layers: banned functions are used in the lines above" >&2
 	bad=1
 fi
+# A program that defines what the library defines too takes its own without a word from the linker, and gets another function than its header says.
+if [ -f build/libpodmigration.a ]; then
+	defined() { nm -g --defined-only "$@" 2>/dev/null | awk 'NF == 3 {print $3}' | sort -u; }
+	for program in controller agent runtime plugin; do
+		twice=$(comm -12 <(defined build/libpodmigration.a) <(defined build/obj/$program/*.o))
+		[ -z "$twice" ] || { echo "src/$program defines what the library defines: $twice" >&2; bad=1; }
+	done
+fi
 # Every reason a person can read is explained.
 for reason in $(sed -nE 's/^[[:space:]]R\(([A-Za-z]+), ".*/\1/p' include/migration/reason.h); do
 	grep -q "^| $reason |" docs/troubleshooting.md || { echo "docs: reason $reason is not in docs/troubleshooting.md" >&2; bad=1; }

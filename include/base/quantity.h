@@ -4,9 +4,9 @@
 
 #include <stdint.h>
 
-/*
- * A Kubernetes quantity without sign or exponent, as 100, 12.5M or 64Mi, rounded down; -EINVAL (also for NULL), -ERANGE above 2^62.
- */
-int quantity_parse(const char *s, int64_t *ret);
+/* A quantity of Kubernetes ("100m", "2Gi", "1e3") as a number; -EINVAL (also for NULL) when it is none (apimachinery/pkg/api/resource). */
+int quantity_parse(const char *s, double *ret);
+/* The same in whole bytes, rounded down; -ERANGE when negative or above 2^62. */
+int quantity_bytes(const char *s, int64_t *ret);
 
 #endif

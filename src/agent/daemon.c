@@ -93,7 +93,7 @@ static cJSON *home_line(const cJSON *m)
 		cJSON_AddNumberToObject(line, "maxRounds", (double)rounds);
 	if (duration_parse(json_str_or(m, "spec/preCopy/maxDowntime", ""), 3600000000, &downtime_us) == 0)
 		cJSON_AddNumberToObject(line, "maxDowntimeMicros", (double)downtime_us);
-	if (quantity_parse(json_str(m, "spec/bandwidth"), &bandwidth) == 0)
+	if (quantity_bytes(json_str(m, "spec/bandwidth"), &bandwidth) == 0)
 		cJSON_AddNumberToObject(line, "bandwidth", (double)bandwidth);
 	json_int(m, "status/epoch", 0, INT64_MAX, &epoch);
 	/* The controller ends it in time; the worker's own limit only catches a controller that is gone. */

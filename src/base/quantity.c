@@ -2,47 +2,46 @@
 #include "base/quantity.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
-static const struct {
-	const char *suffix;
-	double factor;
-} units[] = {
-	{ "", 1 }, { "k", 1e3 }, { "M", 1e6 }, { "G", 1e9 }, { "T", 1e12 }, { "Ki", 1024 }, { "Mi", 1048576 }, { "Gi", 1073741824 }, { "Ti", 1099511627776.0 },
-};
-
-/* Digits from *s on; how many there were. */
-static int digits(const char **s, double scale, double *value)
+/* A decimal number, then a suffix or an exponent, not both. */
+int quantity_parse(const char *s, double *ret)
 {
-	int n = 0;
+	static const struct {
+		const char *suffix;
+		double factor;
+	} units[] = {
+		{ "", 1 }, { "n", 1e-9 }, { "u", 1e-6 }, { "m", 1e-3 }, { "k", 1e3 }, { "M", 1e6 }, { "G", 1e9 }, { "T", 1e12 }, { "P", 1e15 }, { "E", 1e18 },
+		{ "Ki", 0x1p10 }, { "Mi", 0x1p20 }, { "Gi", 0x1p30 }, { "Ti", 0x1p40 }, { "Pi", 0x1p50 }, { "Ei", 0x1p60 },
+	};
+	char *end;
+	double v;
 
-	for (; **s >= '0' && **s <= '9'; ++*s, n++) {
-		*value = scale < 1 ? *value + (**s - '0') * scale : *value * 10 + (**s - '0');
-		scale /= scale < 1 ? 10 : 1;
-	}
-	return n;
+	/* What strtod(3) knows beyond decimal numbers. */
+	if (!s || !s[0] || !strchr("+-.0123456789", s[0]) || strpbrk(s, "xXpP") == s + 1)
+		return -EINVAL;
+	v = strtod(s, &end);
+	if (end == s || !isfinite(v))
+		return -EINVAL;
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
+		if (!strcmp(end, units[i].suffix)) {
+			*ret = v * units[i].factor;
+			return 0;
+		}
+	return -EINVAL;
 }
 
-int quantity_parse(const char *s, int64_t *ret)
+int quantity_bytes(const char *s, int64_t *ret)
 {
-	double value = 0;
-	int n = s ? digits(&s, 1, &value) : 0;
+	double v;
 
-	if (n == 0 || n > 18)
+	if (quantity_parse(s, &v) < 0)
 		return -EINVAL;
-	if (*s == '.') {
-		s++;
-		if (digits(&s, 0.1, &value) == 0)
-			return -EINVAL;
-	}
-	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
-		if (strcmp(s, units[i].suffix))
-			continue;
-		if (value * units[i].factor > 4611686018427387904.0)
-			return -ERANGE;
-		*ret = (int64_t)(value * units[i].factor + 1e-6);
-		return 0;
-	}
-	return -EINVAL;
+	if (v < 0 || v > 0x1p62)
+		return -ERANGE;
+	*ret = (int64_t)(v + 1e-6);
+	return 0;
 }

@@ -1,47 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "room.h"
 
-#include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
+#include "base/quantity.h"
 #include "view.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-
-/* apimachinery/pkg/api/resource: a decimal number, then a suffix or an exponent, not both. */
-bool quantity_parse(const char *text, double *ret)
-{
-	static const struct {
-		const char *suffix;
-		double factor;
-	} units[] = {
-		{ "", 1 }, { "n", 1e-9 }, { "u", 1e-6 }, { "m", 1e-3 }, { "k", 1e3 }, { "M", 1e6 }, { "G", 1e9 }, { "T", 1e12 }, { "P", 1e15 }, { "E", 1e18 },
-		{ "Ki", 0x1p10 }, { "Mi", 0x1p20 }, { "Gi", 0x1p30 }, { "Ti", 0x1p40 }, { "Pi", 0x1p50 }, { "Ei", 0x1p60 },
-	};
-	char *end;
-	double v;
-
-	if (!text || !text[0] || !strchr("+-.0123456789", text[0]) || strpbrk(text, "xXpP") == text + 1)
-		return false;
-	v = strtod(text, &end);
-	if (end == text || !isfinite(v))
-		return false;
-	for (size_t i = 0; i < COUNT(units); i++)
-		if (!strcmp(end, units[i].suffix)) {
-			*ret = v * units[i].factor;
-			return true;
-		}
-	return false;
-}
 
 static double asked_by(const cJSON *container, const char *resource)
 {
 	double v = 0;
 
-	return quantity_parse(json_str(json_at(container, "resources/requests"), resource), &v) ? v : 0;
+	return quantity_parse(json_str(json_at(container, "resources/requests"), resource), &v) == 0 ? v : 0;
 }
 
 static double asked_for(const cJSON *pod, const char *resource)
@@ -66,7 +39,7 @@ bool room_fits(const cJSON *pod, const cJSON *node, char *out, size_t size)
 		double has, asked = asked_for(pod, resources[i]);
 
 		a = cJSON_GetObjectItemCaseSensitive(allocatable, resources[i]);
-		if (asked <= 0 || !cJSON_IsString(a) || !quantity_parse(a->valuestring, &has) || asked <= has)
+		if (asked <= 0 || !cJSON_IsString(a) || quantity_parse(a->valuestring, &has) < 0 || asked <= has)
 			continue;
 		snprintf(out, size, "the pod asks for %.15g %s, node %s has %s for all pods", asked, resources[i], view_name(node), a->valuestring);
 		return false;

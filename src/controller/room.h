@@ -6,9 +6,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* A quantity of Kubernetes ("100m", "2Gi", "1e3") as a number; false when it is none. */
-bool quantity_parse(const char *text, double *ret);
-
 /*
  * What the containers of a running pod ask for together (init containers only where they go on running) against all that a node has to give (status.allocatable), whatever
  * else runs there: false when the node could never take the pod, with the reason in words.

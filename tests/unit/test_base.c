@@ -231,22 +231,36 @@ static void quantities(void **state)
 {
 	static const struct {
 		const char *text;
-		int64_t value;          /* -1: refused */
-	} cases[] = {
-		{ "0", 0 }, { "100", 100 }, { "64Ki", 65536 }, { "12.5M", 12500000 }, { "1.5Gi", 1610612736 }, { "0.001k", 1 }, { "1T", 1000000000000 },
-		{ "", -1 }, { "M", -1 }, { ".5M", -1 }, { "5.M", -1 }, { "-1", -1 }, { "1e6", -1 }, { "1 M", -1 }, { "1m", -1 }, { "100mbit", -1 }, { NULL, -1 },
-		{ "999999999999Ti", -1 },
-	};
+		double value;
+	} good[] = { { "0", 0 }, { "100m", 0.1 }, { "2", 2 }, { "1.5", 1.5 }, { "128Mi", 134217728 }, { "1G", 1e9 }, { "2e3", 2000 }, { "1E", 1e18 }, { "1Ei", 0x1p60 } };
+	static const char *const bad[] = { "", "x", "1 Gi", "1GiB", "Gi", "inf", "nan", "0x10", "-", "100mbit", NULL };
+	double v = -1;
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		int64_t v = -1;
-
-		if (quantity_parse(cases[i].text, &v) == 0)
-			assert_int_equal(v, cases[i].value);
-		else
-			assert_int_equal(cases[i].value, -1);
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		assert_int_equal(quantity_parse(good[i].text, &v), 0);
+		assert_true(v > good[i].value * 0.999999 - 1e-12 && v < good[i].value * 1.000001 + 1e-12);
 	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(quantity_parse(bad[i], &v), -EINVAL);
+}
+
+static void quantities_in_bytes(void **state)
+{
+	static const struct {
+		const char *text;
+		int64_t value;
+	} good[] = { { "0", 0 }, { "100", 100 }, { "64Ki", 65536 }, { "12.5M", 12500000 }, { "1.5Gi", 1610612736 }, { "0.001k", 1 }, { "1900m", 1 } };
+	int64_t v = -1;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		assert_int_equal(quantity_bytes(good[i].text, &v), 0);
+		assert_int_equal(v, good[i].value);
+	}
+	assert_int_equal(quantity_bytes(NULL, &v), -EINVAL);
+	assert_int_equal(quantity_bytes("-1", &v), -ERANGE);
+	assert_int_equal(quantity_bytes("999999999999Ti", &v), -ERANGE);
 }
 
 int main(void)
@@ -257,6 +271,7 @@ int main(void)
 		cmocka_unit_test(durations_parse_as_kubernetes_writes_them),
 		cmocka_unit_test(times_are_rfc3339),
 		cmocka_unit_test(quantities),
+		cmocka_unit_test(quantities_in_bytes),
 		cmocka_unit_test(json_nesting_is_bounded),
 		cmocka_unit_test(json_is_case_sensitive_and_whole),
 		cmocka_unit_test(base64_round_trips_and_refuses_junk),

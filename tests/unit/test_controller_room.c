@@ -9,25 +9,6 @@
 
 #include "controller/room.h"
 
-static void quantities(void **state)
-{
-	static const struct {
-		const char *text;
-		double value;
-	} good[] = { { "0", 0 }, { "100m", 0.1 }, { "2", 2 }, { "1.5", 1.5 }, { "128Mi", 134217728 }, { "1G", 1e9 }, { "2e3", 2000 }, { "1E", 1e18 }, { "1Ei", 0x1p60 } };
-	static const char *const bad[] = { "", "x", "1 Gi", "1GiB", "Gi", "inf", "nan", "0x10", "-" };
-	double v;
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
-		assert_true(quantity_parse(good[i].text, &v));
-		assert_true(v > good[i].value * 0.999999 - 1e-12 && v < good[i].value * 1.000001 + 1e-12);
-	}
-	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-		assert_false(quantity_parse(bad[i], &v));
-	assert_false(quantity_parse(NULL, &v));
-}
-
 #define NODE "{\"metadata\":{\"name\":\"n\"},\"status\":{\"allocatable\":{\"cpu\":\"2\",\"memory\":\"1Gi\"}}}"
 #define ASKS(cpu, memory) "{\"resources\":{\"requests\":{\"cpu\":\"" cpu "\",\"memory\":\"" memory "\"}}}"
 #define SIDECAR "{\"restartPolicy\":\"Always\",\"resources\":{\"requests\":{\"memory\":\"1Mi\"}}}"
@@ -78,7 +59,6 @@ static void pressure(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(quantities),
 		cmocka_unit_test(what_never_fits_is_named),
 		cmocka_unit_test(pressure),
 	};
