@@ -65,6 +65,8 @@ def link_is_lost(case, home, away):
     m = home.get("podmigration", "unlucky", NS)
     if m["status"]["phase"] != "Committed" or not home.get("pod", chain.name, NS):
         raise Failed("phase %s, and the source pod must be kept" % m["status"]["phase"])
+    # the next case finds the peering as it was
+    home.watch("nodes", away.name, None, lambda n: condition(n, "Ready").get("status") == "True", 120, "Ready")
 
 
 CASES = {"postcopy-16": there_and_back(16), "postcopy-1024": there_and_back(1024), "postcopy-cut": link_is_cut_for_a_while, "postcopy-lost": link_is_lost}
