@@ -6,6 +6,7 @@
 
 #include "agent.h"
 #include "container/bundle.h"
+#include "container/warm.h"
 #include "destination_note.h"
 #include "driver.h"
 #include "monitors.h"
@@ -68,6 +69,7 @@ struct destination {
 	int shared_now;                 /* index FILE was opened in last, -1 */
 	bool shared_done;               /* a container has ended: the volumes are complete */
 	struct page_store *store;
+	struct warm *warm;              /* from FROZEN until all are restored */
 	bool later;                     /* of a container at least */
 	struct later_ask *asks;         /* what was asked of the source and has not come, destination_later.c */
 	size_t n_asks, asks_room;

@@ -183,6 +183,8 @@ int destination_restore(struct destination *d, struct error *err)
 			*err = d->containers[i].err;
 	}
 	d->prepared_us = clock_mono_us();
+	warm_stop(d->warm);
+	d->warm = NULL;
 	return r;
 }
 

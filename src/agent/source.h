@@ -10,6 +10,7 @@
 #include "container/containerd.h"
 #include "container/freezer.h"
 #include "container/runc.h"
+#include "container/warm.h"
 #include "control.h"
 #include "driver.h"
 #include "journal.h"
@@ -83,6 +84,7 @@ struct source {
 	uint8_t key[PM_KEY_SIZE];
 	struct containerd *containerd;
 	struct runc runc;
+	struct warm *warm;              /* while runc and CRIU of the dumps stand by, and until they are done */
 	struct source_container containers[WIRE_CONTAINERS_MAX];
 	int n;
 	struct pod_volumes volumes;

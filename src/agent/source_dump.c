@@ -178,6 +178,9 @@ static int wait_gate(struct source_container *c, int64_t deadline, struct error 
 	return r < 0 ? error_wrap(err, r, "container %s", c->info.name) : 0;
 }
 
+/* Rounds of memory may still come before the freeze. */
+#define WARM_US 600000000
+
 int source_start_dumps(struct source *s, struct error *err)
 {
 	int64_t deadline = clock_mono_us() + START_TIMEOUT_US;
@@ -194,6 +197,8 @@ int source_start_dumps(struct source *s, struct error *err)
 		r = start_dump(&s->containers[i], ports[i], err);
 	for (int i = 0; r == 0 && i < s->n; i++)
 		r = wait_gate(&s->containers[i], deadline, err);
+	if (r == 0)
+		warm_start(WARM_BREAKPOINTS, s->o->host_pid, WARM_US, &s->warm, NULL);
 	return r;
 }
 

@@ -228,6 +228,8 @@ void source_release(struct source *s)
 	if (s->freezer_ready)
 		freezer_close(&s->freezer);
 	containerd_close(s->containerd);
+	warm_stop(s->warm);
+	s->warm = NULL;
 	if (s->runc.netns_fd >= 0)
 		close(s->runc.netns_fd);
 	record_close(s->record);
