@@ -42,7 +42,7 @@ PROTO_O := $(PROTO_C:.c=.o)
 objs = $(patsubst src/%.c,$(BUILD)/obj/%.o,$(wildcard src/$(1)/*.c))
 LIB := $(BUILD)/libpodmigration.a
 LIB_OBJS := $(foreach d,$(SHARED),$(call objs,$(d)))
-BINS := $(addprefix $(BUILD)/bin/,podmigration-controller podmigration-agent podmigration-runtime podmigration-hook) $(BUILD)/bin/kubectl-migrate
+BINS := $(addprefix $(BUILD)/bin/,podmigration-controller podmigration-agent podmigration-runtime) $(BUILD)/bin/kubectl-migrate
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
 
 MAKEFLAGS += -r
@@ -85,13 +85,10 @@ $(BUILD)/bin/kubectl-migrate: $(call objs,plugin) $(LIB)
 $(BUILD)/bin/podmigration-runtime: $(call objs,runtime) $(LIB)
 	@echo "  LD      $@"
 	$(Q)mkdir -p $(@D) && $(CC) $(CFLAGS) $(if $(SAN),$(LDFLAGS) -static-libasan -static-libubsan,-static) -o $@ $(filter %.o,$^) $(LIB)
-# CRIU's hook is the same program under another name.
-$(BUILD)/bin/podmigration-hook: $(BUILD)/bin/podmigration-runtime
-	$(Q)cp $< $@
 
-# What `podmigration-agent install` puts on a node, folder by folder.
-$(BUILD)/node/.stamp: $(BUILD)/bin/podmigration-runtime $(BUILD)/bin/podmigration-hook
-	$(Q)rm -rf $(@D) && mkdir -p $(@D)/bin $(@D)/lib $(@D)/libexec && cp $^ $(@D)/bin/ && cp $< $(@D)/libexec/tar
+# What `podmigration-agent install` puts on a node, folder by folder.  What runc and CRIU find before the node's own is the same program under other names.
+$(BUILD)/node/.stamp: $(BUILD)/bin/podmigration-runtime
+	$(Q)rm -rf $(@D) && mkdir -p $(@D)/bin $(@D)/lib $(@D)/libexec && cp $< $(@D)/bin/ && for n in tar criu; do cp $< $(@D)/libexec/$$n; done
 	$(Q)touch $@
 node: $(BUILD)/node/.stamp
 

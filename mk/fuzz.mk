@@ -9,7 +9,7 @@ FUZZERS := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c
 
 # The shared layers are one library for all; a program's own parts are linked only to the fuzzers named here (two programs may use one name).
 FUZZ_OF_agent := hello journal monitors order receive
-FUZZ_OF_runtime := args fill hook request spec tar
+FUZZ_OF_runtime := args fill request spec tar
 
 fuzz_objs = $(patsubst src/%.c,build/fuzz/obj/%.o,$(filter-out %/main.c,$(wildcard src/$(1)/*.c)))
 FUZZ_SHARED_O := $(foreach d,$(SHARED),$(call fuzz_objs,$(d)))

@@ -19,7 +19,7 @@ $(RT)/app: tests/runtime/app.c | $(DEPS)
 	@echo "  TEST    $@"
 	$(Q)mkdir -p $(@D) && $(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -static -o $@ $<
 
-runtime-test: $(RT)/runtime_test $(RT)/app $(BUILD)/bin/podmigration-runtime $(BUILD)/bin/podmigration-hook
+runtime-test: $(RT)/runtime_test $(RT)/app node
 
 $(BUILD)/tests/test_runtime_%: tests/unit/test_runtime_%.c $(filter-out %/main.o,$(call objs,runtime)) $(LIB) | $(DEPS)
 	@echo "  TEST    $@"

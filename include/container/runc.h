@@ -17,7 +17,7 @@
 struct runc {
 	pid_t host_pid;
 	const char *root;     /* containerd's: /run/containerd/runc/k8s.io */
-	const char *programs; /* where podmigration is installed on the node: bin/podmigration-hook, libexec/ */
+	const char *programs; /* where podmigration is installed on the node: bin/, libexec/ */
 	int netns_fd;         /* runc and CRIU run in this network namespace; -1: in the node's */
 };
 
@@ -47,7 +47,7 @@ struct runc_dump {
 	const struct runc *runc;
 	struct process process; /* pid 0: ended and reaped */
 	int status_fd;          /* -1: CRIU said it is ready, or never will */
-	int here_fd, word_fd;   /* the gate's pipes (base/gate.h); -1: CRIU has gone through */
+	int gate_fd;            /* where CRIU waits for the freeze; -1: it has gone through */
 	uint16_t port;
 	bool ready;
 	bool killed; /* runc died before CRIU did */

@@ -4,18 +4,17 @@
 #include <poll.h>
 #include <stdbool.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/file.h"
-#include "base/gate.h"
 #include "container/cgroup_options.h"
 #include "container/criu_images.h"
 #include "container/runc.h"
 #include "migration/reason.h"
+#include "dump_gate.h"
 #include "dump_left.h"
 #include "node.h"
 #include "own_group.h"
@@ -46,61 +45,37 @@ static int work_file(const struct runc_dump *d, const char *name, char *out, siz
 /* In work_dir for CRIU_CONFIG_FILE; the variable also marks every process of this dump (runc_dump_kill_left). */
 static int write_config(const struct runc_dump *d, struct error *err)
 {
-	char path[1024], text[1024];
-
-	if (work_file(d, DUMP_CONFIG, path, sizeof(path)) < 0 ||
-	    path_format(text, sizeof(text), "%saction-script %s/bin/podmigration-hook\n", criu_config, d->runc->programs) < 0)
-		return error_set(err, -ENAMETOOLONG, "path of the work folder is too long");
-	return file_write(AT_FDCWD, path, text, strlen(text), 0600, false, err);
-}
-
-/* Both ends of the pipe are ours, so that neither side blocks in opening it. */
-static int make_pipe(const struct runc_dump *d, const char *name, int *ret, struct error *err)
-{
 	char path[1024];
 
-	if (work_file(d, name, path, sizeof(path)) < 0)
+	if (work_file(d, DUMP_CONFIG, path, sizeof(path)) < 0)
 		return error_set(err, -ENAMETOOLONG, "path of the work folder is too long");
-	if (mkfifo(path, 0600) < 0)
-		return error_errno(err, "make the gate %s", path);
-	*ret = open(path, O_RDWR | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
-	return *ret < 0 ? error_errno(err, "open the gate %s", path) : 0;
+	return file_write(AT_FDCWD, path, criu_config, strlen(criu_config), 0600, false, err);
 }
 
 static void close_gate(struct runc_dump *d)
 {
-	if (d->here_fd >= 0)
-		close(take_fd(&d->here_fd));
-	if (d->word_fd >= 0)
-		close(take_fd(&d->word_fd));
+	if (d->gate_fd >= 0)
+		close(take_fd(&d->gate_fd));
 }
 
 static int make_gate(struct runc_dump *d, struct error *err)
 {
-	int r = make_pipe(d, GATE_HERE, &d->here_fd, err);
+	char dir[1024];
 
-	if (r == 0)
-		r = make_pipe(d, GATE_WORD, &d->word_fd, err);
-	if (r < 0)
-		close_gate(d);
-	return r;
-}
-
-static int say(struct runc_dump *d, char word)
-{
-	return write(d->word_fd, &word, 1) == 1 ? 0 : -errno;
+	if (node_path(d->runc->host_pid, d->work_dir, dir, sizeof(dir)) < 0)
+		return error_set(err, -ENAMETOOLONG, "path of the work folder is too long");
+	return dump_gate_make(dir, &d->gate_fd, err);
 }
 
 /* What runc and everything below it finds in its environment. */
 struct environment {
-	char path[600], config[600], gate[600];
+	char path[600], config[600];
 };
 
 static int fill_environment(const struct runc_dump *d, struct environment *e, struct error *err)
 {
 	if (path_format(e->path, sizeof(e->path), NODE_PATH, d->runc->programs) < 0 ||
-	    path_format(e->config, sizeof(e->config), "CRIU_CONFIG_FILE=%s/%s", d->work_dir, DUMP_CONFIG) < 0 ||
-	    path_format(e->gate, sizeof(e->gate), "%s=%s", GATE_ENV, d->work_dir) < 0)
+	    path_format(e->config, sizeof(e->config), "CRIU_CONFIG_FILE=%s/%s", d->work_dir, DUMP_CONFIG) < 0)
 		return error_set(err, -ENAMETOOLONG, "path of the work folder is too long");
 	return 0;
 }
@@ -148,7 +123,7 @@ static int spawn(struct runc_dump *d, int status_w, struct error *err)
 		NULL,
 	};
 	const size_t last = sizeof(argv) / sizeof(argv[0]) - 2;
-	const char *env[] = { e.path, e.config, e.gate, NULL };
+	const char *env[] = { e.path, e.config, NULL };
 	const int keep[] = { status_w, -1 };
 	int groups[OWN_GROUPS_MAX + 1];
 	struct process_spec spec = {
@@ -182,7 +157,7 @@ static int spawn(struct runc_dump *d, int status_w, struct error *err)
 int runc_dump_start(const struct runc *r, const char *id, const char *image_dir, const char *work_dir, uint16_t port,
 		    struct runc_dump *ret, struct error *err)
 {
-	struct runc_dump d = { .runc = r, .process = { 0, -1, -1 }, .status_fd = -1, .here_fd = -1, .word_fd = -1, .port = port };
+	struct runc_dump d = { .runc = r, .process = { 0, -1, -1 }, .status_fd = -1, .gate_fd = -1, .port = port };
 	cleanup_close int status_r = -1, status_w = -1;
 	int p[2], e;
 
@@ -265,7 +240,7 @@ static int wait_end(struct runc_dump *d, int64_t deadline_us, struct error *err)
 	return -EIO;
 }
 
-/* 1: something can be read from fd (or runc ended); 0: deadline. */
+/* 1: something can be read from fd (-1: none) or runc ended; 0: deadline. */
 static int wait_readable(struct runc_dump *d, int fd, int64_t deadline_us)
 {
 	struct pollfd f[2] = { { fd, POLLIN, 0 }, { d->process.pidfd, POLLIN, 0 } };
@@ -291,26 +266,28 @@ static int ended_early(struct runc_dump *d, int64_t deadline_us, struct error *e
 				    d->id);
 }
 
+#define GATE_LOOK_US 5000
+
 int runc_dump_wait_gate(struct runc_dump *d, int64_t deadline_us, struct error *err)
 {
-	char byte;
-
-	if (d->process.pid == 0 || d->here_fd < 0)
+	if (d->process.pid == 0 || d->gate_fd < 0)
 		return error_set(err, -EINVAL, "dump of %s has ended already", d->id);
-	if (!wait_readable(d, d->here_fd, deadline_us))
-		return error_reason(err, -ETIMEDOUT, REASON_CheckpointFailed, "runc and CRIU did not start in time for %s", d->id);
-	return read(d->here_fd, &byte, 1) == 1 ? 0 : ended_early(d, deadline_us, err);
+	while (!dump_gate_reached(d->gate_fd)) {
+		int64_t now = clock_mono_us();
+
+		if (now >= deadline_us)
+			return error_reason(err, -ETIMEDOUT, REASON_CheckpointFailed, "runc and CRIU did not start in time for %s", d->id);
+		if (wait_readable(d, -1, now + GATE_LOOK_US < deadline_us ? now + GATE_LOOK_US : deadline_us))
+			return ended_early(d, deadline_us, err);
+	}
+	return 0;
 }
 
 int runc_dump_go(struct runc_dump *d, struct error *err)
 {
-	int r = d->word_fd < 0 ? -EINVAL : say(d, GATE_GO);
+	int r = d->gate_fd < 0 ? -EINVAL : dump_gate_open(&d->gate_fd);
 
-	if (r < 0)
-		return error_set(err, r, "tell CRIU to dump %s", d->id);
-	/* word_fd stays: without a writer the hook would read the end of file before it reads the word. */
-	close(take_fd(&d->here_fd));
-	return 0;
+	return r < 0 ? error_set(err, r, "tell CRIU to dump %s", d->id) : 0;
 }
 
 int runc_dump_wait_ready(struct runc_dump *d, int64_t deadline_us, struct error *err)
@@ -378,8 +355,10 @@ void runc_dump_abort(struct runc_dump *d)
 	struct error ignored;
 
 	/* Before the gate nothing has been touched. */
-	if (d->process.pid && d->here_fd >= 0 && say(d, GATE_NO) == 0)
+	if (d->process.pid && d->gate_fd >= 0) {
+		close_gate(d);
 		wait_end(d, clock_mono_us() + ABORT_END_US, &ignored);
+	}
 	/*
 	 * Killed at a bad moment CRIU leaves a task with a foreign instruction pointer (compel runs injected system calls).  Once
 	 * it listens, it leaves them whole.

@@ -65,7 +65,7 @@ static void refuse_at_gate(const struct record *r, int pidfd)
 	}
 }
 
-/* A `runc restore` whose monitor was killed: CRIU's hook finds nobody and gives up by itself. */
+/* A `runc restore` whose monitor was killed: runc and CRIU, who spoke through it, find nobody and give up by themselves. */
 static void end_runc(const struct record *r)
 {
 	cleanup_buf struct buf b = BUF_INIT(256);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
-#include "hook.h"
+#include "relay.h"
 #include "runtime.h"
 #include "tar.h"
 
@@ -27,8 +27,8 @@ int main(int argc, char **argv)
 {
 	struct oci_args a;
 
-	if (is_named(argv[0], HOOK_PROGRAM))
-		return hook_main();
+	if (is_named(argv[0], RELAY_PROGRAM))
+		return criu_main(argc, argv);
 	if (is_named(argv[0], TAR_PROGRAM))
 		return tar_main(argc, argv);
 	args_parse(argc, argv, &a);

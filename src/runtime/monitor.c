@@ -19,7 +19,6 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
-#include "hook.h"
 #include "migration/names.h"
 #include "runtime/monitor.h"
 
@@ -92,8 +91,8 @@ static int set_up(struct monitor *m, struct error *err)
 		return r;
 	m->signal_fd = open_signals(err);
 	m->listen_fd = m->signal_fd < 0 ? -1 : listen_on(MONITOR_SOCKET, err);
-	m->hook_listen_fd = m->listen_fd < 0 ? -1 : listen_on(HOOK_SOCKET, err);
-	if (m->hook_listen_fd < 0)
+	m->relay_listen_fd = m->listen_fd < 0 ? -1 : listen_on(RELAY_SOCKET, err);
+	if (m->relay_listen_fd < 0)
 		return -EIO;
 	r = cgroups_current(&m->home, err);
 	if (r == 0)
@@ -132,8 +131,7 @@ void monitor_abort(struct monitor *m, int exit_status)
 	if (!m->aborting)
 		m->abort_status = exit_status;
 	m->aborting = true;
-	if (m->hook_fd >= 0)
-		close(take_fd(&m->hook_fd));
+	relay_close(&m->relay);
 	restore_gate_refuse(m);
 	if (!m->runc)
 		monitor_fail(m, m->abort_status);
@@ -204,22 +202,14 @@ static void handle_signals(struct monitor *m)
 
 /* --- the loop --- */
 
-/* CRIU or its hook died at the barrier; how, runc will tell by its end. */
-static void hook_lost(struct monitor *m)
-{
-	char packet[HOOK_PACKET_MAX];
-
-	if (m->hook_fd >= 0 && recv(m->hook_fd, packet, sizeof(packet), MSG_DONTWAIT) == 0)
-		close(take_fd(&m->hook_fd));
-}
-
 static void wait_event(struct monitor *m)
 {
 	/* One agent at a time: the next one waits in the queue until the first has gone. */
 	struct pollfd p[] = {
 		{ m->signal_fd, POLLIN, 0 },
-		{ m->hook_listen_fd, POLLIN, 0 },
-		{ m->hook_fd, POLLIN, 0 },
+		{ m->relay_listen_fd, POLLIN, 0 },
+		{ m->relay.runc, POLLIN, 0 },
+		{ m->relay.criu, POLLIN, 0 },
 		{ m->agent_fd, POLLIN, 0 },
 		{ m->agent_fd < 0 ? m->listen_fd : -1, POLLIN, 0 },
 		{ m->filler.fd, POLLIN, 0 },
@@ -230,18 +220,18 @@ static void wait_event(struct monitor *m)
 		return;
 	if (m->state == STATE_STARTING)
 		restore_gate_look(m);
-	/* The hook before signals: its "resumed" comes before the end of runc. */
 	if (p[1].revents)
-		hook_accept(m);
-	if (p[2].revents)
-		hook_lost(m);
-	if (p[5].revents || p[6].revents)
+		relay_accept(&m->relay, m->relay_listen_fd);
+	/* Before signals: that the application runs comes before the end of runc. */
+	if (p[2].revents || p[3].revents)
+		restore_relay(m);
+	if (p[6].revents || p[7].revents)
 		fill_event(m);
 	if (p[0].revents)
 		handle_signals(m);
-	if (p[3].revents && m->exit_status < 0)
-		agent_handle(m);
 	if (p[4].revents && m->exit_status < 0)
+		agent_handle(m);
+	if (p[5].revents && m->exit_status < 0)
 		agent_accept(m);
 	pass_signal(m);
 }
@@ -288,7 +278,7 @@ static void forbid_cores(void)
 
 static void __attribute__((noreturn)) monitor_main(const struct monitor_spec *s, int ready, int go)
 {
-	struct monitor m = { .spec = s, .signal_fd = -1, .listen_fd = -1, .agent_fd = -1, .hook_listen_fd = -1, .hook_fd = -1, .gate_fd = -1,
+	struct monitor m = { .spec = s, .signal_fd = -1, .listen_fd = -1, .agent_fd = -1, .relay_listen_fd = -1, .relay = RELAY_NONE, .gate_fd = -1,
 			     .filler = FILLER_NONE, .given = { -1, -1, -1 }, .exit_status = -1 };
 	int r;
 

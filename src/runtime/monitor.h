@@ -10,6 +10,7 @@
 #include "claim.h"
 #include "fill.h"
 #include "record.h"
+#include "relay.h"
 
 /* What a monitor must know; strings live as long as the process. */
 struct monitor_spec {
@@ -18,7 +19,7 @@ struct monitor_spec {
 	bool systemd_cgroup;
 	struct claim_key claim;
 	const char *migration;          /* UID of the PodMigration that brings it */
-	const char *program_dir;        /* where runc, criu and the hook are looked for first; found out before an upgrade can replace it */
+	const char *program_dir;        /* where runc and criu are looked for first; found out before an upgrade can replace it */
 	const char *info;               /* members of info.json without the monitor's own */
 };
 
@@ -33,7 +34,8 @@ struct monitor {
 	struct error error;             /* why it failed */
 	int signal_fd;
 	int listen_fd, agent_fd;        /* monitor.sock; agent_fd -1: nobody is connected */
-	int hook_listen_fd, hook_fd;    /* hook.sock; hook_fd: CRIU stands at the barrier */
+	int relay_listen_fd;            /* criu.sock */
+	struct relay relay;             /* between runc and CRIU */
 	pid_t runc;                     /* `runc restore`; 0: not running */
 	bool lazy;                      /* the memory is filled by filler, not by CRIU */
 	struct filler filler;
@@ -57,7 +59,7 @@ int monitor_spawn(const struct monitor_spec *s, pid_t *ret_pid, int *ret_go, str
 void monitor_enter(struct monitor *m, enum monitor_state s);
 /* Failed, with m->error; the loop ends. */
 void monitor_fail(struct monitor *m, int exit_status);
-/* Nothing that was restored may run: the hook gives up, CRIU kills what it made.  Failed at once when there is nothing yet. */
+/* Nothing that was restored may run: CRIU is left alone, and kills what it made.  Failed at once when there is nothing yet. */
 void monitor_abort(struct monitor *m, int exit_status);
 
 /* --- monitor_agent.c --- */
@@ -86,7 +88,7 @@ void restore_gate_look(struct monitor *m);      /* while starting: does CRIU sta
 void restore_gate_refuse(struct monitor *m);    /* gives up there */
 void restore_open(struct monitor *m);
 void restore_ended(struct monitor *m, int wait_status);
-void hook_accept(struct monitor *m);
+void restore_relay(struct monitor *m);  /* runc or CRIU has said something */
 
 #define MONITOR_EXIT_FAILED 125
 

@@ -112,7 +112,7 @@ void barrier_check(struct monitor *m)
 {
 	struct error err = { 0 };
 
-	if (m->state != STATE_RESTORING || m->aborting || m->hook_fd < 0 || (m->lazy && !m->filler.ready))
+	if (m->state != STATE_RESTORING || m->aborting || !m->relay.held || (m->lazy && !m->filler.ready))
 		return;
 	if (m->lazy && !m->filler.done) {
 		process_keep();

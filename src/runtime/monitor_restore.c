@@ -4,9 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,7 +14,6 @@
 #include "base/process.h"
 #include "criu_lines.h"
 #include "criu_yard.h"
-#include "hook.h"
 #include "migration/names.h"
 #include "monitor.h"
 #include "runtime.h"
@@ -25,6 +22,8 @@
 #define CONFIG_NAME "podmigration-criu.conf"
 #define PID_NAME "restored.pid"
 #define LOG_NAME "runc.log"
+#define DECOY_NAME "no-images"
+#define DESCRIPTORS "descriptors.json"
 
 /* --- the request --- */
 
@@ -44,30 +43,30 @@ static int check_folder(const char *what, const char *path, struct error *err)
 	return 0;
 }
 
-/* CRIU runs the hook by `sh -c` (criu/action-scripts.c): a path that a shell would take apart is refused. */
-static int hook_path(const struct monitor *m, char *out, size_t size, struct error *err)
-{
-	if (path_format(out, size, "%s/%s", m->spec->program_dir, HOOK_PROGRAM) < 0 ||
-	    strspn(out, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-") != strlen(out))
-		return error_set(err, -EIO, "podmigration is installed in a folder with an unusual name: %s", m->spec->program_dir);
-	return access(out, X_OK) < 0 ? error_errno(err, "%s", out) : 0;
-}
-
 /*
  * What runc has no option for (criu(8); found by CRIU_CONFIG_FILE).  Connections to the old address are closed, not kept; half-open ones are dropped; no
  * firewall is touched (the images were made without); deleted files that are still open come along up to 512 MiB.
  */
-static int write_config(const struct monitor *m, const char *work, char *ret, size_t size, struct error *err)
+static int write_config(const char *work, char *ret, size_t size, struct error *err)
 {
-	char text[2048], hook[1100];
-	int r = hook_path(m, hook, sizeof(hook), err);
+	static const char text[] = "tcp-close\nnetwork-lock skip\nskip-in-flight\nghost-limit 512M\n";
 
-	if (r < 0)
-		return r;
-	if (path_format(ret, size, "%s/%s", work, CONFIG_NAME) < 0 ||
-	    path_format(text, sizeof(text), "tcp-close\nnetwork-lock skip\nskip-in-flight\nghost-limit 512M\naction-script %s\n", hook) < 0)
+	if (path_format(ret, size, "%s/%s", work, CONFIG_NAME) < 0)
 		return error_set(err, -ENAMETOOLONG, "restore: a path is too long");
 	return file_write(AT_FDCWD, ret, text, strlen(text), 0600, false, err);
+}
+
+/* The folder that runc is told of holds only what runc itself reads: a CRIU that is not behind the relay finds no images (relay.h). */
+static int make_decoy(const struct monitor *m, const char *images, char *ret, size_t size, struct error *err)
+{
+	char from[600], to[RECORD_DIR_MAX + 64];
+
+	if (path_format(ret, size, "%s/%s", m->dir, DECOY_NAME) < 0 || path_format(to, sizeof(to), "%s/%s", ret, DESCRIPTORS) < 0 ||
+	    path_format(from, sizeof(from), "%s/%s", images, DESCRIPTORS) < 0)
+		return error_set(err, -ENAMETOOLONG, "restore: a path is too long");
+	if (mkdir(ret, 0700) < 0 || symlink(from, to) < 0)
+		return error_errno(err, "make folder %s", ret);
+	return 0;
 }
 
 /* --- runc --- */
@@ -75,7 +74,7 @@ static int write_config(const struct monitor *m, const char *work, char *ret, si
 struct command {
 	const char *argv[32];
 	char runc[1100], pid_file[RECORD_DIR_MAX + 32], log[RECORD_DIR_MAX + 32];
-	char path_env[2300], config_env[640], hook_env[RECORD_DIR_MAX + 32];
+	char path_env[2300], config_env[640], relay_env[RECORD_DIR_MAX + 32];
 	const char *env[4];
 };
 
@@ -84,8 +83,8 @@ static int fill_paths(const struct monitor *m, struct command *c, const char *co
 	if (path_format(c->pid_file, sizeof(c->pid_file), "%s/%s", m->dir, PID_NAME) < 0 ||
 	    path_format(c->log, sizeof(c->log), "%s/%s", m->dir, LOG_NAME) < 0 ||
 	    path_format(c->config_env, sizeof(c->config_env), "CRIU_CONFIG_FILE=%s", config) < 0 ||
-	    path_format(c->hook_env, sizeof(c->hook_env), "%s=%s", HOOK_ENV, m->dir) < 0 ||
-	    /* Our tar for CRIU; and a CRIU that stands beside us comes before the node's. */
+	    path_format(c->relay_env, sizeof(c->relay_env), "%s=%s", RELAY_ENV, m->dir) < 0 ||
+	    /* What we have for runc and CRIU; and a CRIU that stands beside us comes before the node's. */
 	    path_format(c->path_env, sizeof(c->path_env), "PATH=%s/../libexec:%s:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 			m->spec->program_dir, m->spec->program_dir) < 0)
 		return -ENAMETOOLONG;
@@ -107,7 +106,7 @@ static void fill_argv(const struct monitor *m, struct command *c, const char *im
 	c->argv[n] = NULL;
 	c->env[0] = c->path_env;
 	c->env[1] = c->config_env;
-	c->env[2] = c->hook_env;
+	c->env[2] = c->relay_env;
 	c->env[3] = NULL;
 }
 
@@ -226,9 +225,18 @@ void restore_go(struct monitor *m)
 
 /* --- the begin --- */
 
+static int prepare(struct monitor *m, const char *images, const char *work, char *config, size_t config_size, char *decoy, size_t decoy_size, struct error *err)
+{
+	int r = write_config(work, config, config_size, err);
+
+	if (r == 0)
+		r = make_decoy(m, images, decoy, decoy_size, err);
+	return r < 0 ? r : relay_folders(&m->relay, images, work, err);
+}
+
 int restore_begin(struct monitor *m, const char *images, const char *work, bool lazy, struct error *err)
 {
-	char config[600];
+	char config[600], decoy[RECORD_DIR_MAX + 32];
 	int gate = 0, r = check_folder("images", images, err);
 
 	if (r == 0)
@@ -246,13 +254,13 @@ int restore_begin(struct monitor *m, const char *images, const char *work, bool 
 	if (r == 0)
 		r = gate = make_gate(m, images, err);
 	if (r >= 0)
-		r = write_config(m, work, config, sizeof(config), err);
+		r = prepare(m, images, work, config, sizeof(config), decoy, sizeof(decoy), err);
 	if (r == 0 && lazy)
 		r = fill_prepare(m, work, err);
 	if (r == 0 && lazy && !gate)
 		r = fill_take(m, err);
 	if (r == 0)
-		r = start_runc(m, config, images, work, lazy, err);
+		r = start_runc(m, config, decoy, work, lazy, err);
 	if (r < 0) {
 		filler_stop(&m->filler);
 		m->error = *err;
@@ -267,14 +275,13 @@ int restore_begin(struct monitor *m, const char *images, const char *work, bool 
 
 void restore_open(struct monitor *m)
 {
-	static const char word[] = HOOK_OPEN;
 	struct error err = { 0 };
 
 	if (m->opened) {
 		agent_tell(m, NULL);
 		return;
 	}
-	if (m->hook_fd < 0 || m->aborting) {
+	if (!m->relay.held || m->aborting) {
 		agent_tell(m, "open: CRIU does not wait any more");
 		return;
 	}
@@ -291,48 +298,26 @@ void restore_open(struct monitor *m)
 	}
 	m->opened = true;
 	FAULT_POINT("monitor.open", m->spec->migration);
-	/* When this fails CRIU is dead, and runc will tell. */
-	send(m->hook_fd, word, strlen(word), MSG_NOSIGNAL);
-	close(take_fd(&m->hook_fd));
-	/* The disk may take its time, the application does not wait for it. */
+	relay_release(&m->relay);
+}
+
+/* The disk may take its time: CRIU, that goes on through us, and so the application, must not wait for it. */
+static void runs(struct monitor *m)
+{
+	monitor_enter(m, STATE_RUNNING);
 	claim_open(&m->spec->claim, 1, NULL);
 }
 
-static pid_t packet_pid(const char *packet)
+void restore_relay(struct monitor *m)
 {
-	const char *space = strchr(packet, ' ');
-	long pid = space ? strtol(space + 1, NULL, 10) : 0;
+	enum relay_event event = relay_pass(&m->relay);
 
-	return pid > 1 && pid <= RECORD_PID_MAX ? (pid_t)pid : 0;
-}
-
-static bool says(const char *packet, const char *word)
-{
-	return !strncmp(packet, word, strlen(word)) && packet[strlen(word)] == ' ';
-}
-
-void hook_accept(struct monitor *m)
-{
-	const struct timeval patience = { 1, 0 };
-	cleanup_close int fd = accept4(m->hook_listen_fd, NULL, NULL, SOCK_CLOEXEC);
-	char packet[HOOK_PACKET_MAX];
-	ssize_t n;
-
-	if (fd < 0)
-		return;
-	/* The hook sends at once; one that was killed in between must not hold us. */
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	n = recv(fd, packet, sizeof(packet) - 1, 0);
-	if (n <= 0)
-		return;
-	packet[n] = '\0';
-	if (says(packet, HOOK_BARRIER) && m->state == STATE_RESTORING && !m->aborting && m->hook_fd < 0) {
-		m->hook_fd = take_fd(&fd);
+	if (event == RELAY_BARRIER && m->state == STATE_RESTORING && !m->aborting) {
 		filler_barrier(&m->filler);
 		barrier_check(m);
-	} else if (says(packet, HOOK_RESUMED) && m->opened && m->state == STATE_BARRIER) {
-		m->init = packet_pid(packet);
-		monitor_enter(m, STATE_RUNNING);
+	} else if (event == RELAY_RESUMED && m->opened && m->state == STATE_BARRIER) {
+		m->init = m->relay.init;
+		runs(m);
 	}
 }
 
@@ -387,12 +372,12 @@ void restore_ended(struct monitor *m, int wait_status)
 {
 	struct error err = { 0 };
 
-	if (m->hook_fd >= 0)
-		close(take_fd(&m->hook_fd));
+	relay_close(&m->relay);
 	restore_gate_refuse(m);
 	if (check_end(m, wait_status, &err) == 0) {
 		release_streams();
-		monitor_enter(m, STATE_RUNNING);
+		if (m->state != STATE_RUNNING)
+			runs(m);
 		return;
 	}
 	m->init = 0;

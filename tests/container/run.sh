@@ -34,8 +34,6 @@ uid=$($lab kubectl a get pod counter -o 'jsonpath={.metadata.uid}')
 
 # A bare root for the agent's view: only the program, its libraries and /proc.
 for f in container_test app lib; do $lab cp a $bin/$f $dir/; done
-$lab exec a mkdir -p $dir/bin
-$lab cp a build/bin/podmigration-hook $dir/bin/
 $lab exec a bash -euc '
 	dir=$1
 	mkdir -p $dir/agent-root/{proc,dev,tmp,run,opt} /run/container-test

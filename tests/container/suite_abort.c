@@ -54,9 +54,8 @@ static void at_the_gate(const struct place *at, struct box *b)
 	if (!check(dump_start(&d, at, b, &err) && runc_dump_wait_gate(&d.dump, clock_mono_us() + 60000000, &err) == 0, "at the gate again"))
 		return;
 	/* What the death of an agent does. */
-	close(d.dump.here_fd);
-	close(d.dump.word_fd);
-	d.dump.here_fd = d.dump.word_fd = -1;
+	close(d.dump.gate_fd);
+	d.dump.gate_fd = -1;
 	for (ms = 0; ms < 10000 && dump_processes_left(&d) > 0; ms += 20)
 		sleep_ms(20);
 	check(ms < 10000 && box_counts_on(b), "an agent that dies takes the dump at the gate with it (%d ms)", ms);

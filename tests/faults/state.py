@@ -12,7 +12,7 @@ from cluster import Failed, parallel
 
 LEFT_S = 30
 PLACES = ("/run/podmigration/source/*", "/run/podmigration/destination/*", "/var/lib/podmigration/journal/*")
-PROGRAMS = ("criu", "runc", "podmigration-hook")
+PROGRAMS = ("criu", "runc")
 
 
 def what_is_left(machines):

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a monitor hears: packets of an agent and of CRIU's hook.  First byte: the monitor's state.  Parts: first byte 'h': from the hook; 'f': with three files. */
+/* What a monitor hears: packets of an agent, of CRIU and of runc.  First byte: the monitor's state.  Parts: first byte 'h': from CRIU; 'r': from runc; 'f': with three files. */
 #include "migration/names.h"
 
 /* No request finds a folder, so none starts runc. */
@@ -10,13 +10,10 @@
 
 #include "fuzz.h"
 
-#include <stddef.h>
 #include <sys/mman.h>
-#include <sys/un.h>
+#include <sys/socket.h>
 
-static int hook_listen = -1, file_fd;
-static struct sockaddr_un hook_address = { .sun_family = AF_UNIX, .sun_path = "" };
-static socklen_t hook_address_len;
+static int file_fd;
 
 /* The rest of a monitor, without its process, and without the node's claims. */
 void monitor_enter(struct monitor *m, enum monitor_state s)
@@ -59,26 +56,25 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	(void)argv;
 	fuzz_dir_make();
 	file_fd = memfd_create("given", MFD_CLOEXEC);
-	hook_listen = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	/* A nameless address: the kernel finds a free one. */
-	must(file_fd >= 0 && hook_listen >= 0 && bind(hook_listen, (struct sockaddr *)&hook_address, offsetof(struct sockaddr_un, sun_path)) == 0 &&
-	     listen(hook_listen, 4) == 0);
-	hook_address_len = sizeof(hook_address);
-	must(getsockname(hook_listen, (struct sockaddr *)&hook_address, &hook_address_len) == 0);
+	must(file_fd >= 0);
 	return 0;
 }
 
-static void from_hook(struct monitor *m, const uint8_t *p, size_t len)
+/* What one end says comes to the other as it is, or with the folders added, or is kept; nothing else is done by it. */
+static void from_peer(struct monitor *m, int from, int to, const uint8_t *p, size_t len)
 {
-	cleanup_close int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	char passed[RELAY_MESSAGE_MAX];
+	bool held = m->relay.held;
+	ssize_t n;
 
-	must(fd >= 0 && connect(fd, (struct sockaddr *)&hook_address, hook_address_len) == 0);
-	if (len)
-		must(send(fd, p, len, MSG_NOSIGNAL) == (ssize_t)len);
-	else
-		shutdown(fd, SHUT_RDWR);
-	hook_accept(m);
+	if (len && m->relay.criu >= 0)
+		must(send(from, p, len, MSG_NOSIGNAL) == (ssize_t)len);
+	restore_relay(m);
 	must(m->init == 0 || (m->init > 1 && m->init <= RECORD_PID_MAX));
+	n = recv(to, passed, sizeof(passed), MSG_DONTWAIT);
+	must(n <= 0 || (n >= (ssize_t)len && !memcmp(passed, p, len)));
+	if (m->relay.held && !held)
+		must(n <= 0 && m->relay.answer.len == len && !memcmp(m->relay.answer.data, p, len));
 }
 
 static void from_agent(struct monitor *m, int fd, const uint8_t *p, size_t len, bool files)
@@ -106,10 +102,10 @@ static void from_agent(struct monitor *m, int fd, const uint8_t *p, size_t len, 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const struct monitor_spec spec = { .id = "c1", .root = "/r", .bundle = "/b", .claim = { "u", "n", "" }, .program_dir = "/nonexistent" };
-	struct monitor m = { .spec = &spec, .signal_fd = -1, .listen_fd = -1, .hook_listen_fd = hook_listen, .hook_fd = -1, .filler = FILLER_NONE,
+	struct monitor m = { .spec = &spec, .signal_fd = -1, .listen_fd = -1, .relay_listen_fd = -1, .relay = RELAY_NONE, .filler = FILLER_NONE,
 			     .given = { -1, -1, -1 }, .gate_fd = -1, .exit_status = -1 };
 	struct parts in = { data + 1, size ? size - 1 : 0 };
-	int pair[2];
+	int pair[2], runc[2], criu[2];
 
 	if (size == 0)
 		return 0;
@@ -118,20 +114,27 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	snprintf(m.dir, sizeof(m.dir), "%s", fuzz_dir);
 	must(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0);
 	m.agent_fd = pair[0];
+	must(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, runc) == 0 && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, criu) == 0);
+	m.relay.runc = runc[0];
+	m.relay.criu = criu[0];
+	must((m.relay.images_fd = dup(file_fd)) >= 0 && (m.relay.work_fd = dup(file_fd)) >= 0);
 	for (int i = 0; i < 6 && in.left && m.agent_fd >= 0; i++) {
 		const uint8_t *part;
 		size_t len = parts_next(&in, &part);
 
 		if (len && part[0] == 'h')
-			from_hook(&m, part + 1, len - 1);
+			from_peer(&m, criu[1], runc[1], part + 1, len - 1);
+		else if (len && part[0] == 'r')
+			from_peer(&m, runc[1], criu[1], part + 1, len - 1);
 		else if (len > 1)
 			from_agent(&m, pair[1], part + 1, len - 1, part[0] == 'f');
 	}
 	must(m.state < STATE_COUNT && m.runc == 0);
 	if (m.agent_fd >= 0)
 		close(m.agent_fd);
-	if (m.hook_fd >= 0)
-		close(m.hook_fd);
+	relay_close(&m.relay);
+	close(runc[1]);
+	close(criu[1]);
 	close(pair[1]);
 	return 0;
 }

@@ -29,7 +29,7 @@ trap '[ -n "${KEEP_LAB:-}" ] || $lab down' EXIT
 
 $lab exec a rm -rf $dir
 for f in runtime_test app lib; do $lab cp a $build/tests/runtime/$f $dir/; done
-for f in podmigration-runtime podmigration-hook; do $lab cp a $build/bin/$f $dir/bin/; done
+for f in bin libexec; do $lab cp a $build/node/$f $dir/; done
 # Folders of the product and of the kubelet that are the test's alone.
 $lab exec a unshare --mount bash -euc '
 	mkdir -p /run/podmigration /var/lib/podmigration /var/lib/kubelet

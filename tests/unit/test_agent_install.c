@@ -76,7 +76,7 @@ static int setup(void **state)
 	make_dir("new/libexec");
 	put("new/libexec/tar", "new tar");
 	put("new/bin/podmigration-runtime", "new runtime");
-	put("new/bin/podmigration-hook", "new hook");
+	put("new/bin/podmigration-other", "new other");
 	node = (struct node){ .root_fd = open_at("node"), .drop_in = "/etc/containerd/conf.d/podmigration.toml" };
 	return node.root_fd < 0 ? -1 : 0;
 }
@@ -98,7 +98,7 @@ static void the_folder_is_made_and_then_left_alone(void **state)
 	(void)state;
 	assert_int_equal(node_replace_folder(&node, from, "bin", &err), 1);
 	assert_true(holds("node/opt/podmigration/bin/podmigration-runtime", "new runtime"));
-	assert_true(holds("node/opt/podmigration/bin/podmigration-hook", "new hook"));
+	assert_true(holds("node/opt/podmigration/bin/podmigration-other", "new other"));
 	assert_int_equal(node_replace_folder(&node, from, "bin", &err), 0);
 	close(from);
 }
