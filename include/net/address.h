@@ -15,10 +15,10 @@ struct address {
 };
 
 /*
- * Addresses of listening TCP and of UDP sockets in the network namespace of process pid, each once, at most ADDRESSES_MAX; without those every pod has
+ * Addresses of listening TCP and of UDP sockets in a network namespace, each once, at most ADDRESSES_MAX; without those every pod has
  * (loopback, unspecified) or that mean something only on one link.  Returns how many, or a negative errno.
  */
-int addresses_bound(pid_t pid, struct address ret[ADDRESSES_MAX], struct error *err);
+int addresses_bound(int netns_fd, struct address ret[ADDRESSES_MAX], struct error *err);
 
 /* Is this text an address that addresses_bound() might have told? */
 int address_check(const char *text);

@@ -238,7 +238,7 @@ static int add_addresses(struct source *s, cJSON *j)
 {
 	struct address list[ADDRESSES_MAX];
 	cJSON *a = cJSON_AddArrayToObject(j, "addresses");
-	int n = addresses_bound(s->containers[0].init_pid, list, &s->err);
+	int n = addresses_bound(s->runc.netns_fd, list, &s->err);
 
 	for (int i = 0; i < n; i++)
 		cJSON_AddItemToArray(a, cJSON_CreateString(list[i].text));

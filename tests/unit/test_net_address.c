@@ -68,7 +68,7 @@ static int in_namespace(void)
 
 	if (unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0 || (netns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)) < 0 || lo_up() < 0)
 		return 1;
-	if (bind_to(AF_INET, SOCK_DGRAM, "10.10.0.5") >= 0 || addresses_bound(getpid(), list, &err) != 0)
+	if (bind_to(AF_INET, SOCK_DGRAM, "10.10.0.5") >= 0 || addresses_bound(netns, list, &err) != 0)
 		return 2;
 	/* Twice: the second time it is there. */
 	for (int i = 0; i < 2; i++)
@@ -79,7 +79,7 @@ static int in_namespace(void)
 	if (bind_to(AF_INET, SOCK_STREAM, "10.10.0.5") < 0 || bind_to(AF_INET6, SOCK_STREAM, "fd00::5") < 0 || bind_to(AF_INET, SOCK_DGRAM, "10.10.0.5") < 0 ||
 	    bind_to(AF_INET6, SOCK_DGRAM, "::ffff:10.10.0.6") < 0 || bind_to(AF_INET, SOCK_DGRAM, "127.0.0.1") < 0 || bind_to(AF_INET6, SOCK_STREAM, "::1") < 0)
 		return 5;
-	n = addresses_bound(getpid(), list, &err);
+	n = addresses_bound(netns, list, &err);
 	if (n != 3 || !has(list, n, "10.10.0.5") || !has(list, n, "10.10.0.6") || !has(list, n, "fd00::5"))
 		return 6;
 	return 0;
