@@ -10,9 +10,10 @@
 enum { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5 };
 
 /* Field numbers of CRIU's messages. */
-enum { RESP_TYPE = 1, RESP_NOTIFY = 5, NOTIFY_SCRIPT = 1, NOTIFY_PID = 2, REQ_OPTS = 2, OPTS_IMAGES_DIR_FD = 1, OPTS_NOTIFY_SCRIPTS = 12, OPTS_WORK_DIR_FD = 17 };
+enum { RESP_TYPE = 1, RESP_NOTIFY = 5, NOTIFY_SCRIPT = 1, NOTIFY_PID = 2, REQ_OPTS = 2, OPTS_IMAGES_DIR_FD = 1, OPTS_LOG_LEVEL = 9, OPTS_NOTIFY_SCRIPTS = 12, OPTS_WORK_DIR_FD = 17 };
 
 #define VARINT_MAX 10
+#define LOG_WARNINGS 2          /* criu/include/log.h; what is quoted to people are errors and warnings */
 
 struct cursor {
 	const uint8_t *p, *end;
@@ -130,15 +131,16 @@ static size_t put_number(uint8_t *to, unsigned number, int value)
 	return n + put_varint(to + n, (uint64_t)value);
 }
 
-int criu_rpc_add_folders(struct buf *request, int images_fd, int work_fd)
+int criu_rpc_add(struct buf *request, int images_fd, int work_fd)
 {
-	uint8_t opts[3 * 2 * VARINT_MAX], head[2 * VARINT_MAX];
+	uint8_t opts[4 * 2 * VARINT_MAX], head[2 * VARINT_MAX];
 	size_t n = 0, h;
 	int r;
 
 	if (images_fd < 0 || work_fd < 0)
 		return -EBADF;
 	n += put_number(opts + n, OPTS_IMAGES_DIR_FD, images_fd);
+	n += put_number(opts + n, OPTS_LOG_LEVEL, LOG_WARNINGS);
 	n += put_number(opts + n, OPTS_NOTIFY_SCRIPTS, 1);
 	n += put_number(opts + n, OPTS_WORK_DIR_FD, work_fd);
 	h = put_varint(head, REQ_OPTS << 3 | WIRE_BYTES);

@@ -26,10 +26,10 @@ struct criu_rpc {
 int criu_rpc_read(const void *data, size_t len, struct criu_rpc *ret);
 
 /*
- * Appends to a request (criu_req) that CRIU shall find the images and its work folder at these fds of the other end's process, and shall stop at every
- * stage to be told to go on.  In this encoding the last value of a field counts, and messages that come twice are merged, so nothing has to be taken apart.
+ * Appends to a request (criu_req) that CRIU shall find the images and its work folder at these fds of the other end's process, shall stop at every
+ * stage to be told to go on, and shall log warnings and errors only: the thousand lines that runc asks for cost milliseconds of the pause.  In this encoding the last value of a field counts, and messages that come twice are merged, so nothing has to be taken apart.
  * Errors: those of buf_append.
  */
-int criu_rpc_add_folders(struct buf *request, int images_fd, int work_fd);
+int criu_rpc_add(struct buf *request, int images_fd, int work_fd);
 
 #endif

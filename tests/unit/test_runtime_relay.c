@@ -165,7 +165,7 @@ static void a_last_word_arrives(void **state)
 
 static void a_restore_is_sent_to_our_folders(void **state)
 {
-	/* type RESTORE, opts { images_dir_fd: 9 }; merged with what is added: opts { images_dir_fd, notify_scripts, work_dir_fd }. */
+	/* type RESTORE, opts { images_dir_fd: 9 }; merged with what is added: opts { images_dir_fd, log_level, notify_scripts, work_dir_fd }. */
 	static const char request[] = "\x08\x02\x12\x02\x08\x09", dump[] = "\x08\x01\x12\x02\x08\x09";
 	char want[32];
 	size_t n = 6;
@@ -181,10 +181,10 @@ static void a_restore_is_sent_to_our_folders(void **state)
 	memcpy(want, request, n);
 	assert_in_range(relay.images_fd, 1, 127);
 	assert_in_range(relay.work_fd, 1, 127);
-	memcpy(want + n, "\x12\x07\x08_\x60\x01\x88\x01_", 9);
+	memcpy(want + n, "\x12\x09\x08_\x48\x02\x60\x01\x88\x01_", 11);
 	want[n + 3] = (char)relay.images_fd;
-	want[n + 8] = (char)relay.work_fd;
-	comes(criu, want, n + 9);
+	want[n + 10] = (char)relay.work_fd;
+	comes(criu, want, n + 11);
 }
 
 static void without_folders_there_is_no_restore(void **state)
