@@ -20,4 +20,11 @@ int order_seal(const uint8_t key[PM_KEY_SIZE], const char *bringing_uid, const c
 int order_open(const uint8_t key[PM_KEY_SIZE], const char *bringing_uid, const char *text, size_t len, struct buf *out,
 	       struct error *err);
 
+/*
+ * The receipt of a destination: all containers of this migration's pod run there, with all of their memory.  It is true for ever once it is, so it needs neither a
+ * time nor a number.  Sealed under another key than orders are: neither can be taken for the other.  open: -EBADMSG when it is not a receipt of this migration.
+ */
+int receipt_seal(const uint8_t key[PM_KEY_SIZE], const char *migration_uid, struct buf *out, struct error *err);
+int receipt_open(const uint8_t key[PM_KEY_SIZE], const char *migration_uid, const char *text, size_t len, struct error *err);
+
 #endif

@@ -28,12 +28,12 @@ enum side { SIDE_DECIDER = 1, SIDE_PARTICIPANT = 2, SIDE_BOTH = 3 };
 #define INPUT_LIST(I)                                                                                            \
 	/* how the act of the state ended */                                                                      \
 	I(Ok) I(Failed) I(NoAnswer)                                                                                \
-	/* the record's answers; Refused: certainly not applied; Unknown: perhaps applied; Gone: no such object */ \
-	I(RecordCommit) I(RecordAbort) I(RecordRefused) I(RecordUnknown) I(RecordGone)                            \
+	/* the record's answers; Refused: certainly not applied; Unknown: perhaps applied; Gone: no such object; Ended: Succeeded */ \
+	I(RecordCommit) I(RecordAbort) I(RecordRefused) I(RecordUnknown) I(RecordGone) I(RecordEnded)              \
 	/* the stream */                                                                                          \
 	I(Hello) I(HelloAgain) I(Welcome) I(State) I(Prepared) I(Commit) I(Running) I(RunningFailed) I(NeverRan) I(PeerAbort) I(Ended) I(StreamLost) \
 	/* the node and the controller's orders */                                                                \
-	I(Start) I(Address) I(OrderAbort) I(PodGone) I(Timer)                                                     \
+	I(Start) I(Address) I(OrderAbort) I(OrderCommit) I(PodGone) I(Timer)                                      \
 	/* found at a restart: the journal's step, the monitor's state */                                         \
 	I(FoundFreeze) I(FoundSent) I(FoundCommit) I(FoundLost) I(FoundBack) I(FoundRunning) I(FoundWaiting) I(FoundRestoring) I(FoundBarrier) I(FoundOpen)
 
@@ -49,7 +49,7 @@ enum input {
 	A(None) A(Wait) A(Inspect) A(ReportReady) A(Dial) A(Hello) A(SendAhead) A(JournalFreeze) A(Freeze) A(JournalSent)    \
 	A(SendState) A(JournalCommit) A(JournalLost) A(JournalBack) A(RecordCommit) A(RecordAbort) A(SendCommit) A(Redial) A(ReportLost)      \
 	A(JournalRunning) A(ReportRunning) A(SendEnded) A(JournalRemove) A(Thaw) A(SendAbort) A(ReportAborted)  \
-	A(Listen) A(Receive) A(Restore) A(SendPrepared) A(ListenAgain) A(Answer) A(Pause) A(Open) A(SendRunning) A(SendNeverRan) A(Stay) A(Kill) A(NoteTold) \
+	A(Listen) A(Receive) A(Restore) A(SendPrepared) A(AwaitOutcome) A(ListenAgain) A(Answer) A(Pause) A(Open) A(SendRunning) A(SendNeverRan) A(Stay) A(Kill) A(NoteTold) \
 	A(SendRest) A(TakeRest)
 
 enum deed {
@@ -132,7 +132,7 @@ enum source_step {
 	S(Receiving, Receive, 0, "takes the state in")                                                \
 	S(Restoring, Restore, 0, "restores up to the barrier")                                            \
 	S(Prepared, SendPrepared, AT_WORD, "tells PREPARED, waits for COMMIT")                            \
-	S(InDoubt, ListenAgain, AT_WORD, "the stream is lost: waits to be dialled again")                      \
+	S(InDoubt, AwaitOutcome, AT_WORD, "the stream is lost: waits to be dialled again, or for the order")     \
 	S(Answering, Answer, AT_WORD, "dialled again: waits for COMMIT")                             \
 	S(Committing, RecordCommit, AT_WORD, "asks the record for Commit")                                \
 	S(Unknown, Pause, AT_WORD, "the record did not answer: asks again in a while")                    \
@@ -179,6 +179,8 @@ const char *machine_check(const struct machine *m, int *ret_move);
 	F(AgentGaveUp) F(SourceUnfit) F(TimedOut) F(DestinationUnfit) F(Silent)                                   \
 	F(DestinationRecorded) F(DestinationRuns) F(Remote) F(OrderedMigrate) F(OrderedAbort)                     \
 	F(DryRun) F(DryRunDone) F(SeenReady) F(SeenFreezing) F(SeenRestoring) F(SeenRunning) F(GivenBack) F(Stuck) F(ReportedCommitted)                             \
+	/* committed, and perhaps not heard: by the order and by the receipt, which do not need the stream */ \
+	F(Unheard) F(OrderedCommit) F(ReceiptSeen)                                                                \
 	F(Withheld) F(MayHandOver)                                                                                \
 	F(SourceThere) F(SourceDeleting) F(DestinationThere) F(DestinationDeleting) F(MayBeFrozen) F(AgentOwes) F(ThawOver) F(GoneOver)
 
@@ -198,7 +200,7 @@ enum decision { DECISION_NONE, DECISION_COMMIT, DECISION_ABORT };
 
 #define MOVE_LIST(M)                                                                                      \
 	M(Wait) M(AddFinalizer) M(Preflight) M(Prepare) M(AwaitPod) M(Record) M(Order) M(Abort) M(OrderAbort) \
-	M(DeleteDestination) M(HandOver) M(DeleteSource) M(End) M(Release) M(DeleteObject)
+	M(OrderCommit) M(NoteReceipt) M(DeleteDestination) M(HandOver) M(DeleteSource) M(End) M(Release) M(DeleteObject)
 
 enum controller_move {
 #define M(name) MOVE_##name,

@@ -18,7 +18,8 @@
 
 /* Annotations. */
 #define PM_ANN_MIGRATION "podmigration.dev/migration"   /* destination pod: UID of the PodMigration that brings it */
-#define PM_ANN_ORDER "podmigration.dev/order"           /* pod at home: sealed order for a remote source agent */
+#define PM_ANN_ORDER "podmigration.dev/order"           /* pod at home: sealed order for the agent of its node */
+#define PM_ANN_RECEIPT "podmigration.dev/receipt"       /* Event of a destination pod: sealed receipt that it runs */
 #define PM_ANN_ORIGINAL_NAME "podmigration.dev/original-name"   /* destination pod: name of the first pod of the chain */
 #define PM_LABEL_MIGRATION "podmigration.dev/migration-uid"     /* label on what a migration made, for finding and GC */
 

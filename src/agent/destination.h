@@ -85,6 +85,9 @@ struct destination {
 	struct error err;               /* of the deed that went wrong last */
 	struct error cause;             /* why it was given up, for a person */
 	bool opened;                    /* all containers came up */
+	int receipts;                   /* so many were given .. */
+	int64_t reopened_us;            /* when what did not come up may be opened again by the order */
+	int64_t receipt_us;             /* .. and the next is due (clock_mono_us) */
 	int open_result;
 	bool filler_failed;             /* PostCopy: a container has ended since its memory did not come */
 	struct error open_err;          /* a container that did not come up after the commit; message "": all did */
@@ -96,10 +99,14 @@ extern const struct deed_row destination_deeds[DEED_COUNT];
 /* destination_listen.c: connections; each deed returns what came, or that the pod is gone. */
 enum input destination_listen(void *destination);       /* for the first time */
 enum input destination_listen_again(void *destination); /* in doubt: only the same migration's source, which dials again */
+enum input destination_await_outcome(void *destination);        /* the same, or that the order file says that it is committed */
 enum input destination_stay(void *destination);         /* the same, and first what may still come on the connection that is there */
 void destination_hang_up(struct destination *d);
 void destination_say_no(struct destination *d, enum wire_type type, const struct error *cause);
 bool destination_pod_gone(struct destination *d);
+
+/* destination_receipt.c: that it runs, and has all of its memory, as an Event of its pod for the controller at home; by far less often than it is asked for. */
+void destination_give_receipt(struct destination *d);
 
 /* destination.c: memory images, and the pages in them, are of no use to a pod that runs; idempotent. */
 void destination_drop_parts(struct destination *d);

@@ -5,7 +5,9 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -13,10 +15,13 @@
 #include "base/log.h"
 #include "handshake.h"
 #include "migration/reason.h"
+#include "orders.h"
 
 #define HANDSHAKE_US 5000000
 #define IDLE_US 20000000
 #define LOOK_MS 1000            /* whether the pod is still there: nobody tells; it costs one readdir */
+#define ORDER_LOOK_US 5000000   /* at the order file, should its watch have missed something */
+#define REOPEN_US 10000000      /* between two tries to open what did not come up */
 #define MONITORS_MAX 1024
 
 void destination_hang_up(struct destination *d)
@@ -86,18 +91,75 @@ static int greet(struct destination *d, cJSON **ret, struct error *err)
 	return r;
 }
 
-/* HELLO, fresh or again, into *ret; or the pod is gone: -ECANCELED. */
-static int next_hello(struct destination *d, cJSON **ret)
+/* --- the order file: the second way by which the outcome comes --- */
+
+static int watch_order(const struct destination *d)
 {
+	char path[4096];
+	int fd;
+
+	if (!d->first.order_dir[0] || agent_host_path(d->o, path, sizeof(path), "%s", d->first.order_dir) < 0)
+		return -1;
+	fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	/* The kubelet makes a new folder and renames a link to it. */
+	if (fd >= 0 && inotify_add_watch(fd, path, IN_CREATE | IN_MOVED_TO | IN_ONLYDIR) < 0)
+		log_warning("the order file is not watched, only looked at", LOG_S("pod", d->first.pod_name), LOG_S("err", strerror(errno)));
+	return fd;
+}
+
+static bool drain(int fd)
+{
+	char events[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
+	bool any = false;
+
+	while (fd >= 0 && read(fd, events, sizeof(events)) > 0)
+		any = true;
+	return any;
+}
+
+/* PostCopy: who runs without the stream would wait for memory that does not come, and be killed. */
+static bool is_told_to_run(struct destination *d)
+{
+	return !d->note.later && order_is_commit(d->o, &d->first);
+}
+
+/* The controller asks, as it were, for as long as the order stands.  True: what did not come up is to be opened again. */
+static bool is_asked(struct destination *d)
+{
+	if (d->driver.side == SIDE_DECIDER || !order_is_commit(d->o, &d->first))
+		return false;
+	if (!d->opened && d->reopened_us <= clock_mono_us()) {
+		d->reopened_us = clock_mono_us() + REOPEN_US;
+		return true;
+	}
+	destination_give_receipt(d);
+	return false;
+}
+
+/*
+ * HELLO, fresh or again, into *ret; or the pod is gone: -ECANCELED; or ordered (NULL: nothing is waited for) says yes: -EINTR.  It is asked at the beginning, when the order
+ * file has changed, and now and then.
+ */
+static int next_hello(struct destination *d, bool (*ordered)(struct destination *d), cJSON **ret)
+{
+	cleanup_close int order_fd = ordered ? watch_order(d) : -1;
+	int64_t look_us = 0;
+
 	destination_hang_up(d);
 	for (;;) {
-		struct pollfd p = { d->listen_fd, POLLIN, 0 };
+		struct pollfd p[] = { { d->listen_fd, POLLIN, 0 }, { order_fd, POLLIN, 0 } };
 		struct error err = { 0 };
-		int r = poll(&p, 1, LOOK_MS);
+		int r;
 
+		if (ordered && (drain(order_fd) || clock_mono_us() >= look_us)) {
+			look_us = clock_mono_us() + ORDER_LOOK_US;
+			if (ordered(d))
+				return -EINTR;
+		}
+		r = poll(p, 2, LOOK_MS);
 		if (r <= 0 && destination_pod_gone(d))
 			return -ECANCELED;
-		if (r <= 0)
+		if (r <= 0 || !p[0].revents)
 			continue;
 		r = greet(d, ret, &err);
 		if (r == 0)
@@ -114,7 +176,7 @@ enum input destination_listen(void *destination)
 
 	for (;;) {
 		cJSON_Delete(take_ptr(d->hello));
-		if (next_hello(d, &d->hello) < 0) {
+		if (next_hello(d, NULL, &d->hello) < 0) {
 			error_reason(&d->err, -ECANCELED, REASON_DestinationLost, "the destination pod was removed");
 			return INPUT_PodGone;
 		}
@@ -125,21 +187,35 @@ enum input destination_listen(void *destination)
 	}
 }
 
-enum input destination_listen_again(void *destination)
+static enum input listen_again(struct destination *d, bool (*ordered)(struct destination *d))
 {
-	struct destination *d = destination;
-
 	for (;;) {
 		cleanup_json cJSON *hello = NULL;
 		struct error err = { 0 };
+		int r = next_hello(d, ordered, &hello);
 
-		if (next_hello(d, &hello) < 0)
-			return INPUT_PodGone;
+		if (r < 0)
+			return r == -EINTR ? INPUT_OrderCommit : INPUT_PodGone;
 		if (json_bool(hello, "resume"))
 			return INPUT_HelloAgain;
 		error_reason(&err, -EAGAIN, REASON_ProtocolError, "a second migration into the same pod");
 		destination_say_no(d, WIRE_REFUSE, &err);
 	}
+}
+
+enum input destination_listen_again(void *destination)
+{
+	return listen_again(destination, NULL);
+}
+
+enum input destination_await_outcome(void *destination)
+{
+	struct destination *d = destination;
+	enum input in = listen_again(d, d->driver.side == SIDE_DECIDER ? NULL : is_told_to_run);
+
+	if (in == INPUT_OrderCommit)
+		log_info("committed, by the order at the pod", LOG_S("pod", d->first.pod_name), LOG_S("migration", d->first.migration));
+	return in;
 }
 
 enum input destination_stay(void *destination)
@@ -155,5 +231,5 @@ enum input destination_stay(void *destination)
 		return destination_listen_again(d);
 	/* It may take long.  Before, CRIU, which has let the processes run a moment ago, would still write there. */
 	destination_drop_parts(d);
-	return destination_listen_again(d);
+	return listen_again(d, is_asked);
 }

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "migration/keys.h"
 
 #define ORDER_MAX 16384
@@ -81,6 +82,17 @@ int order_of_pod(const struct agent_options *o, const char *pod_uid, const char 
 	}
 	free(all);
 	return n < 0 ? n : r < 0 ? error_set(err, r, "no order for this migration is on the node") : 0;
+}
+
+bool order_is_commit(const struct agent_options *o, const struct monitor_info *pod)
+{
+	cleanup_json cJSON *order = NULL;
+	struct error err = { 0 };
+	int r = read_any(o, pod, &order, &err);
+
+	if (r < 0 && r != -ENOENT)
+		log_warning("an order was refused", LOG_S("pod", pod->pod_name), LOG_S("err", err.message));
+	return r == 0 && !strcmp(json_str_or(order, "action", ""), "commit") && !strcmp(json_str_or(order, "migration", ""), pod->migration);
 }
 
 /*

@@ -3,6 +3,7 @@
 #define AGENT_ORDERS_H
 
 #include <cjson/cJSON.h>
+#include <stdbool.h>
 
 #include "agent.h"
 #include "monitors.h"
@@ -15,6 +16,9 @@ int order_read(const struct agent_options *o, const struct monitor_info *pod, cJ
 
 /* The order for this migration on the pod with this UID, whatever its deadline: for who has begun already. */
 int order_of_pod(const struct agent_options *o, const char *pod_uid, const char *migration, cJSON **ret, struct error *err);
+
+/* Does the order at this destination pod say that the migration which brings it is committed?  False also when it cannot be read. */
+bool order_is_commit(const struct agent_options *o, const struct monitor_info *pod);
 
 /* The worker's first line, for the pod that the order was found at. */
 cJSON *order_line(const cJSON *order, const struct monitor_info *pod);

@@ -395,13 +395,27 @@ static bool is_lost(struct source *s)
 	return true;
 }
 
+/* By the destination's receipt, which came home another way, when the stream never did again. */
+static bool has_succeeded(struct source *s)
+{
+	cleanup_json cJSON *o = NULL;
+	struct error ignored = { 0 };
+
+	return source_pod_gone(s) && record_get(s->record, &o, &ignored) == 0 && phase_from_name(json_str(o, "status/phase")) == PHASE_Succeeded;
+}
+
 static enum input redial(void *ctx)
 {
 	struct source *s = ctx;
 	bool decider = s->driver.side == SIDE_DECIDER;
 
+	if (decider && has_succeeded(s))
+		return INPUT_RecordEnded;
 	if (decider ? is_lost(s) : source_pod_gone(s))
 		return decider ? INPUT_Timer : INPUT_PodGone;
+	/* By the order and the receipt it may end without us: the pod is deleted then, and CRIU must not hold it. */
+	if (decider && !s->postcopy)
+		end_dumps(s);
 	if (source_find_key(s, &s->err) < 0 || source_dial(s, REDIAL_TIMEOUT_US, &s->err) < 0) {
 		log_warning("the destination does not answer; dialling again", LOG_S("migration", s->journal.migration), LOG_S("err", s->err.message));
 		return INPUT_Failed;
@@ -542,7 +556,7 @@ const struct deed_row source_deeds[DEED_COUNT] = {
 	[DEED_RecordAbort] = { record_abort, MAY(RecordCommit) | MAY(RecordAbort) | MAY(RecordUnknown) | MAY(RecordGone) | MAY(PodGone), 0, 0 },
 	[DEED_SendCommit] = { send_commit, MAY(Running) | MAY(RunningFailed) | MAY(NeverRan) | STREAM, 0, 0 },
 	[DEED_SendRest] = { send_rest, MAY(Ok) | MAY(RunningFailed) | MAY(StreamLost), 0, 0 },
-	[DEED_Redial] = { redial, MAY(Welcome) | MAY(Failed) | MAY(NeverRan) | STREAM, MAY(Timer), MAY(PodGone) },
+	[DEED_Redial] = { redial, MAY(Welcome) | MAY(Failed) | MAY(NeverRan) | STREAM, MAY(Timer) | MAY(RecordEnded), MAY(PodGone) },
 	[DEED_ReportLost] = { report_lost, MAY(Timer) | MAY(PodGone), 0, 0 },
 	[DEED_ReportRunning] = { report_running, OK_FAILED | MAY(RecordGone), 0, 0 },
 	[DEED_SendEnded] = { send_ended, OK_FAILED | MAY(StreamLost), 0, 0 },

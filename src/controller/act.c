@@ -453,43 +453,62 @@ static int do_prepare(struct worker *w, struct turn *t, struct error *err)
 	return r == 0 && t->mismatch[0] ? abort_mismatch(w, t, err) : r;
 }
 
-/* --- orders to a remote source --- */
+/* --- orders to the agent of a pod's node, and its receipt --- */
 
-static int write_order(struct worker *w, struct turn *t, enum order_action action, struct error *err)
+static int write_order(struct worker *w, struct turn *t, const cJSON *pod, enum order_action action, struct error *err)
 {
 	cleanup_json cJSON *patch = NULL, *answer = NULL;
 	uint8_t bringing[PM_KEY_SIZE], key[PM_KEY_SIZE];
 	char path[1024];
-	int r = secrets_key(w, view_annotation(t->source, PM_ANN_MIGRATION), bringing, err);
+	int r = secrets_key(w, view_annotation(pod, PM_ANN_MIGRATION), bringing, err);
 
 	if (r == 0)
 		r = secrets_key(w, view_uid(t->migration), key, err);
 	if (r == 0)
-		r = order_patch(t->migration, t->source, action, bringing, key, clock_real_us(), &patch, err);
+		r = order_patch(t->migration, pod, action, bringing, key, clock_real_us(), &patch, err);
 	explicit_bzero(bringing, sizeof(bringing));
 	explicit_bzero(key, sizeof(key));
 	if (r == 0)
-		r = pod_path(t->migration, view_name(t->source), path, err);
+		r = pod_path(t->migration, view_name(pod), path, err);
 	if (r == 0)
 		r = kube_merge_patch(w->client, path, PM_MANAGER_CONTROLLER, patch, &answer, err);
 	if (is_another(r)) {
-		forget_pod(w, t->source);
+		forget_pod(w, pod);
 		return 0;
 	}
 	if (r < 0)
-		return error_wrap(err, r, "order to the source's agent");
+		return error_wrap(err, r, "order to the agent of pod %s", view_name(pod));
 	remember_pod(w, answer);
 	return 0;
 }
 
 static int do_order(struct worker *w, struct turn *t, struct error *err)
 {
-	return write_order(w, t, ORDER_MIGRATE, err);
+	return write_order(w, t, t->source, ORDER_MIGRATE, err);
 }
 
 static int do_order_abort(struct worker *w, struct turn *t, struct error *err)
 {
-	return write_order(w, t, ORDER_ABORT, err);
+	return write_order(w, t, t->source, ORDER_ABORT, err);
+}
+
+static int do_order_commit(struct worker *w, struct turn *t, struct error *err)
+{
+	log_warning("the agents do not hear each other after the commit; the destination is told by way of its pod",
+		    LOG_S("namespace", view_namespace(t->migration)), LOG_S("name", view_name(t->migration)));
+	return write_order(w, t, t->destination, ORDER_COMMIT, err);
+}
+
+/* Who reads this may delete the source: it is on record before, and stays when the Event has lived its hour. */
+static int do_note_receipt(struct worker *w, struct turn *t, struct error *err)
+{
+	cleanup_json cJSON *patch = guarded_patch(t->migration);
+	cJSON *pod = cJSON_AddObjectToObject(cJSON_AddObjectToObject(patch, "status"), "destinationPod");
+	char now[CLOCK_RFC3339_SIZE];
+
+	clock_rfc3339(clock_real_us(), 0, now);
+	cJSON_AddStringToObject(pod, "receiptTime", now);
+	return patch_migration(w, t, "status", patch, err);
 }
 
 /* --- phases, decision, end --- */
@@ -664,6 +683,8 @@ static const act_fn table[ACTION_COUNT] = {
 	[ACT_ORDER] = do_order,
 	[ACT_ABORT] = do_abort,
 	[ACT_ORDER_ABORT] = do_order_abort,
+	[ACT_ORDER_COMMIT] = do_order_commit,
+	[ACT_NOTE_RECEIPT] = do_note_receipt,
 	[ACT_DELETE_DESTINATION] = do_delete_destination,
 	[ACT_HAND_OVER] = do_hand_over,
 	[ACT_DELETE_SOURCE] = do_delete_source,

@@ -14,6 +14,7 @@ static const char *const action_names[ACTION_COUNT] = {
 	[ACT_WAIT] = "Wait", [ACT_ADD_FINALIZER] = "AddFinalizer", [ACT_PREFLIGHT] = "Preflight", [ACT_PREPARE] = "Prepare",
 	[ACT_LOOK] = "Look", [ACT_RECORD] = "Record", [ACT_ORDER] = "Order", [ACT_ABORT] = "Abort", [ACT_ORDER_ABORT] = "OrderAbort",
 	[ACT_DELETE_DESTINATION] = "DeleteDestination", [ACT_DELETE_SOURCE] = "DeleteSource", [ACT_END] = "End",
+	[ACT_ORDER_COMMIT] = "OrderCommit", [ACT_NOTE_RECEIPT] = "NoteReceipt",
 	[ACT_HAND_OVER] = "HandOver", [ACT_RELEASE] = "Release", [ACT_DELETE_OBJECT] = "DeleteObject",
 };
 
@@ -68,6 +69,20 @@ static void await_pod(const struct observed *o, struct step *s)
 		return;
 	if (o->looked)
 		seen_over(o, s, o->now_us, LOOK_EVERY);
+	else
+		s->action = ACT_LOOK;
+}
+
+/* The destination's receipt comes as an Event, and nobody tells of those: they are looked at, less often when it takes long. */
+static void await_receipt(const struct observed *o, struct step *s)
+{
+	struct step ignored = { 0 };
+	bool ordered = seen_fact(o, FACT_AT_OrderedCommit, &ignored), runs = seen_fact(o, FACT_AT_SeenRunning, &ignored);
+
+	if (!ordered || runs || !o->destination)
+		return;
+	if (o->looked)
+		seen_over(o, s, o->now_us, seen_over(o, &ignored, view_phase_time_us(o->migration, PHASE_Committed), LIMIT_READY) ? LOOK_OWED : LOOK_EVERY);
 	else
 		s->action = ACT_LOOK;
 }
@@ -140,7 +155,7 @@ static const say_fn says[PHASE_COUNT] = {
 static const enum action actions[MOVE_COUNT] = {
 	[MOVE_Wait] = ACT_WAIT, [MOVE_AddFinalizer] = ACT_ADD_FINALIZER, [MOVE_Preflight] = ACT_PREFLIGHT, [MOVE_Prepare] = ACT_PREPARE,
 	[MOVE_AwaitPod] = ACT_WAIT, [MOVE_Record] = ACT_RECORD, [MOVE_Order] = ACT_ORDER, [MOVE_Abort] = ACT_ABORT,
-	[MOVE_OrderAbort] = ACT_ORDER_ABORT,
+	[MOVE_OrderAbort] = ACT_ORDER_ABORT, [MOVE_OrderCommit] = ACT_ORDER_COMMIT, [MOVE_NoteReceipt] = ACT_NOTE_RECEIPT,
 	[MOVE_DeleteDestination] = ACT_DELETE_DESTINATION, [MOVE_HandOver] = ACT_HAND_OVER,
 	[MOVE_DeleteSource] = ACT_DELETE_SOURCE, [MOVE_End] = ACT_END, [MOVE_Release] = ACT_RELEASE,
 	[MOVE_DeleteObject] = ACT_DELETE_OBJECT,
@@ -185,5 +200,7 @@ void decide(const struct observed *o, struct step *ret)
 		if (says[ret->phase])
 			says[ret->phase](o, ret);
 	}
+	if (row->move == MOVE_Record && row->phase == PHASE_Committed)
+		await_receipt(o, ret);
 	look_again(o, ret);
 }

@@ -19,9 +19,10 @@ struct observed {
 	const cJSON *source;            /* the pod of status.sourcePod, NULL when it is gone */
 	const cJSON *destination;       /* the pod of status.destinationPod, NULL when it is gone or not made yet */
 	int64_t now_us;                 /* wall clock, as the times in status */
-	bool looked;                    /* the three below are filled in */
+	bool looked;                    /* those below are filled in */
 	struct problem events;          /* what the destination pod's Events say */
 	bool pulling;
+	bool receipt;                   /* one of them is the destination's receipt that it runs */
 };
 
 enum action {
@@ -34,6 +35,8 @@ enum action {
 	ACT_ORDER,                      /* remote source: write the order to migrate */
 	ACT_ABORT,                      /* decision: Abort, with reason and message */
 	ACT_ORDER_ABORT,                /* remote source: write the order to give up */
+	ACT_ORDER_COMMIT,               /* destination: write the order that says that it is committed */
+	ACT_NOTE_RECEIPT,               /* write that the destination's receipt was read */
 	ACT_DELETE_DESTINATION,
 	ACT_HAND_OVER,                  /* the destination takes the source's place at its owner */
 	ACT_DELETE_SOURCE,
@@ -63,6 +66,7 @@ const char *action_name(enum action a);
 #define LIMIT_THAW (30 * 1000000ll)             /* for an agent to report the thaw after an abort */
 #define LIMIT_POD_GONE (60 * 1000000ll)         /* for the destination pod to go */
 #define LIMIT_RUNNING (30 * 1000000ll)          /* for an agent to report that the destination runs */
+#define LIMIT_HEARD (5 * 1000000ll)             /* for the stream to bring the commit there and the word back, before the other way is taken */
 #define LIMIT_READY (120 * 1000000ll)           /* for the destination to be Ready, where its owner would keep the source else */
 #define GRACE_AGENT_REPORT (3 * 1000000ll)      /* the agent's error says more than the pod's exit code: it is waited for */
 #define LOOK_OWED (15 * 1000000ll)      /* after the end, at pods that were left to others to put right */

@@ -46,11 +46,17 @@ static bool is_given_back(const struct seen *s)
 	return s->decision == DECISION_COMMIT && s->state == SOURCE_Aborted && error_reported(s);
 }
 
+/* Told by the source's agent, or by the destination's receipt. */
+static bool is_running(const struct seen *s)
+{
+	return (s->state == SOURCE_Running && !error_reported(s)) || view_receipt(s->m);
+}
+
 static bool one_running_copy(const struct seen *s)
 {
 	if (s->decision == DECISION_COMMIT && s->state == SOURCE_Aborted && !is_given_back(s))
 		return violated(s, "the migration is committed, and the agent has thawed the source without saying why it may");
-	if (s->decision != DECISION_COMMIT && s->state == SOURCE_Running)
+	if (s->decision != DECISION_COMMIT && (s->state == SOURCE_Running || view_receipt(s->m)))
 		return violated(s, "the agent reports that the destination runs, and nothing was committed");
 	if (s->phase == PHASE_Succeeded && !json_bool(s->m, "spec/dryRun") && s->o->source && !view_deleting(s->o->source))
 		return violated(s, "the migration has succeeded, and source pod %s is still there", view_name(s->o->source));
@@ -83,7 +89,7 @@ static bool frozen_has_deadline(const struct seen *s)
 {
 	int64_t since = view_phase_time_us(s->m, PHASE_Preparing), abort = view_time_us(s->m, "status/abort/time");
 
-	if (!s->o->source || s->state < SOURCE_Freezing || s->state > SOURCE_Committed || phase_ended(s->phase))
+	if (!s->o->source || view_receipt(s->m) || s->state < SOURCE_Freezing || s->state > SOURCE_Committed || phase_ended(s->phase))
 		return false;
 	if (!since)
 		return violated(s, "the source is frozen, and when the migration began is not recorded");
@@ -148,7 +154,7 @@ static bool end_tells_truth(const struct seen *s)
 	if (json_bool(s->m, "spec/dryRun"))
 		return s->phase == PHASE_Succeeded && (s->decision == DECISION_COMMIT || json_str(s->m, "status/destinationPod/uid")) &&
 		       violated(s, "a dry run has made a destination pod, or was committed");
-	if (s->phase == PHASE_Succeeded && (s->decision != DECISION_COMMIT || s->state != SOURCE_Running || error_reported(s)))
+	if (s->phase == PHASE_Succeeded && (s->decision != DECISION_COMMIT || !is_running(s)))
 		return violated(s, "Succeeded, and the destination was not committed to, or not reported to run");
 	return (s->phase == PHASE_Failed || s->phase == PHASE_Cancelled) && s->decision == DECISION_COMMIT && !is_given_back(s) &&
 	       violated(s, "%s, and the migration is committed", phase_name(s->phase));

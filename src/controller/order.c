@@ -15,7 +15,7 @@
 
 #define ORDER_MAX 16384
 
-static const char *const action_names[] = { [ORDER_MIGRATE] = "migrate", [ORDER_ABORT] = "abort" };
+static const char *const action_names[] = { [ORDER_MIGRATE] = "migrate", [ORDER_ABORT] = "abort", [ORDER_COMMIT] = "commit" };
 
 const char *order_action_name(enum order_action a)
 {
@@ -62,11 +62,11 @@ static int order_json(const cJSON *migration, enum order_action action, const ui
 	return r == 0 ? json_print(o, out) : r;
 }
 
-int order_patch(const cJSON *migration, const cJSON *source, enum order_action action, const uint8_t bringing_key[PM_KEY_SIZE],
+int order_patch(const cJSON *migration, const cJSON *pod, enum order_action action, const uint8_t bringing_key[PM_KEY_SIZE],
 		const uint8_t key[PM_KEY_SIZE], int64_t now_us, cJSON **ret, struct error *err)
 {
 	cleanup_buf struct buf json = BUF_INIT(ORDER_MAX), sealed = BUF_INIT(ORDER_MAX);
-	const char *bringing = view_annotation(source, PM_ANN_MIGRATION);
+	const char *bringing = view_annotation(pod, PM_ANN_MIGRATION);
 	cJSON *patch, *meta, *annotations;
 	char note[256];
 	int r = order_json(migration, action, key, now_us, &json);
@@ -80,7 +80,7 @@ int order_patch(const cJSON *migration, const cJSON *source, enum order_action a
 	snprintf(note, sizeof(note), "%s %s", view_uid(migration), order_action_name(action));
 	patch = cJSON_CreateObject();
 	meta = cJSON_AddObjectToObject(patch, "metadata");
-	cJSON_AddStringToObject(meta, "uid", view_uid(source));
+	cJSON_AddStringToObject(meta, "uid", view_uid(pod));
 	annotations = cJSON_AddObjectToObject(meta, "annotations");
 	cJSON_AddStringToObject(annotations, PM_ANN_ORDER, sealed.data);
 	cJSON_AddStringToObject(annotations, ANN_ORDERED, note);

@@ -9,14 +9,15 @@
 #include "migration/names.h"
 
 /*
- * Orders to the agent of a remote source pod (docs/protocol.md).  Pure but for the random nonce.  bringing_key: of the migration that brought the pod where it
- * is; key: of the present migration, only used by "migrate".
+ * Orders to the agent of a pod's node (docs/protocol.md): to that of a remote source to migrate and to abort, to that of a destination, whose pod the present
+ * migration brings, that it is committed.  Pure but for the random nonce.  bringing_key: of the migration that brought the pod where it is; key: of the present
+ * migration, only used by "migrate".
  */
-enum order_action { ORDER_MIGRATE, ORDER_ABORT };
+enum order_action { ORDER_MIGRATE, ORDER_ABORT, ORDER_COMMIT };
 const char *order_action_name(enum order_action a);
 
-/* Merge patch for the source pod: the sealed order and the note which it is.  *ret is the caller's. */
-int order_patch(const cJSON *migration, const cJSON *source, enum order_action action, const uint8_t bringing_key[PM_KEY_SIZE],
+/* Merge patch for the pod: the sealed order and the note which it is.  *ret is the caller's. */
+int order_patch(const cJSON *migration, const cJSON *pod, enum order_action action, const uint8_t bringing_key[PM_KEY_SIZE],
 		const uint8_t key[PM_KEY_SIZE], int64_t now_us, cJSON **ret, struct error *err);
 
 #endif

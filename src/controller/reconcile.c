@@ -11,8 +11,10 @@
 #include "controller.h"
 #include "decide.h"
 #include "invariants.h"
+#include "migration/keys.h"
 #include "migration/names.h"
 #include "notify.h"
+#include "secrets.h"
 #include "view.h"
 
 /* More steps than a migration has, that is, a loop: the key comes again by way of the queue. */
@@ -88,6 +90,23 @@ static int see(struct worker *w, struct turn *t, struct error *err)
 	return r;
 }
 
+/* One that was sealed with this migration's key; whatever else is written there is nobody's word. */
+static int find_receipt(struct worker *w, const cJSON *m, const cJSON *events, bool *ret, struct error *err)
+{
+	uint8_t key[PM_KEY_SIZE];
+	const cJSON *e;
+	int r = view_decision(m) == DECISION_COMMIT ? secrets_key(w, view_uid(m), key, err) : 0;
+
+	cJSON_ArrayForEach(e, json_at(events, "items")) {
+		const char *text = view_annotation(e, PM_ANN_RECEIPT);
+
+		if (r == 0 && text[0] && view_decision(m) == DECISION_COMMIT)
+			*ret = *ret || receipt_open(key, view_uid(m), text, strlen(text), NULL) == 0;
+	}
+	explicit_bzero(key, sizeof(key));
+	return r;
+}
+
 /* The destination pod's Events, core/v1, since those are what kubelet and Liqo write. */
 static int look(struct worker *w, const struct turn *t, struct observed *o, struct error *err)
 {
@@ -104,7 +123,7 @@ static int look(struct worker *w, const struct turn *t, struct observed *o, stru
 	o->looked = true;
 	if (r == 0)
 		problem_of_events(list, &o->events, &o->pulling);
-	return 0;
+	return find_receipt(w, t->migration, list, &o->receipt, err);
 }
 
 static int see_and_decide(struct worker *w, struct turn *t, struct error *err)

@@ -93,10 +93,10 @@ static bool has_error_of_its_own(const struct observed *o)
 	return view_source_error(o->migration, &reason, &message) && reason != REASON_Cancelled;
 }
 
-/* Which order for the source stands on it: "migrate", "abort", or "". */
-static const char *ordered(const struct observed *o)
+/* Which order of this migration stands on a pod: "migrate", "abort", "commit", or "". */
+static const char *ordered(const struct observed *o, const cJSON *pod)
 {
-	const char *text = o->source ? view_annotation(o->source, ANN_ORDERED) : "", *uid = view_uid(o->migration);
+	const char *text = pod ? view_annotation(pod, ANN_ORDERED) : "", *uid = view_uid(o->migration);
 	size_t n = strlen(uid);
 
 	return n && !strncmp(text, uid, n) && text[n] == ' ' ? text + n + 1 : "";
@@ -327,13 +327,13 @@ static bool remote(const struct observed *o, struct step *s)
 static bool ordered_migrate(const struct observed *o, struct step *s)
 {
 	(void)s;
-	return !strcmp(ordered(o), "migrate");
+	return !strcmp(ordered(o, o->source), "migrate");
 }
 
 static bool ordered_abort(const struct observed *o, struct step *s)
 {
 	(void)s;
-	return !strcmp(ordered(o), "abort");
+	return !strcmp(ordered(o, o->source), "abort");
 }
 
 static bool dry_run(const struct observed *o, struct step *s)
@@ -375,7 +375,25 @@ static const char *started_cold(const struct observed *o)
 static bool seen_running(const struct observed *o, struct step *s)
 {
 	(void)s;
-	return state_of(o) == SOURCE_Running && !has_error(o) && !started_cold(o);
+	return ((state_of(o) == SOURCE_Running && !has_error(o)) || view_receipt(o->migration)) && !started_cold(o);
+}
+
+/* Both words go over the stream, in some 10 ms.  A destination that has answered and waits for its memory is heard. */
+static bool unheard(const struct observed *o, struct step *s)
+{
+	return !seen_running(o, s) && state_of(o) != SOURCE_Completing && seen_over(o, s, entered(o, PHASE_Committed), LIMIT_HEARD);
+}
+
+static bool ordered_commit(const struct observed *o, struct step *s)
+{
+	(void)s;
+	return !strcmp(ordered(o, o->destination), "commit");
+}
+
+static bool receipt_seen(const struct observed *o, struct step *s)
+{
+	(void)s;
+	return o->receipt;
 }
 
 static bool is_stuck(struct step *s, int reason, const char *text, const char *advice)
@@ -490,6 +508,7 @@ static const fact_fn functions[FACT_COUNT] = {
 	[FACT_AT_OrderedAbort] = ordered_abort, [FACT_AT_DryRun] = dry_run, [FACT_AT_DryRunDone] = dry_run_done, [FACT_AT_SeenReady] = seen_ready,
 	[FACT_AT_SeenFreezing] = seen_freezing, [FACT_AT_SeenRestoring] = seen_restoring,
 	[FACT_AT_SeenRunning] = seen_running, [FACT_AT_GivenBack] = given_back, [FACT_AT_Stuck] = stuck, [FACT_AT_ReportedCommitted] = reported_committed,
+	[FACT_AT_Unheard] = unheard, [FACT_AT_OrderedCommit] = ordered_commit, [FACT_AT_ReceiptSeen] = receipt_seen,
 	[FACT_AT_Withheld] = withheld, [FACT_AT_MayHandOver] = may_hand_over,
 	[FACT_AT_SourceThere] = source_there, [FACT_AT_SourceDeleting] = source_deleting, [FACT_AT_DestinationThere] = destination_there,
 	[FACT_AT_DestinationDeleting] = destination_deleting, [FACT_AT_MayBeFrozen] = may_be_frozen, [FACT_AT_AgentOwes] = agent_owes,

@@ -223,7 +223,7 @@ static cJSON *conditions_json(const cJSON *migration, const struct status_change
 	struct now n = {
 		.c = change,
 		.decision = view_decision(migration),
-		.state = view_source_state(migration),
+		.state = view_receipt(migration) ? SOURCE_Running : view_source_state(migration),
 		.ended = phase_ended(change->phase),
 		.completes = !strcmp(json_str_or(migration, "spec/strategy", ""), "PostCopy"),
 		.attention = status_attention(migration) != ATTENTION_NONE,

@@ -142,6 +142,11 @@ bool view_source_error(const cJSON *m, int *ret_reason, const char **ret_message
 	return true;
 }
 
+bool view_receipt(const cJSON *m)
+{
+	return json_str(m, "status/destinationPod/receiptTime") != NULL;
+}
+
 bool view_source_is_remote(const cJSON *m)
 {
 	return json_str_or(m, "status/sourcePod/cluster", "")[0] != '\0';

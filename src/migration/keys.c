@@ -18,7 +18,10 @@
 /* Kubernetes takes 256 KiB of annotations per object (apimachinery, TotalAnnotationSizeLimitB); an order is far smaller. */
 #define ORDER_JSON_MAX 16384
 
+/* What a sealed text is: a key of its own for each (HKDF's info). */
 static const char order_info[] = "podmigration order v1";
+static const char receipt_info[] = "podmigration receipt v1";
+static const char receipt_text[] = "{\"receipt\":\"running\"}";
 
 static bool uid_ok(const char *uid)
 {
@@ -43,13 +46,13 @@ int key_derive(const uint8_t *master, size_t master_len, const char *migration_u
 }
 
 /* HKDF (RFC 5869) without salt: the input is a uniform key already. */
-static int order_key(const uint8_t key[PM_KEY_SIZE], uint8_t out[PM_KEY_SIZE], struct error *err)
+static int derive(const uint8_t key[PM_KEY_SIZE], const char *info, uint8_t out[PM_KEY_SIZE], struct error *err)
 {
 	uint8_t secret[PM_KEY_SIZE];
 	OSSL_PARAM params[] = {
 		OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, (char[]){ "SHA256" }, 0),
 		OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, secret, sizeof(secret)),
-		OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, (void *)(uintptr_t)order_info, sizeof(order_info) - 1),
+		OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, (void *)(uintptr_t)info, strlen(info)),
 		OSSL_PARAM_construct_end(),
 	};
 	EVP_KDF *kdf = EVP_KDF_fetch(NULL, "HKDF", NULL);
@@ -96,7 +99,7 @@ static bool gcm_open(const uint8_t *key, const uint8_t *nonce, const char *aad, 
 	return ok;
 }
 
-int order_seal(const uint8_t key[PM_KEY_SIZE], const char *bringing_uid, const char *json, struct buf *out, struct error *err)
+static int seal(const uint8_t key[PM_KEY_SIZE], const char *info, const char *uid, const char *json, struct buf *out, struct error *err)
 {
 	uint8_t sealed[NONCE_SIZE + ORDER_JSON_MAX + TAG_SIZE];
 	size_t len = json ? strlen(json) : 0;
@@ -105,13 +108,13 @@ int order_seal(const uint8_t key[PM_KEY_SIZE], const char *bringing_uid, const c
 
 	if (len == 0 || len > ORDER_JSON_MAX)
 		return error_set(err, -EINVAL, "an order of %zu bytes is empty or larger than %d", len, ORDER_JSON_MAX);
-	if (!uid_ok(bringing_uid))
+	if (!uid_ok(uid))
 		return error_set(err, -EINVAL, "an order needs the UID of the migration that brought the pod");
-	r = order_key(key, derived, err);
+	r = derive(key, info, derived, err);
 	if (r < 0)
 		return r;
 	/* Few orders are ever sealed under one key: a random 96-bit nonce does not repeat (SP 800-38D, 8.3). */
-	if (RAND_bytes(sealed, NONCE_SIZE) != 1 || !gcm_seal(derived, sealed, bringing_uid, json, len, sealed + NONCE_SIZE))
+	if (RAND_bytes(sealed, NONCE_SIZE) != 1 || !gcm_seal(derived, sealed, uid, json, len, sealed + NONCE_SIZE))
 		r = error_set(err, -EIO, "AES-256-GCM failed");
 	OPENSSL_cleanse(derived, sizeof(derived));
 	if (r == 0 && base64_encode(sealed, NONCE_SIZE + len + TAG_SIZE, out) < 0)
@@ -119,8 +122,17 @@ int order_seal(const uint8_t key[PM_KEY_SIZE], const char *bringing_uid, const c
 	return r;
 }
 
-int order_open(const uint8_t key[PM_KEY_SIZE], const char *bringing_uid, const char *text, size_t len, struct buf *out,
-	       struct error *err)
+int order_seal(const uint8_t key[PM_KEY_SIZE], const char *bringing_uid, const char *json, struct buf *out, struct error *err)
+{
+	return seal(key, order_info, bringing_uid, json, out, err);
+}
+
+int receipt_seal(const uint8_t key[PM_KEY_SIZE], const char *migration_uid, struct buf *out, struct error *err)
+{
+	return seal(key, receipt_info, migration_uid, receipt_text, out, err);
+}
+
+static int open_sealed(const uint8_t key[PM_KEY_SIZE], const char *info, const char *uid, const char *text, size_t len, struct buf *out, struct error *err)
 {
 	cleanup_buf struct buf sealed = BUF_INIT(NONCE_SIZE + ORDER_JSON_MAX + TAG_SIZE);
 	uint8_t derived[PM_KEY_SIZE], plain[ORDER_JSON_MAX];
@@ -130,20 +142,35 @@ int order_open(const uint8_t key[PM_KEY_SIZE], const char *bringing_uid, const c
 	int r;
 
 	/* One answer for everything that was not sealed with this key: an attacker learns nothing from it. */
-	static const char refused[] = "the order was not sealed for this pod";
+	static const char refused[] = "it was not sealed for this pod";
 
-	if (!uid_ok(bringing_uid) || base64_decode(text, len, &sealed) < 0 || sealed.len <= NONCE_SIZE + TAG_SIZE)
+	if (!uid_ok(uid) || base64_decode(text, len, &sealed) < 0 || sealed.len <= NONCE_SIZE + TAG_SIZE)
 		return error_set(err, -EBADMSG, "%s", refused);
-	r = order_key(key, derived, err);
+	r = derive(key, info, derived, err);
 	if (r < 0)
 		return r;
 	in = (uint8_t *)sealed.data;
 	plain_len = sealed.len - NONCE_SIZE - TAG_SIZE;
-	ok = gcm_open(derived, in, bringing_uid, in + NONCE_SIZE, plain_len, plain);
+	ok = gcm_open(derived, in, uid, in + NONCE_SIZE, plain_len, plain);
 	OPENSSL_cleanse(derived, sizeof(derived));
 	r = ok && !memchr(plain, '\0', plain_len) ? buf_append(out, plain, plain_len) : -EBADMSG;
 	OPENSSL_cleanse(plain, sizeof(plain));  /* an order holds the next migration's key */
 	if (r == -EBADMSG)
 		return error_set(err, r, "%s", refused);
 	return r < 0 ? error_set(err, r, "no room for the opened order") : 0;
+}
+
+int order_open(const uint8_t key[PM_KEY_SIZE], const char *bringing_uid, const char *text, size_t len, struct buf *out, struct error *err)
+{
+	return open_sealed(key, order_info, bringing_uid, text, len, out, err);
+}
+
+int receipt_open(const uint8_t key[PM_KEY_SIZE], const char *migration_uid, const char *text, size_t len, struct error *err)
+{
+	cleanup_buf struct buf plain = BUF_INIT(ORDER_JSON_MAX);
+	int r = open_sealed(key, receipt_info, migration_uid, text, len, &plain, err);
+
+	if (r == 0 && (plain.len != sizeof(receipt_text) - 1 || memcmp(plain.data, receipt_text, plain.len)))
+		r = error_set(err, -EBADMSG, "it is not a receipt");
+	return r;
 }

@@ -116,6 +116,8 @@ static const struct machine_move source_moves[] = {
 	R(Redialling, StreamLost, D, Redialling),
 	R(Redialling, Failed, D, Redialling),
 	R(Redialling, Timer, D, NotingLost),
+	/* The destination's receipt has come another way, and the source pod is gone: nobody is left to be told. */
+	R(Redialling, RecordEnded, D, Cleaning),
 	/* The object may go as soon as a person knows: the journal must say that it is committed. */
 	R(NotingLost, Ok, D, Lost),
 	R(NotingLost, Failed, D, Redialling),
@@ -193,6 +195,8 @@ static const struct machine_move destination_moves[] = {
 	R(Prepared, Failed, P, InDoubt),
 	R(Prepared, PodGone, P, GivenUp),
 	R(InDoubt, HelloAgain, P, Answering),
+	/* Sealed by the controller when the record said Commit, which is for ever: it cannot come too late, nor twice. */
+	R(InDoubt, OrderCommit, P, Opening),
 	R(InDoubt, PodGone, P, GivenUp),
 	R(Answering, Commit, P, Opening),
 	R(Answering, PeerAbort, P, Killing),
@@ -242,6 +246,8 @@ static const struct machine_move destination_moves[] = {
 	R(Reporting, Failed, D, Reporting),
 	R(Reporting, RecordGone, D, Staying),
 	R(Staying, HelloAgain, B, Welcoming),
+	/* Like a COMMIT that comes again: what had not come up by then. */
+	R(Staying, OrderCommit, P, Opening),
 	R(Staying, Ended, B, Noting),
 	R(Staying, PodGone, B, Moved),
 	/* Opened again: what did not come up in time may have come up since, or be dead for certain by now. */

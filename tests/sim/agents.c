@@ -112,7 +112,7 @@ static enum input dial(struct sim *s, struct world *w, uint8_t hello)
 	int i;
 
 	conn_hang_up(w, true);
-	if (!listens(s, w) || fault(w, KIND_STREAM))
+	if (w->severed || !listens(s, w) || fault(w, KIND_STREAM))
 		return INPUT_Failed;
 	i = !w->conn[0].used && w->destination.conn != 0 ? 0 : w->destination.conn == 1 ? 0 : w->destination.conn == 0 || !w->conn[1].used ? 1 : 0;
 	w->conn[i] = (struct conn){ .used = 1, .src_open = 1, .dst_open = 1 };
@@ -179,6 +179,8 @@ static enum input source_deed(struct sim *s, struct world *w, uint8_t deed)
 	case DEED_Dial:
 		return dial(s, w, FRAME_NONE);
 	case DEED_Redial:
+		if (!w->remote && !w->src.there && w->o.exists && w->o.phase == PHASE_Succeeded)
+			return INPUT_RecordEnded;
 		return dial(s, w, FRAME_AGAIN);
 	case DEED_Hello:
 		return tell(w, true, FRAME_HELLO) == INPUT_Ok ? NO_INPUT : INPUT_StreamLost;
@@ -370,7 +372,7 @@ static bool on_stream(uint8_t deed)
 
 static bool listening(uint8_t deed)
 {
-	return deed == DEED_Listen || deed == DEED_ListenAgain || deed == DEED_Stay;
+	return deed == DEED_Listen || deed == DEED_AwaitOutcome || deed == DEED_ListenAgain || deed == DEED_Stay;
 }
 
 static void do_deed(struct sim *s, struct world *w, struct agent *a, uint8_t deed, enum input (*fn)(struct sim *s, struct world *w, uint8_t deed))
@@ -515,6 +517,8 @@ static enum input take_rest(struct world *w)
 /* Nobody is left who could bring its memory: the filler kills what waits for it, and the kubelet starts it anew. */
 static void starve(struct sim *s, struct world *w)
 {
+	if (w->by_order)
+		violate(s, "opened by an order, and its memory cannot come");
 	w->dst_app = APP_DEAD;
 	w->dst_died = 1;
 	say(s, w, "destination: its memory is lost, the container is killed");
@@ -527,7 +531,7 @@ static bool lacks(const struct world *w)
 
 static bool starves(struct sim *s, struct world *w)
 {
-	if (!lacks(w) || w->src_app != APP_DEAD)
+	if (!lacks(w) || (w->src_app != APP_DEAD && !w->severed))
 		return false;
 	starve(s, w);
 	return true;
@@ -629,6 +633,32 @@ static bool refuse(struct sim *s, struct world *w)
 	return true;
 }
 
+/* What is in the pod's order file.  PostCopy: who opened without the source's memory would only starve. */
+static bool destination_ordered(struct sim *s, struct world *w)
+{
+	struct agent *a = &w->destination;
+	bool whole = !w->later || w->filled;
+
+	if (w->order_file != ORDER_COMMITS)
+		return false;
+	if (s->sw & SW_RECEIPT_GUESSED && !w->receipt_there) {
+		w->receipt_there = 1;
+		return true;
+	}
+	if (a->state == DST_InDoubt && (whole || s->sw & SW_ORDER_STARVES) && heard(s, w, s->destination, a, destination_side(w), INPUT_OrderCommit)) {
+		w->by_order = 1;
+		return true;
+	}
+	if (a->state == DST_Staying && a->failed && heard(s, w, s->destination, a, destination_side(w), INPUT_OrderCommit))
+		return true;
+	if (a->state != DST_Staying || w->receipt_there || w->receipt_home || a->failed || (!whole && !(s->sw & SW_RECEIPT_EARLY)) || (w->receipts && s->sw & SW_RECEIPT_ONCE))
+		return false;
+	w->receipts = 1;
+	w->receipt_there = !fault(w, KIND_API);
+	say(s, w, "destination: gives its receipt%s", w->receipt_there ? "" : ", which is lost");
+	return true;
+}
+
 static bool destination_hears(struct sim *s, struct world *w)
 {
 	static const uint8_t inputs[FRAME_COUNT] = { [FRAME_HELLO] = INPUT_Hello, [FRAME_AGAIN] = INPUT_HelloAgain, [FRAME_STATE] = INPUT_State,
@@ -711,6 +741,8 @@ bool destination_run(struct sim *s, struct world *w)
 		a->done = 0;
 		return true;
 	}
+	if (listening(deed) && a->conn < 0 && destination_ordered(s, w))
+		return true;
 	if (listening(deed) && a->conn < 0 && !accept_one(w))
 		return false;
 	return destination_hears(s, w);

@@ -48,6 +48,7 @@ static void add_pods(const struct controller *c, const struct world *w, uint64_t
 	*f |= !src->there || src->deleting ? FACT_SourceUnfit : 0;
 	*f |= dst->there ? FACT_DestinationThere : 0;
 	*f |= dst->there && dst->deleting ? FACT_DestinationDeleting : 0;
+	*f |= dst->order == ORDER_COMMITS ? FACT_OrderedCommit : 0;
 	*f |= c->o.recorded && (!dst->there || w->dst_app == APP_DEAD || w->dst_app == APP_REFUSED) ? FACT_DestinationUnfit : 0;
 	*f |= dst->there && w->dst_app != APP_ABSENT ? FACT_DestinationRuns : 0;
 }
@@ -61,7 +62,7 @@ static void add_source_state(const struct object *o, uint64_t *f)
 	*f |= o->state == SOURCE_Ready && !o->error ? FACT_SeenReady : 0;
 	*f |= o->state == SOURCE_Freezing ? FACT_SeenFreezing : 0;
 	*f |= o->state == SOURCE_Restoring ? FACT_SeenRestoring : 0;
-	*f |= o->state == SOURCE_Running && !o->error ? FACT_SeenRunning : 0;
+	*f |= (o->state == SOURCE_Running && !o->error) || o->receipt ? FACT_SeenRunning : 0;
 	*f |= o->state >= SOURCE_Committed ? FACT_ReportedCommitted : 0;
 	*f |= frozen && *f & FACT_SourceThere ? FACT_MayBeFrozen : 0;
 	*f |= o->state >= SOURCE_Ready && o->state < SOURCE_Running ? FACT_AgentOwes : 0;
@@ -88,6 +89,8 @@ static uint64_t facts_of(const struct controller *c, const struct world *w)
 	f |= over(w, o->t_abort, 2 * LIMIT) ? FACT_GoneOver : 0;
 	add_pods(c, w, &f);
 	add_source_state(o, &f);
+	f |= w->receipt_home && !o->receipt ? FACT_ReceiptSeen : 0;
+	f |= over(w, o->t_committed, LIMIT / 2) && o->state != SOURCE_Completing ? FACT_Unheard : 0;
 	if (!(f & FACT_SeenRunning) && (o->error || !(f & FACT_DestinationThere) || over(w, o->t_committed, LIMIT)))
 		f |= FACT_Stuck;
 	return f;
@@ -197,6 +200,23 @@ static void order(struct sim *s, struct world *w, struct controller *c, uint8_t 
 	c->src = w->src;
 }
 
+static void note_receipt(struct sim *s, struct world *w, struct controller *c)
+{
+	if (!guarded(s, w, c))
+		return;
+	w->o.receipt = 1;
+	w->o.epoch = c->epoch;
+	api_touch(w);
+}
+
+/* Whatever the controller has seen of the pod: written twice it is the same. */
+static void order_commit(struct world *w, struct controller *c)
+{
+	if (w->dst.there)
+		w->dst.order = ORDER_COMMITS;
+	c->dst = w->dst;
+}
+
 static void release(struct sim *s, struct world *w, struct controller *c)
 {
 	if (!guarded(s, w, c))
@@ -230,6 +250,12 @@ static void perform(struct sim *s, struct world *w, struct controller *c)
 		break;
 	case MOVE_OrderAbort:
 		order(s, w, c, ORDER_ABORTS);
+		break;
+	case MOVE_OrderCommit:
+		order_commit(w, c);
+		break;
+	case MOVE_NoteReceipt:
+		note_receipt(s, w, c);
 		break;
 	case MOVE_Abort:
 		write_abort(s, w, c);

@@ -32,6 +32,8 @@ void judge_now(struct sim *s, const struct world *w)
 		violate(s, "Failed or Cancelled, and that is not what happened");
 	else if (o->exists && o->state == SOURCE_Running && !w->opened && !o->error)
 		violate(s, "reported Running, and nothing was opened");
+	else if ((w->receipt_there || w->receipt_home || o->receipt) && !(w->opened && (!w->later || w->filled)))
+		violate(s, "a receipt is given, and it does not run there, or not whole");
 	else if (o->exists && w->src.deleting && !w->user_src && (o->decision != DECISION_COMMIT || !w->opened))
 		violate(s, "the source is deleted before the destination runs");
 }
@@ -42,6 +44,12 @@ static bool lost_to_a_person_or_a_crash(const struct world *w)
 	return w->user_dst || (w->dst_died && (w->opened || w->dst_crashed));
 }
 
+/* Without the pod network: memory that is still at the source cannot come, and a destination that never ran cannot say so.  The source is whole, and a person is told. */
+static bool cut_off(const struct world *w)
+{
+	return w->severed && !w->remote && !w->opened && (w->later || w->dst_died) && (w->src_app == APP_FROZEN || w->user_src);
+}
+
 static const char *judge_copies(const struct world *w)
 {
 	bool committed = w->o.exists ? w->o.decision == DECISION_COMMIT : w->opened;
@@ -50,15 +58,15 @@ static const char *judge_copies(const struct world *w)
 	if (committed && !w->opened && w->o.state == SOURCE_Aborted)
 		return w->src_app == APP_RUNNING || w->user_src ? NULL : "NONE: given back, and the source does not run";
 	if (committed)
-		return w->dst_app == APP_OPEN || lost_to_a_person_or_a_crash(w) ? NULL : "NONE: committed, and nothing runs at the destination";
-	return w->src_app == APP_RUNNING || w->user_src || (!w->o.exists && lost_to_a_person_or_a_crash(w)) ? NULL :
+		return w->dst_app == APP_OPEN || lost_to_a_person_or_a_crash(w) || cut_off(w) ? NULL : "NONE: committed, and nothing runs at the destination";
+	return w->src_app == APP_RUNNING || w->user_src || (!w->o.exists && (lost_to_a_person_or_a_crash(w) || cut_off(w))) ? NULL :
 	       "NONE: not committed, and the source does not run";
 }
 
 static const char *judge_record(const struct world *w)
 {
 	const struct object *o = &w->o;
-	bool person = o->exists && o->phase == PHASE_Committed && o->stuck && lost_to_a_person_or_a_crash(w);
+	bool person = o->exists && o->phase == PHASE_Committed && o->stuck && (lost_to_a_person_or_a_crash(w) || cut_off(w));
 
 	if (!o->exists || person)
 		return NULL;

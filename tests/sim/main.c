@@ -28,6 +28,14 @@ static void narrow(struct world *w, unsigned focus)
 		w->faulty = 200;
 		w->faults = 6;
 	}
+	if (focus & FOCUS_LEADER) {
+		w->kinds |= 1u << KIND_CONTROLLER;
+		w->faulty = 200;
+		w->faults = 6;
+		w->calm = 0;
+	}
+	if (focus & FOCUS_LATER)
+		w->later = 1;
 	if (focus & FOCUS_CONTAINER)
 		w->kinds |= 1u << KIND_CONTAINER;
 	if (focus & (FOCUS_STREAM | FOCUS_CONTAINER))
@@ -36,6 +44,11 @@ static void narrow(struct world *w, unsigned focus)
 		w->kinds = 1u << KIND_API;
 		w->faulty = 200;
 		w->faults = 4;
+	}
+	if (focus & FOCUS_SEVERED) {
+		w->sever_at = 20 + (int32_t)dice(w, 100);
+		w->calm = w->sever_at;
+		w->kinds |= 1u << KIND_TIME;
 	}
 }
 
@@ -55,6 +68,7 @@ static void begin(struct world *w, uint64_t seed, unsigned focus)
 	w->calm = (int32_t)dice(w, 2 * CALM_MAX) - CALM_MAX / 2;
 	w->kinds = dice(w, 4) ? dice(w, 1u << KIND_COUNT) : ~0u;
 	w->users = dice(w, 2) == 0 ? 1 + (int32_t)dice(w, 2) : 0;
+	w->sever_at = dice(w, 8) ? 0 : 20 + (int32_t)dice(w, 100);
 	if (focus)
 		narrow(w, focus);
 	w->o.exists = 1;
@@ -134,6 +148,8 @@ static void bad_event(struct sim *s, struct world *w, enum kind k)
 		return;
 	case KIND_TIME:
 		w->now += JUMP * (1 + (int32_t)dice(w, 3));
+		/* Events live for an hour. */
+		w->receipt_there = w->receipt_home = 0;
 		say(s, w, "time passes");
 		return;
 	case KIND_CONTAINER:
@@ -173,7 +189,7 @@ static bool event(struct sim *s, struct world *w)
 	case 14:
 		return late_arrives(s, w, (int)dice(w, LATE_MAX));
 	default:
-		return dice(w, 4) == 0 && (dice(w, 2) ? source_timer(s, w) : destination_timer(s, w));
+		return dice(w, 2) ? liqo(s, w) : dice(w, 2) == 0 && (dice(w, 2) ? source_timer(s, w) : destination_timer(s, w));
 	}
 }
 
@@ -185,6 +201,13 @@ static void any_event(struct sim *s, struct world *w)
 			return;
 }
 
+static void sever(struct sim *s, struct world *w)
+{
+	w->severed = 1;
+	conn_cut(w);
+	say(s, w, "the pod network is lost for good");
+}
+
 static void with_faults(struct sim *s, struct world *w)
 {
 	int32_t n = 10 + (int32_t)dice(w, EVENTS_MAX - 10);
@@ -192,6 +215,8 @@ static void with_faults(struct sim *s, struct world *w)
 	for (; w->events < n && !s->violation; w->events++, w->now++) {
 		enum kind k = (enum kind)dice(w, KIND_COUNT);
 
+		if (w->sever_at && w->events >= w->sever_at && !w->severed)
+			sever(s, w);
 		if (w->users > 0 && w->events >= w->calm && dice(w, 32) == 0)
 			user(s, w);
 		else if (fault(w, k))
@@ -208,7 +233,7 @@ static void with_faults(struct sim *s, struct world *w)
 struct durable {
 	struct object o;
 	struct pod src, dst;
-	uint8_t src_app, dst_app, claim, journal, order_view, told;
+	uint8_t src_app, dst_app, claim, journal, order_view, order_file, receipt_home, told;
 };
 
 static void durable_of(const struct world *w, struct durable *d)
@@ -222,6 +247,8 @@ static void durable_of(const struct world *w, struct durable *d)
 	d->claim = w->claim;
 	d->journal = w->journal;
 	d->order_view = w->order_view;
+	d->order_file = w->order_file;
+	d->receipt_home = w->receipt_home;
 	d->told = w->told;
 }
 
@@ -232,6 +259,7 @@ static void round_of(struct sim *s, struct world *w)
 	for (int k = 0; k < 3; k++) {
 		kubelet_source(s, w);
 		kubelet_destination(s, w);
+		liqo(s, w);
 		source_daemon(s, w);
 		destination_daemon(s, w);
 		for (int i = 0; i < 2; i++) {
@@ -262,6 +290,8 @@ static void settle(struct sim *s, struct world *w)
 	int still = 0;
 
 	w->settling = 1;
+	if (w->sever_at && !w->severed)
+		sever(s, w);
 	w->slow = 0;
 	say(s, w, "no more faults");
 	if (!(w->c[0].up && w->c[0].leads) && !(w->c[1].up && w->c[1].leads && w->c[1].epoch == w->epoch))

@@ -201,6 +201,67 @@ CHANGE(rest_forgotten_at_home)
 	turn(dst, DST_Telling, INPUT_Ok, SIDE_BOTH, DST_Reporting);
 }
 
+CHANGE(order_unwritten)
+{
+	UNUSED;
+	row(rows, "the destination may not have heard of the commit")->phases = 0;
+}
+
+CHANGE(order_unrecorded)
+{
+	struct controller_row *r = row(rows, "a person lets go, and the destination may not have heard");
+
+	UNUSED;
+	r->phases = 1u << PHASE_Restoring;
+	r->decisions = 1u << DECISION_NONE;
+	r->need = FACT_DestinationThere;
+}
+
+CHANGE(order_unheard)
+{
+	UNUSED;
+	turn(dst, DST_InDoubt, INPUT_OrderCommit, SIDE_PARTICIPANT, DST_InDoubt);
+}
+
+CHANGE(order_once)
+{
+	UNUSED;
+	turn(dst, DST_Staying, INPUT_OrderCommit, SIDE_PARTICIPANT, DST_Staying);
+}
+
+CHANGE(order_is_receipt)
+{
+	struct controller_row *r = row(rows, "the destination's receipt that it runs");
+
+	UNUSED;
+	r->need = FACT_OrderedCommit;
+}
+
+CHANGE(receipt_unread)
+{
+	UNUSED;
+	row(rows, "the destination's receipt that it runs")->phases = 0;
+}
+
+CHANGE(let_go_unordered)
+{
+	UNUSED;
+	row(rows, "a person lets go, and the destination may not have heard")->phases = 0;
+	row(rows, "the destination may not have heard of the commit")->not |= FACT_Stuck;
+}
+
+CHANGE(end_unheard)
+{
+	UNUSED;
+	turn(src, SRC_Redialling, INPUT_RecordEnded, SIDE_DECIDER, SRC_Redialling);
+}
+
+CHANGE(thaw_when_silent)
+{
+	UNUSED;
+	turn(src, SRC_Redialling, INPUT_Failed, SIDE_DECIDER, SRC_Thawing);
+}
+
 /* --- holes of agents that do not follow the tables --- */
 
 CHANGE(released_early)
@@ -245,7 +306,7 @@ const struct mutant mutants[] = {
 	{ "delete-before-running", "the source is deleted at the commit", false, 0, delete_before_running, 0 },
 	{ "source-not-deleted", "Succeeded with the source still there", false, 0, source_not_deleted, 0 },
 	{ "destination-not-deleted", "Failed with the destination still there", false, 0, destination_not_deleted, 0 },
-	{ "late-pod-stays", "a leader that was stopped makes a pod for an ended migration", false, 0, late_pod_stays, 0 },
+	{ "late-pod-stays", "a leader that was stopped makes a pod for an ended migration", false, 0, late_pod_stays, FOCUS_LEADER },
 	{ "dry-run-goes-on", "a dry run makes a destination pod", false, 0, dry_run_goes_on, 0 },
 	{ "never-guessed", "\"never ran\" is said of a container that does not answer", false, SW_NEVER_GUESSED, NULL, 0 },
 	{ "thaw-when-failed", "thaws when the destination tells that it failed, which is not that it never ran", false, 0, thaw_when_failed, 0 },
@@ -255,6 +316,19 @@ const struct mutant mutants[] = {
 	{ "given-back-unordered", "a remote source is not ordered to go on", false, 0, given_back_unordered, FOCUS_REMOTE | FOCUS_STREAM | FOCUS_CONTAINER },
 	{ "rest-forgotten", "PostCopy: the source reports the end before the memory is there", false, 0, rest_forgotten, 0 },
 	{ "rest-forgotten-at-home", "PostCopy: the destination does", false, 0, rest_forgotten_at_home, 0 },
+	{ "order-unwritten", "no order tells of the commit when the pod network is lost", false, 0, order_unwritten, FOCUS_HOME | FOCUS_SEVERED },
+	{ "order-unrecorded", "the order to commit is written before the commit is recorded", false, 0, order_unrecorded, FOCUS_HOME | FOCUS_SEVERED },
+	{ "order-unheard", "a destination in doubt does not look for an order", false, 0, order_unheard, FOCUS_HOME | FOCUS_SEVERED },
+	{ "order-once", "what did not come up is not opened again by an order", false, 0, order_once, FOCUS_HOME | FOCUS_SEVERED | FOCUS_CONTAINER },
+	{ "order-is-receipt", "the source is deleted because the destination was ordered to run", false, 0, order_is_receipt, FOCUS_HOME | FOCUS_SEVERED },
+	{ "order-starves", "PostCopy: opened by an order, and its memory cannot come", false, SW_ORDER_STARVES, NULL, FOCUS_HOME | FOCUS_SEVERED | FOCUS_LATER },
+	{ "let-go-unordered", "a person lets go before the order is written", false, 0, let_go_unordered, FOCUS_HOME | FOCUS_SEVERED | FOCUS_DELETED },
+	{ "receipt-unread", "the controller does not look for a receipt", false, 0, receipt_unread, FOCUS_HOME | FOCUS_SEVERED },
+	{ "receipt-guessed", "a receipt is given for an order, not for what runs", false, SW_RECEIPT_GUESSED, NULL, FOCUS_HOME | FOCUS_SEVERED },
+	{ "receipt-once", "a receipt that was lost is not given again", false, SW_RECEIPT_ONCE, NULL, FOCUS_HOME | FOCUS_SEVERED | FOCUS_API },
+	{ "receipt-early", "PostCopy: a receipt is given before the memory is there", false, SW_RECEIPT_EARLY, NULL, FOCUS_HOME | FOCUS_SEVERED | FOCUS_LATER },
+	{ "end-unheard", "a source goes on dialling for a migration that has succeeded", false, 0, end_unheard, FOCUS_HOME | FOCUS_SEVERED },
+	{ "thaw-when-silent", "thaws when a committed destination cannot be dialled", false, 0, thaw_when_silent, FOCUS_HOME | FOCUS_SEVERED },
 	{ "running-told-once", "Running is reported once", false, 0, running_told_once, 0 },
 
 	{ "journal-dropped", "the daemon drops the journal of a frozen pod when the migration has ended", true, SW_JOURNAL_DROPPED, NULL,

@@ -30,20 +30,24 @@ enum {
 	SW_INSPECT_FIRST = 1 << 16,     /* a restart looks at the pod before it tells a commit */
 	SW_NEVER_GUESSED = 1 << 19,     /* "never ran" is said of a container that does not answer */
 	SW_LOST_UNNOTED = 1 << 18,      /* a loss is reported, and the journal does not know that it is committed */
+	SW_RECEIPT_GUESSED = 1 << 20,   /* the destination says that it runs when it is told to */
+	SW_RECEIPT_ONCE = 1 << 21,      /* .. or says it once, and the word is lost */
+	SW_RECEIPT_EARLY = 1 << 22,     /* .. or before its memory is there */
+	SW_ORDER_STARVES = 1 << 23,     /* an order is followed although the memory is still at the source */
 	SW_REFUSED_LIES = 1 << 17,      /* "certainly not applied" is said of a write that was */
 };
 
 enum app { APP_ABSENT, APP_RUNNING, APP_FROZEN, APP_WAITING, APP_RESTORING, APP_BARRIER, APP_OPEN, APP_DEAD, APP_REFUSED };
 enum claim_word { WORD_NONE, WORD_USED, WORD_OPENED };
 enum step_noted { NOTED_NOTHING, NOTED_FREEZE, NOTED_SENT, NOTED_COMMIT, NOTED_LOST, NOTED_BACK, NOTED_RUNNING };
-enum order_word { ORDER_NONE, ORDER_MIGRATES, ORDER_ABORTS };
+enum order_word { ORDER_NONE, ORDER_MIGRATES, ORDER_ABORTS, ORDER_COMMITS };
 enum frame { FRAME_NONE, FRAME_HELLO, FRAME_AGAIN, FRAME_WELCOME, FRAME_STATE, FRAME_PREPARED, FRAME_COMMIT, FRAME_RUNNING, FRAME_RUNNING_FAILED,
 	     FRAME_NEVER_RAN, FRAME_ABORT, FRAME_ENDED, FRAME_REST, FRAME_COMPLETE, FRAME_COMPLETE_FAILED, FRAME_COUNT };
 
 struct object {
 	uint8_t exists, phase, decision, finalizer, deleting, cancel;
 	uint8_t state, error;           /* status.source */
-	uint8_t recorded, has_ip, stuck, by_person, not_known, dry_done;
+	uint8_t recorded, has_ip, stuck, by_person, not_known, dry_done, receipt;
 	uint8_t epoch;
 	uint16_t rv;
 	int32_t t_preparing, t_transferring, t_committed, t_abort;
@@ -88,6 +92,7 @@ struct world {
 	/* settings of the schedule */
 	uint8_t remote, settling, expires, dry;
 	uint8_t later;                  /* PostCopy */
+	int32_t sever_at;               /* the pod network is lost for good after so many events; 0: never */
 	uint8_t slow;                   /* of these parts of the world, a bit each, the controllers hear late */
 	uint32_t faulty;                /* faults happen with this many in 1024 .. */
 	int32_t calm;                   /* .. after so many events */
@@ -105,13 +110,16 @@ struct world {
 	struct agent source, destination;
 	struct object source_view;      /* what the source's agent has seen of the object, and of its order */
 	uint8_t order_view;
+	uint8_t severed;
+	/* The destination's second way, by way of Liqo: the order in the provider's API server, and in the node's file; the receipt there, and at home. */
+	uint8_t order_there, order_file, receipt_there, receipt_home, receipts;
 	struct conn conn[2];
 	struct late late[LATE_MAX];
 
 	/* what happened, for the judge */
 	uint8_t lived, lived_received;  /* how often the source went on after a freeze; the destination's state is from then */
 	uint8_t filled;                 /* its memory is complete */
-	uint8_t user_src, user_dst, opened, thawed, was_frozen, dst_died, dst_crashed;
+	uint8_t user_src, user_dst, by_order, opened, thawed, was_frozen, dst_died, dst_crashed;
 };
 
 struct sim {
@@ -141,6 +149,7 @@ bool late_arrives(struct sim *s, struct world *w, int i);
 void api_remove_if_free(struct world *w);
 bool kubelet_source(struct sim *s, struct world *w);
 bool kubelet_destination(struct sim *s, struct world *w);
+bool liqo(struct sim *s, struct world *w);
 bool conn_send(struct world *w, bool from_source, uint8_t frame);
 void conn_hang_up(struct world *w, bool by_source);
 void conn_cut(struct world *w);
@@ -169,7 +178,7 @@ void judge_now(struct sim *s, const struct world *w);
 void judge_end(struct sim *s, const struct world *w);
 
 /* Which schedules a rare fault is looked for in; 0: all. */
-enum { FOCUS_HOME = 1, FOCUS_REMOTE = 2, FOCUS_DELETED = 4, FOCUS_STREAM = 8, FOCUS_AGENT = 16, FOCUS_API = 32, FOCUS_CONTAINER = 64 };
+enum { FOCUS_HOME = 1, FOCUS_REMOTE = 2, FOCUS_DELETED = 4, FOCUS_STREAM = 8, FOCUS_AGENT = 16, FOCUS_API = 32, FOCUS_CONTAINER = 64, FOCUS_SEVERED = 128, FOCUS_LATER = 256, FOCUS_LEADER = 512 };
 
 /* draw.c: docs/state-machine.md */
 void draw(void);

@@ -144,6 +144,36 @@ bool kubelet_source(struct sim *s, struct world *w)
 	return true;
 }
 
+/* --- between the clusters, by their API servers: an order to the destination's node, a receipt from it.  Late, and of the receipts any may be lost --- */
+
+bool liqo(struct sim *s, struct world *w)
+{
+	if (w->order_there != w->dst.order && w->dst.there && !fault(w, KIND_API)) {
+		w->order_there = w->dst.order;
+		return true;
+	}
+	if (w->order_file != w->order_there && dice(w, 2)) {
+		w->order_file = w->order_there;
+		say(s, w, "kubelet: the destination's order file says commit");
+		return true;
+	}
+	if (!w->receipt_there || w->receipt_home)
+		return false;
+	if (fault(w, KIND_API)) {
+		w->receipt_there = 0;
+		say(s, w, "the receipt is lost");
+		return true;
+	}
+	w->receipt_home = 1;
+	say(s, w, "the receipt has come home");
+	return true;
+}
+
+static void forget_orders(struct world *w)
+{
+	w->dst.order = w->order_there = w->order_file = ORDER_NONE;
+}
+
 static bool start_again(struct sim *s, struct world *w)
 {
 	uint8_t to = w->claim == WORD_OPENED ? APP_OPEN : w->claim == WORD_NONE ? APP_WAITING : s->sw & SW_NO_CLAIM ? APP_OPEN : APP_REFUSED;
@@ -167,6 +197,7 @@ bool kubelet_destination(struct sim *s, struct world *w)
 				if (w->late[i].kind == LATE_OPEN)
 					w->late[i].kind = LATE_NONE;
 			w->dst.there = w->dst.deleting = 0;
+			forget_orders(w);
 			w->claim = WORD_NONE;
 			say(s, w, "kubelet: the destination pod is gone");
 		}
