@@ -131,7 +131,7 @@ enum source_step {
 	S(Listening, Listen, 0, "waits for a source")                                                     \
 	S(Receiving, Receive, 0, "takes the state in")                                                \
 	S(Restoring, Restore, 0, "restores up to the barrier")                                            \
-	S(Prepared, SendPrepared, AT_WORD, "tells PREPARED, waits for COMMIT")                            \
+	S(Prepared, SendPrepared, AT_WORD, "tells PREPARED, waits for COMMIT or the order")                            \
 	S(InDoubt, AwaitOutcome, AT_WORD, "the stream is lost: waits to be dialled again, or for the order")     \
 	S(Answering, Answer, AT_WORD, "dialled again: waits for COMMIT")                             \
 	S(Committing, RecordCommit, AT_WORD, "asks the record for Commit")                                \

@@ -65,6 +65,20 @@ static void add_container(struct destination *d, const char *name)
 	d->n++;
 }
 
+void destination_take_waiting(struct destination *d)
+{
+	struct monitor_info *all = calloc(MONITORS_MAX, sizeof(*all));
+	struct error err = { 0 };
+	int n = all ? monitors_list(d->o, all, MONITORS_MAX, &err) : -ENOMEM;
+
+	d->n = 0;
+	for (int i = 0; i < n && d->n < WIRE_CONTAINERS_MAX; i++)
+		if (!strcmp(all[i].sandbox, d->sandbox) && !strcmp(all[i].migration, d->first.migration))
+			add_container(d, all[i].name);
+	match(d, all, n);
+	free(all);
+}
+
 /* --- HELLO --- */
 
 /* One name is one container: two of a name would be restored into one. */

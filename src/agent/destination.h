@@ -85,6 +85,7 @@ struct destination {
 	struct error err;               /* of the deed that went wrong last */
 	struct error cause;             /* why it was given up, for a person */
 	bool opened;                    /* all containers came up */
+	bool by_order;                  /* .. by the order: the stream has brought nothing */
 	int receipts;                   /* so many were given .. */
 	int64_t reopened_us;            /* when what did not come up may be opened again by the order */
 	int64_t receipt_us;             /* .. and the next is due (clock_mono_us) */
@@ -101,6 +102,8 @@ enum input destination_listen(void *destination);       /* for the first time */
 enum input destination_listen_again(void *destination); /* in doubt: only the same migration's source, which dials again */
 enum input destination_await_outcome(void *destination);        /* the same, or that the order file says that it is committed */
 enum input destination_stay(void *destination);         /* the same, and first what may still come on the connection that is there */
+/* Until something comes on the connection that is there (false), or the order file says that it is committed. */
+bool destination_ordered_first(struct destination *d);
 void destination_hang_up(struct destination *d);
 void destination_say_no(struct destination *d, enum wire_type type, const struct error *cause);
 bool destination_pod_gone(struct destination *d);
@@ -112,6 +115,8 @@ void destination_give_receipt(struct destination *d);
 void destination_drop_parts(struct destination *d);
 /* What d->hello says, as d->note and the driver's side; of a fresh one the containers, too. */
 int destination_take_hello(struct destination *d, struct error *err);
+/* The containers that are there, whoever they were meant for: to be killed. */
+void destination_take_waiting(struct destination *d);
 /* Finds the monitors of the containers in the note; returns how many are missing. */
 int destination_match(struct destination *d, struct error *err);
 

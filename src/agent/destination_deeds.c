@@ -131,6 +131,8 @@ static enum input await_word(struct destination *d)
 {
 	struct wire_frame f;
 
+	if (!d->later && destination_ordered_first(d))
+		return INPUT_OrderCommit;
 	if (next_frame(d, &f) < 0)
 		return destination_pod_gone(d) ? INPUT_PodGone : INPUT_StreamLost;
 	if (f.type == WIRE_COMMIT)
@@ -320,12 +322,16 @@ static enum input send_never_ran(void *ctx)
 	return wire_send_json(d->wire, WIRE_ABORT, WIRE_NO_CONTAINER, j, &d->err) < 0 ? INPUT_StreamLost : INPUT_Ok;
 }
 
-static enum input report(struct destination *d, enum source_state state, const struct error *cause)
+static enum input report(struct destination *d, enum source_state state, const struct error *cause, bool gives_up)
 {
+	cJSON *source, *facts;
 	int r = open_record(d, &d->err);
 
-	if (r == 0)
-		r = record_report(d->record, state, destination_source_report(d, cause), cJSON_Duplicate(d->facts, 1), &d->err);
+	if (r == 0) {
+		source = destination_source_report(d, cause);
+		facts = cJSON_Duplicate(d->facts, 1);
+		r = gives_up ? record_give_up(d->record, source, facts, &d->err) : record_report(d->record, state, source, facts, &d->err);
+	}
 	if (r < 0 && r != -ENOENT)
 		log_warning("the outcome could not be recorded yet", LOG_S("migration", d->note.migration), LOG_S("err", d->err.message));
 	return r == -ENOENT ? INPUT_RecordGone : ok_or_failed(r);
@@ -335,7 +341,7 @@ static enum input report_running(void *ctx)
 {
 	struct destination *d = ctx;
 
-	return report(d, SOURCE_Running, &d->open_err);
+	return report(d, SOURCE_Running, &d->open_err, false);
 }
 
 static enum input note_told(void *ctx)
@@ -372,7 +378,8 @@ static enum input report_aborted(void *ctx)
 {
 	struct destination *d = ctx;
 
-	return report(d, SOURCE_Aborted, &d->cause);
+	/* What is committed is given back. */
+	return report(d, SOURCE_Aborted, &d->cause, d->driver.state != DST_ReportingNever);
 }
 
 #define OK_FAILED (MAY(Ok) | MAY(Failed))
@@ -382,10 +389,10 @@ const struct deed_row destination_deeds[DEED_COUNT] = {
 	[DEED_Listen] = { destination_listen, MAY(Hello) | MAY(HelloAgain) | MAY(PodGone), 0, 0 },
 	[DEED_Receive] = { receive, MAY(State) | MAY(Failed) | MAY(StreamLost) | MAY(PeerAbort) | MAY(PodGone), 0, 0 },
 	[DEED_Restore] = { restore, OK_FAILED | MAY(PodGone), 0, 0 },
-	[DEED_SendPrepared] = { send_prepared, MAY(Commit) | MAY(PeerAbort) | MAY(StreamLost) | MAY(Failed) | MAY(PodGone), 0, 0 },
+	[DEED_SendPrepared] = { send_prepared, MAY(Commit) | MAY(OrderCommit) | MAY(PeerAbort) | MAY(StreamLost) | MAY(Failed) | MAY(PodGone), 0, 0 },
 	[DEED_AwaitOutcome] = { destination_await_outcome, MAY(HelloAgain) | MAY(PodGone), 0, MAY(OrderCommit) },
 	[DEED_ListenAgain] = { destination_listen_again, MAY(HelloAgain) | MAY(PodGone), 0, 0 },
-	[DEED_Answer] = { answer, MAY(StreamLost), MAY(Ok), MAY(Commit) | MAY(PeerAbort) | MAY(Failed) | MAY(PodGone) },
+	[DEED_Answer] = { answer, MAY(StreamLost), MAY(Ok), MAY(Commit) | MAY(OrderCommit) | MAY(PeerAbort) | MAY(Failed) | MAY(PodGone) },
 	[DEED_RecordCommit] = { record_commit, RECORD | MAY(RecordRefused), 0, 0 },
 	[DEED_RecordAbort] = { record_abort, RECORD | MAY(PodGone), 0, 0 },
 	[DEED_Pause] = { wait_a_moment, MAY(Timer) | MAY(PodGone), 0, 0 },

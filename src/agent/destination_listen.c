@@ -107,6 +107,11 @@ static int watch_order(const struct destination *d)
 	return fd;
 }
 
+static void say_ordered(const struct destination *d)
+{
+	log_info("committed, by the order at the pod", LOG_S("pod", d->first.pod_name), LOG_S("migration", d->first.migration));
+}
+
 static bool drain(int fd)
 {
 	char events[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
@@ -134,6 +139,33 @@ static bool is_asked(struct destination *d)
 	}
 	destination_give_receipt(d);
 	return false;
+}
+
+/* Until something comes on the connection that is there, be it its end (false), or ordered says yes.  It is not asked before look_us: that would cost time while the pod stands still. */
+static bool comes_first(struct destination *d, bool (*ordered)(struct destination *d), int64_t look_us)
+{
+	cleanup_close int order_fd = watch_order(d);
+
+	while (!wire_has_more(d->wire)) {
+		struct pollfd p[] = { { wire_fd(d->wire), POLLIN, 0 }, { order_fd, POLLIN, 0 } };
+
+		if (drain(order_fd) || clock_mono_us() >= look_us) {
+			look_us = clock_mono_us() + ORDER_LOOK_US;
+			if (ordered(d))
+				return true;
+		}
+		if (poll(p, 2, LOOK_MS) > 0 && p[0].revents)
+			return false;
+	}
+	return false;
+}
+
+bool destination_ordered_first(struct destination *d)
+{
+	d->by_order = comes_first(d, is_told_to_run, clock_mono_us() + ORDER_LOOK_US);
+	if (d->by_order)
+		say_ordered(d);
+	return d->by_order;
 }
 
 /*
@@ -180,8 +212,12 @@ enum input destination_listen(void *destination)
 			error_reason(&d->err, -ECANCELED, REASON_DestinationLost, "the destination pod was removed");
 			return INPUT_PodGone;
 		}
-		if (destination_take_hello(d, &d->err) == 0)
-			return json_bool(d->hello, "resume") ? INPUT_HelloAgain : INPUT_Hello;
+		if (destination_take_hello(d, &d->err) == 0) {
+			if (!json_bool(d->hello, "resume"))
+				return INPUT_Hello;
+			destination_take_waiting(d);
+			return INPUT_HelloAgain;
+		}
 		destination_say_no(d, WIRE_REFUSE, &d->err);
 		log_warning("a migration was refused", LOG_S("pod", d->first.pod_name), LOG_S("err", d->err.message));
 	}
@@ -214,7 +250,7 @@ enum input destination_await_outcome(void *destination)
 	enum input in = listen_again(d, d->driver.side == SIDE_DECIDER ? NULL : is_told_to_run);
 
 	if (in == INPUT_OrderCommit)
-		log_info("committed, by the order at the pod", LOG_S("pod", d->first.pod_name), LOG_S("migration", d->first.migration));
+		say_ordered(d);
 	return in;
 }
 
@@ -224,6 +260,8 @@ enum input destination_stay(void *destination)
 	struct error err = { 0 };
 	struct wire_frame f;
 
+	if (d->wire && comes_first(d, is_asked, d->by_order ? 0 : clock_mono_us() + ORDER_LOOK_US))
+		return INPUT_OrderCommit;
 	if (d->wire && wire_receive(d->wire, -1, &f, &err) == 0 && f.type == WIRE_ENDED)
 		return INPUT_Ended;
 	/* What is still to come needs its place. */

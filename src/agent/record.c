@@ -223,7 +223,7 @@ static int find_gone(struct record *r, int rc, struct error *err)
 	return rc;
 }
 
-int record_report(struct record *r, enum source_state state, cJSON *source, cJSON *destination, struct error *err)
+static int report(struct record *r, enum source_state state, const char *decision, cJSON *source, cJSON *destination, struct error *err)
 {
 	cleanup_json cJSON *patch = NULL;
 	cJSON *status;
@@ -233,11 +233,23 @@ int record_report(struct record *r, enum source_state state, cJSON *source, cJSO
 	/* A merge patch takes nothing away that it does not name. */
 	if (!json_at(source, "error"))
 		cJSON_AddNullToObject(source, "error");
+	if (decision)
+		cJSON_AddStringToObject(status, "decision", decision);
 	cJSON_AddItemToObject(status, "source", source);
 	if (destination)
 		cJSON_AddItemToObject(status, "destination", destination);
 	wait_idle(r);
 	return find_gone(r, kube_merge_patch(r->client, r->status_path, PM_MANAGER_AGENT, patch, NULL, err), err);
+}
+
+int record_report(struct record *r, enum source_state state, cJSON *source, cJSON *destination, struct error *err)
+{
+	return report(r, state, NULL, source, destination, err);
+}
+
+int record_give_up(struct record *r, cJSON *source, cJSON *destination, struct error *err)
+{
+	return report(r, SOURCE_Aborted, "Abort", source, destination, err);
 }
 
 static enum input decision_of(const cJSON *o)

@@ -31,6 +31,12 @@ void record_progress(struct record *r, enum source_state state);
 int record_report(struct record *r, enum source_state state, cJSON *source, cJSON *destination, struct error *err);
 
 /*
+ * The same, Aborted, and the decision with it: a report that comes late, of a worker that is long dead, must not meet a Commit in between, nor one come after it.
+ * -EINVAL: what is committed is only given back (record_report).
+ */
+int record_give_up(struct record *r, cJSON *source, cJSON *destination, struct error *err);
+
+/*
  * Tries to make Commit (else Abort) the decision and returns the one that stands, RecordCommit or RecordAbort: the API server lets the field be written once (CEL
  * rule of the CRD), so whoever is first wins.  What was lost is asked again until deadline (clock_mono_us); then, with err:
  *   RecordUnknown   it may have been applied, or may still be

@@ -523,7 +523,9 @@ static bool source_has_told(struct source *s)
 static enum input report_aborted(void *ctx)
 {
 	struct source *s = ctx;
-	int r = record_report(s->record, SOURCE_Aborted, source_report_json(s, &s->cause), source_destination_json(s), &s->err);
+	cJSON *source = source_report_json(s, &s->cause), *destination = source_destination_json(s);
+	int r = s->journal.step == JOURNAL_BACK ? record_report(s->record, SOURCE_Aborted, source, destination, &s->err) :
+		record_give_up(s->record, source, destination, &s->err);
 
 	/* Another last word stands (a worker that crashed had told it): nothing is owed. */
 	if (r == -EINVAL && source_has_told(s))

@@ -378,10 +378,12 @@ static bool seen_running(const struct observed *o, struct step *s)
 	return ((state_of(o) == SOURCE_Running && !has_error(o)) || view_receipt(o->migration)) && !started_cold(o);
 }
 
-/* Both words go over the stream, in some 10 ms.  A destination that has answered and waits for its memory is heard. */
+/* Both words go over the stream, in some 10 ms.  A destination that has answered, be it with an error, has heard; one whose loss a person may let go must hear before. */
 static bool unheard(const struct observed *o, struct step *s)
 {
-	return !seen_running(o, s) && state_of(o) != SOURCE_Completing && seen_over(o, s, entered(o, PHASE_Committed), LIMIT_HEARD);
+	if (seen_running(o, s) || state_of(o) == SOURCE_Completing || state_of(o) == SOURCE_Running)
+		return false;
+	return (view_deleting(o->migration) && has_error(o)) || seen_over(o, s, entered(o, PHASE_Committed), LIMIT_HEARD);
 }
 
 static bool ordered_commit(const struct observed *o, struct step *s)

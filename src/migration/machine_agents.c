@@ -177,8 +177,8 @@ static const struct machine_state destination_states[DST_COUNT] = {
 
 static const struct machine_move destination_moves[] = {
 	R(Listening, Hello, B, Receiving),
-	/* Nothing was restored here, so nothing can have been committed. */
-	R(Listening, HelloAgain, B, Refusing),
+	/* Nothing was restored here, so nothing can have been committed; and what is denied must not come true by a second HELLO. */
+	R(Listening, HelloAgain, B, Killing),
 	R(Listening, PodGone, B, GivenUp),
 	R(Receiving, State, B, Restoring),
 	R(Receiving, Failed, B, Killing),
@@ -190,15 +190,17 @@ static const struct machine_move destination_moves[] = {
 	R(Restoring, Failed, B, Killing),
 	R(Restoring, PodGone, B, GivenUp),
 	R(Prepared, Commit, P, Opening),
+	/* Sealed by the controller when the record said Commit, which is for ever: it cannot come too late, nor twice. */
+	R(Prepared, OrderCommit, P, Opening),
 	R(Prepared, PeerAbort, P, Killing),
 	R(Prepared, StreamLost, P, InDoubt),
 	R(Prepared, Failed, P, InDoubt),
 	R(Prepared, PodGone, P, GivenUp),
 	R(InDoubt, HelloAgain, P, Answering),
-	/* Sealed by the controller when the record said Commit, which is for ever: it cannot come too late, nor twice. */
 	R(InDoubt, OrderCommit, P, Opening),
 	R(InDoubt, PodGone, P, GivenUp),
 	R(Answering, Commit, P, Opening),
+	R(Answering, OrderCommit, P, Opening),
 	R(Answering, PeerAbort, P, Killing),
 	R(Answering, StreamLost, P, InDoubt),
 	R(Answering, Failed, P, InDoubt),
@@ -252,6 +254,7 @@ static const struct machine_move destination_moves[] = {
 	R(Staying, PodGone, B, Moved),
 	/* Opened again: what did not come up in time may have come up since, or be dead for certain by now. */
 	R(Welcoming, Commit, P, Opening),
+	R(Welcoming, OrderCommit, P, Opening),
 	R(Welcoming, Ok, D, Telling),
 	R(Welcoming, PeerAbort, P, Staying),
 	R(Welcoming, StreamLost, B, Staying),

@@ -37,11 +37,9 @@ const struct controller_row controller_rows[] = {
 	{ "given back", IN(Committed), COMMIT, F(GivenBack), 0, TO(End, Failed) },
 	/* The second way to the destination and back, when nothing is heard over the stream: an order in its pod, and its receipt (docs/architecture.md, "Commit in doubt"). */
 	{ "the destination's receipt that it runs", IN(Committed), COMMIT, F(ReceiptSeen), F(SeenRunning), DO(NoteReceipt) },
+	/* Before a person lets go: with the object the outcome goes. */
 	{ "the destination may not have heard of the commit", IN(Committed), COMMIT, F(Unheard) | F(DestinationThere),
 	  F(OrderedCommit) | F(DestinationDeleting) | F(SeenRunning) | F(Remote), DO(OrderCommit) },
-	/* With the object the outcome goes: who has not heard it by then never will. */
-	{ "a person lets go, and the destination may not have heard", IN(Committed), COMMIT, F(Deleting) | F(Stuck) | F(ReportedCommitted) | F(DestinationThere),
-	  F(OrderedCommit) | F(DestinationDeleting) | F(Remote), DO(OrderCommit) },
 	{ "stuck, and a person lets go", IN(Committed), COMMIT, F(Deleting) | F(Stuck) | F(ReportedCommitted), 0, DO(Release) },
 	{ "stuck", IN(Committed), COMMIT, F(Stuck), 0, TO(Record, Committed) },
 	{ "waits for the destination to run", IN(Committed), COMMIT, 0, F(SeenRunning), TO(Record, Committed) },

@@ -139,6 +139,17 @@ def cut(who, side, rows, go):
         lab("heal")
 
 
+class Severed:
+    """The pod network is gone until all have ended; the API servers still reach each other."""
+
+    def __call__(self, who, side, rows, go):
+        lab("cut", "--pods")
+        go()
+
+    def after(self, side):
+        lab("heal")
+
+
 def loss(who, side, rows, go):
     lab("link", "--loss", "30")
     try:
@@ -198,7 +209,7 @@ class Clock:
         go()
 
 
-WHAT = {"kill": kill, "stop": stop, "cut": cut, "loss": loss, "plus-1h": Clock(HOUR_S), "minus-1h": Clock(-HOUR_S),
+WHAT = {"kill": kill, "stop": stop, "cut": cut, "severed": Severed(), "loss": loss, "plus-1h": Clock(HOUR_S), "minus-1h": Clock(-HOUR_S),
         "full-dump": Full("source"), "full-receive": Full("destination"), "full-restore": Full("destination"), "limit": memory_limit}
 
 

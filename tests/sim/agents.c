@@ -224,7 +224,7 @@ static enum input source_deed(struct sim *s, struct world *w, uint8_t deed)
 	case DEED_Thaw:
 		return thaw(w);
 	case DEED_ReportAborted:
-		return report(s, w, SOURCE_Aborted, 1);
+		return report(s, w, SOURCE_Aborted, w->journal == NOTED_BACK ? 1 : GIVES_UP);
 	default:
 		return NO_INPUT;
 	}
@@ -573,7 +573,7 @@ static enum input destination_deed(struct sim *s, struct world *w, uint8_t deed)
 	case DEED_SendAbort:
 		return say_and_close(w, false, FRAME_ABORT);
 	case DEED_ReportAborted:
-		return report(s, w, SOURCE_Aborted, 1);
+		return report(s, w, SOURCE_Aborted, w->destination.state == DST_ReportingNever ? 1 : GIVES_UP);
 	case DEED_NoteTold:
 		w->told = 1;
 		return INPUT_Ok;
@@ -645,11 +645,11 @@ static bool destination_ordered(struct sim *s, struct world *w)
 		w->receipt_there = 1;
 		return true;
 	}
-	if (a->state == DST_InDoubt && (whole || s->sw & SW_ORDER_STARVES) && heard(s, w, s->destination, a, destination_side(w), INPUT_OrderCommit)) {
+	if ((a->state == DST_Prepared || a->state == DST_InDoubt || a->state == DST_Answering) && (whole || s->sw & SW_ORDER_STARVES) && heard(s, w, s->destination, a, destination_side(w), INPUT_OrderCommit)) {
 		w->by_order = 1;
 		return true;
 	}
-	if (a->state == DST_Staying && a->failed && heard(s, w, s->destination, a, destination_side(w), INPUT_OrderCommit))
+	if ((a->state == DST_Welcoming || (a->state == DST_Staying && a->failed)) && heard(s, w, s->destination, a, destination_side(w), INPUT_OrderCommit))
 		return true;
 	if (a->state != DST_Staying || w->receipt_there || w->receipt_home || a->failed || (!whole && !(s->sw & SW_RECEIPT_EARLY)) || (w->receipts && s->sw & SW_RECEIPT_ONCE))
 		return false;
@@ -741,7 +741,7 @@ bool destination_run(struct sim *s, struct world *w)
 		a->done = 0;
 		return true;
 	}
-	if (listening(deed) && a->conn < 0 && destination_ordered(s, w))
+	if (destination_ordered(s, w))
 		return true;
 	if (listening(deed) && a->conn < 0 && !accept_one(w))
 		return false;

@@ -90,7 +90,7 @@ static uint64_t facts_of(const struct controller *c, const struct world *w)
 	add_pods(c, w, &f);
 	add_source_state(o, &f);
 	f |= w->receipt_home && !o->receipt ? FACT_ReceiptSeen : 0;
-	f |= over(w, o->t_committed, LIMIT / 2) && o->state != SOURCE_Completing ? FACT_Unheard : 0;
+	f |= ((o->deleting && o->error) || over(w, o->t_committed, LIMIT / 2)) && o->state != SOURCE_Completing && o->state != SOURCE_Running ? FACT_Unheard : 0;
 	if (!(f & FACT_SeenRunning) && (o->error || !(f & FACT_DestinationThere) || over(w, o->t_committed, LIMIT)))
 		f |= FACT_Stuck;
 	return f;

@@ -30,6 +30,8 @@ void judge_now(struct sim *s, const struct world *w)
 		violate(s, "Succeeded, and that is not what happened");
 	else if (o->exists && (o->phase == PHASE_Failed || o->phase == PHASE_Cancelled) && (w->opened || (o->decision == DECISION_COMMIT && o->state != SOURCE_Aborted)))
 		violate(s, "Failed or Cancelled, and that is not what happened");
+	else if (o->exists && o->state == SOURCE_Aborted && o->decision == DECISION_NONE)
+		violate(s, "reported Aborted, and it can still be committed");
 	else if (o->exists && o->state == SOURCE_Running && !w->opened && !o->error)
 		violate(s, "reported Running, and nothing was opened");
 	else if ((w->receipt_there || w->receipt_home || o->receipt) && !(w->opened && (!w->later || w->filled)))

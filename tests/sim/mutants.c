@@ -209,9 +209,11 @@ CHANGE(order_unwritten)
 
 CHANGE(order_unrecorded)
 {
-	struct controller_row *r = row(rows, "a person lets go, and the destination may not have heard");
+	struct controller_row *r = row(rows, "given back, a remote source");
 
 	UNUSED;
+	r->move = MOVE_OrderCommit;
+	r->not = FACT_OrderedCommit;
 	r->phases = 1u << PHASE_Restoring;
 	r->decisions = 1u << DECISION_NONE;
 	r->need = FACT_DestinationThere;
@@ -246,8 +248,7 @@ CHANGE(receipt_unread)
 CHANGE(let_go_unordered)
 {
 	UNUSED;
-	row(rows, "a person lets go, and the destination may not have heard")->phases = 0;
-	row(rows, "the destination may not have heard of the commit")->not |= FACT_Stuck;
+	row(rows, "the destination may not have heard of the commit")->not |= FACT_Deleting;
 }
 
 CHANGE(end_unheard)
@@ -316,6 +317,7 @@ const struct mutant mutants[] = {
 	{ "given-back-unordered", "a remote source is not ordered to go on", false, 0, given_back_unordered, FOCUS_REMOTE | FOCUS_STREAM | FOCUS_CONTAINER },
 	{ "rest-forgotten", "PostCopy: the source reports the end before the memory is there", false, 0, rest_forgotten, 0 },
 	{ "rest-forgotten-at-home", "PostCopy: the destination does", false, 0, rest_forgotten_at_home, 0 },
+	{ "abort-apart", "what is reported Aborted can still be committed", false, SW_ABORT_APART, NULL, 0 },
 	{ "order-unwritten", "no order tells of the commit when the pod network is lost", false, 0, order_unwritten, FOCUS_HOME | FOCUS_SEVERED },
 	{ "order-unrecorded", "the order to commit is written before the commit is recorded", false, 0, order_unrecorded, FOCUS_HOME | FOCUS_SEVERED },
 	{ "order-unheard", "a destination in doubt does not look for an order", false, 0, order_unheard, FOCUS_HOME | FOCUS_SEVERED },

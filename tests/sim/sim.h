@@ -34,6 +34,7 @@ enum {
 	SW_RECEIPT_ONCE = 1 << 21,      /* .. or says it once, and the word is lost */
 	SW_RECEIPT_EARLY = 1 << 22,     /* .. or before its memory is there */
 	SW_ORDER_STARVES = 1 << 23,     /* an order is followed although the memory is still at the source */
+	SW_ABORT_APART = 1 << 24,       /* Aborted is reported, and the decision is left open */
 	SW_REFUSED_LIES = 1 << 17,      /* "certainly not applied" is said of a write that was */
 };
 
@@ -143,6 +144,8 @@ void say(struct sim *s, struct world *w, const char *fmt, ...) __attribute__((fo
 void violate(struct sim *s, const char *what);
 void api_touch(struct world *w);
 enum input api_decide(struct sim *s, struct world *w, enum decision d);
+/* error: or GIVES_UP, with which the same write makes Abort the decision. */
+#define GIVES_UP 2
 enum input api_state(struct sim *s, struct world *w, uint8_t state, uint8_t error);
 void late_add(struct world *w, uint8_t kind, uint8_t a, uint8_t b);
 bool late_arrives(struct sim *s, struct world *w, int i);

@@ -117,6 +117,43 @@ static void the_migration_is_named_by_a_plain_name(void **state)
 	}
 }
 
+static bool is_commit(const char *bringing, const char *json)
+{
+	cJSON *order = NULL;
+	bool r;
+
+	read_order(pod_key, bringing, json, &order);
+	cJSON_Delete(order);
+	r = order_is_commit(&options, &pod);
+	return r;
+}
+
+/* Of the migration that brings this pod, and no other; and no other action is taken for it. */
+static void only_the_bringing_migration_is_committed_by_an_order(void **state)
+{
+	(void)state;
+	assert_true(is_commit("bringing", "{\"action\":\"commit\",\"migration\":\"bringing\",\"epoch\":3}"));
+	assert_false(is_commit("bringing", "{\"action\":\"commit\",\"migration\":\"another\",\"epoch\":3}"));
+	assert_false(is_commit("bringing", "{\"action\":\"abort\",\"migration\":\"bringing\",\"epoch\":3}"));
+	assert_false(is_commit("bringing", "{\"action\":\"migrate\",\"migration\":\"bringing\",\"epoch\":3}"));
+	assert_false(is_commit("bringing", "{\"migration\":\"bringing\"}"));
+	assert_false(is_commit("another", "{\"action\":\"commit\",\"migration\":\"bringing\",\"epoch\":3}"));
+}
+
+static void without_an_order_nothing_is_committed(void **state)
+{
+	static const char *const junk[] = { "", "x", "commit", "{\"action\":\"commit\",\"migration\":\"bringing\"}" };
+	struct error err = { 0 };
+	char path[64];
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/order", root);
+	for (size_t i = 0; i < sizeof(junk) / sizeof(junk[0]); i++) {
+		assert_int_equal(file_write(AT_FDCWD, path, junk[i], strlen(junk[i]), 0600, false, &err), 0);
+		assert_false(order_is_commit(&options, &pod));
+	}
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -135,6 +172,8 @@ int main(void)
 		cmocka_unit_test(an_order_cannot_choose_the_pod),
 		cmocka_unit_test(forged_orders_are_refused),
 		cmocka_unit_test(the_migration_is_named_by_a_plain_name),
+		cmocka_unit_test(only_the_bringing_migration_is_committed_by_an_order),
+		cmocka_unit_test(without_an_order_nothing_is_committed),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

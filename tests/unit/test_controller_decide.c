@@ -46,6 +46,11 @@ static cJSON *parse(const char *text)
 #define WEB "{'metadata':{'name':'web','namespace':'d','uid':'s'},'status':{'phase':'Running'}}"
 #define WEB_GOING "{'metadata':{'name':'web','namespace':'d','uid':'s','deletionTimestamp':'x'},'status':{'phase':'Running'}}"
 #define ORDERED(a) "{'metadata':{'name':'web','uid':'s','annotations':{'podmigration.dev/ordered':'u1 " a "'}},'status':{'phase':'Running'}}"
+#define TOLD "{'metadata':{'name':'web-x','uid':'t','annotations':{'podmigration.dev/ordered':'u1 commit'}},'spec':{'containers':[{'name':'a'}]},'status':{" \
+	"'phase':'Running','podIP':'10.0.0.1','containerStatuses':[{'name':'a','state':{'running':{}}}]}}"
+/* The source's agent has told it lost; the receipt knows better. */
+#define RECEIPT "'status':{'phase':'Committed','sourcePod':{'name':'web','uid':'s','node':'n1'},'destinationPod':{'name':'web-x','uid':'t','node':'n2'," \
+	"'receiptTime':'2026-11-24T16:00:09Z'}," TIMES ",'decision':'Commit','source':{'state':'Committed','error':{'reason':'DestinationLost','message':'x'}}}"
 #define NEW "{'metadata':{'name':'web-x','uid':'t'},'spec':{'containers':[{'name':'a'}]},'status':{'phase':'Pending'}}"
 #define UP "{'metadata':{'name':'web-x','uid':'t'},'spec':{'containers':[{'name':'a'}]},'status':{'phase':'Running','podIP':'10.0.0.1'," \
 	"'containerStatuses':[{'name':'a','state':{'running':{}}}]}}"
@@ -144,8 +149,22 @@ static const struct {
 	  PHASE_Committed, 0 },
 	{ "committed, cancel comes late", "{" META_DELETED ",'spec':{'cancel':true}," STATUS("Committed", ",'decision':'Commit','source':{'state':'Committed'}") "}", WEB,
 	  UP, 3, ACT_RECORD, PHASE_Committed, 0 },
-	{ "committed, nobody reports", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Committed'}") "}", WEB, UP, 60, ACT_RECORD,
-	  PHASE_Committed, REASON_AgentUnavailable },
+	{ "committed, the word is under way", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Committed'}") "}", WEB, UP, 6, ACT_RECORD,
+	  PHASE_Committed, 0 },
+	{ "committed, nobody reports: the destination is told another way", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Committed'}") "}",
+	  WEB, UP, 8, ACT_ORDER_COMMIT, 0, 0 },
+	{ "committed, told another way: its receipt is looked for", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Committed'}") "}", WEB, TOLD,
+	  60, ACT_LOOK, 0, REASON_AgentUnavailable },
+	{ "committed, a remote source, nobody reports", "{" META "," SPEC ",'status':{'phase':'Committed','decision':'Commit'," REMOTE_PODS "," TIMES "}}", WEB, UP, 60,
+	  ACT_RECORD, PHASE_Committed, REASON_AgentUnavailable },
+	{ "PostCopy: it has answered, and waits for its memory", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Completing'}") "}", WEB, UP,
+	  60, ACT_RECORD, PHASE_Committed, 0 },
+	{ "committed, a person lets go: the destination is told first", "{" META_DELETED "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Committed',"
+	  "'error':{'reason':'DestinationLost','message':'x'}}") "}", WEB, UP, 3, ACT_ORDER_COMMIT, 0, 0 },
+	{ "committed, a person lets go, and it was told", "{" META_DELETED "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Committed',"
+	  "'error':{'reason':'DestinationLost','message':'x'}}") "}", WEB, TOLD, 3, ACT_RELEASE, 0, REASON_DestinationLost },
+	{ "its receipt was read", "{" META "," SPEC "," RECEIPT "}", WEB, TOLD, 60, ACT_DELETE_SOURCE, 0, 0 },
+	{ "its receipt was read, the source pod is gone", "{" META "," SPEC "," RECEIPT "}", NULL, TOLD, 60, ACT_END, PHASE_Succeeded, 0 },
 	{ "committed, destination died: no way back", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Committed'}") "}", WEB, NULL, 3,
 	  ACT_RECORD, PHASE_Committed, REASON_DestinationLost },
 	{ "committed, source gone before the report", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Committed'}") "}", NULL, UP, 3,

@@ -77,6 +77,12 @@ static const struct {
 	{ "frozen beyond the timeout", M("Freezing", STATE("Restoring")), WEB, DEST, 121, { 0 }, "", BAD(FrozenHasDeadline) },
 	{ "aborted, and it does not end", M("Freezing", ABORT STATE("Restoring")), WEB, DEST, 200, { 0 }, "", BAD(FrozenHasDeadline) },
 	{ "committed, and nobody was told", M("Committed", COMMIT STATE("Committed")), WEB, DEST, 100, { 0 }, "", BAD(FrozenHasDeadline) },
+	{ "committed long ago, and its receipt was read", "{" META ",'spec':{'podName':'web','timeout':'1m'},'status':{'phase':'Committed','destinationPod':{'name':'x','uid':'t',"
+	  "'receiptTime':'2026-11-24T16:00:09Z'},'phaseTransitionTimestamps':[{'phase':'Preparing','time':'2026-11-24T16:00:00Z'},{'phase':'Committed','time':"
+	  "'2026-11-24T16:00:01Z'}]" COMMIT STATE("Committed") "}}", WEB, DEST, 100, { 0 }, "", 0 },
+	{ "a receipt, and no commit", "{" META ",'spec':{'podName':'web','timeout':'1m'},'status':{'phase':'Restoring','destinationPod':{'name':'x','uid':'t',"
+	  "'receiptTime':'2026-11-24T16:00:09Z'},'phaseTransitionTimestamps':[{'phase':'Preparing','time':'2026-11-24T16:00:00Z'},{'phase':'Restoring','time':"
+	  "'2026-11-24T16:00:01Z'}]" STATE("Restoring") "}}", WEB, DEST, 4, { 0 }, "", BAD(OneRunningCopy) },
 	{ "pending for long", "{" META ",'spec':{'podName':'web'}}", NULL, NULL, 301, { 0 }, "", BAD(PhaseHasDeadline) },
 	{ "a phase without a beginning", M("Restoring", STATE("Connecting")), WEB, DEST, 4, { 0 }, "", BAD(PhaseHasDeadline) },
 	{ "a phase for long", M("Preparing", ""), WEB, DEST, 211, { 0 }, "", BAD(PhaseHasDeadline) },

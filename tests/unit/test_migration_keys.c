@@ -83,6 +83,25 @@ static void round_trip(void **state)
 	assert_null(strstr(text.data, "migrate"));
 }
 
+/* Nobody can make one of another, nor of an order. */
+static void receipts(void **state)
+{
+	cleanup_buf struct buf receipt = BUF_INIT(4096), order = BUF_INIT(4096), plain = BUF_INIT(4096);
+	static const uint8_t other[PM_KEY_SIZE] = { 2 };
+	struct error err = { 0 };
+
+	(void)state;
+	assert_int_equal(receipt_seal(master, UID_A, &receipt, &err), 0);
+	assert_int_equal(receipt_open(master, UID_A, receipt.data, receipt.len, &err), 0);
+	assert_int_equal(receipt_open(other, UID_A, receipt.data, receipt.len, &err), -EBADMSG);
+	assert_int_equal(receipt_open(master, UID_B, receipt.data, receipt.len, &err), -EBADMSG);
+	assert_int_equal(receipt_open(master, UID_A, receipt.data, receipt.len - 4, &err), -EBADMSG);
+	assert_int_equal(receipt_open(master, UID_A, "", 0, &err), -EBADMSG);
+	assert_int_equal(order_open(master, UID_A, receipt.data, receipt.len, &plain, &err), -EBADMSG);
+	assert_int_equal(order_seal(master, UID_A, "{\"receipt\":\"running\"}", &order, &err), 0);
+	assert_int_equal(receipt_open(master, UID_A, order.data, order.len, &err), -EBADMSG);
+}
+
 static void large_orders(void **state)
 {
 	cleanup_buf struct buf text = BUF_INIT(65536), plain = BUF_INIT(65536), small = BUF_INIT(16);
@@ -156,7 +175,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(derive_known), cmocka_unit_test(derive_differs),   cmocka_unit_test(derive_refuses),
 		cmocka_unit_test(round_trip),   cmocka_unit_test(large_orders),     cmocka_unit_test(wrong_key_or_pod),
-		cmocka_unit_test(tampering),
+		cmocka_unit_test(tampering),    cmocka_unit_test(receipts),
 	};
 
 	return cmocka_run_group_tests_name("migration_keys", tests, NULL, NULL);

@@ -55,11 +55,20 @@ static void test_rules_are_checked(void **state)
 	assert_non_null(turned(&machine_source, SRC_Lost, INPUT_Timer, SIDE_DECIDER, SRC_Thawing));
 	assert_non_null(turned(&machine_destination, DST_Opening, INPUT_Failed, SIDE_BOTH, DST_Killing));
 	assert_non_null(turned(&machine_destination, DST_Staying, INPUT_HelloAgain, SIDE_BOTH, DST_Killing));
+	assert_non_null(turned(&machine_destination, DST_InDoubt, INPUT_OrderCommit, SIDE_PARTICIPANT, DST_Killing));
+	assert_non_null(turned(&machine_source, SRC_Redialling, INPUT_RecordEnded, SIDE_DECIDER, SRC_Thawing));
 }
 
 static void test_next(void **state)
 {
 	(void)state;
+	/* An order tells what is decided elsewhere; and before PREPARED there is nothing to open. */
+	assert_int_equal(machine_next(&machine_destination, DST_InDoubt, INPUT_OrderCommit, SIDE_PARTICIPANT), DST_Opening);
+	for (int s = 0; s < DST_COUNT; s++)
+		assert_int_equal(machine_next(&machine_destination, (uint8_t)s, INPUT_OrderCommit, SIDE_DECIDER), -1);
+	assert_int_equal(machine_next(&machine_destination, DST_Receiving, INPUT_OrderCommit, SIDE_PARTICIPANT), -1);
+	assert_int_equal(machine_next(&machine_destination, DST_Restoring, INPUT_OrderCommit, SIDE_PARTICIPANT), -1);
+	assert_int_equal(machine_next(&machine_destination, DST_Withdrawn, INPUT_OrderCommit, SIDE_PARTICIPANT), -1);
 	assert_int_equal(machine_next(&machine_source, SRC_Sent, INPUT_Prepared, SIDE_DECIDER), SRC_NotingCommit);
 	assert_int_equal(machine_next(&machine_source, SRC_Sent, INPUT_Prepared, SIDE_PARTICIPANT), -1);
 	assert_int_equal(machine_next(&machine_source, SRC_Moved, INPUT_OrderAbort, SIDE_DECIDER), -1);

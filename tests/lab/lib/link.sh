@@ -110,14 +110,23 @@ table bridge loss {
 X
 }
 
+# --pods: the API servers still reach each other, as they do by another way than
+# the tunnel of the pod network.
 verb_cut() {
+	local api=
 	need_clusters
-	net nft -f - <<'X'
+	case ${1:-} in
+	"") ;;
+	--pods) api='ether type arp accept; oifname "v-*" tcp dport 6443 accept; oifname "v-*" tcp sport 6443 accept;' ;;
+	*) die "cut takes --pods or nothing" ;;
+	esac
+	net nft -f - <<X
 table bridge cut
 delete table bridge cut
 table bridge cut {
 	chain forward {
 		type filter hook forward priority -10;
+		$api
 		oifname "v-*" counter drop
 	}
 }
