@@ -21,6 +21,7 @@ struct server {
 	int n;                          /* requests so far, a write and a read each */
 	const char *decision;
 	bool once, repeated;
+	char sent_decision[16], sent_state[16];         /* of the last write, "" for none */
 };
 static struct server server;            /* the functions below have no context of their own */
 
@@ -50,11 +51,14 @@ int kube_merge_patch(struct kube_client *c, const char *path, const char *manage
 	(void)path;
 	(void)manager;
 	server.repeated |= !server.once;
+	snprintf(server.sent_decision, sizeof(server.sent_decision), "%s", json_str_or(patch, "status/decision", ""));
+	snprintf(server.sent_state, sizeof(server.sent_state), "%s", json_str_or(patch, "status/source/state", ""));
 	if (t->applied && !server.decision)
 		server.decision = !strcmp(json_str_or(patch, "status/decision", ""), "Commit") ? "Commit" : "Abort";
 	if (t->write < 0)
 		return error_set(err, t->write, "refused");
-	*ret = object();
+	if (ret)
+		*ret = object();
 	return 0;
 }
 
@@ -128,10 +132,29 @@ static void a_write_that_may_be_applied_is_never_called_refused(void **state)
 	}
 }
 
+/* What is late can then neither meet a Commit, nor come after one; what is committed and given back leaves the decision as it is. */
+static void aborted_and_the_decision_are_one_write(void **state)
+{
+	static const struct try done[TRIES] = { { 0, false, 0 }, { 0, false, 0 }, { 0, false, 0 } };
+	struct record r = { .uid = "u" };
+	struct error err = { 0 };
+
+	(void)state;
+	pthread_mutex_init(&r.lock, NULL);
+	server = (struct server){ .tries = done };
+	assert_int_equal(record_give_up(&r, cJSON_CreateObject(), NULL, &err), 0);
+	assert_string_equal(server.sent_decision, "Abort");
+	assert_string_equal(server.sent_state, "Aborted");
+	assert_int_equal(record_report(&r, SOURCE_Aborted, cJSON_CreateObject(), NULL, &err), 0);
+	assert_string_equal(server.sent_decision, "");
+	assert_string_equal(server.sent_state, "Aborted");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_write_that_may_be_applied_is_never_called_refused),
+		cmocka_unit_test(aborted_and_the_decision_are_one_write),
 	};
 
 	return cmocka_run_group_tests_name("agent record, the decision", tests, NULL, NULL);
