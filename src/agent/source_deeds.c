@@ -2,6 +2,7 @@
 #include "source.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -25,6 +26,7 @@
 #define START_TIMEOUT_US 60000000
 #define PREPARE_TIMEOUT_US 120000000
 #define RUN_TIMEOUT_US 60000000
+#define ANSWER_MS 1000          /* well before the controller looks for another way (LIMIT_HEARD) */
 #define COMPLETE_IDLE_US 60000000       /* PostCopy: as long as the destination's patience */
 #define COMMIT_TIMEOUT_US 20000000      /* then the pod goes back, if the record lets it */
 #define DECIDE_TIMEOUT_US 5000000       /* one try; the driver tries again */
@@ -351,6 +353,18 @@ static enum input record_abort(void *ctx)
 	return in;
 }
 
+/*
+ * Usually the answer comes in some 10 ms, and CRIU is ended behind it.  Without one the pod may be deleted by the destination's receipt: CRIU must be gone by then, or it would
+ * leave the cgroup of killed processes frozen, which runc takes for a container that is paused and cannot be deleted.
+ */
+static void end_dumps_unless_answered(struct source *s)
+{
+	struct pollfd p = { wire_fd(s->wire), POLLIN, 0 };
+
+	if (!s->postcopy && !wire_has_more(s->wire) && poll(&p, 1, ANSWER_MS) == 0)
+		end_dumps(s);
+}
+
 static enum input send_commit(void *ctx)
 {
 	struct source *s = ctx;
@@ -359,6 +373,7 @@ static enum input send_commit(void *ctx)
 	cJSON_AddNumberToObject(j, "epoch", (double)s->epoch);
 	if (wire_send_json(s->wire, WIRE_COMMIT, WIRE_NO_CONTAINER, j, &s->err) < 0)
 		return INPUT_StreamLost;
+	end_dumps_unless_answered(s);
 	return await_running(s, RUN_TIMEOUT_US);
 }
 
@@ -413,7 +428,7 @@ static enum input redial(void *ctx)
 		return INPUT_RecordEnded;
 	if (decider ? is_lost(s) : source_pod_gone(s))
 		return decider ? INPUT_Timer : INPUT_PodGone;
-	/* By the order and the receipt it may end without us: the pod is deleted then, and CRIU must not hold it. */
+	/* Of a worker before: the pod may be deleted by the destination's receipt, and CRIU must not hold it then. */
 	if (decider && !s->postcopy)
 		end_dumps(s);
 	if (source_find_key(s, &s->err) < 0 || source_dial(s, REDIAL_TIMEOUT_US, &s->err) < 0) {
