@@ -33,7 +33,7 @@ LDFLAGS += -fsanitize=address,undefined
 endif
 
 # The layers, lowest first: a folder may include headers only of those before it (checked by `make check-layers`).
-LAYERS := base net kube container transfer migration controller agent runtime plugin
+LAYERS := base net kube container transfer migration controller agent runtime plugin preload
 SHARED := base net kube container transfer migration
 PROTO := $(wildcard src/container/proto/*.proto)
 PROTO_C := $(PROTO:src/container/proto/%.proto=$(BUILD)/gen/proto/%.pb-c.c)
@@ -86,15 +86,24 @@ $(BUILD)/bin/podmigration-runtime: $(call objs,runtime) $(LIB)
 	@echo "  LD      $@"
 	$(Q)mkdir -p $(@D) && $(CC) $(CFLAGS) $(if $(SAN),$(LDFLAGS) -static-libasan -static-libubsan,-static) -o $@ $(filter %.o,$^) $(LIB)
 
+# Loaded into CRIU of any distribution (src/preload/): it brings no library along, and what it needs is in every C library.
+$(BUILD)/lib/blinkers.so: src/preload/blinkers.c | $(DEPS)
+	@echo "  LD      $@"
+	$(Q)mkdir -p $(@D) && $(CC) -D_GNU_SOURCE -Iinclude -std=c11 $(WARN) -O2 -g -MMD -MP -fPIC -fvisibility=hidden -fno-stack-protector -shared -nostdlib -Wl,-z,relro,-z,now -o $@ $<
+
 # What `podmigration-agent install` puts on a node, folder by folder.  What runc and CRIU find before the node's own is the same program under other names.
-$(BUILD)/node/.stamp: $(BUILD)/bin/podmigration-runtime
-	$(Q)rm -rf $(@D) && mkdir -p $(@D)/bin $(@D)/lib $(@D)/libexec && cp $< $(@D)/bin/ && for n in tar criu; do cp $< $(@D)/libexec/$$n; done
+$(BUILD)/node/.stamp: $(BUILD)/bin/podmigration-runtime $(BUILD)/lib/blinkers.so
+	$(Q)rm -rf $(@D) && mkdir -p $(@D)/bin $(@D)/libexec && cp $< $(@D)/bin/ && for n in tar criu; do cp $< $(@D)/libexec/$$n; done
+	$(Q)cp $(filter %.so,$^) $(@D)/libexec/
 	$(Q)touch $@
 node: $(BUILD)/node/.stamp
 
 $(BUILD)/tests/%: tests/unit/%.c $(LIB) | $(DEPS)
 	@echo "  TEST    $@"
 	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) -Isrc $(CFLAGS) $(LDFLAGS) -o $@ $< $(LIB) -lcmocka $(LIBS)
+
+# It loads the library.
+$(BUILD)/tests/test_preload_blinkers: $(BUILD)/lib/blinkers.so
 
 tests: $(UNIT)
 

@@ -2,6 +2,7 @@
 #ifndef CONTAINER_CRIU_IMAGES_H
 #define CONTAINER_CRIU_IMAGES_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -35,6 +36,15 @@ int criu_pages_complete(int image_dir_fd, pid_t ns_pid, page_lookup lookup, void
  */
 typedef int (*lazy_visit)(void *ctx, pid_t ns_pid, uint64_t vaddr, uint64_t pages, struct error *err);
 int criu_lazy_pages(int image_dir_fd, pid_t ns_pid, lazy_visit visit, void *ctx, struct error *err);
+
+/*
+ * Pages that the process has and CRIU was kept from looking at (container/blinkers.h) become lazy entries of pagemap-<pid>.img, as CRIU would have written them.  runs: ascending,
+ * apart from each other.  What is listed already stays as it is.  Not for outside input.
+ */
+struct criu_run {
+	uint64_t vaddr, pages;
+};
+int criu_pagemap_add(int image_dir_fd, pid_t ns_pid, const struct criu_run *runs, size_t n, struct error *err);
 
 /* ns pids that have a pagemap in image_dir, ascending; count, -E2BIG when there are more than max, or another negative errno. */
 int criu_pagemap_pids(int image_dir_fd, pid_t *pids, int max, struct error *err);

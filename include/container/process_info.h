@@ -12,6 +12,9 @@
 /* The innermost pid (last NSpid of /proc/PID/status): the number CRIU's image files carry. */
 int process_ns_pid(pid_t pid, pid_t *ret, struct error *err);
 
+/* Has it memory that must stay in memory (mlock(2))?  Also true when nobody can tell. */
+bool process_locks_memory(pid_t pid);
+
 /* Is process pid the process first, or a child of it, or of those? A process that has ended is taken for one. */
 bool process_descends(pid_t pid, pid_t first);
 

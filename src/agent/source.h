@@ -23,6 +23,7 @@
 #define SOURCE_PROCESSES_MAX WIRE_PROCESSES_MAX
 
 struct source;
+struct source_blinkers;
 
 #define SOURCE_ROUNDS_MAX 16
 #define SOURCE_ROUNDS_DEFAULT 8                 /* spec.preCopy.maxRounds and maxDowntime, as in crds/ */
@@ -54,6 +55,7 @@ struct source_container {
 	bool later;                     /* PostCopy: its memory is sent when it is asked for */
 	struct source_process *processes;       /* then: for whom it is asked, source_later.c */
 	int n_processes;
+	struct source_blinkers *blinkers;       /* what CRIU is kept from looking at */
 	struct packer *packer;          /* NULL: the destination does not know it */
 	struct tree_stats tree;
 	uint64_t image_bytes;
@@ -160,6 +162,15 @@ int source_precopy(struct source *s, struct error *err);
 int source_send_all(struct source *s, struct error *err);
 /* Waits until no CRIU of ours holds a process. kill: does not wait for a good end. */
 void source_end_dumps(struct source *s, bool kill);
+
+/*
+ * source_blinkers.c: CRIU is kept from walking through large memory that we have looked at.  put_on: the pod is frozen and CRIU not yet let go; look: which pages there are, while CRIU
+ * works; list: they are put into CRIU's images when these are complete.  A CRIU that looked all the same is no harm.
+ */
+int source_blinkers_put_on(struct source_container *c, struct error *err);
+int source_blinkers_look(struct source_container *c, struct error *err);
+int source_blinkers_list(struct source_container *c, int images_fd, struct error *err);
+void source_blinkers_free(struct source_blinkers *b);
 
 /* source_later.c: PostCopy.  Answers a WANT. */
 int source_answer(struct source *s, const struct wire_frame *f, struct error *err);

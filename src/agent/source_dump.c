@@ -98,19 +98,17 @@ static int send_images(struct source_container *c, const char *images, struct er
 	cleanup_closedir DIR *d = NULL;
 	char host[4096];
 	struct dirent *e;
+	int r;
 
 	if (agent_host_path(c->source->o, host, sizeof(host), "%s", images) < 0)
 		return error_set(err, -ENAMETOOLONG, "image path too long");
 	d = opendir(host);
 	if (!d)
 		return error_errno(err, "open %s", images);
-	while ((e = readdir(d))) {
-		int r = is_image(e->d_name) ? send_image(c, dirfd(d), e->d_name, err) : 0;
-
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	r = source_blinkers_list(c, dirfd(d), err);
+	while (r == 0 && (e = readdir(d)))
+		r = is_image(e->d_name) ? send_image(c, dirfd(d), e->d_name, err) : 0;
+	return r;
 }
 
 static int send_container_end(struct source_container *c, struct error *err)
@@ -246,10 +244,14 @@ static void wait_turn(struct source *s)
 static int dump_metadata(struct source_container *c, int64_t deadline, struct error *err)
 {
 	struct source *s = c->source;
-	int r = runc_dump_go(&c->dump, err);
+	int r = source_blinkers_put_on(c, err);
 
 	if (r == 0)
+		r = runc_dump_go(&c->dump, err);
+	if (r == 0)
 		r = source_send_memory(c, PAGES_NOT_EXECUTABLE, false, err);
+	if (r == 0)
+		r = source_blinkers_look(c, err);
 	if (r == 0)
 		r = send_tree(s, c->index, "rootfs", c->info.upperdir, true, &c->tree, err);
 	if (r < 0)

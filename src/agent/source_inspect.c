@@ -222,6 +222,7 @@ void source_release(struct source *s)
 		bundle_free(s->containers[i].bundle);
 		pages_known_free(s->containers[i].known);
 		free(s->containers[i].processes);
+		source_blinkers_free(s->containers[i].blinkers);
 		packer_free(s->containers[i].packer);
 		track_set_free(s->containers[i].tracks);
 	}

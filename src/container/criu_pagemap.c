@@ -104,6 +104,22 @@ int criu_pagemap_next(struct criu_pagemap *m, uint64_t from, struct pagemap_entr
 	return r;
 }
 
+size_t pagemap_entry_pack(const struct pagemap_entry *e, uint8_t out[4 + PAGEMAP_ENTRY_MAX])
+{
+	Criu__PagemapEntry m = CRIU__PAGEMAP_ENTRY__INIT;
+	uint32_t len;
+
+	m.vaddr = e->vaddr;
+	m.compat_nr_pages = e->compat_pages;
+	m.has_nr_pages = e->has_pages;
+	m.nr_pages = e->has_pages ? e->pages : 0;
+	m.has_flags = 1;
+	m.flags = e->flags;
+	len = (uint32_t)criu__pagemap_entry__pack(&m, out + 4);
+	memcpy(out, &len, 4);
+	return 4 + (size_t)len;
+}
+
 int criu_pagemap_check(struct criu_pagemap *m, uint64_t pages_in_file, uint64_t *ret_lazy)
 {
 	uint64_t present = 0, lazy = 0, from = 0;

@@ -38,5 +38,7 @@ int criu_pagemap_start(struct criu_pagemap *m, const struct buf *image, uint32_t
 int criu_pagemap_next(struct criu_pagemap *m, uint64_t from, struct pagemap_entry *ret);
 /* All that follow, for a pages file of that many pages; *ret_lazy is how many must come from elsewhere. */
 int criu_pagemap_check(struct criu_pagemap *m, uint64_t pages_in_file, uint64_t *ret_lazy);
+/* An entry as it stands in the image; its length. */
+size_t pagemap_entry_pack(const struct pagemap_entry *e, uint8_t out[4 + PAGEMAP_ENTRY_MAX]);
 
 #endif

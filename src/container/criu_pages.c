@@ -13,7 +13,6 @@
 #include "container/criu_images.h"
 #include "criu_pagemap.h"
 #include "migration/reason.h"
-#include "proto/criu.pb-c.h"
 
 #define PAGE CRIU_PAGE_SIZE
 #define BATCH 256              /* pages or pieces written at once */
@@ -89,19 +88,11 @@ static int put(struct writer *w, const void *page)
 
 static int append_entry(struct buf *out, const struct pagemap_entry *e)
 {
-	Criu__PagemapEntry m = CRIU__PAGEMAP_ENTRY__INIT;
+	struct pagemap_entry present = *e;
 	uint8_t packed[4 + PAGEMAP_ENTRY_MAX];
-	uint32_t len;
 
-	m.vaddr = e->vaddr;
-	m.compat_nr_pages = e->compat_pages;
-	m.has_nr_pages = e->has_pages;
-	m.nr_pages = e->has_pages ? e->pages : 0;
-	m.has_flags = 1;
-	m.flags = e->flags | PE_PRESENT;
-	len = (uint32_t)criu__pagemap_entry__pack(&m, packed + 4);
-	memcpy(packed, &len, 4);
-	return buf_append(out, packed, 4 + len);
+	present.flags |= PE_PRESENT;
+	return buf_append(out, packed, pagemap_entry_pack(&present, packed));
 }
 
 /* The pages CRIU wrote itself, mapped. */

@@ -97,6 +97,16 @@ int process_ns_pid(pid_t pid, pid_t *ret, struct error *err)
 	return r;
 }
 
+bool process_locks_memory(pid_t pid)
+{
+	cleanup_buf struct buf status = BUF_INIT(65536);
+	char path[64];
+	pid_t kib;
+
+	path_format(path, sizeof(path), "/proc/%d/status", pid);
+	return file_read(AT_FDCWD, path, &status, NULL) < 0 || status_number(status.data, "\nVmLck:", false, &kib) < 0 || kib != 0;
+}
+
 #define GENERATIONS_MAX 4096
 
 bool process_descends(pid_t pid, pid_t first)

@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "container/blinkers.h"
 #include "container/cgroup_options.h"
 #include "container/criu_images.h"
 #include "container/runc.h"
@@ -69,13 +70,24 @@ static int make_gate(struct runc_dump *d, struct error *err)
 
 /* What runc and everything below it finds in its environment. */
 struct environment {
-	char path[600], config[600];
+	char path[600], config[600], blinkers[600], preload[600];
 };
+
+/* What is not there cannot be loaded, and the dynamic linker would complain. */
+static bool has_blinkers(const struct runc *r)
+{
+	char path[600], node[1024];
+
+	return path_format(path, sizeof(path), "%s/libexec/" BLINKERS_LIBRARY, r->programs) == 0 &&
+	       node_path(r->host_pid, path, node, sizeof(node)) == 0 && access(node, R_OK) == 0;
+}
 
 static int fill_environment(const struct runc_dump *d, struct environment *e, struct error *err)
 {
 	if (path_format(e->path, sizeof(e->path), NODE_PATH, d->runc->programs) < 0 ||
-	    path_format(e->config, sizeof(e->config), "CRIU_CONFIG_FILE=%s/%s", d->work_dir, DUMP_CONFIG) < 0)
+	    path_format(e->config, sizeof(e->config), "CRIU_CONFIG_FILE=%s/%s", d->work_dir, DUMP_CONFIG) < 0 ||
+	    path_format(e->blinkers, sizeof(e->blinkers), "%s=%s/%s", BLINKERS_ENV, d->work_dir, BLINKERS_LIST) < 0 ||
+	    path_format(e->preload, sizeof(e->preload), "LD_PRELOAD=%s/libexec/" BLINKERS_LIBRARY, d->runc->programs) < 0)
 		return error_set(err, -ENAMETOOLONG, "path of the work folder is too long");
 	return 0;
 }
@@ -123,7 +135,7 @@ static int spawn(struct runc_dump *d, int status_w, struct error *err)
 		NULL,
 	};
 	const size_t last = sizeof(argv) / sizeof(argv[0]) - 2;
-	const char *env[] = { e.path, e.config, NULL };
+	const char *env[] = { e.path, e.config, e.blinkers, has_blinkers(d->runc) ? e.preload : NULL, NULL };
 	const int keep[] = { status_w, -1 };
 	int groups[OWN_GROUPS_MAX + 1];
 	struct process_spec spec = {

@@ -113,7 +113,8 @@ int main(void)
 			pthread_cond_init(&m->group->turn, NULL);
 		}
 		pthread_attr_init(&a);
-		pthread_attr_setstacksize(&a, 128 * 1024);
+		/* Some on large memory, which a dump treats in its own way. */
+		pthread_attr_setstacksize(&a, i % MEMBERS ? 128 * 1024 : 32 << 20);
 		if (pthread_create(&t, &a, run, m)) {
 			fprintf(stderr, "thread %d cannot be started\n", i);
 			return 1;

@@ -280,6 +280,46 @@ static void lazy_pages_are_told_and_the_images_stay(void **state)
 	buf_free(&now);
 }
 
+/* Between what CRIU has listed, over it, before and behind it: each page is told once, in order, and what was there stays. */
+static void pages_that_criu_did_not_see_are_listed(void **state)
+{
+	static const struct criu_run runs[] = {
+		{ 0x10000, 2 }, { 0x4a9000, 3 }, { 0x7f0000000000, 1u << 20 }, { 0x7f656c0a2000, 258 }, { 0x7ffd00000000, 4 }, { 0x7fff00000000, 1 },
+	};
+	static const struct {
+		uint64_t vaddr, pages;
+	} wanted[] = {
+		{ 0x10000, 2 }, { 0x4a9000, 1 }, { 0x4aa000, 2 }, { 0x4ad000, 2 }, { 0x145fa000, 2 }, { 0x7f0000000000, 1u << 20 }, { 0x7f656c0a2000, 1 },
+		{ 0x7f656c0a3000, 256 }, { 0x7f656c1a3000, 1 }, { 0x7ffc4429a000, 4 }, { 0x7ffd00000000, 4 }, { 0x7fff00000000, 1 },
+	};
+	const struct criu_run bad[][2] = { { { 0x2000, 2 }, { 0x3000, 1 } }, { { 0x2000, 1 }, { 0x1000, 1 } }, { { 0x2001, 1 }, { 0x5000, 1 } }, { { 0x2000, 0 }, { 0x5000, 1 } } };
+	const size_t n = sizeof(wanted) / sizeof(wanted[0]);
+	struct world *w = *state;
+	struct seen s = { .fail_at = 16 };
+	struct buf now = BUF_INIT(1u << 20);
+	struct error e = { 0 };
+
+	put(w, "pagemap-1.img", w->pagemap.data, w->pagemap.len);
+	put(w, "pages-1.img", w->pages.data, w->pages.len);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(criu_pagemap_add(w->fd, 1, bad[i], 2, NULL), -EINVAL);
+	assert_int_equal(criu_pagemap_add(w->fd, 1, runs, 0, &e), 0);
+	get(w, "pagemap-1.img", &now);
+	assert_int_equal(now.len, w->pagemap.len);
+	assert_memory_equal(now.data, w->pagemap.data, now.len);
+	assert_int_equal(criu_pagemap_add(w->fd, 1, runs, sizeof(runs) / sizeof(runs[0]), &e), 0);
+	/* A second time there is nothing to add. */
+	assert_int_equal(criu_pagemap_add(w->fd, 1, runs, sizeof(runs) / sizeof(runs[0]), &e), 0);
+	assert_int_equal(criu_lazy_pages(w->fd, 1, see, &s, &e), 0);
+	assert_int_equal(s.n, n);
+	for (size_t i = 0; i < n; i++) {
+		assert_int_equal(s.vaddr[i], wanted[i].vaddr);
+		assert_int_equal(s.pages[i], wanted[i].pages);
+	}
+	assert_int_equal(criu_pagemap_add(w->fd, 7, runs, 1, &e), -ENOENT);
+	buf_free(&now);
+}
+
 static void add(struct buf *b, const ProtobufCMessage *m)
 {
 	uint8_t packed[512];
@@ -546,6 +586,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(real_images_are_completed, setup, teardown),
 		cmocka_unit_test_setup_teardown(completed_pagemap_differs_only_in_flags, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_missing_page_is_named_and_the_images_stay, setup, teardown),
+		cmocka_unit_test_setup_teardown(pages_that_criu_did_not_see_are_listed, setup, teardown),
 		cmocka_unit_test_setup_teardown(damaged_images_do_no_harm, setup, teardown),
 		cmocka_unit_test_setup_teardown(lazy_pages_are_told_and_the_images_stay, setup, teardown),
 		cmocka_unit_test_setup_teardown(entries_are_checked, setup, teardown),

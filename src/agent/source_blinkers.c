@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "container/blinkers.h"
+#include "container/criu_images.h"
+#include "container/process_info.h"
+#include "source.h"
+#include "transfer/present.h"
+
+/*
+ * Large memory is kept from CRIU's eyes while the pod is frozen (container/blinkers.h): its pages are sent by us, and we know which there are.  What CRIU would have listed is put
+ * into its images before they go.
+ */
+
+struct source_hidden {
+	struct blinkers_range range;
+	pid_t ns_pid;
+	size_t runs;                    /* of pages, in source_blinkers.runs */
+};
+
+struct source_blinkers {
+	struct source_hidden *hidden;   /* a process's own side by side, ascending */
+	size_t n, room;
+	struct criu_run *runs;          /* of all, in their order */
+	size_t n_runs, runs_room;
+	pid_t pid, ns_pid;              /* whose are being looked for */
+};
+
+static int make_room(void **items, size_t *room, size_t n, size_t size, struct error *err)
+{
+	size_t wanted = *room ? *room * 2 : 64;
+	void *more;
+
+	if (n < *room)
+		return 0;
+	more = realloc(*items, wanted * size);
+	if (!more)
+		return error_set(err, -ENOMEM, "out of memory for ranges of pages");
+	*items = more;
+	*room = wanted;
+	return 0;
+}
+
+static int add_mapping(void *ctx, uint64_t start, uint64_t end, struct error *err)
+{
+	struct source_blinkers *b = ctx;
+	int r = make_room((void **)&b->hidden, &b->room, b->n, sizeof(*b->hidden), err);
+
+	if (r == 0)
+		b->hidden[b->n++] = (struct source_hidden){ .range = { (uint64_t)b->pid, start, end }, .ns_pid = b->ns_pid };
+	return r;
+}
+
+static int add_pages(void *ctx, uint64_t start, uint64_t end, struct error *err)
+{
+	struct source_blinkers *b = ctx;
+	struct criu_run *last = b->n_runs ? &b->runs[b->n_runs - 1] : NULL;
+	int r;
+
+	/* Swapped pages and others are told apart; here they are the same. */
+	if (last && b->hidden[b->n].runs && last->vaddr + last->pages * CRIU_PAGE_SIZE == start) {
+		last->pages += (end - start) / CRIU_PAGE_SIZE;
+		return 0;
+	}
+	r = make_room((void **)&b->runs, &b->runs_room, b->n_runs, sizeof(*b->runs), err);
+	if (r < 0)
+		return r;
+	b->runs[b->n_runs++] = (struct criu_run){ start, (end - start) / CRIU_PAGE_SIZE };
+	b->hidden[b->n].runs++;
+	return 0;
+}
+
+/* Locked memory is restored by CRIU itself, from its own images; what is locked stays so while it is frozen. */
+static int look_at(struct source_blinkers *b, pid_t pid, struct error *err)
+{
+	int r = process_ns_pid(pid, &b->ns_pid, err);
+
+	if (r < 0 || process_locks_memory(pid))
+		return r;
+	b->pid = pid;
+	return present_mappings(pid, BLINKERS_MIN, add_mapping, b, err);
+}
+
+static int write_list(struct source_container *c, struct error *err)
+{
+	const struct source_blinkers *b = c->blinkers;
+	struct buf list = BUF_INIT(b->n * sizeof(struct blinkers_range) + 1);
+	char path[4096];
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < b->n; i++)
+		r = buf_append(&list, &b->hidden[i].range, sizeof(b->hidden[i].range));
+	if (r < 0)
+		r = error_set(err, -ENOMEM, "out of memory for ranges of pages");
+	else if (agent_host_path(c->source->o, path, sizeof(path), "%s/%s", c->dump.work_dir, BLINKERS_LIST) < 0)
+		r = error_set(err, -ENAMETOOLONG, "path of the work folder is too long");
+	else if (b->n)
+		r = file_write(AT_FDCWD, path, list.data, list.len, 0600, false, err);
+	buf_free(&list);
+	return r;
+}
+
+int source_blinkers_put_on(struct source_container *c, struct error *err)
+{
+	pid_t pids[SOURCE_PROCESSES_MAX];
+	int n = freezer_pids(&c->source->freezer, c->index, pids, SOURCE_PROCESSES_MAX), r = 0;
+
+	c->blinkers = calloc(1, sizeof(*c->blinkers));
+	if (!c->blinkers)
+		return error_set(err, -ENOMEM, "out of memory for ranges of pages");
+	for (int i = 0; r == 0 && i < n && n < SOURCE_PROCESSES_MAX; i++)
+		r = look_at(c->blinkers, pids[i], err);
+	return r == 0 ? write_list(c, err) : error_wrap(err, r, "large memory of %s", c->info.name);
+}
+
+int source_blinkers_look(struct source_container *c, struct error *err)
+{
+	struct source_blinkers *b = c->blinkers;
+	size_t all = b->n;
+	int r = 0;
+
+	for (b->n = 0; r == 0 && b->n < all; b->n++)
+		r = present_pages((pid_t)b->hidden[b->n].range.pid, b->hidden[b->n].range.start, b->hidden[b->n].range.end, add_pages, b, err);
+	b->n = all;
+	return r;
+}
+
+int source_blinkers_list(struct source_container *c, int images_fd, struct error *err)
+{
+	const struct source_blinkers *b = c->blinkers;
+	size_t i = 0, first = 0;
+	int r = 0;
+
+	while (r == 0 && i < b->n) {
+		pid_t ns_pid = b->hidden[i].ns_pid;
+		size_t runs = 0;
+
+		for (; i < b->n && b->hidden[i].ns_pid == ns_pid; i++)
+			runs += b->hidden[i].runs;
+		if (runs)
+			r = criu_pagemap_add(images_fd, ns_pid, b->runs + first, runs, err);
+		first += runs;
+	}
+	return r;
+}
+
+void source_blinkers_free(struct source_blinkers *b)
+{
+	if (!b)
+		return;
+	free(b->hidden);
+	free(b->runs);
+	free(b);
+}

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "container/blinkers.h"
+#include "container/process_info.h"
+#include "transfer/present.h"
+
+/* The library's answer to a scan of our own memory, as CRIU would get it. */
+
+#define PAGE 4096u
+#define SIZE (32u << 20)
+
+struct scan {
+	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
+	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
+};
+#define SCAN_IOCTL _IOWR('f', 16, struct scan)
+#define PRESENT 8u
+
+struct world {
+	char list[64];
+	uint8_t *memory;
+	int pagemap;
+	int (*ioctl)(int fd, unsigned long request, ...);
+};
+
+static int setup(void **state)
+{
+	struct world *w = calloc(1, sizeof(*w));
+	char exe[4096], path[5000];
+	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+	void *library;
+
+	assert_true(n > 0);
+	exe[n] = '\0';
+	snprintf(path, sizeof(path), "%s/../lib/" BLINKERS_LIBRARY, dirname(exe));
+	library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	assert_non_null(library);
+	*(void **)&w->ioctl = dlsym(library, "ioctl");
+	assert_non_null(w->ioctl);
+	assert_ptr_not_equal(w->ioctl, &ioctl);
+	snprintf(w->list, sizeof(w->list), "/tmp/test-blinkers-XXXXXX");
+	close(mkstemp(w->list));
+	w->memory = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(w->memory, MAP_FAILED);
+	/* So that it is a mapping of its own. */
+	assert_int_equal(mprotect(w->memory, PAGE, PROT_NONE), 0);
+	assert_int_equal(mprotect(w->memory + SIZE - PAGE, PAGE, PROT_NONE), 0);
+	w->memory += PAGE;
+	memset(w->memory, 1, 10 * PAGE);
+	w->memory[100 * PAGE] = 1;
+	w->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	assert_true(w->pagemap >= 0);
+	*state = w;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct world *w = *state;
+
+	unsetenv(BLINKERS_ENV);
+	unlink(w->list);
+	close(w->pagemap);
+	munmap(w->memory - PAGE, SIZE);
+	free(w);
+	return 0;
+}
+
+static void write_list(struct world *w, uint64_t pid, const uint8_t *start, size_t len)
+{
+	const struct blinkers_range r[] = { { 1, 0, UINT64_MAX }, { pid, (uintptr_t)start, (uintptr_t)start + len } };
+
+	assert_int_equal(file_write(AT_FDCWD, w->list, r, sizeof(r), 0600, false, NULL), 0);
+	setenv(BLINKERS_ENV, w->list, 1);
+}
+
+/* How many runs of pages are told of the memory's first bytes. */
+static int scan(struct world *w, size_t len, uint64_t flags)
+{
+	uint64_t regions[16 * 3];
+	struct scan s = { .size = sizeof(s), .flags = flags, .start = (uintptr_t)w->memory, .end = (uintptr_t)w->memory + len, .vec = (uintptr_t)regions, .vec_len = 16,
+			  .category_anyof_mask = PRESENT, .return_mask = PRESENT };
+	int n = w->ioctl(w->pagemap, SCAN_IOCTL, &s);
+
+	if (n >= 0)
+		assert_int_equal(s.walk_end, s.end);
+	return n;
+}
+
+static void what_is_on_the_list_is_not_seen(void **state)
+{
+	struct world *w = *state;
+	size_t all = SIZE - 2 * PAGE;
+
+	assert_int_equal(scan(w, all, 0), 2);
+	write_list(w, (uint64_t)getpid(), w->memory, all);
+	assert_int_equal(scan(w, all, 0), 0);
+	assert_int_equal(scan(w, BLINKERS_MIN, 0), 0);
+	/* A scan that is too small to matter, or wants to be told of something else too. */
+	assert_int_equal(scan(w, BLINKERS_MIN - PAGE, 0), 2);
+	assert_int_not_equal(scan(w, all, 1u << 1), 0);
+}
+
+static void everything_else_is_seen(void **state)
+{
+	struct world *w = *state;
+	size_t all = SIZE - 2 * PAGE;
+	int one = 0;
+
+	write_list(w, (uint64_t)getpid() + 1, w->memory, all);
+	assert_int_equal(scan(w, all, 0), 2);
+	write_list(w, (uint64_t)getpid(), w->memory, all - PAGE);
+	assert_int_equal(scan(w, all, 0), 2);
+	write_list(w, (uint64_t)getpid(), w->memory + PAGE, all);
+	assert_int_equal(scan(w, all, 0), 2);
+	/* Half a list, or none. */
+	write_list(w, (uint64_t)getpid(), w->memory, all);
+	assert_int_equal(truncate(w->list, sizeof(struct blinkers_range) * 2 - 1), 0);
+	assert_int_equal(scan(w, all, 0), 2);
+	unlink(w->list);
+	assert_int_equal(scan(w, all, 0), 2);
+	/* Other calls pass. */
+	assert_int_equal(w->ioctl(w->pagemap, FIONBIO, &one), 0);
+	assert_int_equal(w->ioctl(-1, FIONBIO, &one), -1);
+}
+
+struct found {
+	uint64_t start[64], end[64];
+	int n;
+};
+
+static int find(void *ctx, uint64_t start, uint64_t end, struct error *err)
+{
+	struct found *f = ctx;
+
+	(void)err;
+	assert_true(f->n < 64);
+	f->start[f->n] = start;
+	f->end[f->n++] = end;
+	return 0;
+}
+
+static void large_memory_and_its_pages_are_found(void **state)
+{
+	struct world *w = *state;
+	uint64_t at = (uintptr_t)w->memory, all = SIZE - 2 * PAGE;
+	struct found maps = { 0 }, pages = { 0 };
+	bool found = false;
+
+	assert_int_equal(present_mappings(getpid(), BLINKERS_MIN, find, &maps, NULL), 0);
+	for (int i = 0; i < maps.n; i++)
+		found |= maps.start[i] == at && maps.end[i] == at + all;
+	assert_true(found);
+	maps = (struct found){ 0 };
+	assert_int_equal(present_mappings(getpid(), all + PAGE, find, &maps, NULL), 0);
+	for (int i = 0; i < maps.n; i++)
+		assert_true(maps.start[i] != at);
+	/* The page of zeros that a read brings is no content. */
+	assert_int_equal(*(volatile uint8_t *)(w->memory + 200 * PAGE), 0);
+	assert_int_equal(present_pages(getpid(), at, at + all, find, &pages, NULL), 0);
+	assert_int_equal(pages.n, 2);
+	assert_int_equal(pages.start[0], at);
+	assert_int_equal(pages.end[0], at + 10 * PAGE);
+	assert_int_equal(pages.start[1], at + 100 * PAGE);
+	assert_int_equal(pages.end[1], at + 101 * PAGE);
+}
+
+static void locked_memory_is_noticed(void **state)
+{
+	struct world *w = *state;
+
+	assert_false(process_locks_memory(getpid()));
+	assert_int_equal(mlock(w->memory, PAGE), 0);
+	assert_true(process_locks_memory(getpid()));
+	assert_int_equal(munlock(w->memory, PAGE), 0);
+	assert_true(process_locks_memory(0x7ffffff0));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(what_is_on_the_list_is_not_seen, setup, teardown),
+		cmocka_unit_test_setup_teardown(everything_else_is_seen, setup, teardown),
+		cmocka_unit_test_setup_teardown(large_memory_and_its_pages_are_found, setup, teardown),
+		cmocka_unit_test_setup_teardown(locked_memory_is_noticed, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
