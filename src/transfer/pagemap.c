@@ -191,6 +191,11 @@ void pagemap_select(struct pagemap *p, uint64_t start, uint64_t end, enum page_s
 	p->next = p->count = 0;
 }
 
+void pagemap_files(struct pagemap *p, bool files)
+{
+	p->unwanted = (p->unwanted & ~(uint64_t)IS_FILE) | (files ? IS_FILE : 0);
+}
+
 void pagemap_range(struct pagemap *p, uint64_t start, uint64_t end)
 {
 	pagemap_select(p, start, end, SELECT_ALL, false);

@@ -32,6 +32,11 @@ void pagemap_close(struct pagemap *p);
 void pagemap_range(struct pagemap *p, uint64_t start, uint64_t end);
 /* The same for a selection; protect: each page that is told is write-protected in the same moment, where its mapping is watched; others are left out then. */
 void pagemap_select(struct pagemap *p, uint64_t start, uint64_t end, enum page_select select, bool protect);
+/*
+ * For the ranges from now on: whether they may hold pages of files, which are left out.  To begin with they may; of memory alone the kernel need not look at each page's own
+ * record, which makes it two to four times as fast.
+ */
+void pagemap_files(struct pagemap *p, bool files);
 /* 1: *ret is the next run; 0: end of the range; negative errno. */
 int pagemap_next(struct pagemap *p, struct page_run *ret, struct error *err);
 bool pagemap_by_scan(const struct pagemap *p);

@@ -285,6 +285,7 @@ static int send_selected(struct sender *s, struct pagemap *map, const struct spa
 	struct page_run run;
 	int r;
 
+	pagemap_files(map, in->file);
 	pagemap_select(map, in->start, in->end, select, protect);
 	while ((r = pagemap_next(map, &run, err)) > 0) {
 		r = add_run(s, &run, err);
@@ -313,7 +314,7 @@ static int add_span(struct spans *l, uint64_t start, uint64_t end)
 		l->items = more;
 		l->room = room;
 	}
-	l->items[l->n++] = (struct span){ start, end, false };
+	l->items[l->n++] = (struct span){ start, end, true };   /* of which kinds is not known */
 	return 0;
 }
 
@@ -323,6 +324,7 @@ static int find_unwatched(struct sender *s, struct pagemap *map, const struct sp
 	struct page_run run;
 	int r;
 
+	pagemap_files(map, in->file);
 	pagemap_select(map, in->start, in->end, SELECT_UNWATCHED, false);
 	while ((r = pagemap_next(map, &run, err)) > 0)
 		if (add_span(&s->fresh, run.start, run.end) < 0)
@@ -487,6 +489,7 @@ static int count_selected(struct pagemap *map, const struct mapping *m, enum pag
 	struct page_run run;
 	int r;
 
+	pagemap_files(map, m->file);
 	pagemap_select(map, m->start, m->end, select, false);
 	while ((r = pagemap_next(map, &run, err)) > 0)
 		*count += (run.end - run.start) / PAGE;

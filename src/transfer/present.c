@@ -29,6 +29,7 @@ int present_pages(pid_t pid, uint64_t start, uint64_t end, present_visit visit, 
 
 	if (r < 0)
 		return r;
+	pagemap_files(map, false);
 	pagemap_range(map, start, end);
 	while ((r = pagemap_next(map, &run, err)) > 0) {
 		r = run.zero ? 0 : visit(ctx, run.start, run.end, err);
