@@ -9,20 +9,22 @@
 /* Brackets that are open at once, wherever they stand but in strings. */
 static bool too_deep(const char *data, size_t len)
 {
+	/* Most bytes are none of these. */
+	static const bool matters[256] = { ['"'] = true, ['\\'] = true, ['{'] = true, ['['] = true, ['}'] = true, [']'] = true };
 	bool in_string = false;
 	int depth = 0;
 
 	for (size_t i = 0; i < len; i++) {
 		char c = data[i];
 
-		if (in_string)
-			i += c == '\\';
+		if (!matters[(unsigned char)c])
+			continue;
 		if (c == '"')
 			in_string = !in_string;
-		else if (!in_string && (c == '{' || c == '['))
-			depth++;
-		else if (!in_string && (c == '}' || c == ']'))
-			depth--;
+		else if (in_string)
+			i += c == '\\';
+		else if (c != '\\')
+			depth += c == '{' || c == '[' ? 1 : -1;
 		if (depth > JSON_DEPTH_MAX)
 			return true;
 	}

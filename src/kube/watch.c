@@ -2,6 +2,7 @@
 #include "kube/watch.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -22,6 +23,10 @@
 #define ERROR_BODY_MAX 65536
 #define CONTINUE_MAX 2048
 #define POLL_MS 1000
+/* Events that come more often than this one by one are taken some at a time: each turn of libcurl, TLS and the kernel costs more than an event. */
+#define OFTEN_US 10000
+#define GATHER_MS 2
+#define GATHER_BYTES 32768u
 /*
  * A stream that ends well before this without an event is a failure, as in client-go: without a wait we would ask again and
  * again.
@@ -63,6 +68,7 @@ struct transfer {
 	bool accepted;                  /* HTTP 200 came */
 	bool overdue;                   /* it did not end when it was to, and we ended it */
 	int64_t heard_us;
+	size_t heard;                   /* bytes in this turn */
 	int code;                       /* why we ended it ourselves; 0: we did not */
 	int retry_after;
 	struct error *err;
@@ -142,6 +148,7 @@ static size_t on_data(char *data, size_t size, size_t n, void *ctx)
 		buf_append(&t->body, data, len);
 	/* After the handlers, however long they took. */
 	t->heard_us = clock_mono_us();
+	t->heard += len;
 	return t->code ? 0 : len;
 }
 
@@ -189,6 +196,13 @@ static int64_t silence_ms(const struct transfer *t)
 	return t->stream && !t->w->state.initial ? t->w->timing.silence_ms : t->w->timing.initial_silence_ms;
 }
 
+/* Not while there is much to read, nor for the first set. */
+static void gather(const struct transfer *t, int64_t before_us)
+{
+	if (t->stream && !t->w->state.initial && t->heard && t->heard < GATHER_BYTES && t->heard_us - before_us < OFTEN_US)
+		poll(NULL, 0, GATHER_MS);
+}
+
 /* Runs until the server ends it, we are stopped, or time is up. 0: the transfer is over, *ret_rc says how. */
 static int drive(struct transfer *t, int64_t total_ms, CURLcode *ret_rc)
 {
@@ -198,8 +212,9 @@ static int drive(struct transfer *t, int64_t total_ms, CURLcode *ret_rc)
 
 	t->heard_us = start;
 	while (!t->w->stop) {
-		int64_t now, most = silence_ms(t);
+		int64_t now, most = silence_ms(t), before = t->heard_us;
 
+		t->heard = 0;
 		if (curl_multi_perform(t->w->multi, &running) != CURLM_OK)
 			return error_set(t->err, -EIO, "libcurl failed");
 		if (!running)
@@ -213,6 +228,7 @@ static int drive(struct transfer *t, int64_t total_ms, CURLcode *ret_rc)
 			*ret_rc = CURLE_OK;
 			return 0;
 		}
+		gather(t, before);
 		curl_multi_poll(t->w->multi, NULL, 0, most / 2 < POLL_MS ? (int)(most / 2) + 1 : POLL_MS, NULL);
 	}
 	if (t->w->stop)

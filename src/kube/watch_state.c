@@ -7,11 +7,14 @@
 
 #include "base/json.h"
 #include "base/log.h"
+#include "managed_fields.h"
 #include "status.h"
+
+#define SLIM_KEEP_MAX 65536
 
 int watch_state_init(struct watch_state *s, const struct kube_watch_spec *spec, struct error *err)
 {
-	*s = (struct watch_state){ .spec = spec, .known = known_new() };
+	*s = (struct watch_state){ .spec = spec, .known = known_new(), .slim = BUF_INIT(WATCH_LINE_MAX) };
 	return s->known ? 0 : error_set(err, -ENOMEM, "out of memory");
 }
 
@@ -19,6 +22,7 @@ void watch_state_free(struct watch_state *s)
 {
 	known_free(s->known);
 	s->known = NULL;
+	buf_free(&s->slim);
 }
 
 void watch_state_begin(struct watch_state *s, bool initial_events)
@@ -161,8 +165,12 @@ int watch_state_line(struct watch_state *s, const char *line, size_t len, struct
 	cleanup_json cJSON *e = NULL;
 	const cJSON *o;
 	const char *type;
-	int r = json_parse(line, len, WATCH_LINE_MAX, &e, err);
+	bool cut = managed_fields_cut(line, len, &s->slim) == 0;
+	int r = json_parse(cut ? s->slim.data : line, cut ? s->slim.len : len, WATCH_LINE_MAX, &e, err);
 
+	/* One large event should not keep its memory for the life of a watch. */
+	if (s->slim.cap > SLIM_KEEP_MAX)
+		buf_free(&s->slim);
 	if (r < 0)
 		return error_wrap(err, r == -ENOMEM ? r : -EBADMSG, "watch event");
 	type = json_str(e, "type");

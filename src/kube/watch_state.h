@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/error.h"
 #include "known.h"
 #include "kube/watch.h"
@@ -21,6 +22,7 @@
 struct watch_state {
 	const struct kube_watch_spec *spec;
 	struct known *known;
+	struct buf slim;                /* the event at hand, without what nobody reads */
 	char rv[RV_MAX];
 	bool initial;                   /* within the initial events of a WatchList: unordered, no place to go on from */
 	bool just_synced;               /* set when a complete set has arrived, cleared by the caller */

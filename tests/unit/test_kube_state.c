@@ -12,6 +12,7 @@
 
 #include "base/json.h"
 #include "kube/lease_record.h"
+#include "kube/managed_fields.h"
 #include "kube/watch_state.h"
 
 static void put(void *ctx, char sign, const cJSON *o)
@@ -124,6 +125,39 @@ static void bad_lines(void **state)
 }
 
 /* More names than the table starts with: all are found, and all are swept. */
+/* What is cut out leaves the same object; what only looks like it stays. */
+static void managed_fields_are_not_read(void **state)
+{
+	static const struct {
+		const char *text, *left; /* NULL: nothing is cut */
+	} rows[] = {
+		{ "{\"managedFields\":[]}", "{}" },
+		{ "{\"a\":1,\"managedFields\":[{\"f\":[[]],\"k\":\"]}\\\"]\"}],\"b\":2}", "{\"a\":1,\"b\":2}" },
+		{ "{\"managedFields\":[1,[2]],\"b\":2}", "{\"b\":2}" },
+		{ "{\"a\":1,\"managedFields\":[3]}", "{\"a\":1}" },
+		{ "{\"a\":\",\\\"managedFields\\\":[1]\"}", NULL },
+		{ "{\"a\":[\"managedFields\"],\"b\":[1]}", NULL },
+		{ "{\"x\\\"managedFields\":[1]}", NULL },
+		{ "{\"managedFields\":{\"a\":[1]}}", NULL },
+		{ "{\"managedFields\":[1,[2]", NULL },
+		{ "{\"managedFields\":[\"1,[2]]", NULL },
+		{ "{\"managedFields\":[\"\\", NULL },
+		{ "\"managedFields\":[1]", NULL },
+		{ "", NULL },
+	};
+	struct buf out = BUF_INIT(4096);
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		int r = managed_fields_cut(rows[i].text, strlen(rows[i].text), &out);
+
+		assert_int_equal(r, rows[i].left ? 0 : -ENOENT);
+		if (rows[i].left)
+			assert_string_equal(out.data, rows[i].left);
+	}
+	buf_free(&out);
+}
+
 static void many_names(void **state)
 {
 	struct known *k = known_new();
@@ -188,7 +222,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(versions),   cmocka_unit_test(relist),      cmocka_unit_test(bad_lines),
-		cmocka_unit_test(many_names), cmocka_unit_test(lease_rules),
+		cmocka_unit_test(managed_fields_are_not_read), cmocka_unit_test(many_names), cmocka_unit_test(lease_rules),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
