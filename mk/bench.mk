@@ -16,4 +16,12 @@ bench-compare:
 bench-controller: all lab
 	$(Q)MAIN=tests/bench/controller.py LAB_NAME=$${LAB_NAME:-bench-controller} LOGS=build/check/bench-controller tests/api/run.sh
 
-.PHONY: bench bench-seated bench-compare bench-controller
+# What the agents' stream costs a core, without any cluster.
+bench-stream: $(BUILD)/bench/stream
+	$(Q)$<
+
+$(BUILD)/bench/stream: tests/bench/stream.c tests/unit/stream_pair.h $(LIB) | $(DEPS)
+	@echo "  LD      $@"
+	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(LIB) -lcmocka $(LIBS)
+
+.PHONY: bench-stream bench bench-seated bench-compare bench-controller

@@ -44,6 +44,8 @@ class Row:
     quick: bool = False         # also with QUICK=1
     strategy: str = "PreCopy"
     link: tuple = ()            # of `lab link`; none: not limited
+    packs: bool = False         # its memory compresses to half
+    bandwidth: str = None       # spec.bandwidth
     dirty: int = None           # MB/s that each container writes; None: a page a millisecond
 
 
@@ -55,8 +57,8 @@ def dirtied(rate):
     return Row("1 container, 512 MiB, %d MB/s written" % rate, (512,), dirty=rate)
 
 
-def linked(what, *link):
-    return Row("1 container, 256 MiB, %s" % what, (256,), runs=0.4, link=link)
+def linked(what, *link, **more):
+    return Row("1 container, 256 MiB, %s" % what, (256,), runs=0.4, link=link, **more)
 
 
 ROWS = {
@@ -78,6 +80,10 @@ ROWS = {
     "link_100m": linked("link of 100 Mbit/s", "--rate", "100mbit"),
     "link_10g": linked("link of 10 Gbit/s", "--rate", "10gbit"),
     "link_20ms": linked("link of 1 Gbit/s and 20 ms", "--rate", "1gbit", "--delay", "10ms"),
+    "link_100m_packs": linked("compresses to half, link of 100 Mbit/s", "--rate", "100mbit", packs=True),
+    "link_20ms_packs": linked("compresses to half, link of 1 Gbit/s and 20 ms", "--rate", "1gbit", "--delay", "10ms", packs=True),
+    "packs": linked("compresses to half", packs=True),
+    "capped": linked("bandwidth: 25M", bandwidth="25M"),
     **{"dirty_%d" % rate: dirtied(rate) for rate in (0, 10, 50, 200)},
 }
 
@@ -108,8 +114,8 @@ class Bench:
         def run():
             logs = []
             try:
-                logs = workload.start(self.home, NS, name, row.sizes, row.dirty)
-                return product.move(self.home, self.away, NS, name, logs, self.wire, strategy=row.strategy)
+                logs = workload.start(self.home, NS, name, row.sizes, row.dirty, row.packs)
+                return product.move(self.home, self.away, NS, name, logs, self.wire, strategy=row.strategy, **({"bandwidth": row.bandwidth} if row.bandwidth else {}))
             finally:
                 workload.remove(self.home, NS, name)
                 for log in logs:

@@ -18,11 +18,13 @@ END = re.compile(r"^\S+ end tick=(\d+) ms=(\d+) gap=(\d+)$")
 GAP_TICK = re.compile(r"^\S+ GAP (\d+) start=(\d+) end=(\d+) tick=(\d+)$")
 
 
-def manifest(name, ns, sizes_mib, node, images=None, dirty=None):
-    """A pod with one counter of so many MiB per container; images: one per container instead of the counter's own; dirty: MB/s that each writes."""
+def manifest(name, ns, sizes_mib, node, images=None, dirty=None, packs=False):
+    """A pod with one counter of so many MiB per container; images: one per container instead of the counter's own; dirty: MB/s that each writes; packs: memory that compresses to half."""
     containers = [pods.container("c%d" % i, mib) for i, mib in enumerate(sizes_mib)]
     for c in containers if dirty is not None else []:
         c["env"].append({"name": "DIRTY", "value": str(dirty)})
+    for c in containers if packs else []:
+        c["env"].append({"name": "PACKS", "value": "1"})
     for c, image in zip(containers, images or []):
         c.update(image=image, imagePullPolicy="Never")
     return pods.pod(name, containers, ns, node)
@@ -36,9 +38,9 @@ def is_running(p):
     return bool(p) and len(p["status"].get("containerStatuses", [])) == len(p["spec"]["containers"]) and pods.is_running(p)
 
 
-def start(machine, ns, name, sizes_mib, dirty=None):
+def start(machine, ns, name, sizes_mib, dirty=None, packs=False):
     """Create the pod and wait until every application has counted two seconds; its logs."""
-    machine.api.call("POST", collection(ns), manifest(name, ns, sizes_mib, machine.name, dirty=dirty))
+    machine.api.call("POST", collection(ns), manifest(name, ns, sizes_mib, machine.name, dirty=dirty, packs=packs))
     machine.api.wait(collection(ns), name, is_running)
     logs = [Log(machine, name, "c%d" % i) for i in range(len(sizes_mib))]
     for log in logs:
