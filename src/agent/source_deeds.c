@@ -304,6 +304,18 @@ static enum input await_running(struct source *s, int64_t idle_us)
 	return INPUT_RunningFailed;
 }
 
+/*
+ * Usually the answer comes in some 10 ms, and CRIU is ended behind it.  Without one the pod may be deleted all the same, by the destination's receipt or its own report: CRIU must be gone by then, or it would
+ * leave the cgroup of killed processes frozen, which runc takes for a container that is paused and cannot be deleted.
+ */
+static void end_dumps_unless_answered(struct source *s)
+{
+	struct pollfd p = { wire_fd(s->wire), POLLIN, 0 };
+
+	if (!s->postcopy && !wire_has_more(s->wire) && poll(&p, 1, ANSWER_MS) == 0)
+		end_dumps(s);
+}
+
 static enum input await(void *ctx)
 {
 	struct source *s = ctx;
@@ -311,6 +323,7 @@ static enum input await(void *ctx)
 
 	if (s->driver.side == SIDE_DECIDER)
 		return await_prepared(s);
+	end_dumps_unless_answered(s);
 	in = await_running(s, PREPARE_TIMEOUT_US);
 	return in == INPUT_StreamLost && source_pod_gone(s) ? INPUT_PodGone : in;
 }
@@ -351,18 +364,6 @@ static enum input record_abort(void *ctx)
 		return INPUT_RecordUnknown;
 	}
 	return in;
-}
-
-/*
- * Usually the answer comes in some 10 ms, and CRIU is ended behind it.  Without one the pod may be deleted by the destination's receipt: CRIU must be gone by then, or it would
- * leave the cgroup of killed processes frozen, which runc takes for a container that is paused and cannot be deleted.
- */
-static void end_dumps_unless_answered(struct source *s)
-{
-	struct pollfd p = { wire_fd(s->wire), POLLIN, 0 };
-
-	if (!s->postcopy && !wire_has_more(s->wire) && poll(&p, 1, ANSWER_MS) == 0)
-		end_dumps(s);
 }
 
 static enum input send_commit(void *ctx)
@@ -428,8 +429,8 @@ static enum input redial(void *ctx)
 		return INPUT_RecordEnded;
 	if (decider ? is_lost(s) : source_pod_gone(s))
 		return decider ? INPUT_Timer : INPUT_PodGone;
-	/* Of a worker before: the pod may be deleted by the destination's receipt, and CRIU must not hold it then. */
-	if (decider && !s->postcopy)
+	/* Of a worker before: the pod may be deleted without a word to us, and CRIU must not hold it then. */
+	if (!s->postcopy)
 		end_dumps(s);
 	if (source_find_key(s, &s->err) < 0 || source_dial(s, REDIAL_TIMEOUT_US, &s->err) < 0) {
 		log_warning("the destination does not answer; dialling again", LOG_S("migration", s->journal.migration), LOG_S("err", s->err.message));
