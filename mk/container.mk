@@ -21,6 +21,6 @@ $(CT)/app: tests/container/app.c | $(DEPS)
 	@echo "  TEST    $@"
 	$(Q)mkdir -p $(@D) && $(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -static -o $@ $<
 
-container-test: $(CT)/container_test $(CT)/app
+container-test: $(CT)/container_test $(CT)/app $(BUILD)/lib/blinkers.so
 
 .PHONY: container-test

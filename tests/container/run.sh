@@ -34,6 +34,8 @@ uid=$($lab kubectl a get pod counter -o 'jsonpath={.metadata.uid}')
 
 # A bare root for the agent's view: only the program, its libraries and /proc.
 for f in container_test app lib; do $lab cp a $bin/$f $dir/; done
+$lab exec a mkdir -p $dir/libexec
+$lab cp a build/lib/blinkers.so $dir/libexec/
 $lab exec a bash -euc '
 	dir=$1
 	mkdir -p $dir/agent-root/{proc,dev,tmp,run,opt} /run/container-test

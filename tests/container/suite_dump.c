@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "box.h"
 #include "check.h"
+#include "container/blinkers.h"
 #include "container/cgroup_options.h"
 #include "container/criu_images.h"
 #include "container/process_info.h"
@@ -95,6 +96,66 @@ static bool complete(struct freezer *f, const char *images, struct error *err)
 	return ok;
 }
 
+/* --- what CRIU is kept from looking at --- */
+
+/* Its 80 MiB; false when they are not found. */
+static bool find_large(pid_t pid, struct blinkers_range *ret)
+{
+	unsigned long long start, end;
+	char path[64], line[512];
+	bool found = false;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+	f = fopen(path, "re");
+	while (f && !found && fgets(line, sizeof(line), f))
+		found = sscanf(line, "%llx-%llx rw-p %*s %*s 0", &start, &end) == 2 && end - start >= 80ull << 20;
+	if (f)
+		fclose(f);
+	*ret = (struct blinkers_range){ (uint64_t)pid, start, end };
+	return found;
+}
+
+static int count_lazy(void *ctx, pid_t ns_pid, uint64_t vaddr, uint64_t pages, struct error *err)
+{
+	(void)ns_pid;
+	(void)vaddr;
+	(void)err;
+	*(uint64_t *)ctx += pages;
+	return 0;
+}
+
+static uint64_t lazy_pages(int dir, pid_t ns_pid)
+{
+	uint64_t n = 0;
+
+	return criu_lazy_pages(dir, ns_pid, count_lazy, &n, NULL) == 0 ? n : 0;
+}
+
+/* The first process's memory is hidden, the second's is not: the program fills all of it, so each page is there. */
+static bool hide(const struct dump *d, pid_t first, struct blinkers_range *ret)
+{
+	char path[500];
+
+	snprintf(path, sizeof(path), "%s/work/" BLINKERS_LIST, d->here);
+	return find_large(first, ret) && file_write(AT_FDCWD, path, ret, sizeof(*ret), 0600, false, NULL) == 0;
+}
+
+static void list_hidden(const struct dump *d, const struct blinkers_range *hidden)
+{
+	const struct criu_run run = { hidden->start, (hidden->end - hidden->start) / CRIU_PAGE_SIZE };
+	int dir = open(d->images_here, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	uint64_t seen = lazy_pages(dir, 1), others;
+	pid_t pids[8];
+	int n = criu_pagemap_pids(dir, pids, 8, NULL);
+
+	others = n == 2 ? lazy_pages(dir, pids[1]) : 0;
+	check(seen > 0 && seen < 1000 && others > (80u << 20) / CRIU_PAGE_SIZE, "CRIU lists %llu pages of the process whose memory it was kept from, %llu of the other",
+	      (unsigned long long)seen, (unsigned long long)others);
+	check(criu_pagemap_add(dir, 1, &run, 1, NULL) == 0 && lazy_pages(dir, 1) == seen + run.pages, "with ours they are all");
+	close(dir);
+}
+
 static void restored_runs(const struct place *at, const char *images, const struct box *source, int64_t count)
 {
 	struct box copy;
@@ -115,6 +176,7 @@ static void restored_runs(const struct place *at, const char *images, const stru
 
 static void dump_and_restore(const struct place *at, struct box *b, struct freezer *f)
 {
+	struct blinkers_range hidden;
 	struct error err = { 0 };
 	struct dump d;
 	int64_t t = clock_mono_us(), count, us;
@@ -125,7 +187,8 @@ static void dump_and_restore(const struct place *at, struct box *b, struct freez
 		return;
 	check(box_counts_on(b) && !dump_traced(b->pid), "and the source runs on untouched");
 	t = clock_mono_us();
-	if (!check(freezer_freeze(f, t + 20000000, &err) == 0 && runc_dump_go(&d.dump, &err) == 0, "freeze, and go %s", err.message))
+	if (!check(freezer_freeze(f, t + 20000000, &err) == 0 && hide(&d, b->pid, &hidden) && runc_dump_go(&d.dump, &err) == 0, "freeze, hide memory, and go %s",
+		   err.message))
 		return;
 	count = box_count(b, 0);
 	r = runc_dump_wait_ready(&d.dump, clock_mono_us() + 60000000, &err);
@@ -136,6 +199,7 @@ static void dump_and_restore(const struct place *at, struct box *b, struct freez
 	r = freezer_refreeze(f, 0, t + 20000000, &err);
 	check(r == 0, "frozen again while CRIU holds it (%lld us) %s", (long long)(clock_mono_us() - t), r ? err.message : "");
 	check(box_count(b, 0) == count, "it did not count meanwhile");
+	list_hidden(&d, &hidden);
 	if (complete(f, d.images_here, &err)) {
 		t = clock_mono_us();
 		r = runc_dump_finish(&d.dump, t + 60000000, &err);
