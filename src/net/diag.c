@@ -65,7 +65,7 @@ static int take(const struct listing *l, const char *data, ssize_t len)
 			return 1;
 		if (h->nlmsg_type == NLMSG_ERROR)
 			return h->nlmsg_len < NLMSG_LENGTH(sizeof(int)) ? -EPROTO : ((const struct nlmsgerr *)NLMSG_DATA(h))->error;
-		if (h->nlmsg_type != SOCK_DIAG_BY_FAMILY || h->nlmsg_len < NLMSG_LENGTH(sizeof(m)))
+		if ((h->nlmsg_type != SOCK_DIAG_BY_FAMILY && h->nlmsg_type != TCPDIAG_GETSOCK) || h->nlmsg_len < NLMSG_LENGTH(sizeof(m)))
 			continue;
 		memcpy(&m, NLMSG_DATA(h), sizeof(m));
 		r = l->visit(l->ctx, &m);
@@ -75,10 +75,9 @@ static int take(const struct listing *l, const char *data, ssize_t len)
 	return 0;
 }
 
-static int list(const struct listing *l, int fd, unsigned char family, unsigned char protocol, unsigned states)
+static int take_all(const struct listing *l, int fd)
 {
-	const struct inet_diag_req_v2 all = { .sdiag_family = family, .sdiag_protocol = protocol, .idiag_states = states };
-	int r = diag_ask(fd, SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, &all);
+	int r = 0;
 
 	while (r == 0) {
 		_Alignas(struct nlmsghdr) char data[32768];
@@ -87,6 +86,14 @@ static int list(const struct listing *l, int fd, unsigned char family, unsigned 
 		r = n < 0 ? -errno : n == 0 ? -EPROTO : take(l, data, n);
 	}
 	return r < 0 ? r : 0;
+}
+
+static int list(const struct listing *l, int fd, unsigned char family, unsigned char protocol, unsigned states)
+{
+	const struct inet_diag_req_v2 all = { .sdiag_family = family, .sdiag_protocol = protocol, .idiag_states = states };
+	int r = diag_ask(fd, SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, &all);
+
+	return r < 0 ? r : take_all(l, fd);
 }
 
 static int list_both(const struct listing *l, int fd, unsigned char protocol, unsigned states)
@@ -109,4 +116,15 @@ int diag_udp(int fd, int (*visit)(void *ctx, const struct inet_diag_msg *m), voi
 	int r = list_both(&l, fd, IPPROTO_UDP, ~0u);
 
 	return r < 0 ? r : list_both(&l, fd, IPPROTO_UDPLITE, ~0u);
+}
+
+/* The older question names no family (net/ipv4/inet_diag.c, inet_diag_dump_compat). */
+int diag_tcp_connected(int fd, unsigned states, int (*visit)(void *ctx, const struct inet_diag_msg *m), void *ctx)
+{
+	struct {
+		struct nlmsghdr head;
+		struct inet_diag_req body;
+	} q = { .head = { .nlmsg_len = sizeof(q), .nlmsg_type = TCPDIAG_GETSOCK, .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP }, .body = { .idiag_family = AF_INET, .idiag_states = states } };
+
+	return send(fd, &q, sizeof(q), 0) < 0 ? -errno : take_all(&(struct listing){ visit, ctx }, fd);
 }
