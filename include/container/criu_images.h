@@ -2,6 +2,7 @@
 #ifndef CONTAINER_CRIU_IMAGES_H
 #define CONTAINER_CRIU_IMAGES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -60,6 +61,14 @@ int criu_ipc_has_objects(int image_dir_fd, struct error *err);
  * expires at once and goes on.  Returns how many, or a negative errno.
  */
 int criu_timers_rearm(int image_dir_fd, struct error *err);
+
+/*
+ * Decides about each TCP connection in files.img, so that CRIU restores without --tcp-close: one that has a stream image beside it stays, if keep, and every other one is what
+ * --tcp-close would have made of it.  inventory: the inventory image's name; that of a dump with --tcp-close asks for the option no more.  Returns how many stay, or a
+ * negative errno.
+ */
+#define CRIU_TCP_STREAM "tcp-stream-%x.img"     /* by the socket's inode */
+int criu_connections_settle(int image_dir_fd, const char *inventory, bool keep, struct error *err);
 
 /* True name check for a file the source sends into an image folder: *.img, descriptors.json, only [A-Za-z0-9._-]. */
 int criu_image_name_ok(const char *name);

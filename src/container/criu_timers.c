@@ -9,64 +9,16 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "criu_fields.h"
 
 /*
- * files.img: one file_entry each (CRIU's images/fdinfo.proto), whose field 12 is a timerfd_entry (images/timerfd.proto).  Read by hand, and not by generated code:
- * what is changed is one byte, in its place.
+ * files.img: one file_entry each (CRIU's images/fdinfo.proto), whose field 12 is a timerfd_entry (images/timerfd.proto).  What is
+ * changed is one byte, in its place.
  */
-#define HEADER_SIZE 8
 #define IMAGE_MAX (256u << 20)
 #define FIELD_TIMERFD 12
 
 enum { VALUE_SEC = 7, VALUE_NSEC = 8, INTERVAL_SEC = 9, INTERVAL_NSEC = 10 };
-
-struct cursor {
-	const uint8_t *p, *end;
-};
-
-static int take_varint(struct cursor *c, uint64_t *ret)
-{
-	*ret = 0;
-	for (unsigned shift = 0; shift < 64 && c->p < c->end; shift += 7) {
-		*ret |= (uint64_t)(*c->p & 0x7f) << shift;
-		if (!(*c->p++ & 0x80))
-			return 0;
-	}
-	return -EBADMSG;
-}
-
-/* The next field: its number, and its content (of a number: its bytes).  1, 0 at the end, or -EBADMSG. */
-static int take_field(struct cursor *c, uint64_t *number, uint64_t *value, struct cursor *content)
-{
-	uint64_t tag, size;
-
-	if (c->p == c->end)
-		return 0;
-	if (take_varint(c, &tag) < 0)
-		return -EBADMSG;
-	*number = tag >> 3;
-	*value = 0;
-	content->p = c->p;
-	if ((tag & 7) == 0) {
-		if (take_varint(c, value) < 0)
-			return -EBADMSG;
-		content->end = c->p;
-		return 1;
-	}
-	if ((tag & 7) == 2 && take_varint(c, &size) == 0)
-		content->p = c->p;
-	else if ((tag & 7) == 1)
-		size = 8;
-	else if ((tag & 7) == 5)
-		size = 4;
-	else
-		return -EBADMSG;
-	if (size > (uint64_t)(c->end - c->p))
-		return -EBADMSG;
-	c->p += size;
-	content->end = c->p;
-	return 1;
-}
 
 /* The byte to set, NULL when the timer is as it should be. */
 static int look_at_timer(struct cursor c, const uint8_t **ret)
@@ -77,12 +29,12 @@ static int look_at_timer(struct cursor c, const uint8_t **ret)
 	int r;
 
 	*ret = NULL;
-	while ((r = take_field(&c, &number, &value, &content)) > 0) {
+	while ((r = fields_next(&c, &number, &value, &content)) > 0) {
 		if (number < VALUE_SEC || number > INTERVAL_NSEC)
 			continue;
 		v[number] = value;
-		if (number == VALUE_NSEC && content.end - content.p == 1)
-			nsec = content.p;
+		if (number == VALUE_NSEC)
+			nsec = content.end - content.p == 1 && *content.p == value ? content.p : NULL;
 	}
 	if (r == 0 && !v[VALUE_SEC] && !v[VALUE_NSEC] && (v[INTERVAL_SEC] || v[INTERVAL_NSEC]))
 		*ret = nsec;
@@ -96,7 +48,7 @@ static int look_at_file(int fd, const char *base, struct cursor c)
 	const uint8_t *at;
 	int r, changed = 0;
 
-	while ((r = take_field(&c, &number, &value, &content)) > 0) {
+	while ((r = fields_next(&c, &number, &value, &content)) > 0) {
 		if (number != FIELD_TIMERFD)
 			continue;
 		r = look_at_timer(content, &at);
@@ -113,7 +65,7 @@ int criu_timers_rearm(int image_dir_fd, struct error *err)
 {
 	cleanup_close int fd = openat(image_dir_fd, "files.img", O_RDWR | O_NOFOLLOW | O_CLOEXEC);
 	cleanup_buf struct buf b = BUF_INIT(IMAGE_MAX);
-	size_t at = HEADER_SIZE;
+	struct cursor image, entry;
 	int r, changed = 0;
 
 	if (fd < 0)
@@ -121,20 +73,14 @@ int criu_timers_rearm(int image_dir_fd, struct error *err)
 	r = file_read(image_dir_fd, "files.img", &b, err);
 	if (r < 0)
 		return r;
-	while (at < b.len) {
-		uint32_t size;
-
-		if (b.len - at < sizeof(size))
-			return error_set(err, -EBADMSG, "files.img is cut off");
-		memcpy(&size, b.data + at, sizeof(size));
-		at += sizeof(size);
-		if (size > b.len - at)
-			return error_set(err, -EBADMSG, "files.img is cut off");
-		r = look_at_file(fd, b.data, (struct cursor){ (const uint8_t *)b.data + at, (const uint8_t *)b.data + at + size });
+	if (b.len < CRIU_HEADER_SIZE)
+		return error_set(err, -EBADMSG, "files.img is cut off");
+	image = (struct cursor){ (const uint8_t *)b.data + CRIU_HEADER_SIZE, (const uint8_t *)b.data + b.len };
+	while ((r = entries_next(&image, &entry)) > 0) {
+		r = look_at_file(fd, b.data, entry);
 		if (r < 0)
-			return error_set(err, r, "files.img is damaged");
+			break;
 		changed += r;
-		at += size;
 	}
-	return changed;
+	return r < 0 ? error_set(err, r, "files.img is cut off or damaged") : changed;
 }
