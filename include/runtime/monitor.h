@@ -16,9 +16,10 @@
  * The folder is removed by the runtime's `delete`.
  *
  * Packets are JSON objects of at most MONITOR_PACKET_MAX bytes.
- *   agent -> monitor   {"op": "restore", "images": DIR, "work": DIR, "lazy": bool}   only in state waiting, once; existing folders below PM_RUN_DIR.
+ *   agent -> monitor   {"op": "restore", "images": DIR, "work": DIR, "lazy": bool, "connections": bool}   only in state waiting, once; existing folders below PM_RUN_DIR.
  *                      With all of CRIU's images in place: to the barrier.  With only descriptors.json there (runc reads it first): runc and CRIU are
  *                      started ahead of time, state starting, and stop before CRIU's first step, state standby
+ *                      connections: the images say of each TCP connection whether it stays; else CRIU closes them all (an agent that does not know of it)
  *                      {"op": "go"}        in state standby, when all images are there, inventory.img under the name MONITOR_INVENTORY
  *                      lazy: the images are as a dump with --lazy-pages wrote them; the packet that leads to restoring (go, or restore without standby)
  *                      brings two fds (SCM_RIGHTS): the fill list (migration/fill.h) and the page store's file; with pages that come later (PostCopy) a

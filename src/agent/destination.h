@@ -59,6 +59,7 @@ struct destination {
 	struct record *record;          /* of the decider, when it is open */
 	int protocol;                   /* agreed with the source */
 	int ipc_owner;
+	bool keeps;                     /* connections inside the pod, whose lo is cut until all of them are there */
 	cJSON *facts;                   /* this node */
 	cJSON *hello;
 	struct destination_container containers[WIRE_CONTAINERS_MAX];
@@ -149,6 +150,10 @@ int destination_pump(struct destination *d, int until_fd, int64_t idle_us, struc
 /* Until destination_finished was called so often, from other threads. */
 int destination_pump_until(struct destination *d, int times, struct error *err);
 void destination_finished(struct destination *d);
+
+/* destination_connections.c: TCP connections inside the pod.  begin: n of them will come; end: all are restored, or another worker has seen to it. */
+int destination_connections_begin(struct destination *d, int64_t n, struct error *err);
+int destination_connections_end(struct destination *d, struct error *err);
 
 /* destination_restore.c */
 int destination_start(struct destination *d, struct error *err);        /* runc and CRIU, until all stand by */

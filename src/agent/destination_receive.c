@@ -19,6 +19,7 @@
 #include "contents.h"
 #include "migration/reason.h"
 #include "net/address.h"
+#include "net/loopback.h"
 #include "runtime/monitor.h"
 
 static int protocol_error(struct error *err, const char *what)
@@ -295,7 +296,7 @@ static int add_addresses(struct destination *d, const cJSON *list, struct error 
 static int on_frozen(struct destination *d, const struct wire_frame *f, struct error *err)
 {
 	cleanup_json cJSON *j = NULL;
-	int64_t us = 0;
+	int64_t us = 0, connections = 0;
 	int r = d->frozen_us ? protocol_error(err, "FROZEN twice") : wire_json(f, &j, err);
 
 	if (r == 0)
@@ -304,7 +305,11 @@ static int on_frozen(struct destination *d, const struct wire_frame *f, struct e
 	/* Without it the restore waits some milliseconds more. */
 	if (r == 0)
 		warm_start(WARM_CGROUPS | WARM_BREAKPOINTS, d->o->host_pid, WARM_US, &d->warm, NULL);
-	return r == 0 ? add_addresses(d, json_at(j, "addresses"), err) : r;
+	if (r == 0)
+		r = add_addresses(d, json_at(j, "addresses"), err);
+	if (r == 0 && json_int(j, "connections", 1, TCP_PAIRS_MAX, &connections) == 0)
+		r = destination_connections_begin(d, connections, err);
+	return r;
 }
 
 static int on_pages(struct destination *d, const struct wire_frame *f, struct error *err)

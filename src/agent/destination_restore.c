@@ -65,6 +65,8 @@ static int stage(struct destination_container *c, int *ret_list, struct error *e
 	r = c->lazy ? list_pages(c, pids, n, ret_list, err) : complete_images(c, pids, n, err);
 	if (r == 0)
 		r = criu_timers_rearm(c->images_fd, err);
+	if (r >= 0)
+		r = criu_connections_settle(c->images_fd, MONITOR_INVENTORY, c->d->keeps, err);
 	if (r < 0)
 		return r;
 	return c->index == c->d->ipc_owner ? 0 : criu_ipc_clear(c->images_fd, err);
@@ -182,6 +184,8 @@ int destination_restore(struct destination *d, struct error *err)
 		if (r < 0)
 			*err = d->containers[i].err;
 	}
+	if (r == 0)
+		r = destination_connections_end(d, err);
 	d->prepared_us = clock_mono_us();
 	warm_stop(d->warm);
 	d->warm = NULL;
@@ -211,6 +215,9 @@ int destination_open(struct destination *d, struct error *err)
 {
 	int result[WIRE_CONTAINERS_MAX], r = look_at_all(d, err);
 
+	/* The worker before may have gone between its last container's barrier and this. */
+	if (r == 0)
+		r = destination_connections_end(d, err);
 	d->committed_us = clock_mono_us();
 	if (r < 0)
 		return r;

@@ -200,6 +200,7 @@ int monitor_restore(struct monitor *m, const char *images, const char *work, boo
 	cJSON_AddStringToObject(j, "images", images);
 	cJSON_AddStringToObject(j, "work", work);
 	cJSON_AddBoolToObject(j, "lazy", lazy);
+	cJSON_AddBoolToObject(j, "connections", true);
 	return send_json(m, j, err);
 }
 

@@ -194,6 +194,14 @@ int source_wait_strangers(struct source *s, struct error *err);
 /* Freezes the pod at a moment when there are none. */
 int source_freeze(struct source *s, int64_t timeout_us, struct error *err);
 
+/*
+ * source_connections.c: TCP connections inside the frozen pod, which CRIU does not look at (--tcp-close): writes each into the images of the containers that hold it, and adds to
+ * addresses what they need.  Returns how many; those that cannot be kept are closed at the destination.
+ */
+int source_keep_connections(struct source *s, cJSON *addresses);
+/* After a worker that was killed in the midst of that. */
+void source_leave_connections(struct source *s);
+
 /* source_report.c: the JSON of status.source and status.destination. */
 cJSON *source_report_json(const struct source *s, const struct error *err);
 cJSON *source_destination_json(const struct source *s);

@@ -236,15 +236,20 @@ static enum input remove_journal(void *ctx)
 /* --- the frozen part --- */
 
 /* The destination must have these before it can restore the sockets.  All containers of a pod share one network namespace. */
-static int add_addresses(struct source *s, cJSON *j)
+static int add_sockets(struct source *s, cJSON *j)
 {
 	struct address list[ADDRESSES_MAX];
 	cJSON *a = cJSON_AddArrayToObject(j, "addresses");
-	int n = addresses_bound(s->runc.netns_fd, list, &s->err);
+	int n = addresses_bound(s->runc.netns_fd, list, &s->err), kept;
 
 	for (int i = 0; i < n; i++)
 		cJSON_AddItemToArray(a, cJSON_CreateString(list[i].text));
-	return n < 0 ? n : 0;
+	if (n < 0)
+		return n;
+	kept = source_keep_connections(s, a);
+	if (kept > 0)
+		cJSON_AddNumberToObject(j, "connections", kept);
+	return 0;
 }
 
 static enum input freeze(void *ctx)
@@ -262,7 +267,7 @@ static enum input freeze(void *ctx)
 	s->mark[MARK_FROZEN] = clock_mono_us();
 	j = cJSON_CreateObject();
 	cJSON_AddNumberToObject(j, "frozenMicros", (double)(s->mark[MARK_FROZEN] - s->mark[MARK_FREEZE]));
-	r = add_addresses(s, j);
+	r = add_sockets(s, j);
 	return ok_or_failed(r < 0 ? r : wire_send_json(s->wire, WIRE_FROZEN, WIRE_NO_CONTAINER, j, &s->err));
 }
 
@@ -503,6 +508,8 @@ static enum input thaw(void *ctx)
 		return INPUT_Ok;        /* nothing is there that could be frozen */
 	if (r == 0) {
 		kill_left_dumps(s);
+		if (s->resumed)
+			source_leave_connections(s);
 		r = freezer_thaw(&s->freezer, &s->err);
 	}
 	if (r < 0) {

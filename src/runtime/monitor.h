@@ -38,6 +38,7 @@ struct monitor {
 	struct relay relay;             /* between runc and CRIU */
 	pid_t runc;                     /* `runc restore`; 0: not running */
 	bool lazy;                      /* the memory is filled by filler, not by CRIU */
+	bool keeps_tcp;                 /* the images say which connections stay; else CRIU closes them all */
 	struct filler filler;
 	int given[3];                   /* fds that came with the request that is looked at: list of pages, page store, socket for later ones; -1: none */
 	char images[512], work[512];

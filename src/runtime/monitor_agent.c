@@ -55,10 +55,11 @@ void agent_accept(struct monitor *m)
 static const char *op_restore(struct monitor *m, struct span op, struct error *err)
 {
 	char images[PATH_MAX_BYTES], work[PATH_MAX_BYTES];
-	struct span lazy;
+	struct span lazy, connections;
 
 	if (json_copy_at(op, "images", images, sizeof(images)) < 0 || json_copy_at(op, "work", work, sizeof(work)) < 0)
 		return "restore: images or work is missing or too long";
+	m->keeps_tcp = json_member(op, "connections", &connections) && json_is(connections, "true");
 	return restore_begin(m, images, work, json_member(op, "lazy", &lazy) && json_is(lazy, "true"), err) == -EINVAL ? err->message : NULL;
 }
 

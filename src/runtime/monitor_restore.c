@@ -44,14 +44,15 @@ static int check_folder(const char *what, const char *path, struct error *err)
 }
 
 /*
- * What runc has no option for (criu(8); found by CRIU_CONFIG_FILE).  Connections to the old address are closed, not kept; half-open ones are dropped; no
- * firewall is touched (the images were made without); deleted files that are still open come along up to 512 MiB.
+ * What runc has no option for (criu(8); found by CRIU_CONFIG_FILE).  Connections are closed, unless the images say of each what becomes of it;
+ * half-open ones are dropped; no firewall is touched (the images were made without); deleted files that are still open come along up to 512 MiB.
  */
-static int write_config(const char *work, char *ret, size_t size, struct error *err)
+static int write_config(const struct monitor *m, const char *work, char *ret, size_t size, struct error *err)
 {
-	static const char text[] = "tcp-close\nnetwork-lock skip\nskip-in-flight\nghost-limit 512M\n";
+	char text[256];
 
-	if (path_format(ret, size, "%s/%s", work, CONFIG_NAME) < 0)
+	if (path_format(ret, size, "%s/%s", work, CONFIG_NAME) < 0 ||
+	    path_format(text, sizeof(text), "%snetwork-lock skip\nskip-in-flight\nghost-limit 512M\n", m->keeps_tcp ? "" : "tcp-close\n") < 0)
 		return error_set(err, -ENAMETOOLONG, "restore: a path is too long");
 	return file_write(AT_FDCWD, ret, text, strlen(text), 0600, false, err);
 }
@@ -227,7 +228,7 @@ void restore_go(struct monitor *m)
 
 static int prepare(struct monitor *m, const char *images, const char *work, char *config, size_t config_size, char *decoy, size_t decoy_size, struct error *err)
 {
-	int r = write_config(work, config, config_size, err);
+	int r = write_config(m, work, config, config_size, err);
 
 	if (r == 0)
 		r = make_decoy(m, images, decoy, decoy_size, err);

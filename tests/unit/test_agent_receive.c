@@ -15,6 +15,7 @@
 #include "base/json.h"
 #include "stream_pair.h"
 
+#include "agent/destination_connections.c"
 #include "agent/destination_receive.c"
 #include "agent/contents.c"
 #include "agent/volumes.c"
