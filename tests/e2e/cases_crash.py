@@ -70,9 +70,14 @@ def expect(m, phase, reason=None):
         raise Failed("expected %s %s, and it ended %s" % (phase, reason or "", explain(m)))
 
 
+def talking(name, *args):
+    """Holds connections inside the pod, which must not notice anything (tests/apps/pairs.c)."""
+    return container(name, image="pairs", args=list(args))
+
+
 def source_frozen(case, home, away):
-    """the source's worker is killed with the pod frozen: thawed, and Failed"""
-    chain = Chain(case, home, pod("cr-frozen", [container("one", 64), container("two", 8)]))
+    """the source's worker is killed with the pod frozen: thawed, and Failed; connections inside it go on"""
+    chain = Chain(case, home, pod("cr-frozen", [container("big", 64), talking("one", "serve=6000"), talking("two", "call=127.0.0.1:6000")]))
     expect(settle(case, chain, (home, JOURNAL, "Freeze", SOURCE), {"cluster": away.name}, {"node": home.name}), "Failed", "InternalError")
 
 
@@ -95,8 +100,8 @@ def destination_barrier(case, home, away):
 
 
 def back_home(case, home, away):
-    """on the way back the deciding destination's worker is killed at the barrier, and on another way back the source's with all sent"""
-    chain = Chain(case, home, pod("cr-back", [container("one", 16)]))
+    """on the way back the deciding destination's worker is killed at the barrier, and on another way back the source's with all sent; connections inside the pod go on"""
+    chain = Chain(case, home, pod("cr-back", [talking("one", "serve=6000", "call=[::1]:6000")]))
     chain.move(cluster=away.name)
     expect(settle(case, chain, (home, MONITORS, "barrier", DESTINATION), {"node": home.name}, {"cluster": away.name}), "Succeeded")
     chain.move(cluster=away.name)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kinds of pods: what their specs and their processes hold is the same after the move, and no container is restarted by it. The programs look by themselves
 (tests/apps/kinds.c); several features share a pod, so that each is seen together with others."""
-from cluster import Failed
-from pods import NS, Chain, container, pod
+from cluster import Failed, Log
+from pods import NS, Chain, container, is_running, pod
 
 
 def kinds(name, *checks, **more):
@@ -34,7 +34,7 @@ def shown(home, chain, name, path):
 
 
 def locked_down(case, home, away):
-    """not root, read-only root, seccomp, no capabilities, memory limit; emptyDir in memory, ConfigMap, Secret, downward API, token, subPath"""
+    """not root, read-only root, seccomp, sysctls, no capabilities, memory limit; emptyDir in memory, ConfigMap, Secret, downward API, token, subPath"""
     home.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "kinds", "namespace": NS}, "data": {"key": "from the config map"}},
                {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "kinds", "namespace": NS}, "stringData": {"key": "from the secret"}})
     for kind in ("configmap", "secret"):
@@ -42,6 +42,7 @@ def locked_down(case, home, away):
     p = pod("locked", [kinds(
         "one", "identity=Seccomp:\t2", "readonly", "memory=/mem", "file=/config/key:config map", "file=/secret/key:the secret", "file=/sub/file:below",
         "file=/podinfo/labels:kind=\"locked\"", "file=/var/run/secrets/kubernetes.io/serviceaccount/ca.crt:BEGIN CERTIFICATE",
+        "file=/proc/sys/net/ipv4/ip_local_port_range:20000\t20999", "file=/proc/sys/net/ipv4/ping_group_range:7\t7777", "file=/proc/sys/kernel/shm_rmid_forced:1",
         env=[{"name": "NAME", "value": "one"}, {"name": "OWN", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
         securityContext={"readOnlyRootFilesystem": True, "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
         resources={"limits": {"memory": "16Mi", "cpu": "500m"}},
@@ -50,7 +51,9 @@ def locked_down(case, home, away):
         initContainers=[container("first", image="kinds", command=["/tool", "add", "/kept/file", "below"], args=[],
                                   volumeMounts=[{"name": "work", "mountPath": "/kept", "subPath": "below"}])],
         securityContext={"runAsUser": 1000, "runAsGroup": 1000, "fsGroup": 2000, "supplementalGroups": [3000], "runAsNonRoot": True,
-                         "seccompProfile": {"type": "RuntimeDefault"}},
+                         "seccompProfile": {"type": "RuntimeDefault"},
+                         "sysctls": [{"name": "net.ipv4.ip_local_port_range", "value": "20000 20999"}, {"name": "net.ipv4.ping_group_range", "value": "7 7777"},
+                                     {"name": "kernel.shm_rmid_forced", "value": "1"}]},
         volumes=[{"name": "mem", "emptyDir": {"medium": "Memory", "sizeLimit": "4Mi"}}, {"name": "work", "emptyDir": {}},
                  {"name": "config", "configMap": {"name": "kinds"}}, {"name": "secret", "secret": {"secretName": "kinds", "defaultMode": 0o440}},
                  {"name": "podinfo", "downwardAPI": {"items": [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]}}])
@@ -89,4 +92,25 @@ def life(case, home, away):
             raise Failed("%s: it has run again: %r" % (path, shown(home, chain, "main", path)))
 
 
-CASES = {"locked-down": locked_down, "together": together, "one-pid-namespace": one_process_namespace, "life": life}
+def inside(case, home, away):
+    """TCP connections inside the pod stay: between containers and in one, over 127.0.0.1, 127.0.0.9, ::1 and the pod's IP, with full queues and half shut down; one from outside is closed"""
+    def pairs(name, *args):
+        return container(name, image="pairs", args=list(args), env=[{"name": "NAME", "value": name}, {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}])
+
+    chain = Chain(case, home, pod("inside", [pairs("one", "serve=6000", "call=127.0.0.1:6000"), pairs("two", "call=127.0.0.9:6000", "call=[::1]:6000", "call=POD:6000")]))
+    home.apply(pod("outside", [pairs("out", "outside=%s:6000" % home.get("pod", chain.name, NS)["status"]["podIP"])]))
+    case.clean(lambda: home.delete("pod", "outside", NS, "--grace-period=1"))
+    home.watch("pods", "outside", NS, is_running, 60, "running")
+    outside = Log(home, NS, "outside", "out")
+    case.clean(outside.close)
+    outside.wait(lambda lines: any(" tick " in line for line in lines), 20, "a count")
+    for where in ({"cluster": away.name}, {"node": home.name}):
+        chain.move(**where)
+    # one that has stopped, at whichever move, says so after 5 s
+    chain.wait_ticks(4)
+    outside.wait(lambda lines: any("outside closed" in line for line in lines), 10, "its connection closed")
+    chain.check()
+    case.note(connections=16, paused_ms=[m["status"]["downtime"] for m in chain.moves])
+
+
+CASES = {"inside": inside, "locked-down": locked_down, "together": together, "one-pid-namespace": one_process_namespace, "life": life}

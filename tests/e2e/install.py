@@ -16,6 +16,7 @@ WORKLOADS = {
     "uring": ["/uring"],
     "peer": ["/peer"],
     "kinds": ["/kinds"],
+    "pairs": ["/pairs"],
 }
 
 
