@@ -2,11 +2,14 @@
 #include "handshake.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/statfs.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/json.h"
 #include "container/runc.h"
 #include "migration/reason.h"
@@ -24,6 +27,27 @@ static int cgroup_version(const struct agent_options *o)
 	if (agent_host_path(o, path, sizeof(path), "/sys/fs/cgroup") < 0 || statfs(path, &st) < 0)
 		return 1;
 	return st.f_type == CGROUP2_MAGIC ? 2 : 1;
+}
+
+/* The one that confines containers here, as CRIU knows them (criu/lsm.c, host_lsm_type). */
+static const char *lsm_here(const struct agent_options *o)
+{
+	char path[4096], enabled = 'N';
+	cleanup_close int fd = open("/sys/module/apparmor/parameters/enabled", O_RDONLY | O_CLOEXEC);
+
+	if (fd >= 0 && read(fd, &enabled, 1) == 1 && enabled == 'Y')
+		return "apparmor";
+	return agent_host_path(o, path, sizeof(path), "/sys/fs/selinux/enforce") == 0 && access(path, F_OK) == 0 ? "selinux" : "none";
+}
+
+const char *lsm_of_label(const char *label)
+{
+	size_t len = strcspn(label, "\n");
+
+	/* AppArmor: "profile (mode)", or "unconfined"; SELinux: "user:role:type:level". */
+	if (!len || (len >= 10 && !strncmp(label, "unconfined", 10) && (len == 10 || label[10] == ' ')))
+		return NULL;
+	return label[len - 1] == ')' ? "apparmor" : memchr(label, ':', len) ? "selinux" : NULL;
 }
 
 static int add_cpuinfo(const struct agent_options *o, cJSON *out, struct error *err)
@@ -58,6 +82,7 @@ int node_facts(const struct agent_options *o, bool with_cpu, cJSON *out, struct 
 	cJSON_AddStringToObject(out, "kernel", u.release);
 	cJSON_AddStringToObject(out, "arch", u.machine);
 	cJSON_AddNumberToObject(out, "cgroup", cgroup_version(o));
+	cJSON_AddStringToObject(out, "lsm", lsm_here(o));
 	return with_cpu ? add_cpuinfo(o, out, err) : 0;
 }
 
@@ -80,11 +105,23 @@ static int check_cpu(const struct agent_options *o, const cJSON *hello, struct e
 	return criu_cpuinfo_check(o->host_pid, image.data, image.len, err);
 }
 
+/* CRIU gives a process the profile back that it had; where there are none of its kind, it fails, and the pod has stood still in vain. */
+static int check_lsm(const cJSON *hello, const cJSON *here, struct error *err)
+{
+	const char *confined = json_str(hello, "confined"), *lsm = json_str_or(here, "lsm", "?");
+
+	if (!confined || !strcmp(confined, lsm))
+		return 0;
+	return error_reason(err, -ENOTSUP, REASON_KernelIncompatible, "the pod's processes are confined by %.20s, and the destination node has %s", confined,
+			    strcmp(lsm, "none") ? lsm : "no such security module");
+}
+
 int node_check(const struct agent_options *o, const cJSON *hello, const cJSON *here, struct error *err)
 {
 	const char *arch = json_str_or(hello, "arch", "?"), *kernel = json_str_or(hello, "kernel", "?");
 	const char *my_kernel = json_str_or(here, "kernel", "?");
 	int64_t criu = 0, my_criu = 0, cgroup = 0, my_cgroup = 0;
+	int r;
 
 	if (strcmp(arch, json_str_or(here, "arch", "")))
 		return error_reason(err, -ENOTSUP, REASON_KernelIncompatible, "the source node is %s, the destination %s", arch,
@@ -99,7 +136,8 @@ int node_check(const struct agent_options *o, const cJSON *hello, const cJSON *h
 	if (json_int(hello, "cgroup", 1, 2, &cgroup) < 0 || json_int(here, "cgroup", 1, 2, &my_cgroup) < 0 || cgroup != my_cgroup)
 		return error_reason(err, -ENOTSUP, REASON_CgroupIncompatible, "the source node uses cgroup v%d, the destination v%d",
 				    (int)cgroup, (int)my_cgroup);
-	return check_cpu(o, hello, err);
+	r = check_lsm(hello, here, err);
+	return r < 0 ? r : check_cpu(o, hello, err);
 }
 
 #define PROTOCOL_MAX 1000

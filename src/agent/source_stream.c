@@ -2,11 +2,13 @@
 #include "source.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "contents.h"
 #include "handshake.h"
@@ -88,6 +90,22 @@ int source_dial(struct source *s, int64_t patience_us, struct error *err)
 	return order_ends_it(s) ? control_check(s->control, err) : 0;
 }
 
+/* Of the pod's containers the first that is confined by a security module: one node has one. */
+static void add_confinement(const struct source *s, cJSON *hello)
+{
+	for (int i = 0; i < s->n; i++) {
+		cleanup_buf struct buf label = BUF_INIT(4096);
+		char path[64];
+		const char *lsm;
+
+		path_format(path, sizeof(path), "/proc/%d/attr/current", s->containers[i].init_pid);
+		if (file_read(AT_FDCWD, path, &label, NULL) < 0 || !label.len || !(lsm = lsm_of_label(label.data)))
+			continue;
+		cJSON_AddStringToObject(hello, "confined", lsm);
+		return;
+	}
+}
+
 static cJSON *hello_json(struct source *s, bool resume, struct error *err)
 {
 	cJSON *j = cJSON_CreateObject(), *names;
@@ -105,6 +123,8 @@ static cJSON *hello_json(struct source *s, bool resume, struct error *err)
 		cJSON_AddNumberToObject(j, "ipcOwner", source_ipc_owner(s));
 		cJSON_AddNumberToObject(j, "stateBytes", (double)source_state_bytes(s));
 	}
+	if (!resume)
+		add_confinement(s, j);
 	if ((!resume && contents_add(s->o, s->containers[0].bundle, cJSON_AddObjectToObject(j, "contents"), err) < 0) || node_facts(s->o, !resume, j, err) < 0) {
 		cJSON_Delete(j);
 		return NULL;

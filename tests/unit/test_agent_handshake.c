@@ -22,7 +22,7 @@ int agent_host_path(const struct agent_options *o, char *out, size_t size, const
 	return size ? 0 : -1;
 }
 
-#define HERE "{\"protocol\":2,\"arch\":\"x86_64\",\"kernel\":\"6.12.3-cloud\",\"criu\":40201,\"cgroup\":2}"
+#define HERE "{\"protocol\":2,\"arch\":\"x86_64\",\"kernel\":\"6.12.3-cloud\",\"criu\":40201,\"cgroup\":2,\"lsm\":\"apparmor\"}"
 
 static const struct {
 	const char *hello;
@@ -41,6 +41,8 @@ static const struct {
 	{ "{\"protocol\":2,\"arch\":\"x86_64\",\"kernel\":\"6.1.0\",\"criu\":40201,\"cgroup\":1}", REASON_CgroupIncompatible, "v1" },
 	{ "{\"protocol\":2,\"arch\":\"x86_64\",\"kernel\":\"6.1.0\",\"criu\":40201}", REASON_CgroupIncompatible, "cgroup" },
 	{ "{\"protocol\":2,\"arch\":\"x86_64\",\"kernel\":\"6.1.0\",\"criu\":40201,\"cgroup\":2,\"cpuinfo\":\"%%\"}", REASON_ProtocolError, "cpuinfo" },
+	{ "{\"protocol\":2,\"arch\":\"x86_64\",\"kernel\":\"6.1.0\",\"criu\":40201,\"cgroup\":2,\"confined\":\"apparmor\"}", 0, NULL },
+	{ "{\"protocol\":2,\"arch\":\"x86_64\",\"kernel\":\"6.1.0\",\"criu\":40201,\"cgroup\":2,\"confined\":\"selinux\"}", REASON_KernelIncompatible, "selinux" },
 };
 
 static void nodes_that_differ_are_refused_by_name(void **state)
@@ -60,6 +62,18 @@ static void nodes_that_differ_are_refused_by_name(void **state)
 		if (row[i].word)
 			assert_non_null(strstr(err.message, row[i].word));
 	}
+}
+
+static void labels_tell_who_confines(void **state)
+{
+	(void)state;
+	assert_null(lsm_of_label(""));
+	assert_null(lsm_of_label("unconfined\n"));
+	assert_null(lsm_of_label("unconfined (enforce)"));
+	assert_string_equal(lsm_of_label("cri-containerd.apparmor.d (enforce)\n"), "apparmor");
+	assert_string_equal(lsm_of_label("unconfined-not (complain)"), "apparmor");
+	assert_string_equal(lsm_of_label("system_u:system_r:container_t:s0:c1,c2"), "selinux");
+	assert_string_equal(lsm_of_label("unconfined_u:unconfined_r:unconfined_t:s0\n"), "selinux");
 }
 
 /* Two agents, each with the versions it speaks; 0: they cannot talk. */
@@ -160,7 +174,7 @@ static void peers_of_other_versions(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(nodes_that_differ_are_refused_by_name),
+		cmocka_unit_test(labels_tell_who_confines), cmocka_unit_test(nodes_that_differ_are_refused_by_name),
 		cmocka_unit_test(versions_that_follow_each_other_agree),
 		cmocka_unit_test(peers_of_other_versions),
 	};
