@@ -24,7 +24,7 @@
 #include <unistd.h>
 
 #define BIG (4ull << 30)
-#define MANY 20000
+#define MANY 20000              /* unless the argument says another number */
 #define OLD 1000000000          /* a modification time: 2001-09-09 */
 
 static const char *name = "kinds";
@@ -366,7 +366,7 @@ static void pid_check(const char *value)
 		bad("pid", "it is another one");
 }
 
-/* --- many files, and odd ones; below the folder VALUE --- */
+/* --- many files, and odd ones; below the folder VALUE (many: or FOLDER:NUMBER) --- */
 
 static void fill(char *path, size_t size, const char *folder, const char *file)
 {
@@ -441,9 +441,18 @@ static void many_path(char *path, size_t size, const char *folder, int i)
 	snprintf(path, size, "%s/many/%02d/%d", folder, i % 100, i);
 }
 
-static void many_hold(const char *folder)
+static int many_number(const char *value, char *folder, size_t size)
 {
-	char path[256], text[32];
+	size_t len = strcspn(value, ":");
+
+	snprintf(folder, size, "%.*s", (int)len, value);
+	return value[len] ? (int)strtol(value + len + 1, NULL, 10) : MANY;
+}
+
+static void many_hold(const char *value)
+{
+	char path[256], text[32], folder[128];
+	int number = many_number(value, folder, sizeof(folder));
 
 	fill(path, sizeof(path), folder, "many");
 	mkdir(path, 0755);
@@ -451,7 +460,7 @@ static void many_hold(const char *folder)
 		snprintf(path, sizeof(path), "%s/many/%02d", folder, i);
 		mkdir(path, 0755);
 	}
-	for (int i = 0; i < MANY; i++) {
+	for (int i = 0; i < number; i++) {
 		many_path(path, sizeof(path), folder, i);
 		snprintf(text, sizeof(text), "file %d\n", i);
 		if (write_file(path, text, i % 2 ? 0600 : 0644) < 0) {
@@ -461,13 +470,14 @@ static void many_hold(const char *folder)
 	}
 }
 
-/* A part each time, all of them within two seconds. */
-static void many_check(const char *folder)
+/* A part each time, all 20,000 of them within two seconds. */
+static void many_check(const char *value)
 {
 	static int at;
-	char path[256], text[32], want[32];
+	char path[256], text[32], want[32], folder[128];
+	int number = many_number(value, folder, sizeof(folder));
 
-	for (int i = 0; i < MANY / 20; i++, at = (at + 1) % MANY) {
+	for (int i = 0; i < MANY / 20; i++, at = (at + 1) % number) {
 		struct stat st;
 
 		many_path(path, sizeof(path), folder, at);

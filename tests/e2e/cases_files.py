@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files: what is easily lost on the way, in the container's own root and in an emptyDir. The program looks by itself (tests/apps/kinds.c: odd, many)."""
 from cases_kinds import kinds
+from cases_memory import steps_ms
 from pods import Chain, pod
 
 
@@ -13,6 +14,19 @@ def moved(name, *checks):
     return run
 
 
+def large(case, home, away):
+    """100,000 small files in the root, as many in an emptyDir beside a sparse one of 4 GiB: there and back"""
+    chain = Chain(case, home, pod("large", [kinds("one", "many=/state:100000"), kinds("two", "many=/data:100000", "odd=/data", volumeMounts=[{"name": "data", "mountPath": "/data"}])],
+                                  volumes=[{"name": "data", "emptyDir": {}}]))
+    for where in ({"cluster": away.name}, {"node": home.name}):
+        chain.move(**where)
+        # 1000 files are looked at ten times a second
+        chain.wait_ticks(12)
+    chain.check()
+    case.note(downtime=[m["status"]["downtime"] for m in chain.moves], mib=[round(m["status"]["bytesTransferred"] / 2**20, 1) for m in chain.moves], ms=[steps_ms(m) for m in chain.moves])
+
+
 CASES = {"files-odd": moved("odd", "odd=/state", "odd=/data"), "files-many": moved("many", "many=/state", "memory=/dev/shm")}
 CASES["files-odd"].__doc__ = "hard link, owner, mode, capability, time, 4 GiB sparse, deleted but open: in the root and in an emptyDir"
 CASES["files-many"].__doc__ = "20,000 small files in the root"
+ON_REQUEST = {"files-100k": large}

@@ -3,7 +3,7 @@
 import contextlib
 import json
 
-from cluster import Failed, Log
+from cluster import Failed, Log, lab
 from pods import NS, Chain, container, condition, explain, is_running, migrate, migration, pod, reason_of, ENDED
 
 PLAIN_NS = "e2e-plain"
@@ -104,6 +104,28 @@ def uring(case, home, away):
     expect(migrate(case, home, migration("uring", "uring", cluster=away.name)), "IOUringInUse")
     n = len(log.lines)
     log.wait(lambda lines: len(lines) >= n + 2, 30, "going on")
+
+
+def seccomp_of_node(case, home, away):
+    """DestinationPodFailed: a seccomp profile that lies on the source's node only; once the other node has it, too, the pod moves"""
+    path = "/var/lib/kubelet/seccomp/e2e.json"
+
+    def give(cluster):
+        lab("exec", cluster.name, "sh", "-c", "mkdir -p ${1%/*} && printf %s \"$2\" > $1", "-", path, json.dumps({"defaultAction": "SCMP_ACT_ALLOW"}))
+        case.clean(lambda: lab("exec", cluster.name, "rm", "-f", path))
+
+    give(home)
+    chain = Chain(case, home, pod("profiled", [container("one", image="kinds", args=["identity=Seccomp:\t2"])],
+                                  securityContext={"seccompProfile": {"type": "Localhost", "localhostProfile": "e2e.json"}}))
+    m = migrate(case, home, migration("profiled", "profiled", cluster=away.name))
+    expect(m, "DestinationPodFailed")
+    if "seccomp" not in explain(m):
+        raise Failed("the message does not name the profile: %s" % explain(m))
+    case.note(said=condition(m, "Succeeded")["message"])
+    chain.check_untouched()
+    give(away)
+    chain.move(cluster=away.name)
+    chain.check()
 
 
 # --- surroundings ---
@@ -226,3 +248,5 @@ CASES = {
     "io-uring": uring,
     "unix-peer": unix_peer,
 }
+
+ON_REQUEST = {"seccomp-localhost": seccomp_of_node}
