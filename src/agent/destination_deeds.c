@@ -131,8 +131,6 @@ static enum input await_word(struct destination *d)
 {
 	struct wire_frame f;
 
-	if (!d->later && destination_ordered_first(d))
-		return INPUT_OrderCommit;
 	if (next_frame(d, &f) < 0)
 		return destination_pod_gone(d) ? INPUT_PodGone : INPUT_StreamLost;
 	if (f.type == WIRE_COMMIT)
@@ -150,7 +148,10 @@ static enum input send_prepared(void *ctx)
 	struct destination *d = ctx;
 	cleanup_json cJSON *j = destination_prepared_json(d);
 
-	return wire_send_json(d->wire, WIRE_PREPARED, WIRE_NO_CONTAINER, j, &d->err) < 0 ? INPUT_StreamLost : await_word(d);
+	if (wire_send_json(d->wire, WIRE_PREPARED, WIRE_NO_CONTAINER, j, &d->err) < 0)
+		return INPUT_StreamLost;
+	/* A link that is silent for good is known to be lost after 20 s only. */
+	return !d->later && destination_ordered_first(d) ? INPUT_OrderCommit : await_word(d);
 }
 
 /* The source dialled again: after its COMMIT or our RUNNING was lost, or to ask what became of it. */
@@ -392,7 +393,7 @@ const struct deed_row destination_deeds[DEED_COUNT] = {
 	[DEED_SendPrepared] = { send_prepared, MAY(Commit) | MAY(OrderCommit) | MAY(PeerAbort) | MAY(StreamLost) | MAY(Failed) | MAY(PodGone), 0, 0 },
 	[DEED_AwaitOutcome] = { destination_await_outcome, MAY(HelloAgain) | MAY(PodGone), 0, MAY(OrderCommit) },
 	[DEED_ListenAgain] = { destination_listen_again, MAY(HelloAgain) | MAY(PodGone), 0, 0 },
-	[DEED_Answer] = { answer, MAY(StreamLost), MAY(Ok), MAY(Commit) | MAY(OrderCommit) | MAY(PeerAbort) | MAY(Failed) | MAY(PodGone) },
+	[DEED_Answer] = { answer, MAY(StreamLost), MAY(Ok), MAY(Commit) | MAY(PeerAbort) | MAY(Failed) | MAY(PodGone) },
 	[DEED_RecordCommit] = { record_commit, RECORD | MAY(RecordRefused), 0, 0 },
 	[DEED_RecordAbort] = { record_abort, RECORD | MAY(PodGone), 0, 0 },
 	[DEED_Pause] = { wait_a_moment, MAY(Timer) | MAY(PodGone), 0, 0 },

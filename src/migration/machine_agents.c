@@ -200,7 +200,6 @@ static const struct machine_move destination_moves[] = {
 	R(InDoubt, OrderCommit, P, Opening),
 	R(InDoubt, PodGone, P, GivenUp),
 	R(Answering, Commit, P, Opening),
-	R(Answering, OrderCommit, P, Opening),
 	R(Answering, PeerAbort, P, Killing),
 	R(Answering, StreamLost, P, InDoubt),
 	R(Answering, Failed, P, InDoubt),
@@ -254,7 +253,6 @@ static const struct machine_move destination_moves[] = {
 	R(Staying, PodGone, B, Moved),
 	/* Opened again: what did not come up in time may have come up since, or be dead for certain by now. */
 	R(Welcoming, Commit, P, Opening),
-	R(Welcoming, OrderCommit, P, Opening),
 	R(Welcoming, Ok, D, Telling),
 	R(Welcoming, PeerAbort, P, Staying),
 	R(Welcoming, StreamLost, B, Staying),

@@ -645,11 +645,11 @@ static bool destination_ordered(struct sim *s, struct world *w)
 		w->receipt_there = 1;
 		return true;
 	}
-	if ((a->state == DST_Prepared || a->state == DST_InDoubt || a->state == DST_Answering) && (whole || s->sw & SW_ORDER_STARVES) && heard(s, w, s->destination, a, destination_side(w), INPUT_OrderCommit)) {
+	if ((a->state == DST_Prepared || a->state == DST_InDoubt) && (whole || s->sw & SW_ORDER_STARVES) && heard(s, w, s->destination, a, destination_side(w), INPUT_OrderCommit)) {
 		w->by_order = 1;
 		return true;
 	}
-	if ((a->state == DST_Welcoming || (a->state == DST_Staying && a->failed)) && heard(s, w, s->destination, a, destination_side(w), INPUT_OrderCommit))
+	if (a->state == DST_Staying && a->failed && heard(s, w, s->destination, a, destination_side(w), INPUT_OrderCommit))
 		return true;
 	if (a->state != DST_Staying || w->receipt_there || w->receipt_home || a->failed || (!whole && !(s->sw & SW_RECEIPT_EARLY)) || (w->receipts && s->sw & SW_RECEIPT_ONCE))
 		return false;
