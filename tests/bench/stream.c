@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the agents' stream costs: up to 2 GiB of pages through wire and TLS over loopback, one thread a side, as one container is sent.  MB of 10^6 bytes for each second of the sender's and of
+ * What the agents' stream costs: up to 1 GiB of pages through wire and TLS over loopback, one thread a side, as one container is sent.  MB of 10^6 bytes for each second of the sender's and of
  * the receiver's processor time, and by the clock; of memory that does not compress and of memory that does, with and without packing.  make bench-stream.
  */
 #include <setjmp.h>
@@ -20,8 +20,8 @@
 
 #define PAGE 4096u
 #define PAGES 256u                      /* in a frame */
-#define FRAMES 2048u
-#define FRAMES_SLOW 128u               /* on a link of 100 Mbit/s */
+#define FRAMES 1024u
+#define FRAMES_SLOW 64u                /* on a link of 100 Mbit/s */
 #define CHUNK ((size_t)PAGES * PAGE)
 
 static double seconds(clockid_t clock)
@@ -101,7 +101,7 @@ static const struct {
 	const char *name;
 	uint64_t rate;
 	unsigned frames;
-} limit[] = { { "unlimited", 0, FRAMES }, { "1 Gbit/s", 125000000, FRAMES / 4 }, { "100 Mbit/s", 12500000, FRAMES_SLOW } };
+} limit[] = { { "unlimited", 0, FRAMES }, { "1 Gbit/s", 125000000, FRAMES / 2 }, { "100 Mbit/s", 12500000, FRAMES_SLOW } };
 
 static void measure(void **state)
 {
