@@ -71,6 +71,8 @@ void runc_dump_abort(struct runc_dump *d);
  * positive number when something was and is gone now, or negative errno.
  */
 int runc_dump_kill_left(const struct runc *r, const char *work_dir, struct error *err);
+/* The same for one whose agent died before the freeze: it has touched nothing, and is killed at once.  To be called before its work_dir is removed. */
+int runc_dump_kill_unstarted(pid_t host_pid, const char *work_dir, struct error *err);
 
 /* Versions and CPU, for the handshake. criu_cpuinfo: the image of `criu cpuinfo dump`. */
 int criu_version(pid_t host_pid, int *ret_version /* 40201 = 4.2.1 */, char *text, size_t size, struct error *err);

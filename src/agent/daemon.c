@@ -23,6 +23,7 @@
 #include "base/quantity.h"
 #include "children.h"
 #include "container/cgroup_options.h"
+#include "container/runc.h"
 #include "destination_note.h"
 #include "health.h"
 #include "journal.h"
@@ -391,6 +392,21 @@ static void scan(struct daemon *d)
 	destination_notes_sweep(d->o, d->pods, d->n_pods);
 }
 
+/* runc and CRIU of a source that died before the freeze: they stand by, or will, at a gate that nobody opens any more (container/runc.h). */
+static void end_unstarted_dumps(struct daemon *d, const char *migration)
+{
+	for (int i = 0; i < WIRE_CONTAINERS_MAX; i++) {
+		char work[512], host[4096];
+		struct error err = { 0 };
+
+		if (path_format(work, sizeof(work), "%s/source/%s/%d/work", PM_RUN_DIR, migration, i) < 0 || agent_host_path(d->o, host, sizeof(host), "%s", work) < 0 ||
+		    access(host, F_OK) < 0)
+			return;
+		if (runc_dump_kill_unstarted(d->o->host_pid, work, &err) < 0)
+			log_error("a CRIU that was never let go does not end", LOG_S("migration", migration), LOG_S("err", err.message));
+	}
+}
+
 /*
  * Memory images of a worker that crashed, or that CRIU still wrote into when they were removed, do not stay; but those of a source that is still frozen, by which
  * the CRIU that holds it is found.
@@ -413,7 +429,11 @@ static void sweep_images(struct daemon *d)
 		while (dir && (e = readdir(dir))) {
 			struct child *c = e->d_name[0] == '.' ? NULL : children_find(&d->children, dirs[i].kind, e->d_name);
 
-			if (e->d_name[0] != '.' && (!c || !c->pid) && (i != 0 || !journal_exists(d, e->d_name)) && tree_remove(dirfd(dir), e->d_name, &err) < 0)
+			if (e->d_name[0] == '.' || (c && c->pid) || (i == 0 && journal_exists(d, e->d_name)))
+				continue;
+			if (i == 0)
+				end_unstarted_dumps(d, e->d_name);
+			if (tree_remove(dirfd(dir), e->d_name, &err) < 0)
 				log_error("memory images could not be removed", LOG_S("err", err.message));
 		}
 	}

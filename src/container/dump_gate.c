@@ -47,3 +47,11 @@ int dump_gate_open(int *gate)
 	close(fd);
 	return r;
 }
+
+int dump_gate_refuse(int gate)
+{
+	/* Not the second half of such a file. */
+	static const uint32_t nothing;
+
+	return write(gate, &nothing, sizeof(nothing)) == sizeof(nothing) ? 0 : -errno;
+}

@@ -367,10 +367,8 @@ void runc_dump_abort(struct runc_dump *d)
 	struct error ignored;
 
 	/* Before the gate nothing has been touched. */
-	if (d->process.pid && d->gate_fd >= 0) {
-		close_gate(d);
+	if (d->process.pid && d->gate_fd >= 0 && dump_gate_refuse(d->gate_fd) == 0)
 		wait_end(d, clock_mono_us() + ABORT_END_US, &ignored);
-	}
 	/*
 	 * Killed at a bad moment CRIU leaves a task with a foreign instruction pointer (compel runs injected system calls).  Once
 	 * it listens, it leaves them whole.
@@ -393,4 +391,9 @@ void runc_dump_abort(struct runc_dump *d)
 int runc_dump_kill_left(const struct runc *r, const char *work_dir, struct error *err)
 {
 	return dump_left_end(r->host_pid, work_dir, ABORT_READY_US, err);
+}
+
+int runc_dump_kill_unstarted(pid_t host_pid, const char *work_dir, struct error *err)
+{
+	return dump_left_end(host_pid, work_dir, 0, err);
 }

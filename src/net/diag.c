@@ -61,8 +61,9 @@ static int take(const struct listing *l, const char *data, ssize_t len)
 		struct inet_diag_msg m;
 		int r;
 
+		/* With what the list itself ended in (net/netlink/af_netlink.c, netlink_dump_done). */
 		if (h->nlmsg_type == NLMSG_DONE)
-			return 1;
+			return h->nlmsg_len >= NLMSG_LENGTH(sizeof(int)) && *(const int *)NLMSG_DATA(h) < 0 ? *(const int *)NLMSG_DATA(h) : 1;
 		if (h->nlmsg_type == NLMSG_ERROR)
 			return h->nlmsg_len < NLMSG_LENGTH(sizeof(int)) ? -EPROTO : ((const struct nlmsgerr *)NLMSG_DATA(h))->error;
 		if ((h->nlmsg_type != SOCK_DIAG_BY_FAMILY && h->nlmsg_type != TCPDIAG_GETSOCK) || h->nlmsg_len < NLMSG_LENGTH(sizeof(m)))

@@ -144,13 +144,13 @@ static bool is_dead(const struct filler *f)
 	return f->pidfd < 0 || poll(&p, 1, 0) != 0;
 }
 
-int filler_open(const struct filler *f, struct error *err)
+int filler_open(const struct filler *f, const int cut[2], struct error *err)
 {
-	const char word = FILL_OPEN;
+	struct fill_open m = { .word = FILL_OPEN, .cut = { cut ? cut[0] : -1, cut ? cut[1] : -1 } };
 
 	if (f->done && is_dead(f))
 		return 0;
-	if (is_dead(f) || send(f->fd, &word, 1, MSG_NOSIGNAL) < 0)
+	if (is_dead(f) || send(f->fd, &m, sizeof(m), MSG_NOSIGNAL) < 0)
 		return error_set(err, -ESRCH, "the process that fills the memory has ended");
 	return 0;
 }

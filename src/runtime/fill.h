@@ -39,8 +39,11 @@ int filler_start(const char *work, struct filler *ret, struct error *err);
 int filler_give(const struct filler *f, int list_fd, int store_fd, int later_fd, struct error *err);
 /* CRIU stands at post-restore: all tasks have registered their memory, and what cannot be filled now never will be. */
 void filler_barrier(const struct filler *f);
-/* The program is about to run.  -ESRCH: the filler has died, it must not. */
-int filler_open(const struct filler *f, struct error *err);
+/*
+ * The program is about to run.  cut (or NULL): sockets that somebody waits at until the monitor's end closes them; since the filler, which may live on, has them open as well, it
+ * shuts them down then.  -ESRCH: the filler has died, the program must not run.
+ */
+int filler_open(const struct filler *f, const int cut[2], struct error *err);
 /*
  * What it has to tell: 1 that it is ready or done, 0 nothing (also: CRIU has gone, as runc will tell by its end), or why it failed.  Before the program runs a
  * filler that failed goes on answering faults with zero pages, so that CRIU comes to its barrier, where the restore is given up.

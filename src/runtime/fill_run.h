@@ -29,6 +29,10 @@ void fill_main(int listen_fd, int control_fd, int monitor_fd) __attribute__((nor
 #define FILL_GIVE 'g'                   /* with two fds, list and store, or three: the socket for pages that come later */
 #define FILL_BARRIER 'b'
 #define FILL_OPEN 'o'
+struct fill_open {              /* the other words are the byte alone */
+	char word;
+	int cut[2];             /* numbers in the table that the two share */
+};
 #define FILL_READY '!'
 #define FILL_DONE '+'                   /* "+PAGES MICROS" */
 #define FILL_FAILED '-'                 /* "-text" */

@@ -41,6 +41,7 @@ struct filling {
 	bool ready;                     /* what is in the list can be filled, and that was told */
 	bool open;                      /* the program runs */
 	int64_t open_us;                /* since when */
+	int cut[2];                     /* to be shut down when the monitor dies; -1: none */
 	bool over;                      /* failed, and told */
 	bool done;                      /* all in place, and told */
 	bool wait;                      /* nothing could be placed the last time */
@@ -72,13 +73,13 @@ static void give_up(struct filling *f, int r, const struct error *err)
 #define GIVEN_MAX 3
 
 /* Returns how many fds came along; those that are too many, the kernel has closed. */
-static int receive_fds(int fd, char *word, int *fds, int max, ssize_t *ret_len)
+static int receive_fds(int fd, void *data, size_t size, int *fds, int max, ssize_t *ret_len)
 {
 	union {
 		struct cmsghdr head;
 		char space[CMSG_SPACE(GIVEN_MAX * sizeof(int))];
 	} control = { 0 };
-	struct iovec iov = { word, 1 };
+	struct iovec iov = { data, size };
 	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = CMSG_SPACE((size_t)max * sizeof(int)) };
 	struct cmsghdr *c;
 	int n = 0;
@@ -121,17 +122,18 @@ static int take_list(struct filling *f, const int *fds, int n, struct error *err
 static int hear_monitor(struct filling *f, struct error *err)
 {
 	int fds[GIVEN_MAX] = { -1, -1, -1 }, n;
-	char word = 0;
+	struct fill_open m = { 0 };
 	ssize_t len;
 
-	n = receive_fds(f->control_fd, &word, fds, GIVEN_MAX, &len);
+	n = receive_fds(f->control_fd, &m, sizeof(m), fds, GIVEN_MAX, &len);
 	if (len <= 0)
 		return 0;
-	if (word == FILL_GIVE)
+	if (m.word == FILL_GIVE)
 		return take_list(f, fds, n, err);
-	f->barrier = word == FILL_BARRIER || f->barrier;
-	if (word == FILL_OPEN && !f->open) {
+	f->barrier = m.word == FILL_BARRIER || f->barrier;
+	if (m.word == FILL_OPEN && !f->open && len == (ssize_t)sizeof(m)) {
 		f->open = true;
+		memcpy(f->cut, m.cut, sizeof(f->cut));
 		f->open_us = clock_mono_us();
 	}
 	return 0;
@@ -145,6 +147,10 @@ static void monitor_died(struct filling *f)
 	if (!f->open || f->done)
 		_exit(0);
 	close(take_fd(&f->monitor_fd));
+	/* What waits there would not be told by the monitor's end: we have these open, too.  A number that means something else by now is of the monitor as well. */
+	for (int i = 0; i < 2; i++)
+		if (f->cut[i] >= 0)
+			shutdown(f->cut[i], SHUT_RDWR);
 	/* What cannot be filled any more is ended by the shim, which has seen its monitor die; then nobody waits here. */
 	if (f->over)
 		alarm(600);
@@ -180,7 +186,7 @@ static int add_task(struct filling *f, uint32_t pid, struct error *err)
 	char byte;
 	ssize_t len;
 
-	if (receive_fds(f->criu_fd, &byte, fds, 1, &len) != 1)
+	if (receive_fds(f->criu_fd, &byte, 1, fds, 1, &len) != 1)
 		return error_set(err, -EPROTO, "CRIU sent no userfaultfd for process %u", pid);
 	uffd = fds[0];
 	for (uint32_t i = 0; i < f->tasks.n; i++)
@@ -482,7 +488,7 @@ static int step(struct filling *f, struct error *err)
 
 void fill_main(int listen_fd, int control_fd, int monitor_fd)
 {
-	struct filling f = { .listen_fd = listen_fd, .control_fd = control_fd, .monitor_fd = monitor_fd, .criu_fd = -1, .current = -1,
+	struct filling f = { .listen_fd = listen_fd, .control_fd = control_fd, .monitor_fd = monitor_fd, .criu_fd = -1, .current = -1, .cut = { -1, -1 },
 			     .source = { .store_fd = -1 } };
 	struct error err = { 0 };
 

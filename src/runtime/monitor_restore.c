@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -274,6 +276,15 @@ int restore_begin(struct monitor *m, const char *images, const char *work, bool 
 
 /* --- the barrier --- */
 
+/* CRIU, which waits for a word, does not notice it.  Also true of a zombie (pidfd_open(2)). */
+static bool has_ended(pid_t pid)
+{
+	cleanup_close int fd = pid > 1 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+	struct pollfd p = { fd, POLLIN, 0 };
+
+	return pid > 1 && (fd < 0 ? errno == ESRCH : poll(&p, 1, 0) > 0);
+}
+
 void restore_open(struct monitor *m)
 {
 	struct error err = { 0 };
@@ -286,13 +297,18 @@ void restore_open(struct monitor *m)
 		agent_tell(m, "open: CRIU does not wait any more");
 		return;
 	}
+	if (has_ended(m->relay.init)) {
+		error_set(&m->error, -ESRCH, "the restored application was killed before it could be let run");
+		monitor_abort(m, MONITOR_EXIT_FAILED);
+		return;
+	}
 	/* Written before anything runs: from here on a new container of this pod is an ordinary one. */
 	if (claim_open(&m->spec->claim, 0, &err) < 0) {
 		m->error = err;
 		monitor_abort(m, MONITOR_EXIT_FAILED);
 		return;
 	}
-	if (m->lazy && filler_open(&m->filler, &err) < 0) {
+	if (m->lazy && filler_open(&m->filler, (const int[]){ m->relay.runc, m->relay.criu }, &err) < 0) {
 		m->error = err;
 		monitor_abort(m, MONITOR_EXIT_FAILED);
 		return;

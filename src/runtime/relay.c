@@ -127,6 +127,9 @@ static int from_runc(struct relay *r, struct buf *b, enum relay_event *ret)
 
 	if (n <= 0)
 		return n;
+	/* It has answered; a word more must not let CRIU go on. */
+	if (r->held)
+		return -EPROTO;
 	if (r->asked) {
 		/* runc's answer to the barrier, unread: CRIU is told when the barrier is opened. */
 		r->asked = false;

@@ -451,7 +451,7 @@ static void all_memory_is_in_place(void **state)
 	assert_true(nothing_said(w));
 	filler_barrier(&w->filler);
 	assert_int_equal(hear_until(w, &w->filler.ready, &err), 1);
-	assert_int_equal(filler_open(&w->filler, &err), 0);
+	assert_int_equal(filler_open(&w->filler, NULL, &err), 0);
 	assert_int_equal(hear(w, &err), 1);
 	for (uint32_t i = 0; i < w->n; i++)
 		pages += w->runs[i].pages;
@@ -465,7 +465,7 @@ static void all_memory_is_in_place(void **state)
 	assert_int_equal(ask(w, 0, 'f'), 0);
 	assert_int_equal(ask(w, 0, 'd'), 0);
 	/* It stays for CRIU, which takes its end for a failure. */
-	assert_int_equal(filler_open(&w->filler, &err), 0);
+	assert_int_equal(filler_open(&w->filler, NULL, &err), 0);
 	usleep(50000);
 	assert_int_equal(kill(w->filler.pid, 0), 0);
 	assert_int_equal(waitpid(w->filler.pid, NULL, WNOHANG), 0);
@@ -490,7 +490,7 @@ static void no_pages_are_fine(void **state)
 	assert_int_equal(ask(w, 0, 'r'), 0);
 	filler_barrier(&w->filler);
 	assert_int_equal(hear_until(w, &w->filler.ready, &err), 1);
-	assert_int_equal(filler_open(&w->filler, &err), 0);
+	assert_int_equal(filler_open(&w->filler, NULL, &err), 0);
 	assert_int_equal(hear(w, &err), 1);
 	assert_int_equal(w->filler.pages, 0);
 	assert_int_equal(ask(w, 0, 'c'), 0);
@@ -614,7 +614,7 @@ static void changes_are_followed(void **state)
 	assert_int_equal(ask(w, 0, 'd'), 0);
 	filler_barrier(&w->filler);
 	assert_int_equal(hear_until(w, &w->filler.ready, &err), 1);
-	assert_int_equal(filler_open(&w->filler, &err), 0);
+	assert_int_equal(filler_open(&w->filler, NULL, &err), 0);
 	assert_int_equal(hear(w, &err), 1);
 	/* The first page, which was listed. */
 	assert_int_equal(ask(w, 0, 'c'), 1);
@@ -970,7 +970,7 @@ static void program_runs_while_it_is_filled(void **state)
 	assert_int_equal(ask(w, 0, 'r'), 0);
 	filler_barrier(&w->filler);
 	assert_int_equal(hear_until(w, &w->filler.ready, &err), 1);
-	assert_int_equal(filler_open(&w->filler, &err), 0);
+	assert_int_equal(filler_open(&w->filler, NULL, &err), 0);
 	assert_int_equal(ask(w, 0, 'l'), 0);
 	if (hear(w, &err) != 1)
 		fail_msg("%s", err.message);
@@ -997,7 +997,7 @@ static void program_waits_when_the_filler_dies(void **state)
 	assert_int_equal(ask(w, 0, 'r'), 0);
 	filler_barrier(&w->filler);
 	assert_int_equal(hear_until(w, &w->filler.ready, &err), 1);
-	assert_int_equal(filler_open(&w->filler, &err), 0);
+	assert_int_equal(filler_open(&w->filler, NULL, &err), 0);
 	kill(w->filler.pid, SIGKILL);
 	assert_true(hear(w, &err) < 0);
 	/* All of it: some pages must be missing still. */
@@ -1075,7 +1075,7 @@ static void start_busy(struct world *w)
 	filler_barrier(&w->filler);
 	if (hear_until(w, &w->filler.ready, &err) != 1)
 		fail_msg("%s", err.message);
-	assert_int_equal(filler_open(&w->filler, &err), 0);
+	assert_int_equal(filler_open(&w->filler, NULL, &err), 0);
 }
 
 static void program_runs_while_its_memory_comes(void **state)
@@ -1136,7 +1136,7 @@ static void how_fast(void **state)
 	assert_int_equal(ask(w, 0, 'r'), 0);
 	filler_barrier(&w->filler);
 	assert_int_equal(hear_until(w, &w->filler.ready, &err), 1);
-	assert_int_equal(filler_open(&w->filler, &err), 0);
+	assert_int_equal(filler_open(&w->filler, NULL, &err), 0);
 	assert_int_equal(hear(w, &err), 1);
 	t = clock_mono_us() - t;
 	print_message("64 MiB: %.2f us a page copying, %.2f from registration to done\n", (double)w->filler.micros / n, (double)t / n);
