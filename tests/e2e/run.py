@@ -5,6 +5,7 @@
   run.py [--list] [--case NAME ..] [--keep] [--install-only] [--no-install]
 
 LAB_NAME (default e2e) names the lab; it is brought up when it is not, and then taken down at the end unless --keep or KEEP=1.
+CHECK_AGAIN=1 runs only the cases that failed the last time; those that passed then are counted with them.
 build/check/e2e.json holds the results, build/check/e2e/CASE.txt what was going on when a case failed.
 """
 import argparse
@@ -84,6 +85,15 @@ def run_case(name, clusters):
     return {"case": name, "ok": not problem, "seconds": round(seconds, 1), "problem": problem, **case.notes}
 
 
+def passed_before():
+    """Cases that need not be run again: none, unless that was asked for and the last run came to its end."""
+    try:
+        with open(os.path.join(OUT, "e2e.json")) as f:
+            return [c for c in json.load(f)["cases"] if c["ok"]] if os.environ.get("CHECK_AGAIN") == "1" else []
+    except OSError:
+        return []
+
+
 def is_up():
     try:
         return Cluster("b").run("get", "--raw", "/readyz", timeout=20)[0] == 0
@@ -103,7 +113,7 @@ def main():
         for name, f in {**CASES, **ON_REQUEST}.items():
             print("%-18s %s%s" % (name, (f.__doc__ or "").strip(), " (only when asked for)" if name in ON_REQUEST else ""))
         return 0
-    was_up, results = is_up(), []
+    was_up, results, before = is_up(), [], passed_before()
     try:
         if not was_up:
             if args.install_only:
@@ -117,7 +127,7 @@ def main():
             return 0
         # what earlier runs, or the demo, left
         clusters[0].ok("delete", "podmigrations,pods", "--all", "-n", "demo", "--timeout=120s", timeout=150)
-        results = [run_case(name, clusters) for name in args.case or CASES]
+        results = before + [run_case(name, clusters) for name in args.case or CASES if name not in {c["case"] for c in before}]
     except Failed as e:
         print("e2e: %s" % e, file=sys.stderr)
     finally:
