@@ -31,6 +31,7 @@ struct control {
 	char message[512];
 	void (*on_abort)(void *ctx);
 	void *ctx;
+	bool calling;                   /* on_abort, without the lock */
 };
 
 /* Takes one line out of c->in, reading as needed. 1, 0 at end of file, negative errno. */
@@ -87,10 +88,16 @@ static void take(struct control *c, const cJSON *line)
 	}
 	if (take_abort(c, line))
 		fn = c->on_abort;
+	c->calling = fn;
 	pthread_cond_broadcast(&c->changed);
 	pthread_mutex_unlock(&c->lock);
-	if (fn)
-		fn(c->ctx);
+	if (!fn)
+		return;
+	fn(c->ctx);
+	pthread_mutex_lock(&c->lock);
+	c->calling = false;
+	pthread_cond_broadcast(&c->changed);
+	pthread_mutex_unlock(&c->lock);
 }
 
 static void *control_main(void *arg)
@@ -161,6 +168,15 @@ void control_on_abort(struct control *c, void (*fn)(void *ctx), void *ctx)
 	pthread_mutex_unlock(&c->lock);
 	if (now)
 		fn(ctx);
+}
+
+void control_forget(struct control *c)
+{
+	pthread_mutex_lock(&c->lock);
+	c->on_abort = NULL;
+	while (c->calling)
+		pthread_cond_wait(&c->changed, &c->lock);
+	pthread_mutex_unlock(&c->lock);
 }
 
 static int abort_error(const struct control *c, struct error *err)

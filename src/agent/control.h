@@ -22,6 +22,8 @@ struct control;
 int control_start(int fd, struct control **ret, cJSON **ret_order, struct error *err);
 /* fn is called once, from the control thread, when an abort arrives (at once if it already has). */
 void control_on_abort(struct control *c, void (*fn)(void *ctx), void *ctx);
+/* Nobody is called any more when this returns: ctx may be freed.  Not from fn. */
+void control_forget(struct control *c);
 /* Waits for the destination's address; an abort or the deadline (clock_mono_us) is an error. */
 int control_wait_destination(struct control *c, int64_t deadline_us, char *ip, size_t size, uint16_t *port, struct error *err);
 /* 0, or the abort as error. */

@@ -197,6 +197,9 @@ int agent_source(const struct agent_options *o, int control_fd)
 	if (r < 0)
 		log_error("migration failed", LOG_S("migration", s->journal.migration), LOG_S("err", err.message));
 	cJSON_Delete(order);
+	/* The daemon may say so at this very moment: the controller has just read that it was given up. */
+	if (s->control)
+		control_forget(s->control);
 	source_hang_up(s);
 	remove_images(s);
 	source_release(s);
