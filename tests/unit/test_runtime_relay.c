@@ -130,6 +130,23 @@ static void criu_waits_at_the_barrier(void **state)
 	comes(runc, m, n);
 }
 
+/* Whatever it is: nothing but the opening of the barrier lets CRIU go on. */
+static void a_word_too_many_ends_both(void **state)
+{
+	char m[64], c;
+	size_t n = notify(m, "post-restore", true);
+
+	(void)state;
+	says(criu, m, n);
+	relay_pass(&relay);
+	says(runc, yes, 4);
+	assert_int_equal(relay_pass(&relay), RELAY_BARRIER);
+	says(runc, yes, 4);
+	assert_int_equal(relay_pass(&relay), RELAY_NOTHING);
+	assert_false(relay.held);
+	assert_int_equal(recv(criu, &c, 1, MSG_DONTWAIT), 0);
+}
+
 static void both_hear_of_the_end_of_one(void **state)
 {
 	char m[64], c;
@@ -263,6 +280,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(what_is_said_is_passed_on),
 		T(criu_waits_at_the_barrier),
+		T(a_word_too_many_ends_both),
 		T(both_hear_of_the_end_of_one),
 		T(a_last_word_arrives),
 		T(a_restore_is_sent_to_our_folders),
