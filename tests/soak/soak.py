@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Moves one pod there and back, N times in all, and shows that nothing grows: figures at the start, after the warm-up and at the end, and what one migration
+"""Moves pods there and back, N times in all, and shows that nothing grows: figures at the start, after the warm-up and at the end, and what one migration
 adds between the last two. Ends with `N passed, N failed`.
 
-  soak.py [N] [--seconds S] [--keep] [--no-install]       environment: LAB_NAME (soak)
+  soak.py [N] [--pods P] [--seconds S] [--keep] [--no-install]       environment: LAB_NAME (soak)
+
+One pod unless said: P of them move at the same time, so that N moves are over sooner.
 
 build/soak.json holds all figures, also those in between.
 """
@@ -27,7 +29,6 @@ import workload  # noqa: E402
 from cluster import ROOT, Cluster, Failed, lab  # noqa: E402
 from machines import Machine  # noqa: E402
 
-CONTAINER = "soak"
 TTL = "1s"              # the product removes its own ended objects
 CALM_S = 60             # kubelets and Liqo clear away after a move
 
@@ -49,38 +50,70 @@ def limit(name, moves):
     return fixed + each * moves
 
 
-class Soak:
-    def __init__(self, home, away):
-        self.home, self.away, self.pod, self.at_home, self.lines, self.log = home, away, CONTAINER, True, [], None
-        self.moves, self.largest, self.seconds = 0, 0, []
+class Chain:
+    """One pod on its way: where it is, and all that its program has written so far."""
+
+    def __init__(self, name, home, away):
+        self.home, self.away, self.name, self.pod, self.at_home, self.lines, self.log = home, away, name, name, True, [], None
+        self.began = 0
 
     def begin(self):
-        self.home.api.call("POST", workload.collection(pods.NS), pods.pod(self.pod, [pods.container(CONTAINER, 8)], pods.NS, self.home.name))
+        self.home.api.call("POST", workload.collection(pods.NS), pods.pod(self.pod, [pods.container(self.name, 8)], pods.NS, self.home.name))
+
+    def wait_begun(self):
         self.home.api.wait(workload.collection(pods.NS), self.pod, workload.is_running)
-        self.log = workload.Log(self.home, self.pod, CONTAINER)
+        self.log = workload.Log(self.home, self.pod, self.name)
         self.log.wait_ticks(1)
 
-    def move(self):
-        name = "soak-%d" % self.moves
+    def move(self, number):
         where = {"cluster": self.away.name} if self.at_home else {"node": self.home.name}
-        begin = time.monotonic()
+        self.began = time.monotonic()
         self.home.api.call("POST", "%s/namespaces/%s/podmigrations" % (product.GROUP, pods.NS),
-                           pods.migration(name, self.pod, pods.NS, ttlAfterFinished=TTL, **where))
-        m, _ = product.finish(self.home, pods.NS, name, 180)
-        self.seconds.append(time.monotonic() - begin)
-        self.at_home, self.moves = not self.at_home, self.moves + 1
-        self.pod = m["status"]["destinationPod"]["name"]
-        self.next_log()
+                           pods.migration("%s-%d" % (self.name, number), self.pod, pods.NS, ttlAfterFinished=TTL, **where))
 
-    def next_log(self):
+    def wait_moved(self, number):
         """All logs make one: the pod may have lived too briefly for a line."""
+        m, _ = product.finish(self.home, pods.NS, "%s-%d" % (self.name, number), 180)
+        took = time.monotonic() - self.began
+        self.at_home, self.pod = not self.at_home, m["status"]["destinationPod"]["name"]
         self.lines += self.log.lines()
         self.log.close()
-        self.log = workload.Log(self.home if self.at_home else self.away, self.pod, CONTAINER)
+        self.log = workload.Log(self.home if self.at_home else self.away, self.pod, self.name)
+        return took
 
     def counted(self):
         self.log.wait_ticks(1)
         return continuity.check([self.lines + self.log.lines()])
+
+    def end(self):
+        self.home.api.delete("%s/%s" % (workload.collection(pods.NS), self.pod), {"gracePeriodSeconds": 1})
+
+
+class Soak:
+    def __init__(self, home, away, n):
+        self.home, self.away, self.moves, self.seconds = home, away, 0, []
+        self.chains = [Chain("soak" if n == 1 else "soak%d" % i, home, away) for i in range(n)]
+
+    def begin(self):
+        for c in self.chains:
+            c.begin()
+        for c in self.chains:
+            c.wait_begun()
+
+    @property
+    def at_home(self):
+        return self.chains[0].at_home
+
+    def move(self):
+        """Each pod once."""
+        for c in self.chains:
+            c.move(self.moves)
+        for c in self.chains:
+            self.seconds.append(c.wait_moved(self.moves))
+        self.moves += len(self.chains)
+
+    def counted(self):
+        return max(c.counted() for c in self.chains)
 
     def calm(self):
         """The figures when nothing changes any more."""
@@ -96,7 +129,8 @@ class Soak:
                 return now
 
     def end(self):
-        self.home.api.delete("%s/%s" % (workload.collection(pods.NS), self.pod), {"gracePeriodSeconds": 1})
+        for c in self.chains:
+            c.end()
 
 
 def judge(start, warm, last, moves):
@@ -118,12 +152,13 @@ def run(soak, n, seconds):
     soak.move()
     soak.move()
     taken = {soak.moves: soak.calm()}
-    warm = max(4, min(100, n // 5 // 2 * 2))        # an even number: the pod is at home
-    marks = {warm} | {m for m in range(100, n, 100)}
+    round_trip = 2 * len(soak.chains)               # figures are taken when the pods are at home
+    warm = max(4, min(100, n // 5)) // round_trip * round_trip or 2 * round_trip
+    step = max(1, 100 // round_trip) * round_trip
     end = time.monotonic() + seconds
     while soak.moves < n and (time.monotonic() < end or not soak.at_home):
         soak.move()
-        if soak.moves in marks:
+        if soak.at_home and (soak.moves == warm or soak.moves % step == 0):
             taken[soak.moves] = soak.calm()
             print("%d moves, the last took %.1f s" % (soak.moves, soak.seconds[-1]), flush=True)
     taken[soak.moves] = soak.calm()
@@ -140,11 +175,13 @@ def is_up():
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("n", nargs="?", type=int, default=1000)
+    p.add_argument("--pods", type=int, default=int(os.environ.get("PODS", "1")), help="so many move at the same time")
     p.add_argument("--seconds", type=float, default=float("inf"), help="begin no further round after so long")
     p.add_argument("--keep", action="store_true", default=os.environ.get("KEEP") == "1", help="leave the lab up")
     p.add_argument("--no-install", action="store_true", help="podmigration is there already")
     args = p.parse_args()
-    n = max(8, args.n // 2 * 2)
+    round_trip = 2 * args.pods
+    n = max(4, -(-args.n // round_trip)) * round_trip
     was_up, checks = is_up(), []
     try:
         if not was_up:
@@ -154,7 +191,7 @@ def main():
             install.images(clusters)
             install.install(clusters[0], clusters[1:])
         clusters[0].ok("delete", "podmigrations,pods", "--all", "-n", pods.NS, "--timeout=120s", timeout=150)
-        soak = Soak(Machine("a"), Machine("b"))
+        soak = Soak(Machine("a"), Machine("b"), args.pods)
         try:
             taken, warm = run(soak, n, args.seconds)
             first, last = min(taken), max(taken)
@@ -163,10 +200,10 @@ def main():
             gap = soak.counted()
             checks.append(True)
             took = sorted(soak.seconds)
-            print("%d migrations of one pod, every count there; largest gap %d ms; a move took %.2f s (median), %.2f s at most" %
-                  (soak.moves, gap, took[len(took) // 2], took[-1]))
+            print("%d migrations of %d pod(s), every count there; largest gap %d ms; a move took %.2f s (median), %.2f s at most" %
+                  (soak.moves, args.pods, gap, took[len(took) // 2], took[-1]))
             with open(os.path.join(ROOT, "build/soak.json"), "w", encoding="utf-8") as f:
-                json.dump({"moves": soak.moves, "warm": warm, "largest_gap_ms": gap, "seconds": soak.seconds, "grown": bad, "figures": taken}, f, indent=1)
+                json.dump({"moves": soak.moves, "pods": args.pods, "warm": warm, "largest_gap_ms": gap, "seconds": soak.seconds, "grown": bad, "figures": taken}, f, indent=1)
         finally:
             soak.end()
     except (Failed, OSError) as e:
