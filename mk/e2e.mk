@@ -21,7 +21,7 @@ check-e2e: images workloads lab
 	$(Q)tests/e2e/run.py $(E2E_ARGS)
 
 # Both clusters of a running lab (LAB_NAME, as for tests/lab/lab) get podmigration, as deploy/ says.
-install-lab: images lab
+install-lab: images workloads lab
 	$(Q)LAB_NAME=$${LAB_NAME:-lab} tests/e2e/run.py --install-only $(E2E_ARGS)
 
 .PHONY: workloads images demo check-e2e install-lab
