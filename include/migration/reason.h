@@ -21,7 +21,7 @@
 	R(TerminalAttached, "Remove stdin and tty from the container.")                                                  \
 	R(UnsupportedContainer, "Ephemeral containers cannot be moved; recreate the pod without them.")                  \
 	R(UnsupportedRuntime, "The pod runs with a RuntimeClass of its own; only containers of runc can be moved.")       \
-	R(UnsupportedSource, "A pod in another cluster can be moved only if a PodMigration brought it there.")            \
+	R(UnsupportedSource, "Create the pod on a node of this cluster, for instance by a nodeSelector, and move it from there: of a pod in another cluster only one that a PodMigration brought there can be moved.")            \
 	/* the destination */                                                                                           \
 	R(NoSuchDestination, "Name a Liqo peer of this cluster or a node that exists.")                                  \
 	R(DestinationNotReady, "Wait until the destination node is Ready and schedulable.")                              \

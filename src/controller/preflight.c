@@ -190,7 +190,8 @@ static void check_source_cluster(const struct check *c)
 
 	snprintf(c->out->source_cluster, sizeof(c->out->source_cluster), "%s", cluster);
 	if (cluster[0] && !view_annotation(c->pod, PM_ANN_MIGRATION)[0])
-		found(c, REASON_UnsupportedSource, "the pod was started in cluster %s, no PodMigration brought it there", cluster);
+		found(c, REASON_UnsupportedSource, "Liqo started the pod in cluster %s, and only a PodMigration can bring one there that can be moved: create it on a node of this cluster, for instance by "
+		      "nodeSelector kubernetes.io/hostname, and move it from there", cluster);
 }
 
 /* --- the destination --- */
