@@ -19,6 +19,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "migration/reason.h"
+#include "process_held.h"
 #include "process_rules.h"
 
 #define MQUEUE_MAGIC 0x19800202 /* ipc/mqueue.c */
@@ -363,6 +364,19 @@ static int check_mqueues(struct subject *s)
 	return 0;
 }
 
+/* What is not to be seen at a descriptor. */
+static int check_held(struct subject *s)
+{
+	char group[64], what[128];
+
+	if (process_has_write_lease(s->pid))
+		return refuse(s, REASON_UnsupportedFile, "holds a write lease on a file (fcntl F_SETLEASE)", "let it give the lease back: copying the file would break it");
+	if (!process_multicast_group(s->proc_fd, group, sizeof(group)))
+		return 0;
+	path_format(what, sizeof(what), "is in a pod that has joined the multicast group %s", group);
+	return refuse(s, REASON_UnsupportedFile, what, "CRIU does not restore memberships: let the program leave the group before, or do without multicast");
+}
+
 static int check_fd(struct subject *s, int dir, int fd, const char *target)
 {
 	const struct process_rule *rule = process_rule_for_file(target);
@@ -427,7 +441,7 @@ static int check_fds(struct subject *s)
 
 int process_check_migratable(pid_t pid, struct error *err)
 {
-	static int (*const checks[])(struct subject *) = { check_status, check_fds, check_maps, check_mqueues };
+	static int (*const checks[])(struct subject *) = { check_status, check_fds, check_held, check_maps, check_mqueues };
 	struct error all = { 0 };
 	struct subject s;
 	int r = subject_open(pid, &s, err);

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <mqueue.h>
@@ -230,6 +231,37 @@ static bool reserve_too_much(void)
 	return mmap(NULL, TOO_MUCH, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != MAP_FAILED;
 }
 
+static bool take_lease(void)
+{
+	char path[] = "/tmp/pm-lease-XXXXXX";
+	int fd = mkstemp(path);
+
+	return fd >= 0 && unlink(path) == 0 && fcntl(fd, F_SETLEASE, F_WRLCK) == 0;
+}
+
+/* In a network namespace of its own, as a pod's. */
+static bool join_group(void)
+{
+	struct ip_mreqn m = { .imr_ifindex = 1 };
+	int fd;
+
+	if (unshare(CLONE_NEWNET) < 0 || (fd = socket(AF_INET, SOCK_DGRAM, 0)) < 0)
+		return false;
+	inet_pton(AF_INET, "239.1.2.3", &m.imr_multiaddr);
+	return setsockopt(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &m, sizeof(m)) == 0;
+}
+
+static bool join_group6(void)
+{
+	struct ipv6_mreq m = { .ipv6mr_interface = 1 };
+	int fd;
+
+	if (unshare(CLONE_NEWNET) < 0 || (fd = socket(AF_INET6, SOCK_DGRAM, 0)) < 0)
+		return false;
+	inet_pton(AF_INET6, "ff02::fb", &m.ipv6mr_multiaddr);
+	return setsockopt(fd, IPPROTO_IPV6, IPV6_JOIN_GROUP, &m, sizeof(m)) == 0;
+}
+
 static bool open_two_kinds(void)
 {
 	return open_mqueue() && reserve_too_much();
@@ -258,6 +290,9 @@ static void what_criu_does_not_know_is_named(void **state)
 		{ open_alg, REASON_UnsupportedFile, "socket of family 38" },
 		{ open_mptcp, REASON_UnsupportedFile, "multipathtcp=0" },
 		{ open_mqueue, REASON_UnsupportedFile, "has the POSIX message queue /pm-test" },
+		{ take_lease, REASON_UnsupportedFile, "holds a write lease" },
+		{ join_group, REASON_UnsupportedFile, "joined the multicast group 239.1.2.3;" },
+		{ join_group6, REASON_UnsupportedFile, "joined the multicast group ff02::fb;" },
 		{ open_two_kinds, REASON_UnsupportedFile, "; process " },
 		{ reserve_too_much, REASON_UnsupportedContainer, "GiB of address space" },
 		{ open_fuse, REASON_DeviceInUse, "/dev/fuse" },
