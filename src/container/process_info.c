@@ -130,7 +130,7 @@ static int check_status(struct subject *s)
 	cleanup_buf struct buf status = BUF_INIT(65536);
 	struct stat own, children;
 	char what[64];
-	pid_t tracer;
+	pid_t tracer, threads;
 	int r = file_read(s->proc_fd, "status", &status, s->err);
 
 	if (r < 0)
@@ -140,6 +140,9 @@ static int check_status(struct subject *s)
 		path_format(what, sizeof(what), "is traced by process %d", tracer);
 		return refuse(s, REASON_CheckpointFailed, what, "detach the debugger");
 	}
+	/* Its memory is nobody's to read any more by its number, and CRIU takes it for a dead one. */
+	if (strstr(status.data, "\nState:\tZ") && status_number(status.data, "\nThreads:", false, &threads) == 0 && threads > 1)
+		return refuse(s, REASON_CheckpointFailed, "has ended its first thread while others go on", "CRIU cannot dump that; let the first thread wait for the others");
 	if (fstatat(s->proc_fd, "ns/pid", &own, 0) == 0 && fstatat(s->proc_fd, "ns/pid_for_children", &children, 0) == 0 &&
 	    own.st_ino != children.st_ino)
 		return refuse(s, REASON_CheckpointFailed, "makes a pid namespace of its own",

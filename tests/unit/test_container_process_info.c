@@ -11,6 +11,7 @@
 #include <mqueue.h>
 #include <linux/perf_event.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -351,6 +352,38 @@ static bool own_pid_namespace_for_children(void)
 	return pid > 0;
 }
 
+static void *wait_for_ever(void *arg)
+{
+	(void)arg;
+	for (;;)
+		pause();
+	return NULL;
+}
+
+static void first_thread_that_ended_is_named(void **state)
+{
+	pid_t pid = fork();
+	struct error e = { 0 };
+	siginfo_t i;
+
+	(void)state;
+	if (pid == 0) {
+		pthread_t t;
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (pthread_create(&t, NULL, wait_for_ever, NULL) == 0)
+			syscall(SYS_exit, 0);
+		_exit(1);
+	}
+	assert_true(pid > 0);
+	for (int n = 0; n < 500 && process_check_migratable(pid, &e) != -ENOTSUP; n++)
+		usleep(10000);
+	if (!strstr(e.message, "has ended its first thread"))
+		fail_msg("%s", e.message);
+	kill(pid, SIGKILL);
+	waitid(P_PID, (id_t)pid, &i, WEXITED);
+}
+
 static void states_criu_cannot_take_are_named(void **state)
 {
 	struct error e = { 0 };
@@ -528,6 +561,7 @@ int main(void)
 		cmocka_unit_test(what_criu_knows_is_let_through),
 		cmocka_unit_test(what_criu_does_not_know_is_named),
 		cmocka_unit_test(states_criu_cannot_take_are_named),
+		cmocka_unit_test(first_thread_that_ended_is_named),
 		cmocka_unit_test(unix_sockets_to_the_outside_are_named),
 		cmocka_unit_test(terminals_of_one_s_own_are_let_through),
 		cmocka_unit_test(descent),
