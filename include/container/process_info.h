@@ -3,6 +3,7 @@
 #define CONTAINER_PROCESS_INFO_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/error.h"
@@ -14,6 +15,9 @@ int process_ns_pid(pid_t pid, pid_t *ret, struct error *err);
 
 /* Has it memory that must stay in memory (mlock(2))?  Also true when nobody can tell. */
 bool process_locks_memory(pid_t pid);
+
+/* Bit n - 1 is set for each signal n that waits for the process, or for its first thread (SigPnd, ShdPnd of /proc/PID/status). */
+int process_pending_signals(pid_t pid, uint64_t *ret, struct error *err);
 
 /* Is process pid the process first, or a child of it, or of those? A process that has ended is taken for one. */
 bool process_descends(pid_t pid, pid_t first);

@@ -202,6 +202,8 @@ int agent_source(const struct agent_options *o, int control_fd)
 		control_forget(s->control);
 	source_hang_up(s);
 	remove_images(s);
+	if (r == 0)
+		source_hasten(s);
 	source_release(s);
 	free(s);
 	return r == 0 ? 0 : 1;

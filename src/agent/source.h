@@ -61,6 +61,8 @@ struct source_container {
 	uint64_t image_bytes;
 	uint64_t ahead;                 /* of pages: sent before the freeze */
 	char tracking[256];             /* empty: all of its processes are tracked; else why not */
+	uint64_t waiting;               /* signals that its first process had waiting when the destination ran */
+	bool waiting_known;
 	int64_t dump_us;                /* from the freeze to CRIU's metadata being complete */
 	pthread_t thread;
 	bool thread_started;
@@ -201,6 +203,14 @@ int source_freeze(struct source *s, int64_t timeout_us, struct error *err);
 int source_keep_connections(struct source *s, cJSON *addresses);
 /* After a worker that was killed in the midst of that. */
 void source_leave_connections(struct source *s);
+
+/*
+ * source_hasten.c.  The kubelet gives a container two seconds between the signal that asks it to end and the one that makes it; a frozen one does nothing with them.
+ * note_signals: before anybody can have asked, after the destination is known to run.  hasten: at the very end; returns when all containers have ended, or after a
+ * while.  Nothing depends on it: what it leaves the kubelet ends.
+ */
+void source_note_signals(struct source *s);
+void source_hasten(struct source *s);
 
 /* source_report.c: the JSON of status.source and status.destination. */
 cJSON *source_report_json(const struct source *s, const struct error *err);

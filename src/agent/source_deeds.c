@@ -220,8 +220,10 @@ static enum input note_running(void *ctx)
 	enum input in = note(s, JOURNAL_RUNNING);
 
 	end_dumps(s);
-	if (in == INPUT_Ok)
+	if (in == INPUT_Ok) {
+		source_note_signals(s);
 		hang_up_peers(s);
+	}
 	return in;
 }
 

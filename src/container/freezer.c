@@ -4,9 +4,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/cleanup.h"
@@ -193,6 +196,7 @@ int freezer_thaw(struct freezer *f, struct error *err)
 
 /* How deep groups are followed below a container's: systemd in a container makes three or four levels. */
 #define DEPTH_MAX 16
+#define KILLED_MAX 65536        /* processes of one container */
 
 struct pid_list {
 	pid_t *pids;
@@ -257,6 +261,35 @@ int freezer_pids(struct freezer *f, int i, pid_t *pids, int max)
 	int r = add_tree(f->group_fd[i], 0, &l);
 
 	return r < 0 ? r : l.n;
+}
+
+/* Nobody of a frozen group can end; so when it is frozen still after the pidfd was taken, that is of the process that was listed. */
+static int kill_member(struct freezer *f, int i, pid_t pid, struct error *err)
+{
+	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	bool frozen = false;
+	int r = freezer_is_frozen(f, i, &frozen, err);
+
+	if (r == 0 && !frozen)
+		r = error_set(err, -ESTALE, "container %d is not frozen any more", i);
+	if (r == 0 && pidfd >= 0 && syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) < 0)
+		r = error_errno(err, "end process %d", pid);
+	return r;
+}
+
+int freezer_kill(struct freezer *f, int i, struct error *err)
+{
+	pid_t *pids = calloc(KILLED_MAX, sizeof(*pids));
+	int n = pids ? freezer_pids(f, i, pids, KILLED_MAX) : -ENOMEM, r = 0;
+
+	if (n < 0)
+		r = error_set(err, n, "list the processes of container %d: %s", i, strerror(-n));
+	for (int k = 0; r == 0 && k < n; k++)
+		r = kill_member(f, i, pids[k], err);
+	free(pids);
+	if (r == 0 && (r = thaw_one(f, f->group_fd[i])) < 0)
+		error_set(err, r, "thaw container %d: %s", i, strerror(-r));
+	return r;
 }
 
 static int open_group(int root_fd, const char *path, int *ret, struct error *err)

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -106,6 +107,28 @@ bool process_locks_memory(pid_t pid)
 
 	path_format(path, sizeof(path), "/proc/%d/status", pid);
 	return file_read(AT_FDCWD, path, &status, NULL) < 0 || status_number(status.data, "\nVmLck:", false, &kib) < 0 || kib != 0;
+}
+
+int process_pending_signals(pid_t pid, uint64_t *ret, struct error *err)
+{
+	static const char *const keys[] = { "\nSigPnd:", "\nShdPnd:" };
+	cleanup_buf struct buf status = BUF_INIT(65536);
+	char path[64];
+	int r;
+
+	path_format(path, sizeof(path), "/proc/%d/status", pid);
+	r = file_read(AT_FDCWD, path, &status, err);
+	*ret = 0;
+	for (size_t i = 0; r == 0 && i < sizeof(keys) / sizeof(keys[0]); i++) {
+		const char *line = strstr(status.data, keys[i]);
+		char *end = NULL;
+
+		if (line)
+			*ret |= strtoull(line + strlen(keys[i]), &end, 16);
+		if (!line || *end != '\n')
+			r = error_set(err, -EBADMSG, "%s has no %s", path, keys[i] + 1);
+	}
+	return r;
 }
 
 #define GENERATIONS_MAX 4096

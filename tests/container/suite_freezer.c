@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "box.h"
 #include "check.h"
+#include "container/process_info.h"
 
 #define GROUP "/container-test/podct-freezer"
 
@@ -160,8 +161,32 @@ static void version2_group(struct freezer *f)
 	check(freezer_refreeze(f, 0, clock_mono_us() + 20000000, &err) == 0, "cgroup v2: frozen again");
 	r = freezer_thaw(f, &err);
 	check(r == 0 && freezer_is_frozen(f, 0, &frozen, &err) == 0 && !frozen, "cgroup v2: thawed");
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
+	r = freezer_freeze(f, clock_mono_us() + 60000000, &err);
+	check(r == 0 && freezer_kill(f, 0, &err) == 0 && waitpid(pid, &fd, 0) == pid && WIFSIGNALED(fd), "cgroup v2: ended while frozen %s", err.message);
+}
+
+/* What is frozen ends without counting once more, also when it was asked to end before; the other container stays as it is. */
+static void kill_frozen(struct freezer *f, const struct box *a, const struct box *b)
+{
+	struct error err = { 0 };
+	int64_t before[2], end = clock_mono_us() + 5000000;
+	uint64_t waiting = 0;
+	pid_t p[16];
+	int r = freezer_kill(f, 0, &err);
+
+	check(r == -ESTALE && box_counts_on(a), "a container that runs is not ended");
+	r = freezer_freeze(f, clock_mono_us() + 20000000, &err);
+	before[0] = box_count(a, 0);
+	before[1] = box_count(a, 1);
+	kill(a->pid, SIGTERM);
+	check(r == 0 && process_pending_signals(a->pid, &waiting, &err) == 0 && (waiting & (1u << (SIGTERM - 1))), "a frozen process's SIGTERM waits");
+	check(process_pending_signals(b->pid, &waiting, &err) == 0 && !(waiting & (1u << (SIGTERM - 1))), "and only its");
+	check(freezer_kill(f, 0, &err) == 0, "a frozen container is ended %s", err.message);
+	while (freezer_pids(f, 0, p, 16) > 0 && clock_mono_us() < end)
+		sleep_ms(5);
+	check(freezer_pids(f, 0, p, 16) == 0, "all of its processes have ended");
+	check(box_count(a, 0) == before[0] && box_count(a, 1) == before[1], "without another count");
+	check(freezer_thaw(f, &err) == 0 && box_counts_on(b), "the other one runs on");
 }
 
 /* Where cgroup v2 is mounted; "" when it is not. */
@@ -225,6 +250,7 @@ void suite_freezer(const struct place *at)
 		pids(&f, &a);
 		deadline(&f, &a);
 		uninterruptible(&f, &a);
+		kill_frozen(&f, &a, &b);
 		freezer_close(&f);
 	}
 	box_stop(&a);

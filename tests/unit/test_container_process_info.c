@@ -551,6 +551,29 @@ static void numbers_and_missing_processes(void **state)
 	assert_int_equal(process_check_migratable(1 << 30, &e), -ENOENT);
 }
 
+static void signals_that_wait(void **state)
+{
+	struct error e = { 0 };
+	sigset_t term, old;
+	uint64_t mask = 1;
+
+	(void)state;
+	assert_int_equal(process_pending_signals(getpid(), &mask, &e), 0);
+	assert_int_equal(mask, 0);
+	sigemptyset(&term);
+	sigaddset(&term, SIGTERM);
+	sigaddset(&term, SIGRTMIN + 3);
+	assert_int_equal(sigprocmask(SIG_BLOCK, &term, &old), 0);
+	kill(getpid(), SIGTERM);
+	raise(SIGRTMIN + 3);            /* of the thread: the other of the two masks */
+	assert_int_equal(process_pending_signals(getpid(), &mask, &e), 0);
+	assert_int_equal(mask, UINT64_C(1) << (SIGTERM - 1) | UINT64_C(1) << (SIGRTMIN + 3 - 1));
+	assert_int_equal(sigtimedwait(&term, NULL, &(struct timespec){ 0 }), SIGTERM);
+	assert_int_equal(sigtimedwait(&term, NULL, &(struct timespec){ 0 }), SIGRTMIN + 3);
+	sigprocmask(SIG_SETMASK, &old, NULL);
+	assert_int_equal(process_pending_signals(1 << 30, &mask, &e), -ENOENT);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -566,6 +589,7 @@ int main(void)
 		cmocka_unit_test(terminals_of_one_s_own_are_let_through),
 		cmocka_unit_test(descent),
 		cmocka_unit_test(numbers_and_missing_processes),
+		cmocka_unit_test(signals_that_wait),
 	};
 
 	return cmocka_run_group_tests_name("container process info", tests, NULL, NULL);

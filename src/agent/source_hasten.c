@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "container/process_info.h"
+#include "source.h"
+
+/*
+ * Only when the kubelet has begun to end a container may we end it: of one that ends by itself the kubelet would start another, cold, beside the pod that has moved.
+ * That it has begun is seen by its signal, which waits for the container's frozen first process and did not when the destination was known to run; nobody within the
+ * pod can have sent it meanwhile.  The kernel tells nobody when a signal begins to wait: it is looked for, some hundred times at most.
+ */
+#define LOOK_US 20000
+#define PATIENCE_US (6 * INT64_C(1000000))      /* the record is told, the controller deletes, the kubelet hears of it and begins */
+
+#define BIT(signal) (UINT64_C(1) << ((signal) - 1))
+/* What images name as their STOPSIGNAL: the default; PostgreSQL; nginx; systemd (SIGRTMIN+3 of glibc, whose SIGRTMIN is 34). */
+#define STOPS (BIT(SIGTERM) | BIT(SIGINT) | BIT(SIGQUIT) | BIT(37))
+
+void source_note_signals(struct source *s)
+{
+	struct error ignored = { 0 };
+
+	for (int i = 0; s->freezer_ready && i < s->n; i++) {
+		struct source_container *c = &s->containers[i];
+
+		c->waiting_known = c->waiting_known || process_pending_signals(c->init_pid, &c->waiting, &ignored) == 0;
+	}
+}
+
+/* Nothing is left to be done for it. */
+static bool is_over(struct source *s, struct source_container *c)
+{
+	struct error why = { 0 };
+	uint64_t waiting = 0;
+	bool frozen = false;
+	int r;
+
+	if (!c->waiting_known || freezer_is_frozen(&s->freezer, c->index, &frozen, &why) < 0 || !frozen ||
+	    process_pending_signals(c->init_pid, &waiting, &why) < 0)
+		return true;
+	if (!(waiting & ~c->waiting & STOPS))
+		return false;
+	r = freezer_kill(&s->freezer, c->index, &why);
+	if (r < 0 && r != -ESTALE)
+		log_warning("a container that is being deleted is left to the kubelet", LOG_S("container", c->info.name), LOG_S("err", why.message));
+	return true;
+}
+
+void source_hasten(struct source *s)
+{
+	int64_t end = clock_mono_us() + PATIENCE_US;
+	bool over[WIRE_CONTAINERS_MAX] = { false };
+	int left = s->freezer_ready ? s->n : 0;
+
+	while (left > 0 && clock_mono_us() < end) {
+		left = 0;
+		for (int i = 0; i < s->n; i++) {
+			over[i] = over[i] || is_over(s, &s->containers[i]);
+			left += !over[i];
+		}
+		if (left > 0)
+			usleep(LOOK_US);
+	}
+}
