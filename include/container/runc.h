@@ -74,6 +74,12 @@ int runc_dump_kill_left(const struct runc *r, const char *work_dir, struct error
 /* The same for one whose agent died before the freeze: it has touched nothing, and is killed at once.  To be called before its work_dir is removed. */
 int runc_dump_kill_unstarted(pid_t host_pid, const char *work_dir, struct error *err);
 
+/*
+ * A container whose processes are all gone, and whose cgroup is frozen all the same: CRIU, which held them while they were killed, puts back the state that it had found.  runc takes such a
+ * container for a paused one and never deletes it.  Thaws the empty group: 1; 0 when there was nothing to do.  Never touches a group that has a process.
+ */
+int runc_thaw_dead(const struct runc *r, const char *id, struct error *err);
+
 /* Versions and CPU, for the handshake. criu_cpuinfo: the image of `criu cpuinfo dump`. */
 int criu_version(pid_t host_pid, int *ret_version /* 40201 = 4.2.1 */, char *text, size_t size, struct error *err);
 int criu_cpuinfo_dump(pid_t host_pid, struct buf *out, struct error *err);

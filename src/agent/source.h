@@ -147,6 +147,8 @@ int source_find(struct source *s, struct error *err);
 int source_inspect(struct source *s, struct error *err);
 /* containerd answers, and runs nothing of this pod, not even its sandbox. */
 bool source_pod_gone(struct source *s);
+/* Containers that were killed while CRIU held them, and were left frozen by it, can be deleted afterwards (runc_thaw_dead).  Whoever is alive stays frozen. */
+void source_thaw_dead(struct source *s);
 /* Sum of the processes' resident memory: what the destination must have room for. */
 uint64_t source_state_bytes(struct source *s);
 /* Index of the container that attaches System V shared memory, else 0: its images carry the pod's IPC objects. */

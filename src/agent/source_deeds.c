@@ -180,12 +180,13 @@ static void kill_left_dumps(struct source *s)
 	}
 }
 
-/* They have done their work: each by its own worker, or by the one who comes after it. */
+/* They have done their work: each by its own worker, or by the one who comes after it.  The pod may have been killed while they held it. */
 static void end_dumps(struct source *s)
 {
 	source_end_dumps(s, false);
 	if (s->resumed)
 		kill_left_dumps(s);
+	source_thaw_dead(s);
 }
 
 static enum input note_lost(void *ctx)
@@ -232,6 +233,7 @@ static enum input remove_journal(void *ctx)
 {
 	struct source *s = ctx;
 
+	source_thaw_dead(s);    /* nobody looks after it from here on */
 	return ok_or_failed(journal_remove(s->o, s->journal.migration, &s->err));
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "container/process_info.h"
 #include "migration/reason.h"
 
@@ -153,6 +154,23 @@ bool source_pod_gone(struct source *s)
 
 	free(all);
 	return gone;
+}
+
+void source_thaw_dead(struct source *s)
+{
+	struct pod_containers *all = calloc(1, sizeof(*all));
+	struct error why = { 0 };
+	int n = all && list_containers(s, all, &why) == 0 ? all->n : 0;
+
+	for (int i = 0; i < n; i++) {
+		int r = all->items[i].sandbox ? 0 : runc_thaw_dead(&s->runc, all->items[i].id, &why);
+
+		if (r < 0)
+			log_warning("whether a killed container was left frozen is not known", LOG_S("container", all->items[i].name), LOG_S("err", why.message));
+		if (r > 0)
+			log_info("a killed container had been left frozen, and can be deleted now", LOG_S("container", all->items[i].name));
+	}
+	free(all);
 }
 
 int source_inspect(struct source *s, struct error *err)

@@ -17,6 +17,9 @@ FROM = {"source-worker": "source.Dialling", "destination-worker": "source.Sendin
 UNTIL = {"source-worker": {"there": "source.Reporting", "back": "source.NotingRunning"}, "destination-worker": {"there": "destination.Telling",
          "back": "destination.Reporting"}}
 
+# At this step the other side may have gone on, and ended, or not.
+MAYBE = {("source-worker", "destination.Reporting")}
+
 PROGRAMS = ["controller", "source-agent", "source-worker", "destination-agent", "destination-worker", "monitor", "containerd-a", "containerd-b", "kubelet-a",
             "kubelet-b", "apiserver-a", "apiserver-b", "virtual-kubelet"]
 KINDS = [(who, what) for what in ("kill", "stop") for who in PROGRAMS]
@@ -49,7 +52,7 @@ def exists(who, step, way):
     first = FROM.get(who, order[0])
     first = order.index(first) if first in order else 0
     last = order.index(UNTIL.get(who, {}).get(way, order[-1]))
-    return first <= at <= last
+    return first <= at <= last and (who, step) not in MAYBE
 
 
 def everything():
