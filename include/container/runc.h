@@ -29,7 +29,7 @@ int runc_private_netns(int *ret_fd, struct error *err);
 
 /*
  * The metadata-only dump: `runc checkpoint --lazy-pages --page-server 127.0.0.1:port --status-fd --leave-running`.
- * start returns at once; wait_gate blocks until runc and CRIU have started and stand before their first look at the container,
+ * start (init_pid: the container's first process, in whose root CRIU looks for what is watched) returns at once; wait_gate blocks until runc and CRIU have started and stand before their first look at the container,
  * which runs on untouched meanwhile (starting them takes longer than the dump itself).  The container is then frozen, and go
  * lets CRIU dump it; wait_ready blocks until CRIU has written all metadata images into
  * image_dir (it then holds the tasks by ptrace and has thawed the freezer group); finish ends CRIU's page server by a clean
@@ -55,7 +55,7 @@ struct runc_dump {
 	char work_dir[512];
 	char id[128];
 };
-int runc_dump_start(const struct runc *r, const char *id, const char *image_dir, const char *work_dir, uint16_t port,
+int runc_dump_start(const struct runc *r, const char *id, pid_t init_pid, const char *image_dir, const char *work_dir, uint16_t port,
 		    struct runc_dump *ret, struct error *err);
 int runc_dump_wait_gate(struct runc_dump *d, int64_t deadline_us, struct error *err);
 int runc_dump_go(struct runc_dump *d, struct error *err);

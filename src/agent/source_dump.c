@@ -150,7 +150,7 @@ static int start_dump(struct source_container *c, uint16_t port, struct error *e
 	int r = make_dirs(c, images, work, sizeof(images), err);
 
 	if (r == 0)
-		r = runc_dump_start(&c->source->runc, c->info.id, images, work, port, &c->dump, err);
+		r = runc_dump_start(&c->source->runc, c->info.id, c->init_pid, images, work, port, &c->dump, err);
 	c->dumping = r == 0;
 	return r;
 }

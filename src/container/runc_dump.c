@@ -19,8 +19,10 @@
 #include "dump_left.h"
 #include "node.h"
 #include "own_group.h"
+#include "watch_paths.h"
 
 #define OUTPUT_MAX 8192
+#define CONFIG_MAX 32768
 
 /*
  * What runc has no option for goes into CRIU's configuration file (criu(8), found by CRIU_CONFIG_FILE, which CRIU inherits
@@ -44,13 +46,19 @@ static int work_file(const struct runc_dump *d, const char *name, char *out, siz
 }
 
 /* In work_dir for CRIU_CONFIG_FILE; the variable also marks every process of this dump (runc_dump_kill_left). */
-static int write_config(const struct runc_dump *d, struct error *err)
+static int write_config(const struct runc_dump *d, pid_t init_pid, struct error *err)
 {
+	cleanup_buf struct buf text = BUF_INIT(CONFIG_MAX);
 	char path[1024];
+	int r = buf_append(&text, criu_config, strlen(criu_config));
 
+	if (r == 0)
+		r = watch_paths(init_pid, &text, err);
+	if (r < 0)
+		return r;
 	if (work_file(d, DUMP_CONFIG, path, sizeof(path)) < 0)
 		return error_set(err, -ENAMETOOLONG, "path of the work folder is too long");
-	return file_write(AT_FDCWD, path, criu_config, strlen(criu_config), 0600, false, err);
+	return file_write(AT_FDCWD, path, text.data, text.len, 0600, false, err);
 }
 
 static void close_gate(struct runc_dump *d)
@@ -166,7 +174,7 @@ static int spawn(struct runc_dump *d, int status_w, struct error *err)
 	return r;
 }
 
-int runc_dump_start(const struct runc *r, const char *id, const char *image_dir, const char *work_dir, uint16_t port,
+int runc_dump_start(const struct runc *r, const char *id, pid_t init_pid, const char *image_dir, const char *work_dir, uint16_t port,
 		    struct runc_dump *ret, struct error *err)
 {
 	struct runc_dump d = { .runc = r, .process = { 0, -1, -1 }, .status_fd = -1, .gate_fd = -1, .port = port };
@@ -178,7 +186,7 @@ int runc_dump_start(const struct runc *r, const char *id, const char *image_dir,
 	if (path_format(d.id, sizeof(d.id), "%s", id) < 0 || path_format(d.image_dir, sizeof(d.image_dir), "%s", image_dir) < 0 ||
 	    path_format(d.work_dir, sizeof(d.work_dir), "%s", work_dir) < 0)
 		return error_set(err, -ENAMETOOLONG, "dump: container id or a path is too long");
-	e = write_config(&d, err);
+	e = write_config(&d, init_pid, err);
 	if (e == 0)
 		e = cgroup_options_keep(r->host_pid, err);
 	if (e < 0)

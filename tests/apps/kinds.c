@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/shm.h>
@@ -156,6 +157,27 @@ static void memory_check(const char *value)
 	read_file(path, text, sizeof(text));
 	if (strcmp(text, "in memory\n") || pread(in_memory, text, sizeof(text), 0) != 10)
 		bad("memory", "its content is gone");
+}
+
+/* A folder of the root file system that is watched, as `tail -f` and programs that read their configuration again do. */
+static int watch = -1;
+
+static void watch_hold(const char *value)
+{
+	watch = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	if (inotify_add_watch(watch, value, IN_CREATE) < 0)
+		bad("watch", "cannot be watched");
+}
+
+static void watch_check(const char *value)
+{
+	char path[256], events[4096];
+
+	snprintf(path, sizeof(path), "%s/appears", value);
+	write_file(path, "x", 0600);
+	unlink(path);
+	if (read(watch, events, sizeof(events)) <= 0)
+		bad("watch", "it does not tell of a new file");
 }
 
 /* --- sockets --- */
@@ -501,6 +523,7 @@ static const struct kind {
 	{ "lines", NULL, lines_check },
 	{ "readonly", NULL, readonly_check },
 	{ "memory", memory_hold, memory_check },
+	{ "watch", watch_hold, watch_check },
 	{ "bound", bound_hold, bound_check },
 	{ "listen", listen_hold, listen_check },
 	{ "call", NULL, call_check },

@@ -23,7 +23,7 @@ bool dump_start(struct dump *d, const struct place *at, const struct box *b, str
 	snprintf(d->work, sizeof(d->work), "%s", work + strlen(at->here));
 	if (tree_remove(AT_FDCWD, d->here, err) < 0 || dir_make(AT_FDCWD, d->images_here, 0700, err) < 0 ||
 	    dir_make(AT_FDCWD, work, 0700, err) < 0 || runc_private_netns(&d->runc.netns_fd, err) < 0 ||
-	    runc_dump_start(&d->runc, b->id, images, d->work, 7118, &d->dump, err) < 0) {
+	    runc_dump_start(&d->runc, b->id, b->pid, images, d->work, 7118, &d->dump, err) < 0) {
 		printf("# %s\n", err->message);
 		return false;
 	}
