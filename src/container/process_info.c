@@ -163,6 +163,12 @@ static int check_status(struct subject *s)
 		path_format(what, sizeof(what), "is traced by process %d", tracer);
 		return refuse(s, REASON_CheckpointFailed, what, "detach the debugger");
 	}
+	/*
+	 * ptrace(2) of one that is stopped waits, and cannot be interrupted, until it has woken up for a moment (kernel/ptrace.c, JOBCTL_TRAPPING), which a frozen one does not:
+	 * CRIU would stand there with the pod frozen.
+	 */
+	if (strstr(status.data, "\nState:\tT"))
+		return refuse(s, REASON_CheckpointFailed, "is stopped by a signal (SIGSTOP, Ctrl-Z)", "let it go on (SIGCONT) or end it");
 	/* Its memory is nobody's to read any more by its number, and CRIU takes it for a dead one. */
 	if (strstr(status.data, "\nState:\tZ") && status_number(status.data, "\nThreads:", false, &threads) == 0 && threads > 1)
 		return refuse(s, REASON_CheckpointFailed, "has ended its first thread while others go on", "CRIU cannot dump that; let the first thread wait for the others");

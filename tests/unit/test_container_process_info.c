@@ -352,6 +352,28 @@ static bool own_pid_namespace_for_children(void)
 	return pid > 0;
 }
 
+static void stopped_process_is_named(void **state)
+{
+	pid_t pid = fork();
+	struct error e = { 0 };
+	siginfo_t i;
+
+	(void)state;
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			pause();
+	}
+	assert_true(pid > 0);
+	kill(pid, SIGSTOP);
+	assert_int_equal(waitid(P_PID, (id_t)pid, &i, WSTOPPED | WNOWAIT), 0);
+	assert_int_equal(process_check_migratable(pid, &e), -ENOTSUP);
+	assert_int_equal(e.reason, REASON_CheckpointFailed);
+	assert_non_null(strstr(e.message, "is stopped by a signal"));
+	kill(pid, SIGKILL);
+	waitid(P_PID, (id_t)pid, &i, WEXITED);
+}
+
 static void *wait_for_ever(void *arg)
 {
 	(void)arg;
@@ -585,6 +607,7 @@ int main(void)
 		cmocka_unit_test(what_criu_does_not_know_is_named),
 		cmocka_unit_test(states_criu_cannot_take_are_named),
 		cmocka_unit_test(first_thread_that_ended_is_named),
+		cmocka_unit_test(stopped_process_is_named),
 		cmocka_unit_test(unix_sockets_to_the_outside_are_named),
 		cmocka_unit_test(terminals_of_one_s_own_are_let_through),
 		cmocka_unit_test(descent),
