@@ -19,6 +19,12 @@
 #define WIRE_FILES_MAX 2000000          /* FILE frames of all trees */
 #define WIRE_FOLDERS_MAX (128u << 20)   /* bytes of the paths of all folders, kept until their times are set */
 
+/*
+ * While the pod runs its files are sent again as they change, so that what comes then may be more than what there is in the end: up to twice as much, files and
+ * bytes (of the agent's --max-bytes).  From FROZEN on the limits above hold for what is left.
+ */
+#define WIRE_AHEAD_TIMES 2
+
 /* One container. */
 #define WIRE_PROCESSES_MAX 1024
 #define WIRE_IMAGES_MAX 65536           /* CRIU writes some ten files per process and one per thread */
@@ -28,5 +34,11 @@
 #define TREE_DEPTH_MAX 256
 #define TREE_PATH_MAX 4095              /* PATH_MAX with its NUL: longer ones cannot be given to a system call */
 #define TREE_XATTRS_MAX 65536           /* bytes of all names and values */
+
+/* The source's own: what it keeps of the files that went ahead, of all trees of a migration (some 120 bytes for each, and 16 for each block of large ones). */
+#define TREE_RECORD_MAX (256u << 20)
+#define TREE_BLOCK 65536u
+#define TREE_LARGE (4 * TREE_BLOCK)     /* from this size on, of a file that has changed only those blocks are sent that differ */
+#define TREE_WALKS_MAX 5                /* while the pod runs */
 
 #endif

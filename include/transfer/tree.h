@@ -19,19 +19,56 @@ struct tree_stats {
 };
 
 /*
- * tree: "rootfs", "volume:<name>", "shm".  overlay: dir_fd is an overlay's upper folder; whiteouts (character device 0:0) and
- * trusted.overlay.* are sent as what they mean.  Nothing may write below dir_fd meanwhile: -EIO when something does.  -ENOTSUP
- * (reason UnsupportedFile) for device nodes, foreign mounts, overlayfs with redirect_dir or metacopy.  No symbolic link is
- * followed.  stats are added to.
+ * What may go ahead while the pod runs.  Of each tree there is a record of what was sent: a later walk sends only what differs from it, and what has gone as
+ * whiteouts.  A file that was changed without its times being changed is found all the same: tree_mapped.
  */
-int tree_send(struct wire *w, uint16_t container, const char *tree, int dir_fd, bool overlay, struct tree_stats *stats,
-	      struct error *err);
+struct tree_ahead {
+	uint64_t memory_max;
+	_Atomic uint64_t memory;        /* of all records; what does not fit is left for the walk while it is frozen */
+	uint64_t entries_max, entries;  /* sent while the pod ran, in all walks: what is beyond waits as well */
+	uint64_t bytes_max, bytes;
+};
+struct tree_record;
+/* On this file system nothing changes without its times telling so, but for what tree_mapped finds: only there a record is worth anything. */
+bool tree_tells_changes(int dir_fd);
+/* ahead: borrowed, by one thread at a time; while frozen no record grows any more. */
+int tree_record_new(struct tree_ahead *ahead, struct tree_record **ret, struct error *err);
+void tree_record_free(struct tree_record *r);
+
+/*
+ * The files to which the processes of a pod may write without the times telling: those that they have mapped (a page that is dirty and mapped writable is written
+ * to without a fault), and those that they write to past the page cache (O_DIRECT: the time is that of the beginning).  Made before each walk, and then given all processes of
+ * all containers; a mapping that is made later faults at its first write, which sets the times.  Names and inode numbers are taken from /proc: overlayfs shows
+ * others than the folder below it has, so there may be some too many.
+ */
+struct tree_mapped;
+int tree_mapped_new(struct tree_mapped **ret, struct error *err);       /* the walk begins */
+/* running false: it is frozen, so nothing is on its way to a file.  A process that has ended is nothing to add. */
+int tree_mapped_add(struct tree_mapped *m, pid_t pid, bool running, struct error *err);
+void tree_mapped_free(struct tree_mapped *m);
+
+struct tree_source {
+	struct wire *wire;
+	uint16_t container;
+	const char *tree;               /* "rootfs", "volume:<name>", "shm" */
+	int dir_fd;                     /* borrowed */
+	bool overlay;                   /* it is an overlay's upper folder: whiteouts (character device 0:0) and trusted.overlay.* are sent as what they mean */
+	bool running;                   /* anything may change meanwhile, and what does is left for the next walk; needs record and mapped */
+	struct tree_record *record;     /* NULL: nothing went ahead, all is sent */
+	const struct tree_mapped *mapped;       /* with a record */
+};
+
+/*
+ * Not running: nothing may write below dir_fd meanwhile: -EIO when something does.  -ENOTSUP (reason UnsupportedFile) for device nodes, foreign mounts, overlayfs with
+ * redirect_dir or metacopy.  No symbolic link is followed.  stats are added to.
+ */
+int tree_send(const struct tree_source *from, struct tree_stats *stats, struct error *err);
 
 /*
  * Applies entries below dir_fd (a mounted root, not an upper folder; borrowed): a whiteout removes, an opaque folder is emptied
  * first, a folder on a folder keeps it, all else replaces what was there by a new inode.  The sender is not trusted: paths cannot
  * leave dir_fd (openat2 RESOLVE_BENEATH, no symbolic link followed), there are no device nodes, limits on entries, bytes, depth
- * (-EPROTO, -ENOSPC, -E2BIG).  It may make setuid files of any owner, as the image itself may: nobody runs anything from there
+ * (-EPROTO, -ENOSPC, -E2BIG).  A patch is written into the regular file that is there; its pages of zeros become holes.  It may make setuid files of any owner, as the image itself may: nobody runs anything from there
  * but the container.  An error leaves the tree half applied; only tree_apply_free may follow.
  */
 struct tree_apply;
@@ -45,7 +82,8 @@ struct tree_budget {
 int tree_apply_new(int dir_fd, struct tree_budget *budget, struct tree_apply **ret, struct error *err);
 int tree_apply_file(struct tree_apply *t, const cJSON *entry, struct error *err);       /* FILE */
 int tree_apply_data(struct tree_apply *t, uint64_t offset, const void *data, size_t len, struct error *err);   /* DATA */
-int tree_apply_finish(struct tree_apply *t, struct error *err);        /* the last file's attributes; folder times last */
+/* The last file's attributes, then the times of folders that something was put into since the last time; more may follow. */
+int tree_apply_settle(struct tree_apply *t, struct error *err);
 void tree_apply_free(struct tree_apply *t);
 
 #endif

@@ -16,9 +16,10 @@
  * The frames of docs/protocol.md.  An agent speaks its own version of them and the one before, so that one side can be upgraded first: when WIRE_PROTOCOL
  * grows, WIRE_PROTOCOL_OLDEST becomes what it was.  Version 1 was never released, so there is nothing to speak it with.
  */
-#define WIRE_PROTOCOL 3
-#define WIRE_PROTOCOL_OLDEST 2
+#define WIRE_PROTOCOL 4
+#define WIRE_PROTOCOL_OLDEST 3
 #define WIRE_PROTOCOL_PACKED 3          /* from this one on, pages may come packed */
+#define WIRE_PROTOCOL_AHEAD 4           /* .. and files before FROZEN, patches, CATCH_UP */
 #define WIRE_HEADER 16
 #define WIRE_PAGES_HEAD 24
 #define WIRE_DATA_HEAD 8
@@ -31,6 +32,9 @@ enum wire_type {
 	WIRE_REFUSE,
 	WIRE_STARTED,
 	WIRE_STANDBY,
+	WIRE_CATCH_UP,
+	WIRE_CAUGHT_UP,
+	WIRE_ALIVE,                     /* in the place of silence, while files are compared */
 	WIRE_FROZEN = 9,
 	WIRE_PAGES = 10,
 	WIRE_ZEROS,

@@ -111,7 +111,8 @@ int destination_open_parts(struct destination *d, struct error *err)
 	int r;
 
 	d->shared_now = -1;
-	d->files = (struct tree_budget){ .max_bytes = d->o->max_bytes, .max_entries = WIRE_FILES_MAX, .max_folders = WIRE_FOLDERS_MAX };
+	d->files = (struct tree_budget){ .max_bytes = d->o->max_bytes * WIRE_AHEAD_TIMES, .max_entries = (uint64_t)WIRE_FILES_MAX * WIRE_AHEAD_TIMES,
+					 .max_folders = WIRE_FOLDERS_MAX };
 	for (int i = 0; i < POD_VOLUMES_MAX; i++)
 		d->shared_fd[i] = -1;
 	r = make_dir(d->o, d->run_dir, err);
@@ -171,14 +172,29 @@ static int open_shared(struct destination *d, const char *tree, struct error *er
 	return r == 0 ? tree_apply_new(d->shared_fd[i], &d->files, &d->shared[i], err) : r;
 }
 
+/* What goes ahead while the pod runs, goes into the mounted roots and volumes all the same: nothing runs there, and the whole pod is deleted when nothing comes of it. */
+static int check_ahead(const struct destination *d, struct error *err)
+{
+	if (d->frozen_us)
+		return 0;
+	if (d->protocol < WIRE_PROTOCOL_AHEAD)
+		return protocol_error(err, "a file came before FROZEN");
+	return d->containers[0].started ? 0 : protocol_error(err, "a file came before STARTED");
+}
+
 static int on_file(struct destination *d, const struct wire_frame *f, struct error *err)
 {
 	cleanup_json cJSON *j = NULL;
 	const char *tree;
-	int r = wire_json(f, &j, err);
+	int r = check_ahead(d, err);
+
+	if (r == 0)
+		r = wire_json(f, &j, err);
 
 	if (r < 0)
 		return r;
+	if (json_bool(j, "patch") && d->protocol < WIRE_PROTOCOL_AHEAD)
+		return protocol_error(err, "a patch, and this version knows none");
 	tree = json_str_or(j, "tree", "");
 	if (f->container == WIRE_NO_CONTAINER) {
 		if (d->shared_done)
@@ -302,6 +318,10 @@ static int on_frozen(struct destination *d, const struct wire_frame *f, struct e
 	if (r == 0)
 		json_int(j, "frozenMicros", 0, 60000000, &us);
 	d->frozen_us = clock_mono_us() - us;
+	/* What is left now has limits of its own (limits.h). */
+	d->files.max_bytes = d->o->max_bytes;
+	d->files.max_entries = WIRE_FILES_MAX;
+	d->files.bytes = d->files.entries = 0;
 	/* Without it the restore waits some milliseconds more. */
 	if (r == 0)
 		warm_start(WARM_CGROUPS | WARM_BREAKPOINTS, d->o->host_pid, WARM_US, &d->warm, NULL);
@@ -317,19 +337,47 @@ static int on_pages(struct destination *d, const struct wire_frame *f, struct er
 	return page_store_put(d->store, f, err);
 }
 
+/* The source is looking through files of which there is nothing to send. */
+static int on_alive(struct destination *d, const struct wire_frame *f, struct error *err)
+{
+	(void)f;
+	return d->protocol < WIRE_PROTOCOL_AHEAD ? protocol_error(err, "ALIVE, and this version knows none") : 0;
+}
+
+static int settle_volumes(struct destination *d, struct error *err)
+{
+	for (int i = 0; i < d->volumes.n; i++) {
+		int r = d->shared[i] ? tree_apply_settle(d->shared[i], err) : 0;
+
+		if (r < 0)
+			return error_wrap(err, r, "%s", d->volumes.items[i].tree);
+	}
+	return 0;
+}
+
+/* The source waits until all that it sent ahead is in its place, and freezes the pod only then. */
+static int on_catch_up(struct destination *d, const struct wire_frame *f, struct error *err)
+{
+	cleanup_json cJSON *answer = cJSON_CreateObject();
+	int r = check_ahead(d, err);
+
+	(void)f;
+	if (r == 0 && d->frozen_us)
+		r = protocol_error(err, "CATCH_UP after FROZEN");
+	if (r == 0)
+		r = settle_volumes(d, err);
+	for (int i = 0; r == 0 && i < d->n; i++)
+		r = tree_apply_settle(d->containers[i].tree, err);
+	return r == 0 ? wire_send_json(d->wire, WIRE_CAUGHT_UP, WIRE_NO_CONTAINER, answer, err) : r;
+}
+
 static int finish_volumes(struct destination *d, struct error *err)
 {
 	if (d->shared_done)
 		return 0;
 	d->shared_done = true;
 	d->shared_now = -1;
-	for (int i = 0; i < d->volumes.n; i++) {
-		int r = d->shared[i] ? tree_apply_finish(d->shared[i], err) : 0;
-
-		if (r < 0)
-			return error_wrap(err, r, "%s", d->volumes.items[i].tree);
-	}
-	return 0;
+	return settle_volumes(d, err);
 }
 
 /*
@@ -351,7 +399,7 @@ static int on_container_end(struct destination *d, const struct wire_frame *f, s
 	if (r == 0)
 		r = finish_volumes(d, err);
 	if (r == 0)
-		r = tree_apply_finish(c->tree, err);
+		r = tree_apply_settle(c->tree, err);
 	if (r < 0)
 		return error_wrap(err, r, "container %s", c->info.name);
 	return destination_restore_one(c, err);
@@ -433,7 +481,8 @@ static const struct {
 	enum { OF_CONTAINER, OF_NONE, OF_BOTH } scope;
 	int (*fn)(struct destination *d, const struct wire_frame *f, struct error *err);
 } handler[] = {
-	{ WIRE_STARTED, OF_NONE, on_started },
+	{ WIRE_STARTED, OF_NONE, on_started },     { WIRE_CATCH_UP, OF_NONE, on_catch_up },
+	{ WIRE_ALIVE, OF_NONE, on_alive },
 	{ WIRE_FROZEN, OF_NONE, on_frozen },       { WIRE_PAGES, OF_CONTAINER, on_pages }, { WIRE_ZEROS, OF_CONTAINER, on_pages },
 	{ WIRE_FILE, OF_BOTH, on_file },           { WIRE_DATA, OF_BOTH, on_data },        { WIRE_IMAGE, OF_CONTAINER, on_image },
 	{ WIRE_CONTAINER_END, OF_CONTAINER, on_container_end },                             { WIRE_ABORT, OF_NONE, on_abort },
@@ -442,7 +491,7 @@ static const struct {
 /* Memory, files and images come from one peer and share one limit.  A frame may pass it before it is seen: no more than that. */
 static int check_sum(const struct destination *d, struct error *err)
 {
-	if (d->files.bytes + page_store_used(d->store) <= d->o->max_bytes)
+	if (d->files.bytes + page_store_used(d->store) <= d->files.max_bytes)
 		return 0;
 	return error_reason(err, -ENOSPC, REASON_NoSpace, "the pod's memory and files are above this agent's limit of %llu MiB (--max-bytes)",
 			    (unsigned long long)d->o->max_bytes >> 20);

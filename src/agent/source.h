@@ -57,6 +57,7 @@ struct source_container {
 	int n_processes;
 	struct source_blinkers *blinkers;       /* what CRIU is kept from looking at */
 	struct packer *packer;          /* NULL: the destination does not know it */
+	struct tree_record *files;      /* of its root, what went ahead; NULL: nothing */
 	struct tree_stats tree;
 	uint64_t image_bytes;
 	uint64_t ahead;                 /* of pages: sent before the freeze */
@@ -92,10 +93,18 @@ struct source {
 	struct source_container containers[WIRE_CONTAINERS_MAX];
 	int n;
 	struct pod_volumes volumes;
+	struct tree_record *volume_files[POD_VOLUMES_MAX];      /* by index in volumes; NULL: nothing went ahead */
+	struct tree_stats volume_tree;
+	struct tree_ahead ahead;
+	int walks;                      /* through all files while it ran */
+	int64_t walks_us;
+	struct tree_mapped *mapped;     /* while frozen */
 	sem_t turns;                    /* dumps that may begin */
 	pthread_mutex_t volumes_lock;
 	pthread_cond_t volumes_done;
 	bool volumes_sent;
+	int memory_went;                /* while it runs: containers of which memory went at least once; with volumes_lock */
+	bool files_went;                /* .. and the last walk through the files is done */
 	struct freezer freezer;
 	bool freezer_ready;
 	bool frozen;
@@ -160,7 +169,7 @@ void source_release(struct source *s);
  * them stand before their first step.
  */
 int source_start_dumps(struct source *s, struct error *err);
-/* Sends memory ahead while the pod runs, in rounds, until a round would take no time or no longer helps. */
+/* Sends memory ahead while the pod runs, and what of the files has changed meanwhile, in rounds, until a round would take no time or no longer helps. */
 int source_precopy(struct source *s, struct error *err);
 /* Everything that is sent while the pod is frozen; returns when all is sent (CRIU may still be letting go). */
 int source_send_all(struct source *s, struct error *err);
@@ -176,6 +185,15 @@ int source_blinkers_look(struct source_container *c, struct error *err);
 int source_blinkers_list(struct source_container *c, int images_fd, struct error *err);
 void source_blinkers_free(struct source_blinkers *b);
 
+/* source_files.c.  While the pod runs: all files, in walks, until little is left or it does not get less; the other side has put all of it in its place then. */
+int source_files_ahead(struct source *s, struct error *err);
+int source_files_again(struct source *s, struct error *err);    /* one walk more */
+/* While it is frozen: first this, then what is left. */
+int source_files_freeze(struct source *s, struct error *err);
+int source_send_root(struct source_container *c, struct error *err);
+int source_send_volumes(struct source *s, struct error *err);
+void source_files_free(struct source *s);
+
 /* source_later.c: PostCopy.  Answers a WANT. */
 int source_answer(struct source *s, const struct wire_frame *f, struct error *err);
 
@@ -185,6 +203,9 @@ int source_wait_filled(struct source_container *c, struct error *err);
 /* source_memory.c: memory of one container, sent once (a round). */
 int source_send_memory(struct source_container *c, enum pages_which which, bool running, struct error *err);
 int source_precopy_container(struct source_container *c, struct error *err);
+/* source_dump.c, for it: its memory went once, or never will; and until the files of the pod went. */
+void source_tell_memory(struct source *s);
+void source_wait_files(struct source *s);
 /* STARTED.shared: of each container, the bytes that its processes share with one another copy-on-write, counted once more for each who shares. */
 void source_report_shared(struct source *s, cJSON *started);
 /* What of it goes into status and CONTAINER_END. */

@@ -137,6 +137,8 @@ static enum input send_ahead(void *ctx)
 	int r = start_both(s);
 
 	if (r == 0)
+		r = source_files_ahead(s, &s->err);
+	if (r == 0)
 		r = source_precopy(s, &s->err);
 	return r < 0 ? what_failed(s) : INPUT_Ok;
 }

@@ -42,22 +42,6 @@ static int make_dirs(struct source_container *c, char *images, char *work, size_
 	return 0;
 }
 
-static int send_tree(struct source *s, uint16_t index, const char *tree, const char *path, bool overlay, struct tree_stats *stats,
-		     struct error *err)
-{
-	cleanup_close int dir = -1;
-	char host[4096];
-	int r;
-
-	if (agent_host_path(s->o, host, sizeof(host), "%s", path) < 0)
-		return error_set(err, -ENAMETOOLONG, "path too long: %s", path);
-	dir = open(host, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir < 0)
-		return error_errno(err, "open %s", path);
-	r = tree_send(s->wire, index, tree, dir, overlay, stats, err);
-	return r < 0 ? error_wrap(err, r, "files of %s", tree) : 0;
-}
-
 static int send_image(struct source_container *c, int dir, const char *name, struct error *err)
 {
 	cleanup_close int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
@@ -243,7 +227,6 @@ static void wait_turn(struct source *s)
  */
 static int dump_metadata(struct source_container *c, int64_t deadline, struct error *err)
 {
-	struct source *s = c->source;
 	int r = source_blinkers_put_on(c, err);
 
 	if (r == 0)
@@ -253,10 +236,10 @@ static int dump_metadata(struct source_container *c, int64_t deadline, struct er
 	if (r == 0)
 		r = source_blinkers_look(c, err);
 	if (r == 0)
-		r = send_tree(s, c->index, "rootfs", c->info.upperdir, true, &c->tree, err);
+		r = source_send_root(c, err);
 	if (r < 0)
 		return r;
-	FAULT_POINT("source.dump", s->journal.migration);
+	FAULT_POINT("source.dump", c->source->journal.migration);
 	return runc_dump_wait_ready(&c->dump, deadline, err);
 }
 
@@ -307,19 +290,6 @@ static void *container_main(void *arg)
 	return NULL;
 }
 
-static int send_volumes(struct source *s, struct error *err)
-{
-	struct tree_stats stats = { 0 };
-
-	for (int i = 0; i < s->volumes.n; i++) {
-		int r = send_tree(s, WIRE_NO_CONTAINER, s->volumes.items[i].tree, s->volumes.items[i].path, false, &stats, err);
-
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
 /* The first container's own error is the cause; what follows from the stream being closed is not. */
 static int join_all(struct source *s, int r, struct error *err)
 {
@@ -351,21 +321,67 @@ static int start_threads(struct source *s, struct error *err)
 	return 0;
 }
 
+void source_tell_memory(struct source *s)
+{
+	pthread_mutex_lock(&s->volumes_lock);
+	s->memory_went++;
+	pthread_cond_broadcast(&s->volumes_done);
+	pthread_mutex_unlock(&s->volumes_lock);
+}
+
+void source_wait_files(struct source *s)
+{
+	pthread_mutex_lock(&s->volumes_lock);
+	while (!s->files_went)
+		pthread_cond_wait(&s->volumes_done, &s->volumes_lock);
+	pthread_mutex_unlock(&s->volumes_lock);
+}
+
+/* The first round of memory can take long: what has changed of the files by then goes after it, so that little is left for the freeze. */
+static int send_files_again(struct source *s, struct error *err)
+{
+	pthread_mutex_lock(&s->volumes_lock);
+	while (s->memory_went < s->n)
+		pthread_cond_wait(&s->volumes_done, &s->volumes_lock);
+	pthread_mutex_unlock(&s->volumes_lock);
+	return source_files_again(s, err);
+}
+
+static void tell_files_went(struct source *s)
+{
+	pthread_mutex_lock(&s->volumes_lock);
+	s->files_went = true;
+	pthread_cond_broadcast(&s->volumes_done);
+	pthread_mutex_unlock(&s->volumes_lock);
+}
+
 int source_precopy(struct source *s, struct error *err)
 {
+	int r = s->precopy ? start_threads(s, err) : 0;
+
 	if (!s->precopy)
 		return 0;
-	return join_all(s, start_threads(s, err), err);
+	/* Those that could not be started have nothing to tell. */
+	for (int i = 0; i < s->n; i++)
+		if (!s->containers[i].thread_started)
+			source_tell_memory(s);
+	if (r == 0)
+		r = send_files_again(s, err);
+	tell_files_went(s);
+	return join_all(s, r, err);
 }
 
 int source_send_all(struct source *s, struct error *err)
 {
 	int r;
 
+	r = source_files_freeze(s, err);
+	if (r < 0)
+		return r;
 	init_turns(s);
 	r = start_threads(s, err);
 	if (r == 0)
-		r = send_volumes(s, err);
+		r = source_send_volumes(s, err);
 	tell_volumes_sent(s);
 	r = join_all(s, r, err);
 	sem_destroy(&s->turns);

@@ -236,6 +236,7 @@ int source_ipc_owner(struct source *s)
 
 void source_release(struct source *s)
 {
+	source_files_free(s);
 	for (int i = 0; i < s->n; i++) {
 		bundle_free(s->containers[i].bundle);
 		pages_known_free(s->containers[i].known);

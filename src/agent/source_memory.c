@@ -144,11 +144,21 @@ int source_precopy_container(struct source_container *c, struct error *err)
 		r = track_set_new(&c->tracks, err);
 	while (r == 0 && c->n_rounds < c->source->rounds_max) {
 		r = source_send_memory(c, PAGES_ALL, true, err);
-		/* What is written while we wait for a good moment belongs to the next round. */
 		if (c->n_rounds++ == 0)
+			source_tell_memory(c->source);
+		/* What is written while we wait for a good moment belongs to the next round. */
+		if (c->n_rounds == 1)
 			calm_wait(CALM_US + (int64_t)c->source->n * CALM_US / 2);
 		if (r == 0 && !another_round(c, &left))
 			break;
+	}
+	if (c->n_rounds == 0)
+		source_tell_memory(c->source);
+	source_wait_files(c->source);
+	/* What was written while files were looked at. */
+	if (r == 0 && c->n_rounds < c->source->rounds_max && estimate(c, count_written(c)) > c->source->downtime_us / MEMORY_SHARE) {
+		r = source_send_memory(c, PAGES_ALL, true, err);
+		c->n_rounds++;
 	}
 	c->ahead = c->pages.pages;
 	return r;

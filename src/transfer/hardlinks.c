@@ -31,27 +31,28 @@ static int grow(struct hardlinks *h)
 	return 0;
 }
 
-const char *hardlinks_seen(struct hardlinks *h, dev_t dev, ino_t ino, const char *path, int *ret_error)
+struct hardlink *hardlinks_get(struct hardlinks *h, dev_t dev, ino_t ino)
 {
 	struct hardlink *l;
 
-	*ret_error = 0;
-	if ((h->used + 1) * 2 > h->size && grow(h) < 0) {
-		*ret_error = -ENOMEM;
+	if ((h->used + 1) * 2 > h->size && grow(h) < 0)
 		return NULL;
-	}
 	l = find(h, dev, ino);
-	if (l->path)
-		return l->path;
-	l->path = strdup(path);
-	if (!l->path) {
-		*ret_error = -ENOMEM;
-		return NULL;
-	}
 	l->dev = dev;
 	l->ino = ino;
-	h->used++;
-	return NULL;
+	return l;
+}
+
+int hardlinks_set(struct hardlinks *h, struct hardlink *l, const char *path)
+{
+	char *copy = strdup(path);
+
+	if (!copy)
+		return -ENOMEM;
+	h->used += !l->path;
+	free(l->path);
+	l->path = copy;
+	return 0;
 }
 
 void hardlinks_free(struct hardlinks *h)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -12,17 +13,12 @@
 #include "migration/reason.h"
 #include "transfer/tree.h"
 #include "tree_entry.h"
-
-struct folder_time {
-	struct folder_time *next;
-	struct timespec mtime;
-	char path[];
-};
+#include "tree_folders.h"
 
 struct tree_apply {
 	int dir_fd;
 	struct tree_budget *budget;
-	struct folder_time *times;      /* set at the end, when nothing is put into a folder any more */
+	struct tree_folders folders;
 	/* The file that DATA goes to; attributes follow when the next entry comes, since writing drops capabilities and sets the
 	 * time. */
 	int file_fd;
@@ -71,12 +67,7 @@ void tree_apply_free(struct tree_apply *t)
 {
 	if (!t)
 		return;
-	while (t->times) {
-		struct folder_time *next = t->times->next;
-
-		free(t->times);
-		t->times = next;
-	}
+	tree_folders_free(&t->folders);
 	if (t->file_fd >= 0)
 		close(t->file_fd);
 	drop_parent(t);
@@ -124,24 +115,6 @@ static int finish_file(struct tree_apply *t, struct error *err)
 	return r;
 }
 
-static int remember_time(struct tree_apply *t, const struct tree_entry *e, struct error *err)
-{
-	size_t len = strlen(e->path) + 1, size = sizeof(struct folder_time) + len;
-	struct folder_time *f;
-
-	if (size > t->budget->max_folders - t->budget->folders)
-		return error_reason(err, -E2BIG, REASON_ProtocolError, "too many folders");
-	f = malloc(size);
-	if (!f)
-		return error_set(err, -ENOMEM, "out of memory for folders");
-	memcpy(f->path, e->path, len);
-	f->mtime = e->mtime;
-	f->next = t->times;
-	t->times = f;
-	t->budget->folders += size;
-	return 0;
-}
-
 /* ---- names ---- */
 
 /* *ret_fd (borrowed) and *ret_name: where the last component of path lives. */
@@ -153,6 +126,7 @@ static int open_parent(struct tree_apply *t, const char *path, int *ret_fd, cons
 
 	*ret_name = slash ? slash + 1 : path;
 	if (!slash) {
+		tree_folders_touch(&t->folders, ".", 1);
 		*ret_fd = t->dir_fd;
 		return 0;
 	}
@@ -168,6 +142,7 @@ static int open_parent(struct tree_apply *t, const char *path, int *ret_fd, cons
 			return fail_errno(err, "open the folder of", path);
 		}
 		t->parent_fd = fd;
+		tree_folders_touch(&t->folders, path, len);
 	}
 	*ret_fd = t->parent_fd;
 	return 0;
@@ -221,13 +196,27 @@ static int empty_folder(struct tree_apply *t, int fd, const char *path, struct e
 
 /* ---- one entry of each type; parent and name are where it goes, whatever was there is gone ---- */
 
+/* The file that came before; nothing but a regular one is opened. */
+static int open_patched(int parent, const char *name, const struct tree_entry *e, struct error *err)
+{
+	cleanup_close int fd = -1;
+	struct stat st;
+
+	if (look(parent, name, &st, e->path, NULL) != 1 || !S_ISREG(st.st_mode))
+		return refuse(err, e->path, "a patch, and there is no such file");
+	fd = openat(parent, name, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return fail_errno(err, "open", e->path);
+	return S_ISREG(st.st_mode) ? take_fd(&fd) : refuse(err, e->path, "a patch, and there is no such file");
+}
+
 static int apply_file(struct tree_apply *t, int parent, const char *name, const struct tree_entry *e, const cJSON *json,
 		      struct error *err)
 {
-	int fd = openat(parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	int fd = e->patch ? open_patched(parent, name, e, err) : openat(parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 
 	if (fd < 0)
-		return fail_errno(err, "create", e->path);
+		return e->patch ? fd : fail_errno(err, "create", e->path);
 	t->file_fd = fd;
 	if (ftruncate(fd, (off_t)e->size) < 0)
 		return fail_errno(err, "set the size of", e->path);
@@ -321,7 +310,7 @@ static int apply_folder(struct tree_apply *t, int parent, const char *name, cons
 	r = e->opaque && !fresh ? empty_folder(t, fd, e->path, err) : 0;
 	if (r == 0)
 		r = set_attributes(fd, e, err);
-	return r == 0 ? remember_time(t, e, err) : r;
+	return r == 0 ? tree_folders_put(&t->folders, e->path, e->mtime, &t->budget->folders, t->budget->max_folders, err) : r;
 }
 
 static int apply_other(struct tree_apply *t, int parent, const char *name, const struct tree_entry *e, const cJSON *json,
@@ -337,7 +326,7 @@ static int apply_other(struct tree_apply *t, int parent, const char *name, const
 	/* A name linked to itself would be removed first. */
 	if (e->type == TREE_HARDLINK && strcmp(e->link, e->path) == 0)
 		return refuse(err, e->path, "a link to itself");
-	r = remove_existing(t, parent, name, e->path, err);
+	r = e->patch ? 0 : remove_existing(t, parent, name, e->path, err);
 	return r == 0 ? apply[e->type](t, parent, name, e, json, err) : r;
 }
 
@@ -361,18 +350,8 @@ int tree_apply_file(struct tree_apply *t, const cJSON *entry, struct error *err)
 	return e.type == TREE_FOLDER ? apply_folder(t, parent, name, &e, err) : apply_other(t, parent, name, &e, entry, err);
 }
 
-int tree_apply_data(struct tree_apply *t, uint64_t offset, const void *data, size_t len, struct error *err)
+static int write_at(struct tree_apply *t, const char *p, size_t len, uint64_t offset, struct error *err)
 {
-	const char *p = data;
-
-	if (t->file_fd < 0)
-		return refuse(err, "(none)", "data without an open file");
-	if (offset > t->file.size || len > t->file.size - offset)
-		return refuse(err, t->file.path, "data beyond the file's size");
-	if (len > t->budget->max_bytes - t->budget->bytes)
-		return error_reason(err, -ENOSPC, REASON_NoSpace,
-				    "the pod's files do not fit the %" PRIu64 " MiB allowed for them here", t->budget->max_bytes >> 20);
-	t->budget->bytes += len;
 	while (len) {
 		ssize_t n = pwrite(t->file_fd, p, len, (off_t)offset);
 
@@ -387,20 +366,58 @@ int tree_apply_data(struct tree_apply *t, uint64_t offset, const void *data, siz
 	return 0;
 }
 
-int tree_apply_finish(struct tree_apply *t, struct error *err)
+#define PAGE 4096u
+
+static bool is_zero(const char *p, size_t len)
+{
+	return p[0] == 0 && memcmp(p, p + 1, len - 1) == 0;
+}
+
+/* Whole blocks come, with the holes that are in them as zeros: they become holes again, so that the file takes no more room here than there. */
+static int patch_at(struct tree_apply *t, const char *p, size_t len, uint64_t offset, struct error *err)
+{
+	int r = 0;
+
+	while (r == 0 && len) {
+		size_t n = 0, page, room;
+		bool zero = false;
+
+		for (; n < len; n += page) {
+			page = len - n < PAGE ? len - n : PAGE;
+			if (n == 0)
+				zero = is_zero(p, page);
+			else if (is_zero(p + n, page) != zero)
+				break;
+		}
+		/* The last page is only freed as a whole. */
+		room = offset + n == t->file.size ? (n + PAGE - 1) / PAGE * PAGE : n;
+		if (!zero || fallocate(t->file_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)room) < 0)
+			r = write_at(t, p, n, offset, err);
+		p += n;
+		offset += n;
+		len -= n;
+	}
+	return r;
+}
+
+int tree_apply_data(struct tree_apply *t, uint64_t offset, const void *data, size_t len, struct error *err)
+{
+	if (t->file_fd < 0)
+		return refuse(err, "(none)", "data without an open file");
+	if (offset > t->file.size || len > t->file.size - offset)
+		return refuse(err, t->file.path, "data beyond the file's size");
+	if (len > t->budget->max_bytes - t->budget->bytes)
+		return error_reason(err, -ENOSPC, REASON_NoSpace,
+				    "the pod's files do not fit the %" PRIu64 " MiB allowed for them here", t->budget->max_bytes >> 20);
+	t->budget->bytes += len;
+	return t->file.patch ? patch_at(t, data, len, offset, err) : write_at(t, data, len, offset, err);
+}
+
+int tree_apply_settle(struct tree_apply *t, struct error *err)
 {
 	int r = finish_file(t, err);
 
-	for (const struct folder_time *f = t->times; f && r == 0; f = f->next) {
-		const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, f->mtime };
-		cleanup_close int fd = open_beneath(t->dir_fd, f->path, O_RDONLY | O_DIRECTORY, 0, true);
-
-		if (fd < 0) {
-			errno = -fd;
-			r = fail_errno(err, "set the time of folder", f->path);
-		} else if (futimens(fd, times) < 0) {
-			r = fail_errno(err, "set the time of folder", f->path);
-		}
-	}
-	return r;
+	/* What is put into the same folder from now on is to be seen as new. */
+	drop_parent(t);
+	return r == 0 ? tree_folders_settle(&t->folders, t->dir_fd, err) : r;
 }

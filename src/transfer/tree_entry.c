@@ -52,6 +52,8 @@ int tree_entry_to_json(const struct tree_entry *e, const char *tree, cJSON *xatt
 		     cJSON_AddNumberToObject(j, "gid", (double)e->gid) && cJSON_AddStringToObject(j, "mtime", mtime);
 	if (ok && e->type == TREE_FILE)
 		ok = cJSON_AddNumberToObject(j, "size", (double)e->size);
+	if (ok && e->patch)
+		ok = cJSON_AddTrueToObject(j, "patch");
 	if (ok && e->link)
 		ok = cJSON_AddStringToObject(j, "link", e->link);
 	if (ok && e->opaque)
@@ -135,7 +137,8 @@ int tree_entry_from_json(const cJSON *json, struct tree_entry *ret, struct error
 {
 	struct tree_entry e = { .path = json_str(json, "path"),
 				.link = json_str(json, "link"),
-				.opaque = json_bool(json, "opaque") };
+				.opaque = json_bool(json, "opaque"),
+				.patch = json_bool(json, "patch") };
 	bool root;
 
 	if (!tree_path_ok(e.path))
@@ -143,7 +146,7 @@ int tree_entry_from_json(const cJSON *json, struct tree_entry *ret, struct error
 	if (parse_type(json_str(json, "type"), &e.type) < 0)
 		return refuse(err, e.path, "unknown type (devices are not moved)");
 	root = strcmp(e.path, ".") == 0;
-	if ((root && e.type != TREE_FOLDER) || (e.opaque && (root || e.type != TREE_FOLDER)))
+	if ((root && e.type != TREE_FOLDER) || (e.opaque && (root || e.type != TREE_FOLDER)) || (e.patch && e.type != TREE_FILE))
 		return refuse(err, e.path, "type does not fit");
 	if (e.type == TREE_SYMLINK && (!e.link || !*e.link || strlen(e.link) > TREE_PATH_MAX))
 		return refuse(err, e.path, "target of the symbolic link");

@@ -23,6 +23,7 @@ struct tree_entry {
 	gid_t gid;
 	uint64_t size;                  /* files */
 	struct timespec mtime;
+	bool patch;                     /* files: DATA changes the one that is there */
 	bool opaque;                    /* folders: nothing of the image's folder of this name is seen */
 	const cJSON *xattrs;            /* name: base64; NULL: none */
 };

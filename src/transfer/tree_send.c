@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -12,47 +11,48 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "hardlinks.h"
 #include "migration/reason.h"
 #include "transfer/tree.h"
-#include "tree_entry.h"
+#include "tree_mapped.h"
+#include "tree_walk.h"
 
-struct walk {
-	struct wire *wire;
-	uint16_t container;
-	const char *tree;
-	bool overlay;
-	dev_t dev;                      /* of the root: other file systems are not entered */
-	struct tree_stats *stats;
-	struct hardlinks links;
-	char path[TREE_PATH_MAX + 1];   /* of the entry at hand */
-	size_t path_len;
-	char *chunk;                    /* WIRE_DATA_MAX bytes */
-};
+#define ALIVE_US 5000000        /* a stream is given up after 20 s of silence */
+#define ALIVE_EACH 256u         /* entries */
 
-static int fail_errno(const struct walk *w, const char *what, struct error *err)
+static int fail_errno(const struct tree_walk *w, const char *what, struct error *err)
 {
 	return error_errno(err, "%s %.300s", what, w->path);
 }
 
-static int unsupported(const struct walk *w, const char *why, struct error *err)
+static int unsupported(const struct tree_walk *w, const char *why, struct error *err)
 {
-	return error_reason(err, -ENOTSUP, REASON_UnsupportedFile, "%.300s in %s: %s", w->path, w->tree, why);
+	return error_reason(err, -ENOTSUP, REASON_UnsupportedFile, "%.300s in %s: %s", w->path, w->from->tree, why);
 }
 
-static int send_entry(struct walk *w, const struct tree_entry *e, cJSON *xattrs, struct error *err)
+int tree_walk_entry(struct tree_walk *w, const struct tree_entry *e, cJSON *xattrs, struct error *err)
 {
 	cleanup_json cJSON *j = NULL;
-	int r = tree_entry_to_json(e, w->tree, xattrs, &j, err);
+	int r = tree_entry_to_json(e, w->from->tree, xattrs, &j, err);
 
 	if (r < 0)
 		return r;
 	w->stats->entries++;
-	r = wire_send_json(w->wire, WIRE_FILE, w->container, j, err);
+	if (w->from->running)
+		w->from->record->ahead->entries++;
+	r = wire_send_json(w->from->wire, WIRE_FILE, w->from->container, j, err);
+	w->sent_us = clock_mono_us();
 	return r == -ENOSPC ? unsupported(w, "its extended attributes are too large", err) : r;
 }
 
-static void attributes(const struct walk *w, const struct stat *st, struct tree_entry *e)
+int tree_walk_alive(struct tree_walk *w, struct error *err)
+{
+	if (clock_mono_us() - w->sent_us < ALIVE_US)
+		return 0;
+	w->sent_us = clock_mono_us();
+	return wire_send(w->from->wire, WIRE_ALIVE, WIRE_NO_CONTAINER, NULL, 0, "{}", 2, err);
+}
+
+void tree_walk_attributes(const struct tree_walk *w, const struct stat *st, struct tree_entry *e)
 {
 	*e = (struct tree_entry){
 		.path = w->path,
@@ -63,9 +63,63 @@ static void attributes(const struct walk *w, const struct stat *st, struct tree_
 	};
 }
 
-/* ---- the overlay's own marks (Documentation/filesystems/overlayfs.rst) ---- */
+/* ---- what the other side has ---- */
 
-enum overlay_mark { PLAIN, OPAQUE, WHITEOUT };
+static int64_t ctime_ns(const struct stat *st)
+{
+	return (int64_t)st->st_ctim.tv_sec * 1000000000 + st->st_ctim.tv_nsec;
+}
+
+bool tree_walk_same(const struct tree_walk *w, const struct tree_place *p, const struct stat *st)
+{
+	const struct known *k = p->known;
+
+	if (!k || !(k->flags & KNOWN_OLD) || k->ino != st->st_ino || k->ctime_ns != ctime_ns(st) || k->mode != st->st_mode)
+		return false;
+	if (!S_ISREG(st->st_mode))
+		return true;
+	return k->size == (uint64_t)st->st_size && (k->flags & KNOWN_CONTENT) && !tree_mapped_has(w->from->mapped, w->from->overlay, p->name, st);
+}
+
+static uint64_t bytes_on_disk(const struct stat *st)
+{
+	uint64_t used = (uint64_t)st->st_blocks * 512, size = (uint64_t)st->st_size;
+
+	return !S_ISREG(st->st_mode) ? 0 : used < size ? used : size;
+}
+
+bool tree_walk_may_send(struct tree_walk *w, struct tree_place *p, const struct stat *st)
+{
+	struct tree_record *r = w->from->record;
+
+	if (!w->from->running)
+		return true;
+	if (r->ahead->entries >= r->ahead->entries_max || (st && r->ahead->bytes + bytes_on_disk(st) > r->ahead->bytes_max))
+		return false;
+	if (!p->known)
+		p->known = known_add(r, p->parent, p->name);
+	if (p->known)
+		p->known->flags &= (uint8_t)~(KNOWN_OLD | KNOWN_CONTENT);
+	return p->known;
+}
+
+void tree_walk_note(struct tree_walk *w, struct known *k, const struct stat *st, bool content)
+{
+	bool old = ctime_ns(st) < tree_mapped_began(w->from->mapped);
+
+	if (!S_ISDIR(st->st_mode))
+		known_drop_children(w->from->record, k);
+	if (!S_ISREG(st->st_mode))
+		known_forget_digests(w->from->record, k);
+	if (!k->digests)
+		k->size = S_ISREG(st->st_mode) ? (uint64_t)st->st_size : 0;
+	k->ino = st->st_ino;
+	k->ctime_ns = ctime_ns(st);
+	k->mode = st->st_mode;
+	k->flags = (uint8_t)((old ? KNOWN_OLD : 0) | (content ? KNOWN_CONTENT : 0) | (S_ISDIR(st->st_mode) ? k->flags & KNOWN_OPAQUE : 0));
+}
+
+/* ---- the overlay's own marks ---- */
 
 static int has_mark(const char *proc, const char *name, char *first)
 {
@@ -80,14 +134,15 @@ static int has_mark(const char *proc, const char *name, char *first)
  * What an upper folder says by attributes.  A folder renamed without its content (redirect) and a file of which only the metadata
  * was copied up (metacopy) need the image below, which is not sent: containerd mounts without both.
  */
-static int overlay_mark(struct walk *w, const char *proc, const struct stat *st, enum overlay_mark *ret, struct error *err)
+int tree_walk_mark(struct tree_walk *w, int fd, const struct stat *st, enum overlay_mark *ret, struct error *err)
 {
-	char first;
+	char first, proc[64];
 	int r = 0;
 
 	*ret = PLAIN;
-	if (!w->overlay)
+	if (!w->from->overlay)
 		return 0;
+	path_format(proc, sizeof(proc), "/proc/self/fd/%d", fd);
 	if (has_mark(proc, "redirect", &first) > 0 || has_mark(proc, "metacopy", &first) > 0)
 		return unsupported(w, "overlayfs with redirect_dir or metacopy", err);
 	if (S_ISDIR(st->st_mode)) {
@@ -100,211 +155,155 @@ static int overlay_mark(struct walk *w, const char *proc, const struct stat *st,
 	return r < 0 ? fail_errno(w, "read overlay attributes of", err) : 0;
 }
 
-static int send_whiteout(struct walk *w, struct error *err)
+/* Many whiteouts are one inode (fs/overlayfs/dir.c, ovl_whiteout): that it is one is all there is to know. */
+int tree_walk_whiteout(struct tree_walk *w, struct tree_place *p, struct error *err)
 {
+	static const struct stat nothing = { .st_mode = S_IFCHR };
 	struct tree_entry e = { .type = TREE_WHITEOUT, .path = w->path };
+	int r;
 
-	return send_entry(w, &e, NULL, err);
+	if ((p->known && S_ISCHR(p->known->mode)) || !tree_walk_may_send(w, p, NULL))
+		return 0;
+	r = tree_walk_entry(w, &e, NULL, err);
+	if (r == 0 && w->from->running)
+		tree_walk_note(w, p->known, &nothing, false);
+	return r;
 }
 
-/* ---- files ---- */
-
-static int send_extent(struct walk *w, int fd, uint64_t start, uint64_t end, struct error *err)
-{
-	while (start < end) {
-		size_t want = end - start < WIRE_DATA_MAX ? (size_t)(end - start) : WIRE_DATA_MAX;
-		ssize_t n = pread(fd, w->chunk, want, (off_t)start);
-		uint64_t offset = htole64(start);
-		int r;
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return fail_errno(w, "read", err);
-		if (n == 0)
-			return error_set(err, -EIO, "%.300s became shorter while it was read", w->path);
-		r = wire_send(w->wire, WIRE_DATA, w->container, &offset, sizeof(offset), w->chunk, (size_t)n, err);
-		if (r < 0)
-			return r;
-		start += (uint64_t)n;
-		w->stats->bytes += (uint64_t)n;
-	}
-	return 0;
-}
-
-/* Data only, no holes: lseek(2) SEEK_DATA, which file systems without holes answer with the whole file. */
-static int send_content(struct walk *w, int fd, uint64_t size, struct error *err)
-{
-	uint64_t at = 0;
-
-	while (at < size) {
-		off_t data = lseek(fd, (off_t)at, SEEK_DATA), hole;
-		int r;
-
-		if (data < 0 && errno == ENXIO)         /* a hole up to the end */
-			return 0;
-		if (data < 0 && errno != EINVAL && errno != EOPNOTSUPP)
-			return fail_errno(w, "seek in", err);
-		if (data < 0)
-			return send_extent(w, fd, at, size, err);
-		hole = lseek(fd, data, SEEK_HOLE);
-		if (hole < 0)
-			return fail_errno(w, "seek in", err);
-		r = send_extent(w, fd, (uint64_t)data, (uint64_t)hole < size ? (uint64_t)hole : size, err);
-		if (r < 0)
-			return r;
-		at = (uint64_t)hole;
-	}
-	return 0;
-}
+/* ---- one entry of each type ---- */
 
 static bool same_file(const struct stat *a, const struct stat *b)
 {
 	return a->st_dev == b->st_dev && a->st_ino == b->st_ino && (a->st_mode & S_IFMT) == (b->st_mode & S_IFMT);
 }
 
-static bool unchanged(const struct stat *a, const struct stat *b)
+int tree_walk_open(struct tree_walk *w, const struct tree_place *p, int flags, struct stat *st, int *ret, struct error *err)
 {
-	return a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec &&
-	       a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
-}
-
-static int send_file(struct walk *w, int fd, const struct stat *st, struct error *err)
-{
-	struct tree_entry e;
-	cJSON *xattrs = NULL;
-	struct stat after;
-	char proc[64];
-	int r;
-
-	path_format(proc, sizeof(proc), "/proc/self/fd/%d", fd);
-	r = tree_xattrs_read(proc, &xattrs, err);
-	if (r < 0)
-		return error_wrap(err, r, "%.300s", w->path);
-	attributes(w, st, &e);
-	e.type = TREE_FILE;
-	e.size = (uint64_t)st->st_size;
-	r = send_entry(w, &e, xattrs, err);
-	if (r == 0)
-		r = send_content(w, fd, e.size, err);
-	if (r == 0 && fstat(fd, &after) < 0)
-		return fail_errno(w, "stat", err);
-	if (r == 0 && !unchanged(st, &after))
-		return error_set(err, -EIO, "%.300s changed while it was read: something outside the pod writes to it", w->path);
-	return r;
-}
-
-/* Everything opened is compared with what was seen by name: a name that changes its meaning in between is an error. */
-static int open_entry(struct walk *w, int dir, const char *name, int flags, const struct stat *st, int *ret, struct error *err)
-{
-	cleanup_close int fd = openat(dir, name, flags | O_NOFOLLOW | O_CLOEXEC);
+	cleanup_close int fd = openat(p->dir, p->name, flags | O_NOFOLLOW | O_CLOEXEC);
 	struct stat now;
 
 	if (fd < 0 || fstat(fd, &now) < 0)
 		return fail_errno(w, "open", err);
 	if (!same_file(st, &now))
-		return error_set(err, -EIO, "%.300s was replaced while it was read", w->path);
+		return error_set(err, w->from->running ? -ESTALE : -EIO, "%.300s was replaced while it was read", w->path);
+	*st = now;
 	*ret = take_fd(&fd);
 	return 0;
 }
 
-static int send_regular(struct walk *w, int dir, const char *name, const struct stat *st, struct error *err)
+static int send_other(struct tree_walk *w, struct tree_place *p, const struct stat *st, const struct tree_entry *e, struct error *err)
 {
-	cleanup_close int fd = -1;
-	enum overlay_mark mark;
-	char proc[64];
 	int r;
 
-	if (st->st_nlink > 1) {
-		const char *first = hardlinks_seen(&w->links, st->st_dev, st->st_ino, w->path, &r);
-		struct tree_entry e = { .type = TREE_HARDLINK, .path = w->path, .link = first };
-
-		if (r < 0)
-			return error_set(err, r, "out of memory for hard links");
-		if (first)
-			return send_entry(w, &e, NULL, err);
-	}
-	r = open_entry(w, dir, name, O_RDONLY | O_NONBLOCK, st, &fd, err);
-	if (r < 0)
-		return r;
-	path_format(proc, sizeof(proc), "/proc/self/fd/%d", fd);
-	r = overlay_mark(w, proc, st, &mark, err);
-	if (r < 0)
-		return r;
-	return mark == WHITEOUT ? send_whiteout(w, err) : send_file(w, fd, st, err);
+	if (!tree_walk_may_send(w, p, st))
+		return 0;
+	r = tree_walk_entry(w, e, NULL, err);
+	if (r == 0 && w->from->running)
+		tree_walk_note(w, p->known, st, true);
+	return r;
 }
 
-/* ---- everything else ---- */
-
-static int send_symlink(struct walk *w, int dir, const char *name, const struct stat *st, struct error *err)
+static int send_symlink(struct tree_walk *w, struct tree_place *p, const struct stat *st, struct error *err)
 {
 	char target[TREE_PATH_MAX + 1];
-	ssize_t n = readlinkat(dir, name, target, sizeof(target));
 	struct tree_entry e;
+	ssize_t n;
 
+	if (tree_walk_same(w, p, st))
+		return 0;
+	n = readlinkat(p->dir, p->name, target, sizeof(target));
+	if (n < 0 && errno == EINVAL)
+		return error_set(err, -ESTALE, "%.300s was replaced while it was read", w->path);
 	if (n < 0)
 		return fail_errno(w, "read the link", err);
 	if (n == 0 || n >= (ssize_t)sizeof(target))
 		return unsupported(w, "a symbolic link without target or with one too long", err);
 	target[n] = '\0';
-	attributes(w, st, &e);
+	tree_walk_attributes(w, st, &e);
 	e.type = TREE_SYMLINK;
 	e.link = target;
-	return send_entry(w, &e, NULL, err);
+	return send_other(w, p, st, &e, err);
 }
 
-static int send_node(struct walk *w, const struct stat *st, enum tree_type type, struct error *err)
+static int send_node(struct tree_walk *w, struct tree_place *p, const struct stat *st, enum tree_type type, struct error *err)
 {
 	struct tree_entry e;
 
-	attributes(w, st, &e);
+	if (tree_walk_same(w, p, st))
+		return 0;
+	tree_walk_attributes(w, st, &e);
 	e.type = type;
-	return send_entry(w, &e, NULL, err);
+	return send_other(w, p, st, &e, err);
 }
 
-static int send_folder(struct walk *w, int fd, const struct stat *st, unsigned depth, struct error *err);
+static int send_folder(struct tree_walk *w, struct tree_place *p, int fd, const struct stat *st, unsigned depth, struct error *err);
 
-static int send_subfolder(struct walk *w, int dir, const char *name, const struct stat *st, unsigned depth, struct error *err)
+static int send_subfolder(struct tree_walk *w, struct tree_place *p, struct stat *st, unsigned depth, struct error *err)
 {
 	cleanup_close int fd = -1;
 	int r;
 
 	if (st->st_dev != w->dev)
 		return unsupported(w, "another file system is mounted there", err);
-	r = open_entry(w, dir, name, O_RDONLY | O_DIRECTORY, st, &fd, err);
-	return r < 0 ? r : send_folder(w, take_fd(&fd), st, depth, err);
+	r = tree_walk_open(w, p, O_RDONLY | O_DIRECTORY, st, &fd, err);
+	return r < 0 ? r : send_folder(w, p, take_fd(&fd), st, depth, err);
 }
 
-static int send_one(struct walk *w, int dir, const char *name, unsigned depth, struct error *err)
+static int send_strictly(struct tree_walk *w, struct tree_place *p, unsigned depth, struct error *err)
 {
 	struct stat st;
 
 	if (depth > TREE_DEPTH_MAX)
 		return unsupported(w, "nested in too many folders", err);
-	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+	if (fstatat(p->dir, p->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return fail_errno(w, "stat", err);
+	if (p->known)
+		p->known->walk = w->from->record->walk;
 	switch (st.st_mode & S_IFMT) {
 	case S_IFDIR:
-		return send_subfolder(w, dir, name, &st, depth, err);
+		return send_subfolder(w, p, &st, depth, err);
 	case S_IFREG:
-		return send_regular(w, dir, name, &st, err);
+		return tree_walk_file(w, p, &st, err);
 	case S_IFLNK:
-		return send_symlink(w, dir, name, &st, err);
+		return send_symlink(w, p, &st, err);
 	case S_IFIFO:
-		return send_node(w, &st, TREE_FIFO, err);
+		return send_node(w, p, &st, TREE_FIFO, err);
 	case S_IFSOCK:
-		return send_node(w, &st, TREE_SOCKET, err);
+		return send_node(w, p, &st, TREE_SOCKET, err);
 	case S_IFCHR:
-		if (w->overlay && st.st_rdev == makedev(0, 0))
-			return send_whiteout(w, err);
+		if (w->from->overlay && st.st_rdev == makedev(0, 0))
+			return tree_walk_whiteout(w, p, err);
 		return unsupported(w, "a device node cannot be moved; remove it", err);
 	default:
 		return unsupported(w, "a device node cannot be moved; remove it", err);
 	}
 }
 
+/* It has gone or became something else between two looks; what was sent of it is in the record as nothing that is known. */
+static bool is_gone(int r)
+{
+	return r == -ENOENT || r == -ESTALE || r == -ENOTDIR || r == -ELOOP || r == -ENXIO || r == -ENODATA;
+}
+
+static int send_one(struct tree_walk *w, struct tree_place *p, unsigned depth, struct error *err)
+{
+	struct error why;
+	int r;
+
+	if (!w->from->running)
+		return send_strictly(w, p, depth, err);
+	why.reason = REASON_NONE;
+	why.message[0] = '\0';
+	r = send_strictly(w, p, depth, &why);
+	if (r < 0 && is_gone(r))
+		return 0;
+	if (r < 0 && err)
+		*err = why;
+	return r;
+}
+
 /* Appends a name to the path at hand; the caller cuts it off again. */
-static int push_name(struct walk *w, const char *name, struct error *err)
+static int push_name(struct tree_walk *w, const char *name, struct error *err)
 {
 	size_t len = strlen(name), slash = w->path_len > 0;
 
@@ -330,85 +329,148 @@ static bool made_by_criu(const char *name)
 	return strncmp(name, prefix, sizeof(prefix) - 1) == 0 && strlen(name) == sizeof(prefix) - 1 + 6;
 }
 
-static int send_children(struct walk *w, DIR *d, unsigned depth, struct error *err)
+/* What was sent of this folder, and was not met in it any more. */
+static int send_gone(struct tree_walk *w, struct known *k, struct error *err)
+{
+	struct tree_record *record = w->from->record;
+	struct known **at = k ? &k->child : NULL;
+	size_t len = w->path_len;
+	int r = 0;
+
+	while (r == 0 && at && *at) {
+		struct tree_entry e = { .type = TREE_WHITEOUT, .path = w->path };
+		bool gone = (*at)->walk != record->walk;
+
+		if (gone && !S_ISCHR((*at)->mode)) {
+			r = push_name(w, (*at)->name, err);
+			if (r == 0)
+				r = tree_walk_entry(w, &e, NULL, err);
+			w->path_len = len;
+			w->path[len] = '\0';
+		}
+		if (r == 0 && gone && w->from->running)
+			known_drop(record, at);
+		else
+			at = &(*at)->sibling;
+	}
+	return r;
+}
+
+static int send_children(struct tree_walk *w, DIR *d, struct known *k, unsigned depth, struct error *err)
 {
 	size_t len = w->path_len;
 	struct dirent *e;
 
 	for (errno = 0; (e = readdir(d)); errno = 0) {
+		struct tree_place p = { .dir = dirfd(d), .name = e->d_name, .parent = k };
 		int r;
 
 		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || made_by_criu(e->d_name))
 			continue;
+		p.known = known_find(w->from->record, k, e->d_name);
 		r = push_name(w, e->d_name, err);
+		if (r == 0 && w->from->record && ++w->looked_at % ALIVE_EACH == 0)
+			r = tree_walk_alive(w, err);
 		if (r == 0)
-			r = send_one(w, dirfd(d), e->d_name, depth + 1, err);
+			r = send_one(w, &p, depth + 1, err);
 		if (r < 0)
 			return r;
 		w->path_len = len;
 		w->path[len] = '\0';
 	}
-	return errno ? fail_errno(w, "read folder", err) : 0;
+	return errno ? fail_errno(w, "read folder", err) : send_gone(w, k, err);
 }
 
-/* The folder's own entry comes first, its time is set last by the receiver.  Takes fd. */
-static int send_folder(struct walk *w, int fd, const struct stat *st, unsigned depth, struct error *err)
+/*
+ * The folder's own entry comes first, its time is set last by the receiver.  Sent as opaque it is emptied there: only when it is new, or has become opaque, and then nothing is known
+ * of what is in it.  *ret: what is.
+ */
+static int send_folder_entry(struct tree_walk *w, struct tree_place *p, int fd, const struct stat *st, unsigned depth, struct known **ret, struct error *err)
 {
-	cleanup_closedir DIR *d = fdopendir(fd);
+	struct known *k = p->known && S_ISDIR(p->known->mode) ? p->known : NULL;
+	bool was = k && k->ino == st->st_ino && (k->flags & KNOWN_OPAQUE), running = w->from->running;
 	enum overlay_mark mark = PLAIN;
 	struct tree_entry e;
 	cJSON *xattrs = NULL;
 	char proc[64];
-	int r;
+	int r = depth ? tree_walk_mark(w, fd, st, &mark, err) : 0;
+
+	path_format(proc, sizeof(proc), "/proc/self/fd/%d", fd);
+	if (r == 0)
+		r = tree_xattrs_read(proc, &xattrs, err);
+	if (r < 0)
+		return r;
+	tree_walk_attributes(w, st, &e);
+	e.type = TREE_FOLDER;
+	e.opaque = mark == OPAQUE && !was;
+	if (depth == 0)
+		e.path = ".";
+	r = tree_walk_entry(w, &e, xattrs, err);
+	if (r == 0 && running && e.opaque)
+		known_drop_children(w->from->record, p->known);
+	if (r == 0 && running) {
+		tree_walk_note(w, p->known, st, false);
+		p->known->flags = (uint8_t)((p->known->flags & ~KNOWN_OPAQUE) | (mark == OPAQUE ? KNOWN_OPAQUE : 0));
+	}
+	*ret = running ? p->known : e.opaque ? NULL : k;
+	return r;
+}
+
+/* Takes fd. */
+static int send_folder(struct tree_walk *w, struct tree_place *p, int fd, const struct stat *st, unsigned depth, struct error *err)
+{
+	cleanup_closedir DIR *d = fdopendir(fd);
+	struct known *k = p->known;
 
 	if (!d) {
 		close(fd);
 		return fail_errno(w, "open folder", err);
 	}
-	path_format(proc, sizeof(proc), "/proc/self/fd/%d", fd);
-	r = depth ? overlay_mark(w, proc, st, &mark, err) : 0;
-	if (r == 0)
-		r = tree_xattrs_read(proc, &xattrs, err);
-	if (r < 0)
-		return r;
-	attributes(w, st, &e);
-	e.type = TREE_FOLDER;
-	e.opaque = mark == OPAQUE;
-	if (depth == 0)
-		e.path = ".";
-	r = send_entry(w, &e, xattrs, err);
-	return r < 0 ? r : send_children(w, d, depth, err);
+	if (!tree_walk_same(w, p, st)) {
+		int r = tree_walk_may_send(w, p, st) ? send_folder_entry(w, p, fd, st, depth, &k, err) : -ESTALE;
+
+		if (r < 0)
+			return r;
+	}
+	return send_children(w, d, k, depth, err);
 }
 
-int tree_send(struct wire *w, uint16_t container, const char *tree, int dir_fd, bool overlay, struct tree_stats *stats,
-	      struct error *err)
+static int walk_root(struct tree_walk *w, struct error *err)
 {
-	struct walk *walk = calloc(1, sizeof(*walk));
-	int64_t began = clock_mono_us();
+	struct tree_place p = { .dir = w->from->dir_fd, .name = "." };
+	cleanup_close int fd = openat(p.dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct stat st;
-	int fd, r = 0;
 
-	if (!walk || !(walk->chunk = malloc(WIRE_DATA_MAX))) {
-		free(walk);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return error_errno(err, "open the folder of %s", w->from->tree);
+	w->dev = st.st_dev;
+	if (w->from->record) {
+		w->from->record->walk++;
+		p.known = w->from->record->root;
+	}
+	return send_folder(w, &p, take_fd(&fd), &st, 0, err);
+}
+
+int tree_send(const struct tree_source *from, struct tree_stats *stats, struct error *err)
+{
+	struct tree_walk *w = calloc(1, sizeof(*w));
+	int64_t began = clock_mono_us();
+	int r;
+
+	if (!w || !(w->chunk = malloc(WIRE_DATA_MAX))) {
+		free(w);
 		return error_set(err, -ENOMEM, "out of memory for files");
 	}
-	walk->wire = w;
-	walk->container = container;
-	walk->tree = tree;
-	walk->overlay = overlay;
-	walk->stats = stats;
-	fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 || fstat(fd, &st) < 0) {
-		r = error_errno(err, "open the folder of %s", tree);
-		if (fd >= 0)
-			close(fd);
-	} else {
-		walk->dev = st.st_dev;
-		r = send_folder(walk, fd, &st, 0, err);
-	}
-	hardlinks_free(&walk->links);
-	free(walk->chunk);
-	free(walk);
+	w->from = from;
+	w->stats = stats;
+	w->sent_us = began;
+	r = walk_root(w, err);
+	/* Nothing more may go ahead. */
+	if (r == -ESTALE && from->running)
+		r = 0;
+	hardlinks_free(&w->links);
+	free(w->chunk);
+	free(w);
 	stats->micros += clock_mono_us() - began;
 	return r;
 }

@@ -95,6 +95,7 @@ static void make_pod(struct destination *d)
 	memset(d, 0, sizeof(*d));
 	d->o = &options;
 	d->n = CONTAINERS;
+	d->protocol = WIRE_PROTOCOL;
 	d->hello = cJSON_CreateObject();
 	snprintf(d->run_dir, sizeof(d->run_dir), "/run");
 	must(dir_make(AT_FDCWD, fuzz_path("shm"), 0777, NULL) == 0);

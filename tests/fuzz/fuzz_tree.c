@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * File entries of an untrusted sender, applied for real below a folder on tmpfs; input: JSON entries separated by newlines.  After each input: nothing may have
+ * File entries of an untrusted sender, applied for real below a folder on tmpfs; input: JSON entries, or the word settle, separated by newlines.  After each input: nothing may have
  * appeared beside that folder, and nothing beside it may have changed.
  */
 #include <fcntl.h>
@@ -85,11 +85,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		size_t len = (size_t)((line_end ? line_end : end) - p);
 		cleanup_json cJSON *json = NULL;
 
+		if (len == 6 && memcmp(p, "settle", 6) == 0)
+			tree_apply_settle(t, &err);
 		if (json_parse(p, len, 65536, &json, &err) == 0 && tree_apply_file(t, json, &err) == 0)
 			tree_apply_data(t, len % 7, p, len < 16 ? len : 16, &err);
 		p += len + 1;
 	}
-	tree_apply_finish(t, &err);
+	tree_apply_settle(t, &err);
 	tree_apply_free(t);
 	close(dir);
 	check_outside();

@@ -119,25 +119,25 @@ static void versions_that_follow_each_other_agree(void **state)
 #define PROTOCOL(newest, rest) "{\"protocol\":" newest rest "}"
 #define OLDEST(v) ",\"protocolOldest\":" v
 
-/* Peers of the version before ours, of ours and of the next, in the words of HELLO and WELCOME; ours is 3, and 2 is before it. */
+/* Peers of the version before ours, of ours and of the next, in the words of HELLO and WELCOME; ours is 4, and 3 is before it. */
 static void peers_of_other_versions(void **state)
 {
 	static const struct {
 		const char *hello;
 		int chosen;             /* 0: refused */
 	} hellos[] = {
-		{ PROTOCOL("2", ""), 2 },
-		{ PROTOCOL("2", OLDEST("2")), 2 },
-		{ PROTOCOL("2", OLDEST("1")), 2 },
-		{ PROTOCOL("3", OLDEST("2")), 3 },
 		{ PROTOCOL("3", ""), 3 },
-		{ PROTOCOL("4", OLDEST("3")), 3 },
-		{ PROTOCOL("4", ""), 0 },
-		{ PROTOCOL("5", OLDEST("4")), 0 },
-		{ PROTOCOL("1", ""), 0 },
-		{ PROTOCOL("1", OLDEST("1")), 0 },
-		{ PROTOCOL("2", OLDEST("3")), 0 },
-		{ PROTOCOL("2", OLDEST("\"2\"")), 0 },
+		{ PROTOCOL("3", OLDEST("3")), 3 },
+		{ PROTOCOL("3", OLDEST("2")), 3 },
+		{ PROTOCOL("4", OLDEST("3")), 4 },
+		{ PROTOCOL("4", ""), 4 },
+		{ PROTOCOL("5", OLDEST("4")), 4 },
+		{ PROTOCOL("5", ""), 0 },
+		{ PROTOCOL("6", OLDEST("5")), 0 },
+		{ PROTOCOL("2", ""), 0 },
+		{ PROTOCOL("2", OLDEST("2")), 0 },
+		{ PROTOCOL("3", OLDEST("4")), 0 },
+		{ PROTOCOL("3", OLDEST("\"3\"")), 0 },
 		{ PROTOCOL("0", ""), 0 },
 		{ PROTOCOL("2.5", ""), 0 },
 		{ PROTOCOL("\"2\"", ""), 0 },
@@ -147,10 +147,10 @@ static void peers_of_other_versions(void **state)
 	static const struct {
 		const char *welcome;
 		int taken;
-	} welcomes[] = { { PROTOCOL("2", ""), 2 }, { PROTOCOL("3", ""), 3 }, { PROTOCOL("4", ""), 0 }, { PROTOCOL("1", ""), 0 }, { "{}", 0 }, { PROTOCOL("-2", ""), 0 } };
+	} welcomes[] = { { PROTOCOL("3", ""), 3 }, { PROTOCOL("4", ""), 4 }, { PROTOCOL("5", ""), 0 }, { PROTOCOL("2", ""), 0 }, { "{}", 0 }, { PROTOCOL("-2", ""), 0 } };
 
 	(void)state;
-	assert_int_equal(WIRE_PROTOCOL, 3);     /* a new version needs new rows */
+	assert_int_equal(WIRE_PROTOCOL, 4);     /* a new version needs new rows */
 	for (size_t i = 0; i < sizeof(hellos) / sizeof(hellos[0]); i++) {
 		cleanup_json cJSON *j = cJSON_Parse(hellos[i].hello);
 		struct error err = { 0 };

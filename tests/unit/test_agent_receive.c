@@ -88,6 +88,7 @@ static void make_pod(struct destination *d, uint64_t max_bytes)
 	options.max_bytes = max_bytes;
 	d->o = &options;
 	d->n = 1;
+	d->protocol = WIRE_PROTOCOL;
 	d->hello = cJSON_CreateObject();
 	snprintf(d->run_dir, sizeof(d->run_dir), "/run");
 	d->containers[0] = (struct destination_container){ .d = d, .images_fd = -1, .rootfs_fd = -1, .image_fd = -1 };
@@ -112,6 +113,9 @@ static void remove_pod(struct destination *d)
 
 #define FILE_OF(path, size) \
 	"F{\"tree\":\"rootfs\",\"path\":\"" path "\",\"type\":\"file\",\"mode\":420,\"uid\":0,\"gid\":0,\"mtime\":\"1.000000000\",\"size\":" size "}"
+#define PATCH_OF(path, size) \
+	"F{\"tree\":\"rootfs\",\"path\":\"" path "\",\"type\":\"file\",\"mode\":420,\"uid\":0,\"gid\":0,\"mtime\":\"1.000000000\",\"size\":" size \
+	",\"patch\":true}"
 #define SHARED(tree) \
 	"V{\"tree\":\"" tree "\",\"path\":\"f\",\"type\":\"file\",\"mode\":420,\"uid\":0,\"gid\":0,\"mtime\":\"1.000000000\",\"size\":1}"
 #define IMAGE(name, size) "I{\"name\":\"" name "\",\"size\":" size "}"
@@ -156,7 +160,8 @@ static int send_frame(struct wire *w, const char *text, struct error *err)
 		uint16_t container;
 	} takes[] = { { 'F', WIRE_FILE, 0 }, { 'V', WIRE_FILE, WIRE_NO_CONTAINER }, { 'I', WIRE_IMAGE, 0 }, { 'S', WIRE_STARTED, WIRE_NO_CONTAINER },
 		      { 'E', WIRE_CONTAINER_END, 0 }, { 'Z', WIRE_FROZEN, WIRE_NO_CONTAINER }, { 'C', WIRE_COMMIT, WIRE_NO_CONTAINER },
-		      { 'H', WIRE_HELLO, WIRE_NO_CONTAINER }, { 'O', WIRE_FILE, 7 }, { 'A', WIRE_ABORT, WIRE_NO_CONTAINER } };
+		      { 'H', WIRE_HELLO, WIRE_NO_CONTAINER }, { 'O', WIRE_FILE, 7 }, { 'A', WIRE_ABORT, WIRE_NO_CONTAINER },
+		      { 'U', WIRE_CATCH_UP, WIRE_NO_CONTAINER } };
 
 	if (*text == 'D' || *text == 'X')
 		return send_data(w, *text == 'D' ? 0 : WIRE_NO_CONTAINER, text + 1, err);
@@ -189,7 +194,7 @@ static void *send_all(void *arg)
 	return NULL;
 }
 
-#define FRAMES_MAX 12
+#define FRAMES_MAX 14
 
 struct row {
 	const char *frames[FRAMES_MAX];
@@ -243,6 +248,14 @@ static const struct row rows[] = {
 	{ { "C{\"epoch\":1}" }, BAD, "not allowed" },
 	{ { "H{}" }, BAD, "not allowed" },
 	{ { "O{}" }, BAD, "not there" },
+	/* Ahead: files, patches of what came, and the question whether all is in its place. */
+	{ { FIRST, FILE_OF("f", "3"), "D0 abc", PATCH_OF("f", "3"), "D1 x", SHARED("shm"), "X0 x", "U{}", FROZEN, PATCH_OF("f", "2"), "D0 y", END }, 0, 0, NULL },
+	{ { FILE_OF("f", "3") }, BAD, "before STARTED" },
+	{ { "V{}" }, BAD, "before STARTED" },
+	{ { "U{}" }, BAD, "before STARTED" },
+	{ { FIRST, FROZEN, "U{}" }, BAD, "CATCH_UP after FROZEN" },
+	{ { FIRST, FILE_OF("f", "3"), "U{}", "D0 abc" }, BAD, "without an open file" },
+	{ { FIRST, PATCH_OF("f", "3") }, BAD, "no such file" },
 	/* Images: their names, and nothing but whole ones, from front to back. */
 	{ { IMAGE("../x.img", "2") }, BAD, "name or size" },
 	{ { IMAGE("a/x.img", "2") }, BAD, "name or size" },
@@ -258,11 +271,11 @@ static const struct row rows[] = {
 	{ { FIRST, IMAGE("x.img", "4"), "D0 ab", END }, BAD, "within an image" },
 	{ { IMAGE("x.img", "1"), "D0 a", IMAGE("x.img", "1") }, -EEXIST, 0, "create image" },
 	/* Files. */
-	{ { FILE_OF("../x", "3") }, BAD, "not a path" },
-	{ { FILE_OF("f", "3"), "D1 abc" }, BAD, "beyond the file's size" },
-	{ { "F{\"tree\":\"volume:data\",\"path\":\"f\",\"type\":\"folder\"}" }, BAD, "rootfs" },
-	{ { SHARED("volume:other") }, -EPROTO, REASON_UnsupportedVolume, "volume:other" },
-	{ { "F{\"tree\":\"rootfs\",\"path\":\"d\",\"type\":\"device\",\"mode\":420,\"uid\":0,\"gid\":0,\"mtime\":\"1.0\"}" }, BAD, "devices are not moved" },
+	{ { FIRST, FILE_OF("../x", "3") }, BAD, "not a path" },
+	{ { FIRST, FILE_OF("f", "3"), "D1 abc" }, BAD, "beyond the file's size" },
+	{ { FIRST, "F{\"tree\":\"volume:data\",\"path\":\"f\",\"type\":\"folder\"}" }, BAD, "rootfs" },
+	{ { FIRST, SHARED("volume:other") }, -EPROTO, REASON_UnsupportedVolume, "volume:other" },
+	{ { FIRST, "F{\"tree\":\"rootfs\",\"path\":\"d\",\"type\":\"device\",\"mode\":420,\"uid\":0,\"gid\":0,\"mtime\":\"1.0\"}" }, BAD, "devices are not moved" },
 };
 
 static void what_a_source_may_send(void **state)
@@ -276,15 +289,18 @@ static void what_a_source_may_send(void **state)
 static void everything_together_has_one_limit(void **state)
 {
 	/* 200 of the 256 pages of the limit; 100,000 bytes more are room, 250,000 are not, wherever they go. */
-	static const struct row fits = { { FIRST, "P0x10000 200", FILE_OF("f", "300000"), "L100000", END }, 0, 0, NULL };
+	static const struct row fits = { { FIRST, FROZEN, "P0x10000 200", FILE_OF("f", "300000"), "L100000", END }, 0, 0, NULL };
 	static const struct row cases[] = {
-		{ { FIRST, "P0x10000 256", END }, -ENOSPC, REASON_NoSpace, NULL },
-		{ { FIRST, "P0x10000 200", FILE_OF("f", "300000"), "L250000", END }, -ENOSPC, REASON_NoSpace, "--max-bytes" },
-		{ { FIRST, "P0x10000 200", IMAGE("x.img", "250000"), "L250000", END }, -ENOSPC, REASON_NoSpace, "--max-bytes" },
-		{ { FIRST, FILE_OF("f", "300000"), "L250000", "P0x10000 200", END }, -ENOSPC, REASON_NoSpace, "--max-bytes" },
-		{ { FIRST, FILE_OF("f", "600000"), "L600000", FILE_OF("g", "600000"), "L600000", END }, -ENOSPC, REASON_NoSpace, NULL },
+		{ { FIRST, FROZEN, "P0x10000 256", END }, -ENOSPC, REASON_NoSpace, NULL },
+		{ { FIRST, FROZEN, "P0x10000 200", FILE_OF("f", "300000"), "L250000", END }, -ENOSPC, REASON_NoSpace, "--max-bytes" },
+		{ { FIRST, FROZEN, "P0x10000 200", IMAGE("x.img", "250000"), "L250000", END }, -ENOSPC, REASON_NoSpace, "--max-bytes" },
+		{ { FIRST, FROZEN, FILE_OF("f", "300000"), "L250000", "P0x10000 200", END }, -ENOSPC, REASON_NoSpace, "--max-bytes" },
+		{ { FIRST, FROZEN, FILE_OF("f", "600000"), "L600000", FILE_OF("g", "600000"), "L600000", END }, -ENOSPC, REASON_NoSpace, NULL },
 		/* A sparse file counts by what is in it. */
-		{ { FIRST, FILE_OF("f", "209715200"), "D209715100 abc", END }, 0, 0, NULL },
+		{ { FIRST, FROZEN, FILE_OF("f", "209715200"), "D209715100 abc", END }, 0, 0, NULL },
+		/* While it runs files may come twice over, and count anew from the freeze on. */
+		{ { FIRST, FILE_OF("f", "600000"), "L600000", FILE_OF("f", "600000"), "L600000", FROZEN, FILE_OF("f", "600000"), "L600000", END }, 0, 0, NULL },
+		{ { FIRST, FILE_OF("f", "900000"), "L900000", FILE_OF("f", "900000"), "L900000", FILE_OF("f", "900000"), "L900000", END }, -ENOSPC, REASON_NoSpace, NULL },
 	};
 
 	(void)state;
@@ -303,6 +319,8 @@ static void trees_share_their_limits(void **state)
 
 	(void)state;
 	make_pod(&d, 1u << 20);
+	d.files.max_bytes = 1u << 20;
+	d.files.max_entries = WIRE_FILES_MAX;
 	assert_int_equal(open_shared(&d, "shm", &err), 0);
 	assert_int_equal(tree_apply_file(d.containers[0].tree, file, &err), 0);
 	assert_int_equal(tree_apply_data(d.containers[0].tree, 0, data, sizeof(data), &err), 0);
@@ -316,6 +334,30 @@ static void trees_share_their_limits(void **state)
 	folder = cJSON_Parse("{\"path\":\"d\",\"type\":\"folder\",\"mode\":493,\"uid\":0,\"gid\":0,\"mtime\":\"1.000000000\"}");
 	assert_int_equal(tree_apply_file(d.containers[0].tree, folder, &err), -E2BIG);
 	remove_pod(&d);
+}
+
+/* An agent of the version before sends none of it: what it sends is taken as it always was. */
+static void of_the_version_before(void **state)
+{
+	static const struct {
+		const char *json;
+		bool frozen;
+		int result;
+	} cases[] = { { &FILE_OF("f", "3")[1], false, -EPROTO }, { &FILE_OF("f", "3")[1], true, 0 }, { &PATCH_OF("f", "3")[1], true, -EPROTO } };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct wire_frame f = { .type = WIRE_FILE, .len = (uint32_t)strlen(cases[i].json), .body = (const uint8_t *)cases[i].json };
+		static struct destination d;
+		struct error err = { 0 };
+
+		make_pod(&d, 1u << 20);
+		d.protocol = WIRE_PROTOCOL_AHEAD - 1;
+		d.containers[0].started = true;
+		d.frozen_us = cases[i].frozen;
+		assert_int_equal(on_file(&d, &f, &err), cases[i].result);
+		remove_pod(&d);
+	}
 }
 
 static void images_are_counted(void **state)
@@ -351,7 +393,7 @@ int main(void)
 		cmocka_unit_test(what_a_source_may_send),
 		cmocka_unit_test(everything_together_has_one_limit),
 		cmocka_unit_test(trees_share_their_limits),
-		cmocka_unit_test(images_are_counted),
+		cmocka_unit_test(of_the_version_before), cmocka_unit_test(images_are_counted),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -101,7 +101,7 @@ static void own_mistakes(void **state)
 		{ WIRE_HELLO, WIRE_NO_CONTAINER, 0, WIRE_JSON_MAX + 1 },
 		{ WIRE_PAGES, 0, 24, 0 },
 		{ WIRE_PAGES, 0, 24, sizeof(zeros) },
-		{ 6, 0, 0, 8 },
+		{ 15, 0, 0, 8 },
 		{ 99, 0, 0, 8 },
 		{ -1, 0, 0, 8 },
 	};
@@ -145,7 +145,7 @@ static void malformed_headers(void **state)
 {
 	static const struct wire_header bad[] = {
 		{ .len = 8, .type = 0 },
-		{ .len = 8, .type = 6 },
+		{ .len = 8, .type = 15 },
 		{ .len = 8, .type = 255 },
 		{ .len = WIRE_BODY_MAX + 1, .type = WIRE_DATA },
 		{ .len = UINT32_MAX, .type = WIRE_DATA },

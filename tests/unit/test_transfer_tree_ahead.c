@@ -1,0 +1,860 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Files that go ahead while a program changes them: whatever it does, after the walk that finds it still both sides are the same in everything.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/json.h"
+#include "migration/reason.h"
+#include "stream_pair.h"
+#include "transfer/tree.h"
+#include "tree_compare.h"
+
+#define SECOND 1000000LL
+#define SETTLE_US 30000                 /* times that old are trusted */
+
+static char base[] = "/tmp/podmigration-ahead-XXXXXX";
+
+static int set_up(void **state)
+{
+	(void)state;
+	if (geteuid() != 0 || !mkdtemp(base) || unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("tmpfs", base, "tmpfs", 0, "size=1g") < 0 || chdir(base) < 0) {
+		print_message("needs root and mount namespaces: %s\n", strerror(errno));
+		return -1;
+	}
+	umask(0);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	if (chdir("/") < 0 || umount2(base, MNT_DETACH) < 0)
+		return -1;
+	return rmdir(base);
+}
+
+/* --- one migration: the record at one side, the applier at the other, over all walks --- */
+
+struct sides {
+	const char *from, *to;
+	bool overlay, running;
+	struct wire *w[2];
+	struct tree_record *record;
+	struct tree_ahead ahead;
+	struct tree_mapped *mapped;
+	struct tree_budget budget;
+	struct tree_apply *apply;
+	int to_fd;
+	struct tree_stats stats;        /* of the last walk */
+	struct error err;
+	int result;
+};
+
+static void open_sides(struct sides *s, const char *from, bool overlay, const char *to)
+{
+	struct error err = { 0 };
+
+	memset(s, 0, sizeof(*s));
+	s->from = from;
+	s->to = to;
+	s->overlay = overlay;
+	s->budget = (struct tree_budget){ .max_bytes = 4ull << 30, .max_entries = 1000000, .max_folders = 64 << 20 };
+	s->ahead = (struct tree_ahead){ .memory_max = 64 << 20, .entries_max = UINT64_MAX, .bytes_max = UINT64_MAX };
+	s->to_fd = open(to, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_true(s->to_fd >= 0);
+	assert_int_equal(tree_record_new(&s->ahead, &s->record, &err), 0);
+	assert_int_equal(tree_apply_new(s->to_fd, &s->budget, &s->apply, &err), 0);
+	wire_pair(s->w, 20 * SECOND);
+}
+
+static void close_sides(struct sides *s)
+{
+	tree_record_free(s->record);
+	/* Nothing of it is left, so nothing was counted wrongly. */
+	assert_int_equal(s->ahead.memory, 0);
+	tree_apply_free(s->apply);
+	close(s->to_fd);
+	wire_free(s->w[0]);
+	wire_free(s->w[1]);
+}
+
+static void *send_main(void *arg)
+{
+	struct sides *s = arg;
+	int dir = open(s->from, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct tree_source from = { .wire = s->w[0], .container = 2, .tree = "rootfs", .dir_fd = dir, .overlay = s->overlay, .running = s->running,
+				    .record = s->record, .mapped = s->mapped };
+
+	s->result = tree_send(&from, &s->stats, &s->err);
+	close(dir);
+	if (s->result == 0)
+		s->result = wire_send(s->w[0], WIRE_CATCH_UP, WIRE_NO_CONTAINER, NULL, 0, "{}", 2, &s->err);
+	else
+		wire_interrupt(s->w[0]);
+	return NULL;
+}
+
+static int apply_frame(struct tree_apply *t, const struct wire_frame *f, struct error *err)
+{
+	cleanup_json cJSON *json = NULL;
+	uint64_t offset;
+	int r;
+
+	if (f->type == WIRE_DATA) {
+		memcpy(&offset, f->body, 8);
+		return tree_apply_data(t, offset, f->body + 8, f->len - 8, err);
+	}
+	assert_int_equal(f->type, WIRE_FILE);
+	r = wire_json(f, &json, err);
+	return r == 0 ? tree_apply_file(t, json, err) : r;
+}
+
+static void walk(struct sides *s, bool running)
+{
+	struct wire_frame f = { .type = WIRE_HELLO };
+	struct error err = { 0 };
+	pthread_t thread;
+
+	s->running = running;
+	s->stats = (struct tree_stats){ 0 };
+	assert_int_equal(tree_mapped_new(&s->mapped, &err), 0);
+	assert_int_equal(tree_mapped_add(s->mapped, getpid(), running, &err), 0);
+	assert_int_equal(pthread_create(&thread, NULL, send_main, s), 0);
+	while (wire_receive(s->w[1], 0, &f, &err) == 0 && f.type != WIRE_CATCH_UP)
+		if (apply_frame(s->apply, &f, &err) < 0)
+			fail_msg("%s", err.message);
+	pthread_join(thread, NULL);
+	if (s->result < 0)
+		fail_msg("%s", s->err.message);
+	assert_int_equal(f.type, WIRE_CATCH_UP);
+	if (tree_apply_settle(s->apply, &err) < 0)
+		fail_msg("%s", err.message);
+	tree_mapped_free(s->mapped);
+}
+
+/* The last walk, and what came of it; how much it sent. */
+static void finish(struct sides *s, const char *source, uint64_t entries, uint64_t bytes)
+{
+	walk(s, false);
+	compare_trees(source, s->to);
+	if (s->stats.entries > entries || s->stats.bytes > bytes)
+		fail_msg("%llu entries and %llu bytes were sent while frozen", (unsigned long long)s->stats.entries, (unsigned long long)s->stats.bytes);
+	close_sides(s);
+	remove_all(s->from);
+	remove_all(s->to);
+}
+
+static void begin(struct sides *s)
+{
+	make_folder("src", 0755);
+	make_folder("dst", 0700);
+	open_sides(s, "src", false, "dst");
+}
+
+static void write_at(const char *path, off_t at, const void *data, size_t len)
+{
+	cleanup_close int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, data, len, at), (ssize_t)len);
+}
+
+static void make_large(const char *path, size_t len)
+{
+	uint32_t *data = malloc(len), x = 2463534242;
+
+	for (size_t i = 0; i < len / 4; i++) {
+		x ^= x << 13;
+		x ^= x >> 17;
+		x ^= x << 5;
+		data[i] = x;
+	}
+	make_file(path, data, len, 0640);
+	free(data);
+}
+
+/* --- one thing at a time --- */
+
+static void nothing_changes(void **state)
+{
+	struct sides s;
+
+	(void)state;
+	begin(&s);
+	for (int i = 0; i < 200; i++) {
+		char path[64];
+
+		path_format(path, sizeof(path), "src/%d", i);
+		make_text(path, path);
+	}
+	make_folder("src/folder", 0711);
+	make_large("src/folder/large", 5 << 20);
+	assert_int_equal(link("src/7", "src/folder/seven"), 0);
+	assert_int_equal(symlink("7", "src/link"), 0);
+	assert_int_equal(mkfifo("src/fifo", 0600), 0);
+	usleep(SETTLE_US);
+	walk(&s, true);
+	assert_int_equal(s.stats.entries, 206);
+	walk(&s, true);
+	assert_int_equal(s.stats.entries, 0);
+	finish(&s, "src", 0, 0);
+}
+
+/* What is too young is sent again once, though it has not changed. */
+static void young_times_are_not_trusted(void **state)
+{
+	struct sides s;
+
+	(void)state;
+	begin(&s);
+	make_text("src/young", "1");
+	walk(&s, true);
+	usleep(SETTLE_US);
+	walk(&s, true);
+	assert_int_equal(s.stats.entries, 2);
+	walk(&s, true);
+	assert_int_equal(s.stats.entries, 0);
+	finish(&s, "src", 0, 0);
+}
+
+static void same_size_and_time(void **state)
+{
+	const struct timespec times[2] = { { .tv_sec = 5 }, { .tv_sec = 5 } };
+	struct sides s;
+
+	(void)state;
+	begin(&s);
+	make_text("src/file", "before");
+	assert_int_equal(utimensat(AT_FDCWD, "src/file", times, 0), 0);
+	usleep(SETTLE_US);
+	walk(&s, true);
+	write_at("src/file", 0, "behind", 6);
+	assert_int_equal(utimensat(AT_FDCWD, "src/file", times, 0), 0);
+	finish(&s, "src", 1, 6);
+}
+
+static void blocks_of_large_files(void **state)
+{
+	cleanup_free char *zeros = calloc(1, 1 << 20);
+	struct sides s;
+	int fd;
+
+	(void)state;
+	begin(&s);
+	for (int i = 0; i < 6; i++) {
+		char path[32];
+
+		path_format(path, sizeof(path), "src/%d", i);
+		make_large(path, 8 << 20);
+	}
+	make_text("src/sparse", "");
+	assert_int_equal(truncate("src/sparse", 1ll << 30), 0);
+	write_at("src/sparse", 500 << 20, "here", 4);
+	usleep(SETTLE_US);
+	walk(&s, true);
+	write_at("src/0", 3 << 20, "x", 1);                     /* in the middle */
+	assert_int_equal(truncate("src/1", 5000001), 0);        /* shorter */
+	write_at("src/2", 9 << 20, "y", 1);                     /* longer, with a hole */
+	assert_int_equal(truncate("src/3", 1000), 0);           /* shorter and longer again: zeros behind */
+	assert_int_equal(truncate("src/3", 8 << 20), 0);
+	fd = open("src/4", O_WRONLY | O_CLOEXEC);
+	assert_int_equal(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 1 << 20, 123456), 0);
+	close(fd);
+	write_at("src/5", 65536 - 1, zeros, 65536 + 2);         /* over three blocks */
+	write_at("src/sparse", 500 << 20, "gone", 4);
+	walk(&s, true);
+	write_at("src/sparse", 700 << 20, "and there", 9);
+	assert_int_equal(chmod("src/0", 04711), 0);
+	/* A block of each, but for what became a hole: it goes as zeros, 8 MiB of them. */
+	assert_true(s.stats.bytes < 9 << 20);
+	/* Those of the walk before are young: they are compared, and nothing of them goes. */
+	finish(&s, "src", 8, 70000);
+}
+
+static void types_change(void **state)
+{
+	struct sides s;
+
+	(void)state;
+	begin(&s);
+	make_text("src/file", "becomes a folder");
+	make_folder("src/folder", 0755);
+	make_text("src/folder/in", "becomes a file");
+	make_folder("src/other", 0755);
+	make_text("src/other/in", "becomes a link");
+	assert_int_equal(symlink("file", "src/link"), 0);
+	usleep(SETTLE_US);
+	walk(&s, true);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(unlink("src/file"), 0);
+		make_folder("src/file", 0700);
+		make_text("src/file/in", "x");
+		remove_all("src/folder");
+		make_text("src/folder", "file");
+		remove_all("src/other");
+		assert_int_equal(symlink("folder", "src/other"), 0);
+		assert_int_equal(unlink("src/link"), 0);
+		make_folder("src/link", 0755);
+		make_text("src/link/deep", "x");
+		usleep(SETTLE_US);
+		walk(&s, true);
+		/* And back. */
+		remove_all("src/file");
+		make_text("src/file", "again");
+		assert_int_equal(unlink("src/folder"), 0);
+		make_folder("src/folder", 0755);
+		make_text("src/folder/in", "again");
+		assert_int_equal(unlink("src/other"), 0);
+		make_folder("src/other", 0700);
+		remove_all("src/link");
+		assert_int_equal(symlink("file", "src/link"), 0);
+		walk(&s, true);
+	}
+	finish(&s, "src", 100, 100);
+}
+
+static void hard_links_come_and_go(void **state)
+{
+	struct sides s;
+
+	(void)state;
+	begin(&s);
+	make_text("src/a", "a");
+	assert_int_equal(link("src/a", "src/b"), 0);
+	make_large("src/large", 1 << 20);
+	assert_int_equal(link("src/large", "src/large too"), 0);
+	make_text("src/lone", "lone");
+	usleep(SETTLE_US);
+	walk(&s, true);
+	assert_int_equal(link("src/lone", "src/lone too"), 0);
+	assert_int_equal(unlink("src/a"), 0);
+	make_text("src/a", "not b");
+	write_at("src/large", 100000, "x", 1);
+	walk(&s, true);
+	assert_int_equal(link("src/b", "src/c"), 0);
+	assert_int_equal(unlink("src/large too"), 0);
+	make_large("src/large too", 1 << 20);
+	write_at("src/large", 500000, "y", 1);
+	walk(&s, true);
+	assert_int_equal(unlink("src/lone"), 0);
+	write_at("src/large too", 300000, "z", 1);
+	finish(&s, "src", 20, 3 << 20);
+}
+
+/* Written through a mapping that was there: on tmpfs no time ever tells of it. */
+static void mapped_files(void **state)
+{
+	struct sides s;
+	char *small, *large;
+	int fd;
+
+	(void)state;
+	begin(&s);
+	make_text("src/small", "0123456789");
+	make_large("src/large", 4 << 20);
+	make_text("src/not mapped", "x");
+	fd = open("src/small", O_RDWR | O_CLOEXEC);
+	small = mmap(NULL, 10, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	fd = open("src/large", O_RDWR | O_CLOEXEC);
+	large = mmap(NULL, 4 << 20, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	assert_true(small != MAP_FAILED && large != MAP_FAILED);
+	large[0] = 1;
+	usleep(SETTLE_US);
+	walk(&s, true);
+	small[3] = 'x';
+	large[1 << 20] ^= 1;
+	/* It may be read only for now, and is not for good. */
+	assert_int_equal(mprotect(large, 4 << 20, PROT_READ), 0);
+	walk(&s, true);
+	assert_int_equal(s.stats.entries, 2);
+	assert_int_equal(s.stats.bytes, 10 + 65536);
+	assert_int_equal(mprotect(large, 4 << 20, PROT_READ | PROT_WRITE), 0);
+	small[4] = 'y';
+	large[2 << 20] ^= 1;
+	large[3 << 20] ^= 1;
+	/* Unmapped before the last look: what was sent while it was mapped is not trusted. */
+	assert_int_equal(munmap(small, 10), 0);
+	assert_int_equal(munmap(large, 4 << 20), 0);
+	finish(&s, "src", 2, 10 + 2 * 65536);
+}
+
+/* Open for reading alone, it can never be written to. */
+static void mapped_to_read(void **state)
+{
+	struct sides s;
+	char *p;
+	int fd;
+
+	(void)state;
+	begin(&s);
+	make_large("src/large", 1 << 20);
+	fd = open("src/large", O_RDONLY | O_CLOEXEC);
+	p = mmap(NULL, 1 << 20, PROT_READ, MAP_SHARED, fd, 0);
+	assert_true(p != MAP_FAILED);
+	close(fd);
+	usleep(SETTLE_US);
+	walk(&s, true);
+	finish(&s, "src", 0, 0);
+	munmap(p, 1 << 20);
+}
+
+/* What no longer fits into the record, or is beyond what may be sent twice, is left for the last walk. */
+static void bounds(void **state)
+{
+	struct sides s;
+
+	(void)state;
+	for (int which = 0; which < 3; which++) {
+		begin(&s);
+		for (int i = 0; i < 300; i++) {
+			char path[64];
+
+			if (i % 100 == 0)
+				path_format(path, sizeof(path), "src/%d", i / 100), make_folder(path, 0755);
+			path_format(path, sizeof(path), "src/%d/%d", i / 100, i);
+			make_text(path, path);
+		}
+		make_large("src/large", 4 << 20);
+		s.ahead.memory_max = which == 0 ? 5000 : UINT64_MAX;
+		s.ahead.entries_max = which == 1 ? 50 : UINT64_MAX;
+		s.ahead.bytes_max = which == 2 ? 1 << 20 : UINT64_MAX;
+		usleep(SETTLE_US);
+		walk(&s, true);
+		assert_true(s.stats.entries <= (which == 2 ? 304 : 60));
+		walk(&s, true);
+		finish(&s, "src", 305, 5 << 20);
+	}
+}
+
+static void folders_keep_their_times(void **state)
+{
+	struct sides s;
+
+	(void)state;
+	begin(&s);
+	make_folder("src/a", 0755);
+	make_folder("src/a/b", 0755);
+	make_large("src/a/b/large", 1 << 20);
+	make_text("src/a/b/file", "x");
+	set_time("src/a/b", 11, 1);
+	set_time("src/a", 22, 2);
+	set_time("src", 33, 3);
+	usleep(SETTLE_US);
+	walk(&s, true);
+	/* Neither changes the folder it is in, here; replacing it there does. */
+	write_at("src/a/b/large", 1000, "x", 1);
+	write_at("src/a/b/file", 0, "y", 1);
+	finish(&s, "src", 2, 70000);
+}
+
+/* --- overlay --- */
+
+static void mount_overlay(const char *name)
+{
+	static const char *const parts[] = { "", "/upper", "/work", "/merged" };
+	char options[512], path[4][64];
+
+	for (int i = 0; i < 4; i++) {
+		path_format(path[i], sizeof(path[i]), "%s%s", name, parts[i]);
+		make_folder(path[i], 0755);
+	}
+	path_format(options, sizeof(options), "lowerdir=image,upperdir=%s,workdir=%s", path[1], path[2]);
+	if (mount("overlay", path[3], "overlay", 0, options) < 0)
+		fail_msg("overlay: %s", strerror(errno));
+}
+
+static void remove_overlay(const char *name)
+{
+	char path[64];
+
+	path_format(path, sizeof(path), "%s/merged", name);
+	assert_int_equal(umount2(path, MNT_DETACH), 0);
+	remove_all(name);
+}
+
+static void make_image(void)
+{
+	make_folder("image", 0755);
+	for (int i = 0; i < 6; i++) {
+		char path[64];
+
+		path_format(path, sizeof(path), "image/%c", 'a' + i);
+		if (i % 2)
+			make_large(path, 300000 + (size_t)i);
+		else
+			make_folder(path, 0755);
+		for (int k = 0; k < 6 && i % 2 == 0; k++) {
+			path_format(path, sizeof(path), "image/%c/%c", 'a' + i, 'a' + k);
+			make_text(path, "of the image");
+		}
+	}
+}
+
+static void begin_overlay(struct sides *s)
+{
+	make_image();
+	mount_overlay("one");
+	mount_overlay("two");
+	open_sides(s, "one/upper", true, "two/merged");
+}
+
+static void remove_overlays(void)
+{
+	remove_overlay("one");
+	remove_overlay("two");
+	remove_all("image");
+}
+
+static void finish_overlay(struct sides *s)
+{
+	walk(s, false);
+	compare_trees("one/merged", "two/merged");
+	close_sides(s);
+	remove_overlays();
+}
+
+static void opaque_folders(void **state)
+{
+	struct sides s;
+
+	(void)state;
+	begin_overlay(&s);
+	remove_all("one/merged/a");
+	make_folder("one/merged/a", 0700);
+	make_text("one/merged/a/kept", "x");
+	make_text("one/merged/a/new", "x");
+	usleep(SETTLE_US);
+	walk(&s, true);
+	assert_int_equal(s.stats.entries, 4);
+	/* The same folder: it is not emptied again. */
+	make_text("one/merged/a/more", "x");
+	walk(&s, true);
+	assert_true(s.stats.entries <= 3);
+	/* Another one. */
+	remove_all("one/merged/a");
+	make_folder("one/merged/a", 0711);
+	make_text("one/merged/a/new", "y");
+	remove_all("one/merged/c");
+	walk(&s, true);
+	make_folder("one/merged/c", 0711);
+	make_text("one/merged/c/b", "not the image's");
+	assert_int_equal(unlink("one/merged/b"), 0);
+	finish_overlay(&s);
+}
+
+/* --- anything --- */
+
+struct mapping {
+	char *at;
+	size_t len;
+};
+
+struct changes {
+	const char *root;
+	unsigned seed;
+	bool maps;                      /* files may be mapped, and are until the end */
+	struct mapping mapped[4];
+	int n_mapped;
+	atomic_bool stop;
+};
+
+static unsigned dice(struct changes *c, unsigned n)
+{
+	return (unsigned)rand_r(&c->seed) % n;
+}
+
+static void any_path(struct changes *c, char *out, size_t size)
+{
+	unsigned depth = 1 + dice(c, 3);
+
+	path_format(out, size, "%s", c->root);
+	for (unsigned i = 0; i < depth; i++)
+		path_format(out + strlen(out), size - strlen(out), "/%c", 'a' + (int)dice(c, 6));
+}
+
+static void write_any(struct changes *c, const char *path)
+{
+	static const size_t sizes[] = { 0, 1, 5000, 300000, 1000000 };
+	cleanup_close int fd = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0644);
+	static const char text[] = "something that is written";
+	size_t size = sizes[dice(c, 5)];
+
+	for (size_t at = 0; fd >= 0 && at < size; at += 4096)
+		if (pwrite(fd, text + dice(c, 5), 20, (off_t)at) < 0)
+			return;
+}
+
+static void change_file(struct changes *c, const char *path)
+{
+	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_sec = 1000 + (time_t)dice(c, 3) } };
+	cleanup_close int fd = open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return;
+	switch (dice(c, 5)) {
+	case 0:
+		assert_true(pwrite(fd, "changed", 7, (off_t)dice(c, (unsigned)st.st_size + 1)) == 7);
+		break;
+	case 1:
+		assert_int_equal(ftruncate(fd, (off_t)dice(c, 600000)), 0);
+		break;
+	case 2:
+		fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)dice(c, 300000), 1 + (off_t)dice(c, 200000));
+		break;
+	case 3:
+		assert_true(pwrite(fd, "k", 1, 0) == 1);
+		futimens(fd, times);
+		break;
+	default:
+		if (!c->maps || c->n_mapped == 4 || st.st_size < 8192)
+			return;
+		c->mapped[c->n_mapped] = (struct mapping){ mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), 8192 };
+		assert_true(c->mapped[c->n_mapped].at != MAP_FAILED);
+		c->n_mapped++;
+	}
+}
+
+static void change_attributes(struct changes *c, const char *path)
+{
+	char value = (char)dice(c, 4);
+	struct stat st;
+
+	if (lstat(path, &st) < 0 || S_ISLNK(st.st_mode))
+		return;
+	switch (dice(c, 3)) {
+	case 0:
+		chmod(path, 0700 | dice(c, 64) | (dice(c, 4) == 0 ? S_ISUID : 0));
+		break;
+	case 1:
+		if (lchown(path, dice(c, 3), dice(c, 3)) < 0)
+			return;
+		break;
+	default:
+		setxattr(path, "user.x", &value, 1, 0);
+	}
+}
+
+static void make_any(struct changes *c, const char *path)
+{
+	switch (dice(c, 4)) {
+	case 0:
+		mkfifo(path, 0600);
+		break;
+	case 1:
+		if (symlink("a", path) < 0)
+			return;
+		break;
+	default:
+		mkdir(path, 0755);
+	}
+}
+
+/* None of them need succeed. */
+static void change_once(struct changes *c)
+{
+	char path[256], other[256];
+	struct stat st;
+
+	any_path(c, path, sizeof(path));
+	any_path(c, other, sizeof(other));
+	switch (dice(c, 12)) {
+	case 0:
+	case 1:
+		write_any(c, path);
+		break;
+	case 2:
+	case 3:
+	case 4:
+		change_file(c, path);
+		break;
+	case 5:
+		change_attributes(c, path);
+		break;
+	case 6:
+	case 7:
+		make_any(c, path);
+		break;
+	case 8:
+		rename(path, other);
+		break;
+	case 9:
+		renameat2(AT_FDCWD, path, AT_FDCWD, other, RENAME_EXCHANGE);
+		break;
+	case 10:
+		/* Several names of a symbolic link become several links. */
+		if (lstat(path, &st) < 0 || !S_ISREG(st.st_mode) || link(path, other) < 0)
+			return;
+		break;
+	default:
+		if (dice(c, 2))
+			unlink(path);
+		else
+			tree_remove(AT_FDCWD, path, NULL);
+	}
+	for (int i = 0; i < c->n_mapped; i++)
+		if (dice(c, 8) == 0)
+			c->mapped[i].at[dice(c, 4096)] = (char)dice(c, 256);
+}
+
+static void unmap_all(struct changes *c)
+{
+	for (; c->n_mapped; c->n_mapped--)
+		munmap(c->mapped[c->n_mapped - 1].at, c->mapped[c->n_mapped - 1].len);
+}
+
+static void end_any(struct sides *s, struct changes *c)
+{
+	walk(s, false);
+	compare_trees(c->root, s->to);
+	unmap_all(c);
+	close_sides(s);
+	if (s->overlay) {
+		remove_overlays();
+	} else {
+		remove_all("src");
+		remove_all("dst");
+	}
+}
+
+static void anything_between_walks(bool overlay, unsigned seeds)
+{
+	static struct changes c;
+	struct sides s;
+
+	for (unsigned seed = 1; seed <= seeds; seed++) {
+		if (overlay)
+			begin_overlay(&s);
+		else
+			begin(&s);
+		c = (struct changes){ .root = overlay ? "one/merged" : "src", .seed = seed, .maps = true };
+		for (int i = 0; i < 60; i++)
+			change_once(&c);
+		for (int n = 0; n < 4; n++) {
+			if (dice(&c, 3))
+				usleep(SETTLE_US);
+			walk(&s, true);
+			for (unsigned i = dice(&c, 40); i > 0; i--)
+				change_once(&c);
+		}
+		end_any(&s, &c);
+	}
+}
+
+static void anything(void **state)
+{
+	(void)state;
+	anything_between_walks(false, 60);
+}
+
+static void anything_in_an_overlay(void **state)
+{
+	(void)state;
+	anything_between_walks(true, 40);
+}
+
+static void *change_main(void *arg)
+{
+	struct changes *c = arg;
+
+	while (!c->stop)
+		change_once(c);
+	return NULL;
+}
+
+/* The program does not wait for the walks. */
+static void anything_during_walks(void **state)
+{
+	static struct changes c;
+	struct sides s;
+	pthread_t t;
+
+	(void)state;
+	for (unsigned seed = 1; seed <= 12; seed++) {
+		bool overlay = seed % 2;
+
+		if (overlay)
+			begin_overlay(&s);
+		else
+			begin(&s);
+		c = (struct changes){ .root = overlay ? "one/merged" : "src", .seed = seed };
+		for (int i = 0; i < 200; i++)
+			change_once(&c);
+		assert_int_equal(pthread_create(&t, NULL, change_main, &c), 0);
+		for (int n = 0; n < 4; n++)
+			walk(&s, true);
+		c.stop = true;
+		pthread_join(t, NULL);
+		end_any(&s, &c);
+	}
+}
+
+/* Not asserted: what a folder costs in which nothing has changed. */
+static void many_that_are_the_same(void **state)
+{
+	struct sides s;
+
+	(void)state;
+	begin(&s);
+	for (int i = 0; i < 20000; i++) {
+		char path[64];
+
+		if (i % 200 == 0)
+			path_format(path, sizeof(path), "src/%d", i / 200), make_folder(path, 0755);
+		path_format(path, sizeof(path), "src/%d/%d", i / 200, i);
+		make_text(path, "x");
+	}
+	usleep(SETTLE_US);
+	walk(&s, true);
+	walk(&s, false);
+	print_message("%d files that are the same: %lld us\n", 20000, (long long)s.stats.micros);
+	assert_int_equal(s.stats.entries, 0);
+	close_sides(&s);
+	remove_all("src");
+	remove_all("dst");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(nothing_changes),
+		cmocka_unit_test(young_times_are_not_trusted),
+		cmocka_unit_test(same_size_and_time),
+		cmocka_unit_test(blocks_of_large_files),
+		cmocka_unit_test(types_change),
+		cmocka_unit_test(hard_links_come_and_go),
+		cmocka_unit_test(mapped_files),
+		cmocka_unit_test(mapped_to_read),
+		cmocka_unit_test(bounds),
+		cmocka_unit_test(folders_keep_their_times),
+		cmocka_unit_test(opaque_folders),
+		cmocka_unit_test(anything),
+		cmocka_unit_test(anything_in_an_overlay),
+		cmocka_unit_test(anything_during_walks),
+		cmocka_unit_test(many_that_are_the_same),
+	};
+
+	signal(SIGPIPE, SIG_IGN);
+	return cmocka_run_group_tests_name("transfer_tree_ahead", tests, set_up, tear_down);
+}
