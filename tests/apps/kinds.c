@@ -512,6 +512,119 @@ static void many_check(const char *value)
 	}
 }
 
+/* --- busy: files that are rewritten, moved, removed and written through a mapping all the time; what each holds, the program knows --- */
+
+#define BUSY_FILES 400
+#define BUSY_FOLDERS 8
+#define BUSY_PAGES 256          /* of the two large files: one is mapped, one written to */
+
+static struct {
+	unsigned seed, folder[BUSY_FILES], version[BUSY_FILES], mapped[BUSY_PAGES], written[BUSY_PAGES];
+	unsigned *map;
+	int fd;
+} busy;
+
+static void busy_path(char *path, size_t size, const char *folder, unsigned i)
+{
+	snprintf(path, size, "%s/busy/%u/%u", folder, busy.folder[i], i);
+}
+
+static void busy_text(char *text, size_t size, unsigned i)
+{
+	text[0] = '\0';
+	for (unsigned n = busy.version[i] % 40 + 1; n > 0; n--)
+		snprintf(text + strlen(text), size - strlen(text), "file %u version %u\n", i, busy.version[i]);
+}
+
+static void busy_write(const char *folder, unsigned i)
+{
+	char path[256], text[2048];
+
+	busy.version[i]++;
+	busy_path(path, sizeof(path), folder, i);
+	busy_text(text, sizeof(text), i);
+	if (write_file(path, text, 0640) < 0)
+		bad("busy", path);
+}
+
+static void busy_hold(const char *folder)
+{
+	char path[256];
+	int fd;
+
+	for (unsigned i = 0; i <= BUSY_FOLDERS; i++) {
+		snprintf(path, sizeof(path), i ? "%s/busy/%u" : "%s/busy", folder, i - 1);
+		mkdir(path, 0755);
+	}
+	for (unsigned i = 0; i < BUSY_FILES; i++)
+		busy_write(folder, i);
+	snprintf(path, sizeof(path), "%s/busy/written", folder);
+	busy.fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	snprintf(path, sizeof(path), "%s/busy/mapped", folder);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (ftruncate(busy.fd, BUSY_PAGES * 4096) < 0 || ftruncate(fd, BUSY_PAGES * 4096) < 0)
+		bad("busy", "size");
+	busy.map = mmap(NULL, BUSY_PAGES * 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+}
+
+static void busy_change(const char *folder)
+{
+	unsigned i = (unsigned)rand_r(&busy.seed) % BUSY_FILES, page = (unsigned)rand_r(&busy.seed) % BUSY_PAGES;
+	char path[256], to[256];
+
+	busy_path(path, sizeof(path), folder, i);
+	switch (rand_r(&busy.seed) % 5) {
+	case 0:
+		busy.folder[i] = (unsigned)rand_r(&busy.seed) % BUSY_FOLDERS;
+		busy_path(to, sizeof(to), folder, i);
+		if (rename(path, to) < 0)
+			bad("busy", "rename");
+		break;
+	case 1:
+		if (unlink(path) < 0)
+			bad("busy", "unlink");
+		busy_write(folder, i);
+		break;
+	case 2:
+		busy.map[page * 1024] = ++busy.mapped[page];
+		break;
+	case 3:
+		busy.written[page]++;
+		if (pwrite(busy.fd, &busy.written[page], sizeof(unsigned), page * 4096) != sizeof(unsigned))
+			bad("busy", "write");
+		break;
+	default:
+		busy_write(folder, i);
+	}
+}
+
+static void busy_check(const char *folder)
+{
+	char path[256], text[2048], got[2048];
+	unsigned number;
+	struct stat st;
+	int fd;
+
+	for (unsigned i = 0; i < BUSY_FILES; i++) {
+		busy_path(path, sizeof(path), folder, i);
+		busy_text(text, sizeof(text), i);
+		if (read_file(path, got, sizeof(got)) != strlen(text) || strcmp(text, got) || stat(path, &st) < 0 || (st.st_mode & 0777) != 0640)
+			bad("busy", path);
+	}
+	snprintf(path, sizeof(path), "%s/busy/mapped", folder);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	for (unsigned i = 0; i < BUSY_PAGES; i++) {
+		if (pread(fd, &number, sizeof(number), i * 4096) != sizeof(number) || number != busy.mapped[i])
+			bad("busy", "the mapped file");
+		if (pread(busy.fd, &number, sizeof(number), i * 4096) != sizeof(number) || number != busy.written[i])
+			bad("busy", "the large file");
+	}
+	close(fd);
+	for (int i = 0; i < 60; i++)
+		busy_change(folder);
+}
+
 /* --- all of it --- */
 
 static const struct kind {
@@ -534,6 +647,7 @@ static const struct kind {
 	{ "pid", pid_hold, pid_check },
 	{ "odd", odd_hold, odd_check },
 	{ "many", many_hold, many_check },
+	{ "busy", busy_hold, busy_check },
 };
 
 static const struct kind *find(const char *arg, const char **value)

@@ -26,7 +26,18 @@ def large(case, home, away):
     case.note(downtime=[m["status"]["downtime"] for m in chain.moves], mib=[round(m["status"]["bytesTransferred"] / 2**20, 1) for m in chain.moves], ms=[steps_ms(m) for m in chain.moves])
 
 
+def busy(case, home, away):
+    """files that the program rewrites, moves, removes and writes to through a mapping while it is moved, there and back: it knows what each must hold"""
+    chain = Chain(case, home, pod("busy", [kinds("one", "busy=/state", "many=/state:5000"), kinds("two", "busy=/data", "odd=/data", volumeMounts=[{"name": "data", "mountPath": "/data"}])],
+                                  volumes=[{"name": "data", "emptyDir": {}}]))
+    for where in ({"cluster": away.name}, {"node": home.name}):
+        chain.move(**where)
+        chain.wait_ticks(2)
+    case.note(gap_ms=chain.check(), downtime=[m["status"]["downtime"] for m in chain.moves], mib=[round(m["status"]["bytesTransferred"] / 2**20, 1) for m in chain.moves])
+
+
 CASES = {"files-odd": moved("odd", "odd=/state", "odd=/data"), "files-many": moved("many", "many=/state", "memory=/dev/shm")}
+CASES["files-busy"] = busy
 CASES["files-odd"].__doc__ = "hard link, owner, mode, capability, time, 4 GiB sparse, deleted but open: in the root and in an emptyDir"
 CASES["files-many"].__doc__ = "20,000 small files in the root"
 ON_REQUEST = {"files-100k": large}
