@@ -168,14 +168,6 @@ bool destination_ordered_first(struct destination *d)
 	return d->by_order;
 }
 
-/* It stands in the pod's network namespace, and ends when all sockets there are ended: by the source that moves the pod on (source_deeds.c), or by ss -K.  Then nobody comes any more. */
-static void drop_listener(struct destination *d)
-{
-	log_warning("the listener was ended from outside", LOG_S("pod", d->first.pod_name), LOG_S("migration", d->first.migration));
-	close(d->listen_fd);
-	d->listen_fd = -1;
-}
-
 /*
  * HELLO, fresh or again, into *ret; or the pod is gone: -ECANCELED; or ordered (NULL: nothing is waited for) says yes: -EINTR.  It is asked at the beginning, when the order
  * file has changed, and now and then.
@@ -201,10 +193,6 @@ static int next_hello(struct destination *d, bool (*ordered)(struct destination 
 			return -ECANCELED;
 		if (r <= 0 || !p[0].revents)
 			continue;
-		if (p[0].revents & (POLLERR | POLLHUP | POLLNVAL)) {
-			drop_listener(d);
-			continue;
-		}
 		r = greet(d, ret, &err);
 		if (r == 0)
 			return 0;
