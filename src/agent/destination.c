@@ -204,7 +204,7 @@ static int find_input(struct destination *d, struct error *err)
 	return r < 0 ? r : in < 0 ? error_set(err, -ENOENT, "nothing is waiting in sandbox %s", d->sandbox) : in;
 }
 
-static int open_listener(struct destination *d, struct error *err)
+int destination_open_listener(struct destination *d, struct error *err)
 {
 	cleanup_close int netns = -1;
 	char path[4096];
@@ -226,7 +226,7 @@ static int prepare(struct destination *d, struct error *err)
 	if (r == 0 && path_format(d->run_dir, sizeof(d->run_dir), "%s/destination/%s", PM_RUN_DIR, d->sandbox) < 0)
 		r = error_set(err, -ENAMETOOLONG, "image path too long");
 	if (r == 0)
-		r = open_listener(d, err);
+		r = destination_open_listener(d, err);
 	/* Listening first: the source may already be dialling while criu is asked for its version. */
 	if (r == 0)
 		r = node_facts(d->o, false, d->facts, err);

@@ -54,7 +54,8 @@ struct destination {
 	char sandbox[CONTAINERD_ID_MAX];
 	struct monitor_info first;      /* the container with the key */
 	uint8_t key[PM_KEY_SIZE];
-	int listen_fd;
+	int listen_fd;                  /* -1: not now */
+	int64_t relisten_us;            /* when it may be tried again */
 	struct destination_note note;   /* from HELLO, or from the worker before */
 	struct record *record;          /* of the decider, when it is open */
 	int protocol;                   /* agreed with the source */
@@ -106,6 +107,8 @@ enum input destination_stay(void *destination);         /* the same, and first w
 /* Until something comes on the connection that is there (false), or the order file says that it is committed. */
 bool destination_ordered_first(struct destination *d);
 void destination_hang_up(struct destination *d);
+/* destination.c: in the pod's network, into d->listen_fd. */
+int destination_open_listener(struct destination *d, struct error *err);
 void destination_say_no(struct destination *d, enum wire_type type, const struct error *cause);
 bool destination_pod_gone(struct destination *d);
 

@@ -19,6 +19,7 @@
 
 #define HANDSHAKE_US 5000000
 #define IDLE_US 20000000
+#define RELISTEN_US 1000000     /* between two tries to listen again */
 #define LOOK_MS 1000            /* whether the pod is still there: nobody tells; it costs one readdir */
 #define ORDER_LOOK_US 5000000   /* at the order file, should its watch have missed something */
 #define REOPEN_US 10000000      /* between two tries to open what did not come up */
@@ -67,6 +68,31 @@ static int take_hello(struct destination *d, cJSON **ret, struct error *err)
 	return r;
 }
 
+/*
+ * Who has moved the pod on has ended all of its sockets (net/reset.h), this one too: poll says at once, and for ever, that something has come, and accept that nothing can.  Whatever the
+ * reason, it is not asked again; a new one is opened, for the source may still dial, but not more often than once a second.
+ */
+static int deafen(struct destination *d, struct error *err)
+{
+	int r = error_errno(err, "accept");
+
+	close(take_fd(&d->listen_fd));
+	d->relisten_us = clock_mono_us() + RELISTEN_US;
+	return r;
+}
+
+/* To be polled; -1: there is none now. */
+static int listener(struct destination *d)
+{
+	struct error ignored = { 0 };
+
+	if (d->listen_fd < 0 && clock_mono_us() >= d->relisten_us) {
+		d->relisten_us = clock_mono_us() + RELISTEN_US;
+		destination_open_listener(d, &ignored);
+	}
+	return d->listen_fd;
+}
+
 /* One connection as far as HELLO; d->wire is it then. */
 static int greet(struct destination *d, cJSON **ret, struct error *err)
 {
@@ -75,7 +101,7 @@ static int greet(struct destination *d, cJSON **ret, struct error *err)
 	int r;
 
 	if (fd < 0)
-		return error_errno(err, "accept");
+		return errno == EINTR || errno == EAGAIN || errno == ECONNABORTED ? error_errno(err, "accept") : deafen(d, err);
 	r = tls_accept(fd, d->first.migration, d->key, PM_KEY_SIZE, clock_mono_us() + HANDSHAKE_US, &tls, err);
 	if (r == 0)
 		r = wire_new(tls, IDLE_US, &d->wire, err);
@@ -175,11 +201,11 @@ bool destination_ordered_first(struct destination *d)
 static int next_hello(struct destination *d, bool (*ordered)(struct destination *d), cJSON **ret)
 {
 	cleanup_close int order_fd = ordered ? watch_order(d) : -1;
-	int64_t look_us = 0;
+	int64_t look_us = 0, gone_us = clock_mono_us() + LOOK_MS * 1000;
 
 	destination_hang_up(d);
 	for (;;) {
-		struct pollfd p[] = { { d->listen_fd, POLLIN, 0 }, { order_fd, POLLIN, 0 } };
+		struct pollfd p[] = { { listener(d), POLLIN, 0 }, { order_fd, POLLIN, 0 } };
 		struct error err = { 0 };
 		int r;
 
@@ -189,8 +215,12 @@ static int next_hello(struct destination *d, bool (*ordered)(struct destination 
 				return -EINTR;
 		}
 		r = poll(p, 2, LOOK_MS);
-		if (r <= 0 && destination_pod_gone(d))
-			return -ECANCELED;
+		/* By the clock: strangers who keep dialling must not keep it from being seen. */
+		if (clock_mono_us() >= gone_us) {
+			gone_us = clock_mono_us() + LOOK_MS * 1000;
+			if (destination_pod_gone(d))
+				return -ECANCELED;
+		}
 		if (r <= 0 || !p[0].revents)
 			continue;
 		r = greet(d, ret, &err);

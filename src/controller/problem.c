@@ -163,10 +163,20 @@ static void of_event(const cJSON *e, struct problem *ret)
 		}
 }
 
-/* A failed probe proves that the container is there; a startup probe of the user's own fails until the restore, by design. */
+/*
+ * Warnings that keep no pod from running.  A failed probe proves that the container is there; a startup probe of the user's own fails until the restore, by design.
+ * The kubelet warns of the node's DNS (pkg/kubelet/network/dns) at each look at the pod and goes on without.
+ */
+static const char *const harmless[] = { "Unhealthy", "MissingClusterDNS", "DNSConfigForming", "CheckLimitsForResolvConf" };
+
 static bool is_trouble(const cJSON *e)
 {
-	return !strcmp(json_str_or(e, "type", ""), "Warning") && strcmp(json_str_or(e, "reason", ""), "Unhealthy") != 0;
+	if (strcmp(json_str_or(e, "type", ""), "Warning") != 0)
+		return false;
+	for (size_t i = 0; i < COUNT(harmless); i++)
+		if (!strcmp(json_str_or(e, "reason", ""), harmless[i]))
+			return false;
+	return true;
 }
 
 void problem_of_events(const cJSON *list, struct problem *ret, bool *ret_pulling)

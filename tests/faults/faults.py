@@ -8,6 +8,8 @@ Rows that hit the same victim in the same way are one batch: each has a pod and 
 build/faults.json holds the results. docs/testing.md says what the columns mean.
 """
 import argparse
+import concurrent.futures
+import itertools
 import json
 import os
 import sys
@@ -22,6 +24,7 @@ import evidence  # noqa: E402
 import install  # noqa: E402
 import points  # noqa: E402
 import pod  # noqa: E402
+import pool  # noqa: E402
 import rows  # noqa: E402
 import state  # noqa: E402
 import victims  # noqa: E402
@@ -29,43 +32,55 @@ from cluster import ROOT, Cluster, Failed, lab, parallel  # noqa: E402
 from machines import Machine  # noqa: E402
 
 AT_ONCE = int(os.environ.get("FAULTS_AT_ONCE", "10"))    # migrations; more would only wait for the processor
-HERE_S = 90             # all of a batch stand at their points
-BOUND_S = int(os.environ.get("FAULTS_BOUND", "180"))    # from the end of the fault to the end of all
+WAY_AT_ONCE = 4         # of them on their way to their points
+HERE_S = 90 * pod.PATIENCE      # to its point
+BOUND_S = int(os.environ.get("FAULTS_BOUND", "0")) or 180 * pod.PATIENCE        # from the end of the fault to the end of all
 LINE = "%-4s %-18s %-12s %-27s %-10s %-22s %5s  %-12s %6s  %s"
 
 
+def at_once(f, items, limit=None):
+    with concurrent.futures.ThreadPoolExecutor(limit or len(items)) as threads:
+        return list(threads.map(f, items))
+
+
 def bring_to_steps(batch):
-    parallel([m.start for m in batch])
-    if batch[0].row.way == "back":
-        parallel([m.bring for m in batch])
+    """Those that stand there. A few at a time are on their way: all of them at once would only wait for the processor, and for each other."""
+    at_once(pod.Moved.start, batch, WAY_AT_ONCE)
     points.prepare(batch[0].side.source)
     points.prepare(batch[0].side.destination)
-    for m in batch:
-        m.go()
-    wait_points(batch)
+    there = [m for m in batch if m.chain]
+    waiting, way = list(there), []
+    while waiting or way:
+        while waiting and len(way) < WAY_AT_ONCE:
+            way.append(waiting.pop(0))
+            way[-1].go()
+        way = on_their_way(way)
+    return there
 
 
-def wait_points(batch):
-    """All stand at their points; but who has ended before will not come, and the others must not be held for it."""
-    end = time.monotonic() + HERE_S
-    left = list(batch)
-    while left and time.monotonic() < end:
-        left = [m for m in left if not m.point.reached(1 / len(left))]
-        for m in [m for m in left if m.ended()]:
+def on_their_way(moved):
+    """Without those that have come to their points, and those that have ended before: these will not come."""
+    left = [m for m in moved if not m.point.reached(1 / len(moved))]
+    pod.look(left)
+    for m in list(left):
+        if m.ended():
             m.problem = "it ended %s before it came to its step: %s" % (m.phase(), " ".join(m.said()))
-            left.remove(m)
-    for m in left:
-        m.problem = "it did not come to its step within %d s: phase %s" % (HERE_S, m.phase())
+        elif time.time() * 1000 > m.begin_ms + HERE_S * 1000:
+            m.problem = "it did not come to its step within %d s: phase %s" % (HERE_S, m.phase())
+        else:
+            continue
+        left.remove(m)
+    return left
 
 
 def wait_ends(batch):
     end = time.monotonic() + BOUND_S
     left = list(batch)
     while left and time.monotonic() < end:
-        for m in list(left):
-            if m.ended():
-                m.seconds = time.monotonic() - m.hit
-                left.remove(m)
+        pod.look(left)
+        for m in [m for m in left if m.ended()]:
+            m.seconds = time.monotonic() - m.hit
+            left.remove(m)
         time.sleep(0.3)
     for m in left:
         m.problem = m.problem or "not at an end %d s after the fault: phase %s, %s" % (BOUND_S, m.phase(), " ".join(m.said()))
@@ -91,15 +106,16 @@ def hit(batch):
         m.problem = m.problem or m.row.missed and "the fault could not be done: %s" % m.row.missed
 
 
-def run_batch(batch, clusters):
+def run_batch(batch, clusters, kept):
     """Results of all its rows."""
     what, side = victims.WHAT[batch[0].row.what], batch[0].side
     results = []
     try:
-        bring_to_steps(batch)
-        hit(batch)
-        wait_ends(batch)
-        results = [report(m, *m.judge()) for m in batch]
+        there = bring_to_steps(batch)
+        if there:
+            hit(there)
+            wait_ends(there)
+        results = [report(m, *found) for m, found in zip(batch, at_once(pod.Moved.judge, batch))]
         if not all(r["ok"] for r in results):
             evidence.write(batch, results, clusters)
     except Failed as e:
@@ -112,7 +128,7 @@ def run_batch(batch, clusters):
         if hasattr(what, "after"):
             what.after(side)
         for m in batch:
-            m.clean()
+            m.clean(kept)
     return results
 
 
@@ -134,27 +150,30 @@ def report(m, running, frozen, gap, problem):
 
 
 def batches(selected):
-    """Lists of rows that are run at once."""
+    """Lists of rows that are run at once: of one victim, one way of being hit and one way of the move; the way there and the way back in turn, so that the pods of one are
+    those of the next."""
     groups = {}
     for r in selected:
-        groups.setdefault(r.batch, []).append(r)
-    for group in groups.values():
-        for i in range(0, len(group), AT_ONCE):
-            yield group[i:i + AT_ONCE]
+        groups.setdefault((r.who, r.what), {}).setdefault(r.way, []).append(r)
+    for ways in groups.values():
+        cut = {way: [group[i:i + AT_ONCE] for i in range(0, len(group), AT_ONCE)] for way, group in ways.items()}
+        for there, back in itertools.zip_longest(cut.get("there", []), cut.get("back", [])):
+            yield from filter(None, (there, back))
 
 
 def run_all(selected, clusters):
     a, b = Machine("a"), Machine("b")
-    results = []
+    results, kept = [], pool.Pool(a, AT_ONCE)
     print(LINE % ("", "who", "what", "step", "ended", "reason", "run+frozen"[:5], "counts, gap", "s", ""))
     for group in batches(selected):
         side = victims.Side(a, a, b) if group[0].way == "there" else victims.Side(a, b, a)
-        results += run_batch([pod.Moved(r, side) for r in group], clusters)
-        left = state.recover(clusters, (a, b), group[0])
+        results += run_batch([pod.Moved(r, side, kept.take(side.source)) for r in group], clusters, kept)
+        left = state.recover(clusters, (a, b), group[0], kept) + kept.check()
         for text in left:
             print("FAIL %s: %s" % (group[0].id, text), flush=True)
             results.append({"row": group[0].id, "ok": False, "problem": text})
         write(results)
+    kept.empty()
     return results
 
 

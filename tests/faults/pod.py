@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """One row's pod and its PodMigration: brought to its step, watched to its end, judged."""
 import http.client
+import os
 import time
 
-import continuity
 import pods
+import pool
 import processes
 import product
 import workload
@@ -13,8 +14,9 @@ from machines import ApiError
 from points import Point
 
 NS = pods.NS
-MIB = 8
-TIMEOUT = "120s"        # of the PodMigration: what nobody finishes before the commit is given up then
+MIGRATIONS = "%s/namespaces/%s/podmigrations" % (product.GROUP, NS)
+PATIENCE = int(os.environ.get("FAULTS_PATIENCE", "1"))  # a busy machine gets so many times as long
+TIMEOUT = "%ds" % (120 * PATIENCE)      # of the PodMigration: what nobody finishes before the commit is given up then
 LOOK_S = 0.4            # a copy that runs sleeps some hundred times meanwhile
 
 # A monitor that is killed behind its word that it opens, and before it does, has lost the pod, by design (KNOWN_LIMITS, Safety): nobody can tell whether it ran.
@@ -36,14 +38,21 @@ def patiently(f, seconds=120):
             time.sleep(0.3)
 
 
+def look(moved):
+    """What is known of the PodMigrations of all of them, by one request."""
+    items = {i["metadata"]["name"]: i for i in patiently(lambda: moved[0].home.api.get(MIGRATIONS))["items"]} if moved else {}
+    for m in moved:
+        m.migration = items.get(m.row.name, m.migration)
+
+
 class Moved:
     """What the judge needs of a row."""
 
-    def __init__(self, row, side):
-        self.row, self.side, self.home = row, side, side.home
-        self.pod = row.name
-        self.logs, self.migration, self.point, self.problem = [], None, None, None
-        self.begin = self.seconds = None
+    def __init__(self, row, side, chain=None):
+        self.row, self.side, self.home, self.chain = row, side, side.home, chain
+        self.migration, self.point, self.problem = None, None, None
+        self.begin_ms = self.seconds = None
+        self.good = False
         row.destination = self.destination
 
     def api(self, method, path, body=None):
@@ -52,23 +61,11 @@ class Moved:
     # --- to the step ---
 
     def start(self):
-        manifest = pods.pod(self.row.name, [pods.container(self.row.container, MIB)], NS, "a")
-        self.api("POST", workload.collection(NS), manifest)
-        self.home.api.wait(workload.collection(NS), self.row.name, workload.is_running)
-        self.follow(self.home)
-        self.logs[0].wait_ticks(1)
-
-    def follow(self, machine):
-        self.logs.append(workload.Log(machine, self.pod, self.row.container))
-
-    def bring(self):
-        """To the other cluster, so that it can be moved back."""
-        name = self.row.name + "-there"
-        self.api("POST", "%s/namespaces/%s/podmigrations" % (product.GROUP, NS), pods.migration(name, self.pod, NS, cluster=self.side.source.name))
-        m, _ = product.finish(self.home, NS, name, 180)
-        self.pod = m["status"]["destinationPod"]["name"]
-        self.follow(self.side.source)
-        self.logs[-1].wait_ticks(1)
+        """Its application runs where it is to be moved from. If not, this row alone has not been run."""
+        try:
+            self.chain = pool.brought(self.chain, self.home, self.side.source)
+        except Failed as e:
+            self.chain, self.problem = None, str(e)
 
     def go(self):
         where = {"cluster": self.side.destination.name} if self.side.destination is not self.home else {"node": self.home.name}
@@ -76,26 +73,22 @@ class Moved:
         early = self.row.step.startswith("controller.")     # where the UID is not known early enough, the name is the key
         if early:
             self.point = Point(host, self.row.step, self.row.name)
-        self.begin = time.monotonic()
-        m = self.api("POST", "%s/namespaces/%s/podmigrations" % (product.GROUP, NS), pods.migration(self.row.name, self.pod, NS, timeout=TIMEOUT, **where))
+        self.begin_ms = time.time() * 1000
+        m = self.api("POST", MIGRATIONS, pods.migration(self.row.name, self.chain.pod, NS, timeout=TIMEOUT, **where))
         self.row.uid = m["metadata"]["uid"]
         if not early:
             self.point = Point(host, self.row.step, self.row.uid)
 
     # --- to the end ---
 
-    def get(self):
-        return self.home.api.get("%s/namespaces/%s/podmigrations/%s" % (product.GROUP, NS, self.row.name))
-
     def destination(self):
-        return patiently(self.get)["status"]["destinationPod"]["name"]
+        return self.api("GET", MIGRATIONS + "/" + self.row.name)["status"]["destinationPod"]["name"]
 
     def ended(self):
-        """Also: committed and lost, and said so."""
-        self.migration = patiently(self.get)
+        """As it was last seen. Also: committed and lost, and said so."""
         if product.ended(self.migration):
             return True
-        return self.row.plain in MAY_LOSE and self.migration.get("status", {}).get("phase") == "Committed" and \
+        return self.row.plain in MAY_LOSE and self.phase() == "Committed" and \
             pods.condition(self.migration, "Stalled").get("status") == "True"
 
     # --- the judgement ---
@@ -103,9 +96,9 @@ class Moved:
     def copies(self):
         """(running, frozen) in both clusters."""
         both = (self.side.source, self.side.destination)
-        before = [processes.counters(m, self.row.container) for m in both]
+        before = [processes.counters(m, self.chain.container) for m in both]
         time.sleep(LOOK_S)
-        after = [processes.counters(m, self.row.container) for m in both]
+        after = [processes.counters(m, self.chain.container) for m in both]
         running = sum(n > b.get(pid, n) for b, a in zip(before, after) for pid, n in a.items())
         return running, sum(map(len, after)) - running
 
@@ -118,16 +111,15 @@ class Moved:
         return c.get("reason", ""), c.get("message", "")
 
     def count(self):
-        """Every count of every log, and further ones to come. Returns the largest gap in ms."""
+        """Every count of every log, and further ones to come. Returns the longest pause since the PodMigration was made, in ms."""
         if self.phase() == "Succeeded":
-            self.pod = self.migration["status"]["destinationPod"]["name"]
-            self.follow(self.side.destination)
-        self.logs[-1].wait_ticks(len(continuity.ticks(self.logs[-1].lines())) + 1, 20)
-        return continuity.check([log.lines() for log in self.logs])
+            self.chain.moved(self.migration["status"]["destinationPod"]["name"], self.side.destination)
+        self.chain.more()
+        return self.chain.check(self.begin_ms)
 
     def started_anew(self):
         """What the kubelet says of a container that ended and was started from its image; "" when it was not."""
-        name = self.migration["status"]["destinationPod"]["name"] if self.phase() == "Succeeded" else self.pod
+        name = self.migration["status"]["destinationPod"]["name"] if self.phase() == "Succeeded" else self.chain.pod
         p = self.api("GET", "%s/%s" % (workload.collection(NS), name))
         for s in p["status"].get("containerStatuses", []):
             if s["restartCount"]:
@@ -136,6 +128,8 @@ class Moved:
 
     def judge(self):
         """(running, frozen, gap, problem)"""
+        if not self.chain:
+            return 0, 0, None, self.problem
         running, frozen = self.copies()
         if self.problem:
             return running, frozen, None, self.problem
@@ -151,19 +145,24 @@ class Moved:
         if again:
             return running, frozen, None, None if self.row.plain in MAY_RESTART else again
         try:
-            return running, frozen, self.count(), None
+            gap = self.count()
+            self.good = True
+            return running, frozen, gap, None
         except Failed as e:
             return running, frozen, None, str(e)
 
-    def clean(self):
-        for log in self.logs:
-            log.close()
+    def clean(self, kept):
+        """A pod that has come through well is kept; what else there is of the row is removed."""
         if self.point:
             self.point.close()
-        names = {self.row.name, self.pod, (self.migration or {}).get("status", {}).get("destinationPod", {}).get("name")} - {None}
-        for name in (self.row.name, self.row.name + "-there"):
-            self.forget("%s/namespaces/%s/podmigrations/%s" % (product.GROUP, NS, name), None)
-        for name in names:
+        self.forget(MIGRATIONS + "/" + self.row.name, None)
+        if not self.chain:
+            return
+        if self.good:
+            kept.give(self.chain)
+            return
+        self.chain.close()
+        for name in {self.chain.pod, (self.migration or {}).get("status", {}).get("destinationPod", {}).get("name")} - {None}:
             self.forget("%s/%s" % (workload.collection(NS), name), {"gracePeriodSeconds": 1})
 
     def forget(self, path, options):

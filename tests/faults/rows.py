@@ -13,7 +13,8 @@ BACK = ["controller.created", "source.SendingAhead", "source.dump", "source.InDo
 STEPS = {"there": THERE, "back": BACK}
 
 # Who is not born before, or is gone after, these steps.
-FROM = {"source-worker": "source.Dialling", "destination-worker": "source.SendingAhead", "monitor": "source.Dialling"}
+FROM = {"source-worker": {"there": "source.Dialling", "back": "source.SendingAhead"}, "destination-worker": {"there": "source.SendingAhead", "back": "source.SendingAhead"},
+        "monitor": {"there": "source.Dialling", "back": "source.SendingAhead"}}
 UNTIL = {"source-worker": {"there": "source.Reporting", "back": "source.NotingRunning"}, "destination-worker": {"there": "destination.Telling",
          "back": "destination.Reporting"}}
 
@@ -37,8 +38,7 @@ class Row:
         self.number, self.who, self.what, self.step, self.way = number, who, what, step, way
         self.plain = "%s/%s/%s" % (who, what, step)
         self.id = self.plain + ("" if way == "there" else "@back")
-        self.name = "f%d" % number      # of the pod and the PodMigration
-        self.container = "f%dc" % number
+        self.name = "f%d" % number      # of the PodMigration
         self.missed = None              # why its victim could not be hit
 
     @property
@@ -49,8 +49,7 @@ class Row:
 def exists(who, step, way):
     order = STEPS[way]
     at = order.index(step)
-    first = FROM.get(who, order[0])
-    first = order.index(first) if first in order else 0
+    first = order.index(FROM.get(who, {}).get(way, order[0]))
     last = order.index(UNTIL.get(who, {}).get(way, order[-1]))
     return first <= at <= last and (who, step) not in MAYBE
 

@@ -7,6 +7,7 @@ import unittest
 os.environ.setdefault("LAB_NAME", "none")
 import paths  # noqa: E402,F401
 
+import continuity  # noqa: E402
 import pod  # noqa: E402
 import rows  # noqa: E402
 
@@ -32,10 +33,10 @@ class Judged(pod.Moved):
     """As it is after the end; the clusters are not asked."""
 
     def __init__(self, phase, reason="R", message="m", copies=(1, 0), logs=None, again="", row="source-worker/kill/source.Sent"):
-        super().__init__(rows.select([row])[0], type("Side", (), {"home": None}))
+        super().__init__(rows.select([row])[0], type("Side", (), {"home": None}), chain=True)
         self.migration = {"status": {"phase": phase, "conditions": [{"type": "Succeeded", "reason": reason, "message": message}]}}
         self.seen, self.again = copies, again
-        self.logs = logs or [Log("c start tick=0 ms=1 mib=8 pid=1 boot=" + BOOT, tick(1), tick(2))]
+        self.all = logs or [Log("c start tick=0 ms=1 mib=8 pid=1 boot=" + BOOT, tick(1), tick(2))]
 
     def copies(self):
         return self.seen
@@ -44,7 +45,7 @@ class Judged(pod.Moved):
         return self.again
 
     def count(self):
-        return pod.continuity.check([log.lines() for log in self.logs])
+        return continuity.check([log.lines() for log in self.all])
 
 
 class Judge(unittest.TestCase):

@@ -318,6 +318,9 @@ static void test_problem_events(void **state)
 		{ "{'items':[{'type':'Warning','reason':'FailedSomething','message':'exceeded quota: x'}]}", REASON_InsufficientResources, false },
 		{ "{'items':[{'type':'Warning','reason':'Odd','message':'?'}]}", REASON_DestinationPodFailed, false },
 		{ "{'items':[{'type':'Warning','reason':'Unhealthy','message':'Startup probe failed: '}]}", REASON_NONE, false },
+		{ "{'items':[{'type':'Warning','reason':'MissingClusterDNS','message':'pod: kubelet does not have ClusterDNS IP configured'}]}", REASON_NONE, false },
+		{ "{'items':[{'type':'Warning','reason':'FailedMount','message':'no disk','lastTimestamp':'2026-01-01T00:00:00Z'},"
+		  "{'type':'Warning','reason':'MissingClusterDNS','message':'no','lastTimestamp':'2026-01-01T00:00:09Z'}]}", REASON_DestinationPodFailed, false },
 	};
 
 	(void)state;

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pods that have come well through a row, kept for the next ones: they have been moved before, perhaps often, and what is done to others must not touch them."""
+import concurrent.futures
+import http.client
+import itertools
+import os
+import time
+
+import continuity
+import pods
+import product
+import workload
+from cluster import Failed
+
+NS = pods.NS
+MIB = 8
+BRING_S = 180
+WRONG = (Failed, OSError, http.client.HTTPException)
+NUMBERS = itertools.count(1)
+
+
+class Chain:
+    """One application: the pod in which it runs now, on which machine, and the logs of all its pods."""
+
+    def __init__(self, home):
+        self.home, self.at = home, home
+        self.pod = "p%d-%x" % (next(NUMBERS), os.getpid())
+        self.container = self.pod + "-c"        # all its life
+        self.logs = []
+
+    def start(self):
+        self.home.api.call("POST", workload.collection(NS), pods.pod(self.pod, [pods.container(self.container, MIB)], NS, self.home.name))
+        self.home.api.wait(workload.collection(NS), self.pod, workload.is_running)
+        self.follow()
+        self.logs[0].wait_ticks(1)
+
+    def follow(self):
+        self.logs.append(workload.Log(self.at, self.pod, self.container))
+
+    def bring(self, there):
+        """To the other cluster, so that it can be moved back."""
+        name = self.pod + "-there"
+        path = "%s/namespaces/%s/podmigrations" % (product.GROUP, NS)
+        self.home.api.call("POST", path, pods.migration(name, self.pod, NS, cluster=there.name))
+        try:
+            m, _ = product.finish(self.home, NS, name, BRING_S)
+            self.moved(m["status"]["destinationPod"]["name"], there)
+        finally:
+            self.home.api.delete("%s/%s" % (path, name))
+        self.logs[-1].wait_ticks(1)
+
+    def moved(self, pod, machine):
+        self.pod, self.at = pod, machine
+        self.follow()
+
+    def more(self, timeout=20):
+        """It goes on counting."""
+        self.logs[-1].wait_ticks(len(continuity.ticks(self.logs[-1].lines())) + 1, timeout)
+
+    def check(self, since_ms=0):
+        """Every count of every log is there, once. The longest pause that ended after the given time, in ms; short ones are not noticed."""
+        lines = [log.lines() for log in self.logs]
+        continuity.check(lines)
+        return max((g[0] for one in lines for g in continuity.gaps(one) if g[2] >= since_ms), default=0)
+
+    def restarts(self):
+        p = self.home.api.get("%s/%s" % (workload.collection(NS), self.pod))
+        return sum(s["restartCount"] for s in p["status"].get("containerStatuses", []))
+
+    def wrong(self):
+        """What is wrong with it, though nobody has touched it; "" when nothing is."""
+        try:
+            self.more()
+            self.check()
+            return "it was started anew" if self.restarts() else ""
+        except WRONG as e:
+            return str(e)
+
+    def close(self):
+        for log in self.logs:
+            log.close()
+        self.logs = []
+
+    def remove(self):
+        self.close()
+        self.home.api.delete("%s/%s" % (workload.collection(NS), self.pod), {"gracePeriodSeconds": 1})
+
+
+class Pool:
+    def __init__(self, home, limit):
+        self.home, self.limit, self.idle = home, limit, []
+
+    def take(self, machine):
+        """One that is there, or one at home, or None. Called for one row after the other."""
+        found = next((c for c in self.idle if c.at is machine), None) or next((c for c in self.idle if c.at is self.home), None)
+        if found:
+            self.idle.remove(found)
+        return found
+
+    def give(self, chain):
+        self.idle.append(chain)
+        if len(self.idle) > self.limit:
+            self.idle.pop(0).remove()
+
+    def check(self):
+        """Those that nobody has touched: what is wrong with them, a line each. They are removed then."""
+        with concurrent.futures.ThreadPoolExecutor(self.limit) as threads:
+            wrong = [(c, e) for c, e in zip(self.idle, threads.map(Chain.wrong, self.idle)) if e]
+        for c, _ in wrong:
+            self.idle.remove(c)
+            c.remove()
+        return ["a pod beside them, %s: %s" % (c.pod, e) for c, e in wrong]
+
+    def empty(self):
+        for c in self.idle:
+            c.remove()
+        self.idle = []
+
+
+def brought(chain, home, machine, tries=2):
+    """chain, or a new one, running on the machine. This is not what a row is about: it is tried again."""
+    for left in reversed(range(tries)):
+        mine = chain or Chain(home)
+        chain = None
+        try:
+            mine.more() if mine.logs else mine.start()
+            if mine.at is not machine:
+                mine.bring(machine)
+            return mine
+        except WRONG as e:
+            mine.remove()
+            if not left:
+                raise Failed("it could not be brought to its place: %s" % e)
+            time.sleep(1)
+    return None
