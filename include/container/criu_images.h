@@ -63,6 +63,12 @@ int criu_ipc_has_objects(int image_dir_fd, struct error *err);
 int criu_timers_rearm(int image_dir_fd, struct error *err);
 
 /*
+ * Lets threads that CRIU would let return EINTR from a wait that nobody has interrupted call again: poll, nanosleep and clock_nanosleep (whose rest is asked for anew, or that
+ * nobody asks), futex until a point in time.  Only x86-64.  Returns how many, or a negative errno: -EBADMSG for an image that is not one.
+ */
+int criu_waits_restart(int image_dir_fd, struct error *err);
+
+/*
  * Decides about each TCP connection in files.img, so that CRIU restores without --tcp-close: one that has a stream image beside it stays, if keep, and every other one is what
  * --tcp-close would have made of it.  inventory: the inventory image's name; that of a dump with --tcp-close asks for the option no more.  Returns how many stay, or a
  * negative errno.

@@ -66,6 +66,8 @@ static int stage(struct destination_container *c, int *ret_list, struct error *e
 	if (r == 0)
 		r = criu_timers_rearm(c->images_fd, err);
 	if (r >= 0)
+		r = criu_waits_restart(c->images_fd, err);
+	if (r >= 0)
 		r = criu_connections_settle(c->images_fd, MONITOR_INVENTORY, c->d->keeps, err);
 	if (r < 0)
 		return r;

@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -178,6 +179,45 @@ static void watch_check(const char *value)
 	unlink(path);
 	if (read(watch, events, sizeof(events)) <= 0)
 		bad("watch", "it does not tell of a new file");
+}
+
+/* Waits that nobody ends: `sleep 3600`, a server's poll. */
+static atomic_uint ended;
+
+static void *sleep_long(void *arg)
+{
+	struct timespec t = { 1000000, 0 };
+
+	(void)arg;
+	nanosleep(&t, &t);
+	ended |= 1;
+	return NULL;
+}
+
+static void *poll_long(void *arg)
+{
+	(void)arg;
+	poll(NULL, 0, -1);
+	ended |= 2;
+	return NULL;
+}
+
+static void waits_hold(const char *value)
+{
+	pthread_t t;
+
+	(void)value;
+	if (pthread_create(&t, NULL, sleep_long, NULL) || pthread_create(&t, NULL, poll_long, NULL))
+		bad("waits", "no thread");
+}
+
+static void waits_check(const char *value)
+{
+	(void)value;
+	if (ended & 1)
+		bad("waits", "nanosleep returned");
+	if (ended & 2)
+		bad("waits", "poll returned");
 }
 
 /* --- sockets --- */
@@ -637,6 +677,7 @@ static const struct kind {
 	{ "readonly", NULL, readonly_check },
 	{ "memory", memory_hold, memory_check },
 	{ "watch", watch_hold, watch_check },
+	{ "waits", waits_hold, waits_check },
 	{ "bound", bound_hold, bound_check },
 	{ "listen", listen_hold, listen_check },
 	{ "call", NULL, call_check },

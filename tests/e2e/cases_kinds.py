@@ -76,11 +76,11 @@ def one_process_namespace(case, home, away):
 
 
 def life(case, home, away):
-    """an init container and postStart do not run again, a native sidecar goes along, probes of 1 s restart nothing, memory is near its limit; a folder of the root is watched"""
+    """an init container and postStart do not run again, a native sidecar goes along, probes of 1 s restart nothing, memory is near its limit; a folder of the root is watched, a sleep and a poll go on"""
     work = [{"name": "work", "mountPath": "/kept"}]
     probe = {"exec": {"command": ["/tool", "show", "/kept/init"]}, "periodSeconds": 1, "failureThreshold": 3, "timeoutSeconds": 2}
     chain = there_and_back(case, home, away, pod("life", [
-        kinds("main", "lines=/kept/init:1", "lines=/kept/hook:1", "watch=/image", volumeMounts=work, livenessProbe=probe, readinessProbe=probe, startupProbe=probe,
+        kinds("main", "lines=/kept/init:1", "lines=/kept/hook:1", "watch=/image", "waits", volumeMounts=work, livenessProbe=probe, readinessProbe=probe, startupProbe=probe,
               lifecycle={"postStart": {"exec": {"command": ["/tool", "add", "/kept/hook", "started"]}},
                          "preStop": {"exec": {"command": ["/tool", "add", "/kept/stopped", "stopped"]}}}),
         container("heavy", 40, resources={"requests": {"memory": "48Mi"}, "limits": {"memory": "48Mi", "cpu": "1"}})],

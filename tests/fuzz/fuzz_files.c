@@ -36,12 +36,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct error err;
 	const uint8_t *part;
 	size_t len = parts_next(&in, &part);
-	int keep, r, timers;
+	int keep, r, timers, waits;
 
 	fuzz_file("inventory.go", part, len);
 	len = parts_next(&in, &part);
 	fuzz_file("files.img", part, len);
+	fuzz_file("core-7.img", part, len);
 	keep = in.left && (in.p[0] & 1);
+	waits = criu_waits_restart(dir_fd, &err);
+	if (waits >= 0) {
+		must(waits <= 1 && size_of("core-7.img") == (off_t)len);
+		must(criu_waits_restart(dir_fd, &err) == 0);
+	}
 	/* In its place, and once. */
 	timers = criu_timers_rearm(dir_fd, &err);
 	if (timers >= 0) {

@@ -15,6 +15,7 @@
 
 #include "base/buf.h"
 #include "base/file.h"
+#include "container/criu_fields.h"
 #include "container/criu_images.h"
 #include "migration/reason.h"
 #include "proto/criu.pb-c.h"
@@ -580,6 +581,114 @@ static void expired_periodic_timers_go_on(void **state)
 	unlinkat(w->fd, "files.img", 0);
 }
 
+/* One thread's image as CRIU writes it; call: the system call that it was in, signal: one waits. */
+struct core {
+	uint64_t ax, call, asked, second, rest, ip, cs, machine;
+	bool signal;
+};
+
+static void add_part(struct buf *b, unsigned number, const struct buf *part)
+{
+	assert_int_equal(fields_put_varint(b, number << 3 | 2), 0);
+	assert_int_equal(fields_put_varint(b, part->len), 0);
+	assert_int_equal(buf_append(b, part->data, part->len), 0);
+}
+
+static void write_core(struct world *w, const struct core *c)
+{
+	const uint64_t regs[][2] = { { 8, c->rest }, { 11, c->ax }, { 14, c->second }, { 15, c->asked }, { 16, c->call }, { 17, c->ip }, { 18, c->cs } };
+	struct buf gp = BUF_INIT(256), info = BUF_INIT(512), thread = BUF_INIT(256), core = BUF_INIT(1024), image = BUF_INIT(2048), queue = BUF_INIT(16);
+	uint32_t size;
+
+	for (size_t i = 0; i < sizeof(regs) / sizeof(regs[0]); i++)
+		assert_int_equal(fields_put_number(&gp, (unsigned)regs[i][0], regs[i][1]), 0);
+	add_part(&info, 2, &gp);
+	if (c->signal)
+		assert_int_equal(buf_append(&queue, "\x0a\0", 2), 0);
+	add_part(&thread, 9, &queue);
+	assert_int_equal(fields_put_number(&core, 1, c->machine), 0);
+	add_part(&core, 2, &info);
+	add_part(&core, 5, &thread);
+	size = (uint32_t)core.len;
+	assert_int_equal(buf_append(&image, "magicmag", 8), 0);
+	assert_int_equal(buf_append(&image, &size, sizeof(size)), 0);
+	assert_int_equal(buf_append(&image, core.data, core.len), 0);
+	put(w, "core-7.img", image.data, image.len);
+	buf_free(&gp);
+	buf_free(&info);
+	buf_free(&thread);
+	buf_free(&core);
+	buf_free(&image);
+	buf_free(&queue);
+}
+
+/* Reads ax and ip back, at their places behind the headers. */
+static void look_at_core(struct world *w, uint64_t *ax, uint64_t *ip, size_t *len)
+{
+	struct cursor image, core, info, gp, content;
+	struct buf b = BUF_INIT(4096);
+	uint64_t number, value;
+
+	assert_int_equal(file_read(w->fd, "core-7.img", &b, NULL), 0);
+	*len = b.len;
+	image = (struct cursor){ (const uint8_t *)b.data + CRIU_HEADER_SIZE, (const uint8_t *)b.data + b.len };
+	assert_int_equal(entries_next(&image, &core), 1);
+	assert_int_equal(fields_next(&core, &number, &value, &info), 1);
+	assert_int_equal(fields_next(&core, &number, &value, &info), 1);
+	assert_int_equal(fields_next(&info, &number, &value, &gp), 1);
+	while (fields_next(&gp, &number, &value, &content) > 0) {
+		if (number == 11)
+			*ax = value;
+		if (number == 17)
+			*ip = value;
+	}
+	buf_free(&b);
+}
+
+static void waits_go_on(void **state)
+{
+	const uint64_t eintr = (uint64_t)-EINTR, ip = 0x10000001;
+	const struct {
+		struct core core;
+		int restarts;
+	} cases[] = {
+		{ { eintr, 7, 0, 0, 0, ip, 0x33, 1, false }, 1 },               /* poll */
+		{ { eintr, 7, 0, 0, 0, 0x80, 0x33, 1, false }, 1 },             /* ip - 2 needs fewer bytes */
+		{ { eintr, 7, 0, 0, 0, ip, 0x33, 1, true }, 0 },                /* a signal waits */
+		{ { eintr, 7, 0, 0, 0, ip, 0x23, 1, false }, 0 },               /* 32-bit code */
+		{ { eintr, 7, 0, 0, 0, ip, 0x33, 2, false }, 0 },               /* another machine */
+		{ { 1, 7, 0, 0, 0, ip, 0x33, 1, false }, 0 },                   /* it has returned */
+		{ { eintr, 35, 5000, 5000, 0, ip, 0x33, 1, false }, 1 },        /* nanosleep(&t, &t) */
+		{ { eintr, 35, 5000, 0, 0, ip, 0x33, 1, false }, 1 },
+		{ { eintr, 35, 5000, 6000, 0, ip, 0x33, 1, false }, 0 },        /* the rest is for the caller */
+		{ { eintr, 230, 1, 5000, 5000, ip, 0x33, 1, false }, 1 },
+		{ { eintr, 230, 1, 5000, 6000, ip, 0x33, 1, false }, 0 },
+		{ { eintr, 202, 0, 0x189, 0, ip, 0x33, 1, false }, 1 },         /* FUTEX_WAIT_BITSET, private, by the wall clock */
+		{ { eintr, 202, 0, 0x80, 0, ip, 0x33, 1, false }, 0 },          /* FUTEX_WAIT */
+		{ { eintr, 232, 0, 0, 0, ip, 0x33, 1, false }, 0 },             /* epoll_wait, which every stop interrupts */
+	};
+	struct world *w = *state;
+	struct error err = { 0 };
+
+	assert_int_equal(criu_waits_restart(w->fd, &err), 0);           /* no such file */
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		uint64_t ax = 0, now = 0;
+		size_t before, after;
+
+		write_core(w, &cases[i].core);
+		look_at_core(w, &ax, &now, &before);
+		assert_int_equal(criu_waits_restart(w->fd, &err), cases[i].restarts);
+		look_at_core(w, &ax, &now, &after);
+		assert_int_equal(after, before);
+		assert_int_equal(ax, cases[i].restarts ? cases[i].core.call : cases[i].core.ax);
+		assert_int_equal(now, cases[i].core.ip - (cases[i].restarts ? 2 : 0));
+		assert_int_equal(criu_waits_restart(w->fd, &err), 0);
+	}
+	put(w, "core-7.img", "magicmag\x7f\0\0\0short", 17);
+	assert_int_equal(criu_waits_restart(w->fd, &err), -EBADMSG);
+	unlinkat(w->fd, "core-7.img", 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -595,6 +704,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(unknown_fields_are_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(processes_are_listed, setup, teardown),
 		cmocka_unit_test_setup_teardown(expired_periodic_timers_go_on, setup, teardown),
+		cmocka_unit_test_setup_teardown(waits_go_on, setup, teardown),
 		cmocka_unit_test_setup_teardown(ipc_images_are_emptied, setup, teardown),
 		cmocka_unit_test(names_are_those_of_images),
 	};
