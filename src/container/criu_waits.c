@@ -24,7 +24,7 @@
 enum { CORE_MACHINE = 1, CORE_THREAD_INFO = 2, CORE_TASK = 3, CORE_THREAD = 5 };
 enum { INFO_REGISTERS = 2 };
 enum { TASK_SIGNALS = 10, THREAD_SIGNALS = 9 };
-enum { R10 = 8, AX = 11, SI = 14, DI = 15, ORIG_AX = 16, IP = 17, CS = 18, REGISTERS = 19 };
+enum { R10 = 8, AX = 11, DX = 13, SI = 14, DI = 15, ORIG_AX = 16, IP = 17, CS = 18, REGISTERS = 19 };
 
 #define MACHINE_X86_64 1
 #define CODE64 0x33             /* cs of 64-bit code */
@@ -54,7 +54,7 @@ static bool is_repeatable(const uint64_t *v)
 	case CALL_NANOSLEEP:
 		return sleeps_on(v[DI], v[SI]);
 	case CALL_CLOCK_NANOSLEEP:
-		return sleeps_on(v[SI], v[R10]);
+		return sleeps_on(v[DX], v[R10]);
 	case CALL_FUTEX:
 		/* Its time is a point in time.  Who waits for a span (FUTEX_WAIT) reckons it again. */
 		return ((int)v[SI] & FUTEX_CMD_MASK) == FUTEX_WAIT_BITSET;

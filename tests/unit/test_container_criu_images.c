@@ -583,7 +583,7 @@ static void expired_periodic_timers_go_on(void **state)
 
 /* One thread's image as CRIU writes it; call: the system call that it was in, signal: one waits. */
 struct core {
-	uint64_t ax, call, asked, second, rest, ip, cs, machine;
+	uint64_t ax, call, di, si, dx, r10, ip, cs, machine;
 	bool signal;
 };
 
@@ -596,7 +596,7 @@ static void add_part(struct buf *b, unsigned number, const struct buf *part)
 
 static void write_core(struct world *w, const struct core *c)
 {
-	const uint64_t regs[][2] = { { 8, c->rest }, { 11, c->ax }, { 14, c->second }, { 15, c->asked }, { 16, c->call }, { 17, c->ip }, { 18, c->cs } };
+	const uint64_t regs[][2] = { { 8, c->r10 }, { 11, c->ax }, { 13, c->dx }, { 14, c->si }, { 15, c->di }, { 16, c->call }, { 17, c->ip }, { 18, c->cs } };
 	struct buf gp = BUF_INIT(256), info = BUF_INIT(512), thread = BUF_INIT(256), core = BUF_INIT(1024), image = BUF_INIT(2048), queue = BUF_INIT(16);
 	uint32_t size;
 
@@ -652,20 +652,21 @@ static void waits_go_on(void **state)
 		struct core core;
 		int restarts;
 	} cases[] = {
-		{ { eintr, 7, 0, 0, 0, ip, 0x33, 1, false }, 1 },               /* poll */
-		{ { eintr, 7, 0, 0, 0, 0x80, 0x33, 1, false }, 1 },             /* ip - 2 needs fewer bytes */
-		{ { eintr, 7, 0, 0, 0, ip, 0x33, 1, true }, 0 },                /* a signal waits */
-		{ { eintr, 7, 0, 0, 0, ip, 0x23, 1, false }, 0 },               /* 32-bit code */
-		{ { eintr, 7, 0, 0, 0, ip, 0x33, 2, false }, 0 },               /* another machine */
-		{ { 1, 7, 0, 0, 0, ip, 0x33, 1, false }, 0 },                   /* it has returned */
-		{ { eintr, 35, 5000, 5000, 0, ip, 0x33, 1, false }, 1 },        /* nanosleep(&t, &t) */
-		{ { eintr, 35, 5000, 0, 0, ip, 0x33, 1, false }, 1 },
-		{ { eintr, 35, 5000, 6000, 0, ip, 0x33, 1, false }, 0 },        /* the rest is for the caller */
-		{ { eintr, 230, 1, 5000, 5000, ip, 0x33, 1, false }, 1 },
-		{ { eintr, 230, 1, 5000, 6000, ip, 0x33, 1, false }, 0 },
-		{ { eintr, 202, 0, 0x189, 0, ip, 0x33, 1, false }, 1 },         /* FUTEX_WAIT_BITSET, private, by the wall clock */
-		{ { eintr, 202, 0, 0x80, 0, ip, 0x33, 1, false }, 0 },          /* FUTEX_WAIT */
-		{ { eintr, 232, 0, 0, 0, ip, 0x33, 1, false }, 0 },             /* epoll_wait, which every stop interrupts */
+		{ { eintr, 7, 0, 0, 0, 0, ip, 0x33, 1, false }, 1 },            /* poll */
+		{ { eintr, 7, 0, 0, 0, 0, 0x80, 0x33, 1, false }, 1 },          /* ip - 2 needs fewer bytes */
+		{ { eintr, 7, 0, 0, 0, 0, ip, 0x33, 1, true }, 0 },             /* a signal waits */
+		{ { eintr, 7, 0, 0, 0, 0, ip, 0x23, 1, false }, 0 },            /* 32-bit code */
+		{ { eintr, 7, 0, 0, 0, 0, ip, 0x33, 2, false }, 0 },            /* another machine */
+		{ { 1, 7, 0, 0, 0, 0, ip, 0x33, 1, false }, 0 },                /* it has returned */
+		{ { eintr, 35, 5000, 5000, 0, 0, ip, 0x33, 1, false }, 1 },     /* nanosleep(&t, &t) */
+		{ { eintr, 35, 5000, 0, 0, 0, ip, 0x33, 1, false }, 1 },
+		{ { eintr, 35, 5000, 6000, 0, 0, ip, 0x33, 1, false }, 0 },     /* the rest is for the caller */
+		{ { eintr, 230, 1, 0, 5000, 5000, ip, 0x33, 1, false }, 1 },    /* clock_nanosleep(clock, flags, &t, &t) */
+		{ { eintr, 230, 1, 0, 5000, 0, ip, 0x33, 1, false }, 1 },
+		{ { eintr, 230, 1, 0, 5000, 6000, ip, 0x33, 1, false }, 0 },
+		{ { eintr, 202, 0, 0x189, 0, 0, ip, 0x33, 1, false }, 1 },      /* FUTEX_WAIT_BITSET, private, by the wall clock */
+		{ { eintr, 202, 0, 0x80, 0, 0, ip, 0x33, 1, false }, 0 },       /* FUTEX_WAIT */
+		{ { eintr, 232, 0, 0, 0, 0, ip, 0x33, 1, false }, 0 },          /* epoll_wait, which every stop interrupts */
 	};
 	struct world *w = *state;
 	struct error err = { 0 };
