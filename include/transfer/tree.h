@@ -36,10 +36,10 @@ int tree_record_new(struct tree_ahead *ahead, struct tree_record **ret, struct e
 void tree_record_free(struct tree_record *r);
 
 /*
- * The files to which the processes of a pod may write without the times telling: those that they have mapped (a page that is dirty and mapped writable is written
- * to without a fault), and those that they write to past the page cache (O_DIRECT: the time is that of the beginning).  Made before each walk, and then given all processes of
- * all containers; a mapping that is made later faults at its first write, which sets the times.  Names and inode numbers are taken from /proc: overlayfs shows
- * others than the folder below it has, so there may be some too many.
+ * The files to which the processes of a pod may write without the times telling: those that they have mapped (a page that is dirty and mapped writable is
+ * written to without a fault), and those that they write to past the page cache (O_DIRECT: the time is that of the beginning).  Made before each walk, and then
+ * given all processes of all containers; a mapping that is made later faults at its first write, which sets the times.  Names and inode numbers are taken from
+ * /proc: overlayfs shows others than the folder below it has, so there may be some too many.
  */
 struct tree_mapped;
 int tree_mapped_new(struct tree_mapped **ret, struct error *err);       /* the walk begins */
@@ -59,8 +59,8 @@ struct tree_source {
 };
 
 /*
- * Not running: nothing may write below dir_fd meanwhile: -EIO when something does.  -ENOTSUP (reason UnsupportedFile) for device nodes, foreign mounts, overlayfs with
- * redirect_dir or metacopy.  No symbolic link is followed.  stats are added to.
+ * Not running: nothing may write below dir_fd meanwhile: -EIO when something does.  -ENOTSUP (reason UnsupportedFile) for device nodes, foreign mounts,
+ * overlayfs with redirect_dir or metacopy.  No symbolic link is followed.  stats are added to.
  */
 int tree_send(const struct tree_source *from, struct tree_stats *stats, struct error *err);
 
@@ -68,8 +68,8 @@ int tree_send(const struct tree_source *from, struct tree_stats *stats, struct e
  * Applies entries below dir_fd (a mounted root, not an upper folder; borrowed): a whiteout removes, an opaque folder is emptied
  * first, a folder on a folder keeps it, all else replaces what was there by a new inode.  The sender is not trusted: paths cannot
  * leave dir_fd (openat2 RESOLVE_BENEATH, no symbolic link followed), there are no device nodes, limits on entries, bytes, depth
- * (-EPROTO, -ENOSPC, -E2BIG).  A patch is written into the regular file that is there; its pages of zeros become holes.  It may make setuid files of any owner, as the image itself may: nobody runs anything from there
- * but the container.  An error leaves the tree half applied; only tree_apply_free may follow.
+ * (-EPROTO, -ENOSPC, -E2BIG).  A patch is written into the regular file that is there; its pages of zeros become holes.  It may make
+ * setuid files of any owner, as the image itself may: nobody runs anything from there but the container.  An error leaves the tree half applied; only tree_apply_free may follow.
  */
 struct tree_apply;
 /* What all trees of one migration may take together; what they have taken is counted in it. */

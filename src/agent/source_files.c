@@ -11,8 +11,9 @@
 #include "base/log.h"
 
 /*
- * The files of a pod: the upper folder of each container's overlay, and the volumes.  While it runs they are sent as memory is, in rounds; while it is frozen only what differs from
- * what was sent.  A tree on a file system that does not tell of changes (tmpfs), and all of them to an agent that does not know this, are sent while it is frozen.
+ * The files of a pod: the upper folder of each container's overlay, and the volumes.  While it runs they are sent as memory is, in rounds; while it is frozen
+ * only what differs from what was sent.  A tree on a file system that does not tell of changes (tmpfs), and all of them to an agent that does not know this,
+ * are sent while it is frozen.
  */
 
 #define CATCH_UP_TIMEOUT_US 600000000

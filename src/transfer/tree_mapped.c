@@ -116,9 +116,9 @@ static bool ends_deleted(const char *path)
 }
 
 /*
- * A mapping of a file that was opened for reading alone can never become one that writes (mm/mmap.c, do_mmap: VM_MAYWRITE goes with FMODE_WRITE); the link in map_files
- * shows how the file was opened (fs/proc/base.c, proc_map_files_instantiate).  Any other can get the right back by mprotect(2), and its dirty pages are then written to
- * without a fault (mm/mprotect.c, can_change_shared_pte_writable).
+ * A mapping of a file that was opened for reading alone can never become one that writes (mm/mmap.c, do_mmap: VM_MAYWRITE goes with FMODE_WRITE); the link
+ * in map_files shows how the file was opened (fs/proc/base.c, proc_map_files_instantiate).  Any other can get the right back by mprotect(2), and its dirty
+ * pages are then written to without a fault (mm/mprotect.c, can_change_shared_pte_writable).
  */
 static bool can_write(pid_t pid, uint64_t start, uint64_t end, const char *perms)
 {

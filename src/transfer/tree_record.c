@@ -16,9 +16,9 @@
 #endif
 
 /*
- * What the record relies on, of the file system: each change of an inode, of its names too, sets its ctime; so does the first write through a mapping after a page was clean
- * or was mapped anew (ext4_page_mkwrite in fs/ext4/inode.c, xfs_write_fault in fs/xfs/xfs_file.c, btrfs_page_mkwrite in fs/btrfs/file.c: file_update_time).  tmpfs
- * has no page_mkwrite: what is written through a mapping there leaves no trace.
+ * What the record relies on, of the file system: each change of an inode, of its names too, sets its ctime; so does the first write through a mapping after a
+ * page was clean or was mapped anew (ext4_page_mkwrite in fs/ext4/inode.c, xfs_write_fault in fs/xfs/xfs_file.c, btrfs_page_mkwrite in fs/btrfs/file.c:
+ * file_update_time).  tmpfs has no page_mkwrite: what is written through a mapping there leaves no trace.
  */
 bool tree_tells_changes(int dir_fd)
 {

@@ -382,8 +382,8 @@ static int send_children(struct tree_walk *w, DIR *d, struct known *k, unsigned 
 }
 
 /*
- * The folder's own entry comes first, its time is set last by the receiver.  Sent as opaque it is emptied there: only when it is new, or has become opaque, and then nothing is known
- * of what is in it.  *ret: what is.
+ * The folder's own entry comes first, its time is set last by the receiver.  Sent as opaque it is emptied there: only when it is new, or has become opaque,
+ * and then nothing is known of what is in it.  *ret: what is.
  */
 static int send_folder_entry(struct tree_walk *w, struct tree_place *p, int fd, const struct stat *st, unsigned depth, struct known **ret, struct error *err)
 {

@@ -19,7 +19,7 @@ def large(case, home, away):
     chain = Chain(case, home, pod("large", [kinds("one", "many=/state:100000"), kinds("two", "many=/data:100000", "odd=/data", volumeMounts=[{"name": "data", "mountPath": "/data"}])],
                                   volumes=[{"name": "data", "emptyDir": {}}]))
     for where in ({"cluster": away.name}, {"node": home.name}):
-        chain.move(**where)
+        chain.move(timeout=600, **where)
         # 1000 files are looked at ten times a second
         chain.wait_ticks(12)
     chain.check()

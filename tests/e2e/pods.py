@@ -65,10 +65,10 @@ class Chain:
         for log in self.logs[-1].values():
             log.wait(continuity.has_ticks(len(continuity.ticks(log.lines)) + more), timeout, "%d counts" % (more * continuity.STEP))
 
-    def move(self, **where):
+    def move(self, timeout=120, **where):
         """Moves the pod and follows it; returns the PodMigration as it ended."""
         name = "%s-%d" % (self.name[:40], len(self.moves) + 1)
-        m = migrate(self.case, self.home, migration(name, self.name, self.ns, **where))
+        m = migrate(self.case, self.home, migration(name, self.name, self.ns, **where), timeout)
         return self.arrived(m)
 
     def arrived(self, m):
