@@ -223,6 +223,15 @@ static void nothing_changes(void **state)
 	finish(&s, "src", 0, 0);
 }
 
+/* A mapping leaves no trace there. */
+static void tmpfs_tells_nothing(void **state)
+{
+	cleanup_close int dir = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	(void)state;
+	assert_false(tree_tells_changes(dir));
+}
+
 /* What is too young is sent again once, though it has not changed. */
 static void young_times_are_not_trusted(void **state)
 {
@@ -843,6 +852,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(nothing_changes),
+		cmocka_unit_test(tmpfs_tells_nothing),
 		cmocka_unit_test(young_times_are_not_trusted),
 		cmocka_unit_test(same_size_and_time),
 		cmocka_unit_test(blocks_of_large_files),
