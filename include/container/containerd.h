@@ -35,5 +35,7 @@ void containerd_close(struct containerd *c);
 int containerd_version(struct containerd *c, char *out, size_t size, struct error *err);
 /* Running containers of a pod (label io.kubernetes.pod.uid), the sandbox included. */
 int containerd_pod(struct containerd *c, const char *pod_uid, struct pod_containers *ret, struct error *err);
+/* Those that do not run: not yet, or not any more. */
+int containerd_pod_dead(struct containerd *c, const char *pod_uid, struct pod_containers *ret, struct error *err);
 
 #endif

@@ -99,7 +99,8 @@ static int open_freezer(struct source *s, struct error *err)
 	return r;
 }
 
-static int list_containers(struct source *s, struct pod_containers *all, struct error *err)
+static int list_containers(struct source *s, int (*list)(struct containerd *, const char *, struct pod_containers *, struct error *), struct pod_containers *all,
+			   struct error *err)
 {
 	char socket[4096];
 	int r;
@@ -107,7 +108,7 @@ static int list_containers(struct source *s, struct pod_containers *all, struct 
 	if (agent_host_path(s->o, socket, sizeof(socket), "%s", s->o->containerd_socket) < 0)
 		return error_set(err, -ENAMETOOLONG, "containerd socket path too long");
 	r = s->containerd ? 0 : containerd_open(socket, &s->containerd, err);
-	return r == 0 ? containerd_pod(s->containerd, s->journal.pod_uid, all, err) : r;
+	return r == 0 ? list(s->containerd, s->journal.pod_uid, all, err) : r;
 }
 
 static int take_containers(struct source *s, const struct pod_containers *all, struct error *err)
@@ -139,7 +140,7 @@ int source_find(struct source *s, struct error *err)
 
 	if (!all)
 		return error_set(err, -ENOMEM, "out of memory");
-	r = list_containers(s, all, err);
+	r = list_containers(s, containerd_pod, all, err);
 	if (r == 0)
 		r = take_containers(s, all, err);
 	free(all);
@@ -150,7 +151,7 @@ bool source_pod_gone(struct source *s)
 {
 	struct pod_containers *all = calloc(1, sizeof(*all));
 	struct error ignored = { 0 };
-	bool gone = all && list_containers(s, all, &ignored) == 0 && all->n == 0;
+	bool gone = all && list_containers(s, containerd_pod, all, &ignored) == 0 && all->n == 0;
 
 	free(all);
 	return gone;
@@ -160,7 +161,7 @@ void source_thaw_dead(struct source *s)
 {
 	struct pod_containers *all = calloc(1, sizeof(*all));
 	struct error why = { 0 };
-	int n = all && list_containers(s, all, &why) == 0 ? all->n : 0;
+	int n = all && list_containers(s, containerd_pod_dead, all, &why) == 0 ? all->n : 0;
 
 	for (int i = 0; i < n; i++) {
 		int r = all->items[i].sandbox ? 0 : runc_thaw_dead(&s->runc, all->items[i].id, &why);

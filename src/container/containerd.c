@@ -184,8 +184,7 @@ static bool uid_is_plain(const char *uid)
 	return n > 0 && n <= 64 && uid[n] == '\0';
 }
 
-static int fill_pod(struct containerd *c, const Containerd__ListContainersResponse *list, struct pod_containers *pod,
-		    struct error *err)
+static int fill_pod(struct containerd *c, const Containerd__ListContainersResponse *list, bool live, struct pod_containers *pod, struct error *err)
 {
 	for (size_t i = 0; i < list->n_containers; i++) {
 		const Containerd__Container *in = list->containers[i];
@@ -195,11 +194,11 @@ static int fill_pod(struct containerd *c, const Containerd__ListContainersRespon
 		if (!name_is_safe(in->id))
 			return error_set(err, -EBADMSG, "containerd: a container id is not a plain name");
 		r = live_task(c, in->id, &pid, err);
-		if (r == 0)
+		if (r == !live)
 			continue;
-		if (r > 0 && pod->n == CONTAINERS_MAX)
+		if (r >= 0 && pod->n == CONTAINERS_MAX)
 			r = error_set(err, -E2BIG, "the pod has more than %d containers", CONTAINERS_MAX);
-		if (r > 0)
+		if (r >= 0)
 			r = fill_container(c, in, pid, &pod->items[pod->n++], err);
 		if (r < 0)
 			return r;
@@ -207,7 +206,7 @@ static int fill_pod(struct containerd *c, const Containerd__ListContainersRespon
 	return 0;
 }
 
-int containerd_pod(struct containerd *c, const char *pod_uid, struct pod_containers *ret, struct error *err)
+static int list_pod(struct containerd *c, const char *pod_uid, bool live, struct pod_containers *ret, struct error *err)
 {
 	Containerd__ListContainersRequest request = CONTAINERD__LIST_CONTAINERS_REQUEST__INIT;
 	cleanup_message ProtobufCMessage *m = NULL;
@@ -226,8 +225,18 @@ int containerd_pod(struct containerd *c, const char *pod_uid, struct pod_contain
 	r = call(c, "containerd.services.containers.v1.Containers/List", &request.base,
 		 &containerd__list_containers_response__descriptor, &m, err);
 	if (r == 0)
-		r = fill_pod(c, (const Containerd__ListContainersResponse *)m, pod, err);
+		r = fill_pod(c, (const Containerd__ListContainersResponse *)m, live, pod, err);
 	if (r == 0)
 		*ret = *pod;
 	return r;
+}
+
+int containerd_pod(struct containerd *c, const char *pod_uid, struct pod_containers *ret, struct error *err)
+{
+	return list_pod(c, pod_uid, true, ret, err);
+}
+
+int containerd_pod_dead(struct containerd *c, const char *pod_uid, struct pod_containers *ret, struct error *err)
+{
+	return list_pod(c, pod_uid, false, ret, err);
 }

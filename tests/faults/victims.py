@@ -10,6 +10,7 @@ import processes
 from cluster import Failed, lab
 
 STOPPED_S = 60
+LATE_S = 20             # the destination has heard of the commit another way, runs, and the source pod is being deleted
 DOWN_S = 5              # what systemd waits before it starts a service again
 LOSS_S = 30
 CUT_S = 30
@@ -121,6 +122,11 @@ def kill(who, side, rows, go):
         lab("start", victim.cluster, victim.name)
 
 
+def kill_late(who, side, rows, go):
+    time.sleep(LATE_S)
+    kill(who, side, rows, go)
+
+
 def stop(who, side, rows, go):
     victim = WHO[who]
     pids = victim.pids(side, rows)
@@ -209,7 +215,7 @@ class Clock:
         go()
 
 
-WHAT = {"kill": kill, "stop": stop, "cut": cut, "severed": Severed(), "loss": loss, "plus-1h": Clock(HOUR_S), "minus-1h": Clock(-HOUR_S),
+WHAT = {"kill": kill, "kill-late": kill_late, "stop": stop, "cut": cut, "severed": Severed(), "loss": loss, "plus-1h": Clock(HOUR_S), "minus-1h": Clock(-HOUR_S),
         "full-dump": Full("source"), "full-receive": Full("destination"), "full-restore": Full("destination"), "limit": memory_limit}
 
 
