@@ -16,6 +16,7 @@ int inject_userfaultfd(pid_t pid, int *ret_fd, int64_t *ret_stopped_us, struct e
 #else
 
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -30,6 +31,7 @@ int inject_userfaultfd(pid_t pid, int *ret_fd, int64_t *ret_stopped_us, struct e
 #include <time.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/file.h"
@@ -40,6 +42,8 @@ int inject_userfaultfd(pid_t pid, int *ret_fd, int64_t *ret_stopped_us, struct e
 #define RSEQ_TRIES 100
 #define USER_MODE_ONLY 1                /* UFFD_USER_MODE_ONLY: allowed to every user (kernel 5.11) */
 #define CODE32 0x23                     /* cs of 32-bit code */
+#define SYSCALL_SIZE 2                  /* of the instruction */
+#define ERESTART_RESTARTBLOCK 516       /* include/linux/errno.h of the kernel: seen by tracers only */
 
 /* Kernel 5.13; not in the C library's header. */
 #define GET_RSEQ_CONFIGURATION 0x420f
@@ -282,6 +286,54 @@ static int make_userfaultfd(struct injection *i)
 	return r < 0 ? r : e;
 }
 
+/* Would the interrupted call, made again with the same arguments, go on exactly where it was?  A rest of time stands where it asks for it. */
+static bool can_be_made_again(const struct user_regs_struct *r)
+{
+	switch (r->orig_rax) {
+	case SYS_poll:
+		return (int)r->rdx < 0;
+	case SYS_nanosleep:
+		return r->rsi && r->rsi == r->rdi;
+	case SYS_clock_nanosleep:
+		return r->r10 && r->r10 == r->rdx;
+	case SYS_futex:
+		return ((int)r->rsi & FUTEX_CMD_MASK) == FUTEX_WAIT_BITSET;
+	default:
+		return false;
+	}
+}
+
+/* Line "key" of /proc/PID/status, a set of signals; all of them when it cannot be read. */
+static uint64_t signal_set(const char *status, const char *key)
+{
+	const char *line = strstr(status, key);
+
+	return line ? strtoull(line + strlen(key), NULL, 16) : ~0ull;
+}
+
+static bool has_signals(const struct injection *i)
+{
+	cleanup_buf struct buf status = BUF_INIT(65536);
+	char path[64];
+
+	path_format(path, sizeof(path), "/proc/%d/status", (int)i->pid);
+	return file_read(AT_FDCWD, path, &status, NULL) < 0 || ((signal_set(status.data, "\nSigPnd:") | signal_set(status.data, "\nShdPnd:")) & ~i->mask);
+}
+
+/*
+ * A call of which the kernel keeps a note would go on as restart_syscall(2), and nobody could tell any more which one it was: CRIU would have it return EINTR at the destination,
+ * and `sleep 3600` would end there (container/criu_waits.c).  Where that is the same, it is made again by its own name.  Not when a signal waits: its handler's program may count
+ * on the EINTR.
+ */
+static void keep_its_name(struct injection *i)
+{
+	if ((long)i->regs.rax != -ERESTART_RESTARTBLOCK || !can_be_made_again(&i->regs) || has_signals(i))
+		return;
+	i->regs.rax = i->regs.orig_rax;
+	i->regs.rip -= SYSCALL_SIZE;
+	i->regs.orig_rax = (unsigned long)-1;
+}
+
 /*
  * Back to where it was interrupted.  The registers are put back in a stop by PTRACE_INTERRUPT, as they were taken: only from there the kernel looks whether
  * they are those of a system call that must be restarted (ptrace(2) stops at system calls are beyond that point).
@@ -298,6 +350,7 @@ static void put_back(struct injection *i)
 		if (!is_event_stop(status) && WSTOPSIG(status) != SYSCALL_STOP)
 			i->late_signal = WSTOPSIG(status);
 	} while (!is_event_stop(status));
+	keep_its_name(i);
 	ptrace(PTRACE_SETREGS, i->pid, 0, &i->regs);
 	ptrace(PTRACE_SETSIGMASK, i->pid, sizeof(i->mask), &i->mask);
 }

@@ -821,6 +821,50 @@ static void program_does_not_notice(void **state)
 	end(pid);
 }
 
+static void sleeps(void)
+{
+	struct timespec t = { 1000000, 0 };
+
+	syscall(SYS_clock_nanosleep, CLOCK_REALTIME, 0, &t, &t);
+	_exit(4);
+}
+
+/* Waits until the process is in the system call of this number. */
+static void assert_calls(pid_t pid, int number)
+{
+	char path[64], want[16];
+
+	path_format(path, sizeof(path), "/proc/%d/syscall", pid);
+	path_format(want, sizeof(want), "%d ", number);
+	for (int i = 0; i < 500; i++) {
+		cleanup_buf struct buf b = BUF_INIT(4096);
+
+		if (file_read(AT_FDCWD, path, &b, NULL) == 0 && !strncmp(b.data, want, strlen(want)))
+			return;
+		usleep(10000);
+	}
+	fail_msg("process %d is not in system call %d", pid, number);
+}
+
+/* Not as restart_syscall(2), of which CRIU does not know what it was. */
+static void sleep_goes_on_by_its_name(void **state)
+{
+	struct error err = { 0 };
+	int64_t stopped;
+	pid_t pid;
+	int fd;
+
+	(void)state;
+	fresh_shared();
+	pid = start(sleeps);
+	assert_calls(pid, SYS_clock_nanosleep);
+	if (inject_userfaultfd(pid, &fd, &stopped, &err) < 0)
+		fail_msg("%s", err.message);
+	close(fd);
+	assert_calls(pid, SYS_clock_nanosleep);
+	end(pid);
+}
+
 /* A filter that kills for userfaultfd, close and pidfd_getfd cannot be asked; the process lives on with it. */
 static void filtered(void)
 {
@@ -861,7 +905,7 @@ int main(void)
 #define T(name) cmocka_unit_test(name)
 	const struct CMUnitTest tests[] = {
 		T(quiet_is_small), T(wild_is_whole), T(exec_is_whole), T(direct_is_refused), T(own_userfaultfd_is_refused), T(stopped_is_refused),
-		T(tracker_is_killed), T(program_does_not_notice), T(seccomp_is_no_obstacle),
+		T(tracker_is_killed), T(program_does_not_notice), T(sleep_goes_on_by_its_name), T(seccomp_is_no_obstacle),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
