@@ -32,7 +32,8 @@ def steps_ms(m):
     """Where the pause went."""
     c = m["status"]["source"]["containers"][0]
     times = {k[:-6]: c.get(k, 0) // 1000 for k in ("dumpMicros", "stageMicros", "restoreMicros", "openMicros")}
-    return {**times, "memory": c["rounds"][-1]["micros"] // 1000}
+    # a source in another cluster tells of no rounds
+    return {**times, **({"memory": c["rounds"][-1]["micros"] // 1000} if c.get("rounds") else {})}
 
 
 def one(mib):
