@@ -98,7 +98,7 @@ static enum input receive(void *ctx)
 	if (r == 0)
 		r = welcome(d);
 	if (r == 0 && d->record)
-		record_progress(d->record, SOURCE_Freezing);
+		record_progress(d->record, SOURCE_Connecting);
 	if (r == 0)
 		r = destination_receive(d, &d->err);
 	if (r == 0)

@@ -17,6 +17,7 @@
 #include "base/json.h"
 #include "container/criu_images.h"
 #include "contents.h"
+#include "record.h"
 #include "migration/reason.h"
 #include "net/address.h"
 #include "net/loopback.h"
@@ -318,6 +319,9 @@ static int on_frozen(struct destination *d, const struct wire_frame *f, struct e
 	if (r == 0)
 		json_int(j, "frozenMicros", 0, 60000000, &us);
 	d->frozen_us = clock_mono_us() - us;
+	/* The deciding side speaks for a source in the other cluster. */
+	if (r == 0 && d->record)
+		record_progress(d->record, SOURCE_Freezing);
 	/* What is left now has limits of its own (limits.h). */
 	d->files.max_bytes = d->o->max_bytes;
 	d->files.max_entries = WIRE_FILES_MAX;
