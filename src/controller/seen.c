@@ -306,6 +306,10 @@ static bool silent(const struct observed *o, struct step *s)
 		return because(s, REASON_AgentUnavailable, "the podmigration-agent of node %s has not reported", source_node(o));
 	if (p != PHASE_Transferring || state_of(o) > SOURCE_Ready || !seen_over(o, s, entered(o, PHASE_Transferring), LIMIT_AGENT))
 		return false;
+	/* The order is read by way of the container that has the key, as the runtime made it; one that was started anew is an ordinary one. */
+	if (remote && view_restarted_container(o->source))
+		return because(s, REASON_AgentUnavailable, "nothing has come from the source, whose node is %s: its container %s was started anew since the pod came there, and such a pod "
+			       "may not be moved on; create it again at home", source_node(o), view_restarted_container(o->source));
 	return because(s, REASON_AgentUnavailable, remote ? "nothing has come from the source, whose node is %s" :
 		       "the podmigration-agent of node %s has not begun to connect", source_node(o));
 }
