@@ -28,6 +28,7 @@
 	R(NamespaceNotOffloaded, "Offload the namespace to that cluster with a NamespaceOffloading.")                    \
 	R(RuntimeClassMissing, "Install podmigration in the destination cluster (RuntimeClass podmigration).")           \
 	R(AgentUnavailable, "Check the podmigration-agent on that node and that pod IPs reach it.")                      \
+	R(AgentRestarted, "Nothing but to create a new PodMigration: an agent ended in the middle of it, and the pod goes on.")   \
 	R(ImageMissing, "Make the pod's images available at the destination under the same digest.")                     \
 	R(ImageMismatch, "The destination's image of this name differs; use digests.")                                   \
 	R(DestinationPodFailed, "Read the destination pod's events; the source pod goes on.")                            \

@@ -236,7 +236,7 @@ static void give_up_crashed(struct daemon *d)
 		cJSON_DeleteItemFromObjectCaseSensitive(line, "abort");
 		cJSON_DeleteItemFromObjectCaseSensitive(line, "reason");
 		cJSON_DeleteItemFromObjectCaseSensitive(line, "resume");
-		start_to_give_up(d, c->key, line, REASON_InternalError, "the source's agent crashed before the freeze");
+		start_to_give_up(d, c->key, line, REASON_AgentRestarted, "the source's agent crashed before the freeze");
 	}
 }
 

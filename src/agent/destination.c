@@ -149,7 +149,7 @@ static void find_cause(struct destination *d, enum input in)
 		const char *text;
 	} known[] = {
 		{ INPUT_HelloAgain, REASON_DestinationLost, "the destination holds nothing that could run" },
-		{ INPUT_FoundRestoring, REASON_InternalError, "the destination's agent was restarted before everything was restored" },
+		{ INPUT_FoundRestoring, REASON_AgentRestarted, "the destination's agent was restarted before everything was restored" },
 	};
 
 	d->cause = d->err;

@@ -187,7 +187,7 @@ static enum input record_abort(void *ctx)
 	if (open_record(d, &d->err) == 0)
 		in = record_decide(d->record, false, clock_mono_us() + DECIDE_TIMEOUT_US, &d->err);
 	if (in == INPUT_RecordAbort)
-		error_reason(&d->err, -ECONNABORTED, REASON_InternalError, "the destination's agent was restarted before everything was restored");
+		error_reason(&d->err, -ECONNABORTED, REASON_AgentRestarted, "the destination's agent was restarted before everything was restored");
 	if (in == INPUT_RecordRefused)
 		in = INPUT_RecordUnknown;
 	return in == INPUT_RecordUnknown && destination_pod_gone(d) ? INPUT_PodGone : in;

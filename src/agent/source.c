@@ -94,7 +94,7 @@ static void find_cause(struct source *s, enum input in)
 	if (in == INPUT_FoundBack)
 		error_reason(&s->cause, -EIO, REASON_RestoreFailed, "committed, but nothing ran at the destination and nothing will; the source goes on");
 	else if (in == INPUT_FoundFreeze || !s->err.message[0])
-		error_reason(&s->cause, -ECANCELED, REASON_InternalError, "the source agent was restarted before the commit");
+		error_reason(&s->cause, -ECANCELED, REASON_AgentRestarted, "the source agent was restarted before the commit");
 	else
 		s->cause = s->err;
 	agent_blame_space(s->o, &s->cause);

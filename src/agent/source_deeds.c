@@ -362,7 +362,7 @@ static enum input record_abort(void *ctx)
 	enum input in = record_decide(s->record, false, clock_mono_us() + DECIDE_TIMEOUT_US, &s->err);
 
 	if (in == INPUT_RecordAbort)
-		error_reason(&s->err, -ECANCELED, REASON_InternalError, s->resumed ? "the source agent was restarted before the commit" :
+		error_reason(&s->err, -ECANCELED, s->resumed ? REASON_AgentRestarted : REASON_TimedOut, s->resumed ? "the source agent was restarted before the commit" :
 			     "the commit could not be recorded in time");
 	if (in == INPUT_RecordGone && s->journal.step != JOURNAL_FREEZE) {
 		log_error("the record is gone, and with it the outcome; the source stays frozen until its pod is deleted",

@@ -78,7 +78,7 @@ def talking(name, *args):
 def source_frozen(case, home, away):
     """the source's worker is killed with the pod frozen: thawed, and Failed; connections inside it go on"""
     chain = Chain(case, home, pod("cr-frozen", [container("big", 64), talking("one", "serve=6000"), talking("two", "call=127.0.0.1:6000")]))
-    expect(settle(case, chain, (home, JOURNAL, "Freeze", SOURCE), {"cluster": away.name}, {"node": home.name}), "Failed", "InternalError")
+    expect(settle(case, chain, (home, JOURNAL, "Freeze", SOURCE), {"cluster": away.name}, {"node": home.name}), "Failed", "AgentRestarted")
 
 
 def source_commit(case, home, away):
