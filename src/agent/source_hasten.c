@@ -11,7 +11,8 @@
 /*
  * Only when the kubelet has begun to end a container may we end it: of one that ends by itself the kubelet would start another, cold, beside the pod that has moved.
  * That it has begun is seen by its signal, which waits for the container's frozen first process and did not when the destination was known to run; nobody within the
- * pod can have sent it meanwhile.  The kernel tells nobody when a signal begins to wait: it is looked for, some hundred times at most.
+ * pod can have sent it meanwhile.  (A first process that does not handle the signal is not sent it, since it is the init of its pid namespace: such a container ends in
+ * its two seconds.)  The kernel tells nobody when a signal begins to wait: it is looked for, some hundred times at most.
  */
 #define LOOK_US 20000
 #define PATIENCE_US (6 * INT64_C(1000000))      /* the record is told, the controller deletes, the kubelet hears of it and begins */
