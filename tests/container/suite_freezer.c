@@ -175,6 +175,7 @@ static void kill_frozen(struct freezer *f, const struct box *a, const struct box
 	int r = freezer_kill(f, 0, &err), n;
 
 	check(r == -ESTALE && box_counts_on(a), "a container that runs is not ended");
+	err = (struct error){ 0 };
 	r = freezer_freeze(f, clock_mono_us() + 20000000, &err);
 	before[0] = box_count(a, 0);
 	before[1] = box_count(a, 1);

@@ -28,32 +28,9 @@
 #include "stream_pair.h"
 #include "transfer/tree.h"
 #include "tree_compare.h"
+#include "tree_place.h"
 
 #define SECOND 1000000LL
-
-/* All tests work below a tmpfs of their own, the working folder, in a private mount namespace. */
-static char base[] = "/tmp/podmigration-tree-XXXXXX";
-
-static int set_up(void **state)
-{
-	(void)state;
-	if (geteuid() != 0 || !mkdtemp(base) || unshare(CLONE_NEWNS) < 0 ||
-	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 || mount("tmpfs", base, "tmpfs", 0, "size=1g") < 0 ||
-	    chdir(base) < 0) {
-		print_message("needs root and mount namespaces: %s\n", strerror(errno));
-		return -1;
-	}
-	umask(0);
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	if (chdir("/") < 0 || umount2(base, MNT_DETACH) < 0)
-		return -1;
-	return rmdir(base);
-}
 
 /* ---- sending and applying ---- */
 
@@ -220,7 +197,7 @@ static void make_everything(const char *root)
 	set_time("sub/sticky", 99, 9);
 	set_time("sub/empty", 100, 10);
 	set_time("sub", 111, 11);
-	assert_int_equal(chdir(base), 0);
+	assert_int_equal(chdir(tree_place), 0);
 	set_time(root, 222, 22);
 	assert_int_equal(chown(root, 12, 13), 0);
 	assert_int_equal(chmod(root, 01775), 0);
@@ -381,7 +358,7 @@ static void make_image(const char *lower)
 	make_text("attributes only/inside", "x");
 	make_folder("var", 0755);
 	make_text("var/log", "log");
-	assert_int_equal(chdir(base), 0);
+	assert_int_equal(chdir(tree_place), 0);
 }
 
 /* What a container does to its files. */
@@ -418,7 +395,7 @@ static void change_as_container(const char *merged)
 	make_text("var/new/file", "new");
 	assert_int_equal(link("var/new/file", "var/hard"), 0);
 	assert_int_equal(mkfifo("var/fifo", 0600), 0);
-	assert_int_equal(chdir(base), 0);
+	assert_int_equal(chdir(tree_place), 0);
 	make_folder("everything", 0755);
 	make_everything("everything");
 	assert_int_equal(unlink("everything/only hole"), 0);

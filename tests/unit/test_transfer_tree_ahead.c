@@ -26,31 +26,10 @@
 #include "stream_pair.h"
 #include "transfer/tree.h"
 #include "tree_compare.h"
+#include "tree_place.h"
 
 #define SECOND 1000000LL
 #define SETTLE_US 30000                 /* times that old are trusted */
-
-static char base[] = "/tmp/podmigration-ahead-XXXXXX";
-
-static int set_up(void **state)
-{
-	(void)state;
-	if (geteuid() != 0 || !mkdtemp(base) || unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-	    mount("tmpfs", base, "tmpfs", 0, "size=1g") < 0 || chdir(base) < 0) {
-		print_message("needs root and mount namespaces: %s\n", strerror(errno));
-		return -1;
-	}
-	umask(0);
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	if (chdir("/") < 0 || umount2(base, MNT_DETACH) < 0)
-		return -1;
-	return rmdir(base);
-}
 
 /* --- one migration: the record at one side, the applier at the other, over all walks --- */
 
