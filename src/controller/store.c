@@ -16,6 +16,9 @@
 
 #define BUCKETS 4096
 #define OBJECT_MAX (4u << 20)
+#define GONE 256
+#define UID_MAX 64
+#define VERSION_MAX 32
 
 /* A PodMigration, with the fields that are asked across all of them. */
 struct migration {
@@ -31,11 +34,23 @@ struct pod {
 	char *uid, *migration, *version, *text;
 };
 
+/*
+ * The last objects that were taken out.  An answer to a request of our own, older than the watch's word that the object is gone, may come to us after it: kept, it
+ * would be there for ever, since nothing more is heard of it.
+ */
+struct gone {
+	struct {
+		char uid[UID_MAX], version[VERSION_MAX];
+	} last[GONE];
+	unsigned n;
+};
+
 struct store {
 	pthread_mutex_t lock;
 	struct migration *by_key[BUCKETS], *by_uid[BUCKETS];
 	struct pod *pods[BUCKETS];
 	int n_pods;
+	struct gone gone_migrations, gone_pods;
 };
 
 int store_new(struct store **ret, struct error *err)
@@ -115,6 +130,23 @@ static bool version_older(const char *a, const char *b)
 	if (strspn(a, "0123456789") != la || strspn(b, "0123456789") != lb)
 		return false;
 	return la != lb ? la < lb : strcmp(a, b) < 0;
+}
+
+static void note_gone(struct gone *g, const cJSON *object)
+{
+	unsigned i = g->n++ % GONE;
+
+	snprintf(g->last[i].uid, UID_MAX, "%s", view_uid(object));
+	snprintf(g->last[i].version, VERSION_MAX, "%s", json_str_or(object, "metadata/resourceVersion", ""));
+}
+
+/* A newer one is back: our label was taken off a pod, and put on again. */
+static bool is_gone(const struct gone *g, const char *uid, const char *version)
+{
+	for (unsigned i = 0; i < GONE && i < g->n; i++)
+		if (!strcmp(g->last[i].uid, uid) && (!strcmp(g->last[i].version, version) || version_older(version, g->last[i].version)))
+			return true;
+	return false;
 }
 
 static char *text_of(const cJSON *o)
@@ -221,7 +253,7 @@ bool store_put_migration(struct store *s, const cJSON *object)
 	pthread_mutex_lock(&s->lock);
 	old = find_key(s, key);
 	/* Another UID: an object of the same name made anew. */
-	if (old && !strcmp(old->uid, fresh->uid) && version_older(fresh->version, old->version))
+	if ((old && !strcmp(old->uid, fresh->uid) && version_older(fresh->version, old->version)) || is_gone(&s->gone_migrations, fresh->uid, fresh->version))
 		newer = false;
 	if (old && !strcmp(old->uid, fresh->uid))
 		fresh->past = old->past;
@@ -243,6 +275,7 @@ void store_remove_migration(struct store *s, const cJSON *object)
 	if (store_key(object, key) < 0)
 		return;
 	pthread_mutex_lock(&s->lock);
+	note_gone(&s->gone_migrations, object);
 	m = find_key(s, key);
 	if (m && !strcmp(m->uid, view_uid(object)))
 		unlink_migration(s, m);
@@ -478,7 +511,7 @@ bool store_put_pod(struct store *s, const cJSON *object, char ret_key[STORE_KEY_
 	known = key_of(s, fresh->migration, ret_key);
 	at = find_pod(s, fresh->uid);
 	old = *at;
-	if (old && version_older(fresh->version, old->version)) {
+	if ((old && version_older(fresh->version, old->version)) || is_gone(&s->gone_pods, fresh->uid, fresh->version)) {
 		pod_free(fresh);
 	} else {
 		fresh->by_uid = old ? old->by_uid : NULL;
@@ -497,6 +530,7 @@ bool store_remove_pod(struct store *s, const cJSON *object, char ret_key[STORE_K
 	bool known = false;
 
 	pthread_mutex_lock(&s->lock);
+	note_gone(&s->gone_pods, object);
 	at = find_pod(s, view_uid(object));
 	old = *at;
 	if (old) {

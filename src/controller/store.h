@@ -23,7 +23,10 @@ void store_free(struct store *s);
 /* "namespace/name" of an object; -ENAMETOOLONG. */
 int store_key(const cJSON *object, char out[STORE_KEY_SIZE]);
 
-/* Keeps the newer of the two: an answer to a write of our own may come before or after the watch's event.  False: what is there is newer. */
+/*
+ * Keeps the newer of the two: an answer to a request of our own may come before or after the watch's event, also after that of the deletion.  False: what is there
+ * is newer, or newer is that it is gone.
+ */
 bool store_put_migration(struct store *s, const cJSON *migration);
 void store_remove_migration(struct store *s, const cJSON *migration);
 cJSON *store_migration(struct store *s, const char *key);       /* NULL when unknown */
@@ -37,7 +40,7 @@ struct store_past {
 /* Notes the present, returns the past; not known for an object that is not in the store. */
 struct store_past store_note(struct store *s, const cJSON *migration);
 
-/* Pods are found by the migration in their label.  ret_key gets the key of that PodMigration, when it is known: false else. */
+/* Pods are found by the migration in their label; the newer is kept here too.  ret_key gets the key of that PodMigration, when it is known: false else. */
 bool store_put_pod(struct store *s, const cJSON *pod, char ret_key[STORE_KEY_SIZE]);
 bool store_remove_pod(struct store *s, const cJSON *pod, char ret_key[STORE_KEY_SIZE]);
 cJSON *store_pod(struct store *s, const char *pod_uid);         /* NULL when unknown */

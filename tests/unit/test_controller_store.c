@@ -143,6 +143,50 @@ static void test_pods(void **state)
 	store_free(s);
 }
 
+#define PODV(version) "{'metadata':{'name':'p','namespace':'d','uid':'p1','resourceVersion':'" version "','labels':{'podmigration.dev/migration-uid':'u'}}}"
+
+/* An answer of before the deletion that comes after it: the pod would terminate for ever.  Newer ones: the label was only taken off. */
+static void test_gone_stays_gone(void **state)
+{
+	static const struct {
+		const char *removed, *put;
+		bool there;
+	} cases[] = {
+		{ PODV("100"), PODV("99"), false }, { PODV("100"), PODV("100"), false }, { PODV("100"), PODV("9"), false }, { PODV("100"), PODV("101"), true },
+	};
+	char key[STORE_KEY_SIZE];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct store *s = make();
+		cJSON *o = quoted(cases[i].removed), *found;
+
+		put_pod(s, PODV("98"), key);
+		store_remove_pod(s, o, key);
+		put_pod(s, cases[i].put, key);
+		found = store_pod(s, "p1");
+		assert_int_equal(found != NULL, cases[i].there);
+		cJSON_Delete(found);
+		cJSON_Delete(o);
+		store_free(s);
+	}
+}
+
+static void test_gone_migration_stays_gone(void **state)
+{
+	struct store *s = make();
+	cJSON *now = quoted(M("8", "u", "Failed"));
+
+	(void)state;
+	store_remove_migration(s, now);
+	put(s, M("7", "u", "Preparing"));
+	assert_phase(s, "d/m", NULL);
+	put(s, M("7", "u2", "Pending"));                /* another of that name */
+	assert_phase(s, "d/m", "Pending");
+	cJSON_Delete(now);
+	store_free(s);
+}
+
 #define CLAIM(name, uid, created, status) \
 	"{'metadata':{'name':'" name "','namespace':'d','uid':'" uid "','resourceVersion':'1','creationTimestamp':'" created "'},'spec':{'podName':'web'},'status':{" status "}}"
 
@@ -275,8 +319,8 @@ static void test_many(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_versions), cmocka_unit_test(test_removal), cmocka_unit_test(test_pods), cmocka_unit_test(test_claims),
-		cmocka_unit_test(test_stray), cmocka_unit_test(test_past), cmocka_unit_test(test_many),
+		cmocka_unit_test(test_versions), cmocka_unit_test(test_removal), cmocka_unit_test(test_pods), cmocka_unit_test(test_gone_stays_gone),
+		cmocka_unit_test(test_gone_migration_stays_gone), cmocka_unit_test(test_claims), cmocka_unit_test(test_stray), cmocka_unit_test(test_past), cmocka_unit_test(test_many),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

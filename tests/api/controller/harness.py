@@ -125,7 +125,8 @@ class Kubelet(threading.Thread):
         path = f"/api/v1/namespaces/{NS}/pods/{pod['metadata']['name']}"
         if "deletionTimestamp" in pod["metadata"]:
             if not pod["metadata"].get("finalizers") and self.how.get(pod["spec"].get("nodeName")) != "dead":
-                self.kube.delete(path, 0)
+                # by its UID, as a kubelet: another of that name may be there by now
+                self.kube.delete(path, 0, pod["metadata"]["uid"])
             return
         if "podmigration.dev/migration" not in pod["metadata"].get("annotations", {}) or pod["status"].get("phase") != "Pending":
             return

@@ -109,9 +109,10 @@ current-context: api
     def merge(self, path, patch, manager="test"):
         return self.call("PATCH", f"{path}?fieldManager={manager}", patch, MERGE)
 
-    def delete(self, path, grace=None):
+    def delete(self, path, grace=None, uid=None):
+        options = {**({} if grace is None else {"gracePeriodSeconds": grace}), **({"preconditions": {"uid": uid}} if uid else {})}
         try:
-            return self.call("DELETE", path, {} if grace is None else {"gracePeriodSeconds": grace})
+            return self.call("DELETE", path, options)
         except ApiError as e:
             if e.code != 404:
                 raise
