@@ -44,8 +44,16 @@ static struct condition migratable(const struct now *n)
 	return (struct condition){ TRUE, "Checked", "the pod can be moved there" };
 }
 
+/* It never was there, was deleted by somebody else, or has ended. */
+static bool no_source(const struct now *n)
+{
+	return n->ended && (n->c->reason == REASON_PodNotFound || n->c->reason == REASON_SourceLost);
+}
+
 static struct condition source_frozen(const struct now *n)
 {
+	if (no_source(n) && !n->not_thawed)
+		return (struct condition){ FALSE, "Gone", "no source pod runs" };
 	switch (n->state) {
 	case SOURCE_Freezing:
 	case SOURCE_Restoring:
@@ -84,6 +92,8 @@ static struct condition committed(const struct now *n)
 		return (struct condition){ FALSE, "GivenBack", "nothing ran at the destination; the source has the only running copy" };
 	if (n->decision == DECISION_COMMIT)
 		return (struct condition){ TRUE, "Committed", "the destination has the only running copy" };
+	if (no_source(n))
+		return (struct condition){ FALSE, "Aborted", "no source pod runs" };
 	if (n->decision == DECISION_ABORT || n->ended)
 		return (struct condition){ FALSE, "Aborted", "the source has the only running copy" };
 	return (struct condition){ UNKNOWN, "Undecided", "neither committed nor aborted yet" };

@@ -228,6 +228,8 @@ def source_goes(w):
     w.kube.delete(f"/api/v1/namespaces/{NS}/pods/{pod['metadata']['name']}")
     m = w.wait_phase(m, "Failed")
     w.c.check("source deleted: reason", condition(m, "Succeeded").get("reason") in ("SourceLost", "PodTerminating"), condition(m, "Succeeded"))
+    w.c.check("source deleted: nothing is said to run", "no source pod runs" == condition(m, "Committed").get("message") or
+              condition(m, "Succeeded").get("reason") == "PodTerminating", m["status"]["conditions"])
     w.c.check("source deleted: no destination pod", destination(w, m) is None)
 
 

@@ -78,6 +78,8 @@ def others(w):
     m = is_refused(w, "no such pod", w.migrate("nobody"), ["PodNotFound"])
     ready = {k: condition(m, k).get("status") for k in ("Succeeded", "Ready", "Reconciling", "Stalled")}
     w.c.equal("preflight: conditions of a refusal", ready, {"Succeeded": "False", "Ready": "False", "Reconciling": "False", "Stalled": "True"})
+    said = [condition(m, k).get("message") for k in ("SourceFrozen", "Committed")]
+    w.c.equal("preflight: no such pod: nothing is said to run", said, ["no source pod runs"] * 2)
     w.c.equal("preflight: observedGeneration", m["status"]["observedGeneration"], m["metadata"]["generation"])
     pod = w.pod(run=False)
     is_refused(w, "a pod that is Pending", w.migrate(pod["metadata"]["name"]), ["PodNotRunning"])
