@@ -29,6 +29,15 @@ static int entry_path(const struct agent_options *o, const char *migration, char
 	return 0;
 }
 
+static void add_fence(cJSON *j, const struct fence *f)
+{
+	cJSON *o = f->group[0] ? cJSON_AddObjectToObject(j, "fence") : NULL;
+
+	cJSON_AddStringToObject(o, "group", f->group);
+	cJSON_AddStringToObject(o, "limit", f->limit);
+	cJSON_AddBoolToObject(o, "v2", f->v2);
+}
+
 int journal_write(const struct agent_options *o, const struct journal_entry *e, struct error *err)
 {
 	cleanup_buf struct buf b = BUF_INIT(ENTRY_MAX);
@@ -44,6 +53,7 @@ int journal_write(const struct agent_options *o, const struct journal_entry *e, 
 	cJSON_AddNumberToObject(j, "port", e->port);
 	cJSON_AddBoolToObject(j, "remote", e->remote);
 	cJSON_AddStringToObject(j, "step", step_name[e->step]);
+	add_fence(j, &e->fence);
 	r = json_print(j, &b);
 	if (r < 0)
 		return error_set(err, r, "out of memory for the journal");
@@ -63,6 +73,16 @@ static int copy(char *out, size_t size, const char *s)
 	return s && path_format(out, size, "%s", s) == 0 ? 0 : -EINVAL;
 }
 
+static int parse_fence(const cJSON *o, struct fence *f)
+{
+	if (!o)
+		return 0;
+	f->v2 = json_bool(o, "v2");
+	if (copy(f->group, sizeof(f->group), json_str(o, "group")) < 0 || copy(f->limit, sizeof(f->limit), json_str(o, "limit")) < 0)
+		return -EINVAL;
+	return fence_is_sound(f) ? 0 : -EINVAL;
+}
+
 static int parse_entry(const cJSON *j, struct journal_entry *e)
 {
 	const char *step = json_str_or(j, "step", "");
@@ -71,7 +91,8 @@ static int parse_entry(const cJSON *j, struct journal_entry *e)
 	if (copy(e->migration, sizeof(e->migration), json_str(j, "migration")) < 0 ||
 	    copy(e->ns, sizeof(e->ns), json_str(j, "namespace")) < 0 || copy(e->name, sizeof(e->name), json_str(j, "name")) < 0 ||
 	    copy(e->pod_uid, sizeof(e->pod_uid), json_str(j, "podUID")) < 0 ||
-	    copy(e->pod_ip, sizeof(e->pod_ip), json_str(j, "podIP")) < 0 || json_int(j, "port", 0, 65535, &port) < 0)
+	    copy(e->pod_ip, sizeof(e->pod_ip), json_str(j, "podIP")) < 0 || json_int(j, "port", 0, 65535, &port) < 0 ||
+	    parse_fence(json_at(j, "fence"), &e->fence) < 0)
 		return -EINVAL;
 	e->port = (uint16_t)port;
 	e->remote = json_bool(j, "remote");

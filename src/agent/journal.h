@@ -7,6 +7,7 @@
 
 #include "agent.h"
 #include "base/json.h"
+#include "container/fence.h"
 
 /*
  * What the source agent must know after a crash, one file per migration in PM_STATE_DIR/journal on the node.  A step is written and fsynced BEFORE it is
@@ -29,6 +30,7 @@ struct journal_entry {
 	uint16_t port;
 	bool remote;                    /* the source is not in the home cluster */
 	enum journal_step step;
+	struct fence fence;             /* of the source pod, closed from Sent or Commit on; empty: there is none */
 };
 
 int journal_write(const struct agent_options *o, const struct journal_entry *e, struct error *err);

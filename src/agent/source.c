@@ -138,6 +138,15 @@ static enum input first_input(struct source *s)
 
 /* --- the whole --- */
 
+/* What the worker before has noted, and perhaps not done. */
+static void close_again(struct source *s)
+{
+	struct error why = { 0 };
+
+	if ((s->journal.step >= JOURNAL_SENT && s->journal.step != JOURNAL_BACK) && source_fence_close(s, &why) < 0)
+		log_error("the kubelet can start the source pod's containers anew", LOG_S("migration", s->journal.migration), LOG_S("err", why.message));
+}
+
 static int prepare(struct source *s, const cJSON *order, struct error *err)
 {
 	int r = take_order(s, order, err);
@@ -145,6 +154,8 @@ static int prepare(struct source *s, const cJSON *order, struct error *err)
 	s->resumed = json_bool(order, "resume");
 	if (r == 0 && s->resumed)
 		r = journal_read(s->o, s->journal.migration, &s->journal, err);
+	if (r == 0 && s->resumed)
+		close_again(s);
 	if (r == 0 && path_format(s->run_dir, sizeof(s->run_dir), "%s/source/%s", PM_RUN_DIR, s->journal.migration) < 0)
 		r = error_set(err, -ENAMETOOLONG, "image path too long");
 	if (r == 0 && !s->journal.remote)

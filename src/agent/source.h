@@ -156,6 +156,13 @@ int source_find(struct source *s, struct error *err);
 int source_inspect(struct source *s, struct error *err);
 /* containerd answers, and runs nothing of this pod, not even its sandbox. */
 bool source_pod_gone(struct source *s);
+/*
+ * Once the destination may run, nothing is started in the source pod any more (container/fence.h): closed before the commit can be in the record, lifted with the thaw.
+ * look: before the journal says Freeze, which keeps what must be put back.
+ */
+void source_fence_look(struct source *s);
+int source_fence_close(struct source *s, struct error *err);
+int source_fence_lift(struct source *s, struct error *err);
 /* Containers that were killed while CRIU held them, and were left frozen by it, can be deleted afterwards (runc_thaw_dead).  Whoever is alive stays frozen. */
 void source_thaw_dead(struct source *s);
 /* Sum of the processes' resident memory: what the destination must have room for. */

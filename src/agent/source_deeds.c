@@ -153,6 +153,7 @@ static enum input note(struct source *s, enum journal_step step)
 
 static enum input note_freeze(void *ctx)
 {
+	source_fence_look(ctx);
 	return note(ctx, JOURNAL_FREEZE);
 }
 
@@ -164,7 +165,10 @@ static enum input note_sent(void *ctx)
 
 static enum input note_commit(void *ctx)
 {
-	return note(ctx, JOURNAL_COMMIT);
+	struct source *s = ctx;
+	enum input in = note(s, JOURNAL_COMMIT);
+
+	return in == INPUT_Ok ? ok_or_failed(source_fence_close(s, &s->err)) : in;
 }
 
 /* CRIU of a worker that crashed would hold the tasks for ever, also when they are killed: known by the folders of that worker. */
@@ -505,12 +509,12 @@ static void tell_frozen(struct source *s)
 static enum input thaw(void *ctx)
 {
 	struct source *s = ctx;
-	int r = 0;
+	int fenced = source_fence_lift(s, &s->err), r = fenced;
 
 	source_end_dumps(s, true);
-	if (!s->freezer_ready)
+	if (r == 0 && !s->freezer_ready)
 		r = source_find(s, &s->err);
-	if (r < 0 && s->err.reason == REASON_PodNotRunning)
+	if (fenced == 0 && r < 0 && s->err.reason == REASON_PodNotRunning)
 		return INPUT_Ok;        /* nothing is there that could be frozen */
 	if (r == 0) {
 		kill_left_dumps(s);

@@ -385,6 +385,9 @@ int source_send_all(struct source *s, struct error *err)
 	tell_volumes_sent(s);
 	r = join_all(s, r, err);
 	sem_destroy(&s->turns);
+	/* With this byte the destination may decide (NotingSent). */
+	if (r == 0 && s->journal.remote)
+		r = source_fence_close(s, err);
 	return r == 0 ? wire_send_end(s->wire, err) : r;
 }
 

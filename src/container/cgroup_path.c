@@ -89,6 +89,7 @@ void cgroup_paths_split(struct cgroup_paths *p)
 	for (int i = 1; len && i < p->n; i++)
 		if (strncmp(p->group[i], p->group[0], len) || p->group[i][len] != '/')
 			len = 0;
+	p->pod_named = len > 0;
 	if (!len)
 		len = common_prefix(p);
 	p->pod[0] = '\0';

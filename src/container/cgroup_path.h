@@ -13,7 +13,8 @@
 /* Paths below the freezer hierarchy, each starting with "/". */
 struct cgroup_paths {
 	bool v2;                   /* no freezer hierarchy of its own: cgroup v2 */
-	char pod[CGROUP_PATH_MAX]; /* "" when it cannot be told */
+	bool pod_named;            /* the pod's group has the kubelet's name for one */
+	char pod[CGROUP_PATH_MAX]; /* "" when it cannot be told; not named: some group above all containers */
 	char group[FREEZER_GROUPS_MAX][CGROUP_PATH_MAX];
 	int n;
 };

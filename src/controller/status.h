@@ -29,7 +29,7 @@ struct status_change {
 /* What a person has to do something about; the condition AttentionNeeded is True with its name as reason. A(name, what to do) */
 #define ATTENTION_LIST(A)                                                                                                      \
 	A(SourceNotThawed, "On the source's node look after the podmigration-agent: it thaws the source as soon as it runs. Where it cannot, write THAWED to " \
-			   "freezer.state (cgroup v1) or 0 to cgroup.freeze (v2) of the pod's cgroup.")                        \
+			   "freezer.state (cgroup v1) or 0 to cgroup.freeze (v2) of the containers' cgroups, and max to pids.max of the pod's.") \
 	A(DestinationNotRemoved, "Look after the kubelet of the destination's node; when that node is gone for good, delete the pod with --force. It holds "   \
 				 "nothing that runs.")                                                                          \
 	A(CommittedNotRunning, "Look after the podmigration-agents of both nodes. Never thaw or delete the source before you know that the destination runs.")

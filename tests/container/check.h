@@ -12,6 +12,7 @@ int check_summary(void); /* "N passed, N failed"; the exit status */
 
 /* The suites. */
 void suite_freezer(const struct place *at);
+void suite_fence(const struct place *at);
 void suite_dump(const struct place *at);
 void suite_refusals(const struct place *at);
 void suite_abort(const struct place *at);

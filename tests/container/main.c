@@ -47,6 +47,7 @@ int main(int argc, char **argv)
 	if (at.host_pid > 0)
 		snprintf(at.here, sizeof(at.here), "/proc/%d/root", at.host_pid);
 	suite_freezer(&at);
+	suite_fence(&at);
 	suite_criu(&at);
 	suite_dump(&at);
 	suite_abort(&at);

@@ -34,6 +34,7 @@ static struct agent_options options = { .host_root = root };
 static const struct journal_entry sample = {
 	.migration = "0b0c1d2e-0000-4000-8000-000000000001", .ns = "shop", .name = "web-to-milan", .pod_uid = "u-1",
 	.pod_ip = "10.20.0.7", .port = 7117, .remote = true, .step = JOURNAL_SENT,
+	.fence = { .group = "/kubepods/burstable/podu-1", .limit = "max" },
 };
 
 static void entries_come_back_as_they_were(void **state)
@@ -92,6 +93,26 @@ static void nothing_stays_of_a_writer_that_was_killed(void **state)
 	assert_int_equal(access(half, F_OK), -1);
 }
 
+/* What is in it is written into a cgroup, as root. */
+static void a_fence_that_is_none_is_damage(void **state)
+{
+	static const struct fence bad[] = {
+		{ .group = "kubepods/podu", .limit = "max" }, { .group = "/kubepods/../podu", .limit = "max" }, { .group = "/kubepods/podu", .limit = "many" },
+		{ .group = "/kubepods/podu", .limit = "" }, { .group = "/kubepods/podu", .limit = "-1" },
+	};
+	struct error err = { 0 };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct journal_entry e = sample;
+
+		e.fence = bad[i];
+		assert_int_equal(journal_write(&options, &e, &err), 0);
+		assert_int_equal(journal_read(&options, sample.migration, &e, &err), -EINVAL);
+	}
+	assert_int_equal(journal_remove(&options, sample.migration, &err), 0);
+}
+
 static int make_root(void **state)
 {
 	(void)state;
@@ -110,6 +131,7 @@ int main(void)
 		cmocka_unit_test(entries_come_back_as_they_were),
 		cmocka_unit_test(damaged_entries_are_left_alone),
 		cmocka_unit_test(nothing_stays_of_a_writer_that_was_killed),
+		cmocka_unit_test(a_fence_that_is_none_is_damage),
 	};
 
 	return cmocka_run_group_tests_name("agent journal", tests, make_root, remove_root);

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "source.h"
+
+#include <errno.h>
+
+#include "base/log.h"
+
+static int cgroup_root(struct source *s, char *out, size_t size, struct error *err)
+{
+	return agent_host_path(s->o, out, size, "/sys/fs/cgroup") < 0 ? error_set(err, -ENAMETOOLONG, "cgroup path too long") : 0;
+}
+
+void source_fence_look(struct source *s)
+{
+	struct error why = { 0 };
+	char root[4096];
+	int r = cgroup_root(s, root, sizeof(root), &why);
+
+	if (r == 0)
+		r = fence_look(root, s->containers[0].init_pid, &s->journal.fence, &why);
+	if (r < 0)
+		log_warning("a kubelet that kills the frozen source for a failing liveness probe could start it anew beside the destination", LOG_S("pod", s->pod_name),
+			    LOG_S("err", why.message));
+}
+
+int source_fence_close(struct source *s, struct error *err)
+{
+	char root[4096];
+	int r = cgroup_root(s, root, sizeof(root), err);
+
+	return r < 0 ? r : fence_close(root, &s->journal.fence, err);
+}
+
+int source_fence_lift(struct source *s, struct error *err)
+{
+	char root[4096];
+	int r = cgroup_root(s, root, sizeof(root), err);
+
+	return r < 0 ? r : fence_lift(root, &s->journal.fence, err);
+}

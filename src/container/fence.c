@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "container/fence.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "cgroup_path.h"
+
+#define LIMIT_FILE "pids.max"
+
+static int open_group(const char *cgroup_root, const struct fence *f, int *ret, struct error *err)
+{
+	/* A v2 group's controllers may stand beside the v1 hierarchies; so the folder is the first that has the file. */
+	static const char *const v1[] = { "pids" }, *const v2[] = { ".", "unified" };
+	const char *const *names = f->v2 ? v2 : v1;
+	char path[4096];
+
+	for (int i = 0; i < (f->v2 ? 2 : 1); i++) {
+		cleanup_close int fd = -1;
+
+		if (path_format(path, sizeof(path), "%s/%s%s", cgroup_root, names[i], f->group) < 0)
+			return error_set(err, -ENAMETOOLONG, "path of the pod's cgroup is too long");
+		fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (fd >= 0 && faccessat(fd, LIMIT_FILE, F_OK, 0) == 0) {
+			*ret = take_fd(&fd);
+			return 0;
+		}
+	}
+	return error_set(err, -ENOENT, "no limit of processes (" LIMIT_FILE ") for cgroup %s", f->group);
+}
+
+static bool is_limit(const char *s)
+{
+	return !strcmp(s, "max") || (*s && strspn(s, "0123456789") == strlen(s));
+}
+
+bool fence_is_sound(const struct fence *f)
+{
+	return !f->group[0] || (f->group[0] == '/' && !strstr(f->group, "/..") && is_limit(f->limit));
+}
+
+static int read_limit(int group, struct fence *f, struct error *err)
+{
+	cleanup_buf struct buf b = BUF_INIT(64);
+	int r = file_read(group, LIMIT_FILE, &b, err);
+
+	if (r < 0)
+		return r;
+	b.data[strcspn(b.data, "\n")] = '\0';
+	if (!is_limit(b.data) || path_format(f->limit, sizeof(f->limit), "%s", b.data) < 0)
+		return error_set(err, -EBADMSG, "cgroup %s: " LIMIT_FILE " is \"%.32s\"", f->group, b.data);
+	/* Nobody lets a pod run without processes: a fence that somebody has left. */
+	if (!strcmp(f->limit, "0"))
+		memcpy(f->limit, "max", sizeof("max"));
+	return 0;
+}
+
+int fence_look(const char *cgroup_root, pid_t pid, struct fence *ret, struct error *err)
+{
+	cleanup_free struct cgroup_paths *p = calloc(1, sizeof(*p));
+	cleanup_close int group = -1;
+	struct fence f = { 0 };
+	int r;
+
+	if (!p)
+		return error_set(err, -ENOMEM, "out of memory");
+	r = cgroup_paths_read(&pid, 1, p, err);
+	if (r < 0)
+		return r;
+	if (!p->pod_named)
+		return error_set(err, -ENOENT, "process %d is in no cgroup of a pod", pid);
+	f.v2 = p->v2;
+	if (path_format(f.group, sizeof(f.group), "%s", p->pod) < 0)
+		return error_set(err, -ENAMETOOLONG, "path of the pod's cgroup is too long");
+	r = open_group(cgroup_root, &f, &group, err);
+	if (r == 0)
+		r = read_limit(group, &f, err);
+	if (r == 0)
+		*ret = f;
+	return r;
+}
+
+static int write_limit(const char *cgroup_root, const struct fence *f, const char *limit, struct error *err)
+{
+	cleanup_close int group = -1, fd = -1;
+	int r;
+
+	if (!f->group[0])
+		return 0;
+	r = open_group(cgroup_root, f, &group, err);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	fd = openat(group, LIMIT_FILE, O_WRONLY | O_CLOEXEC);
+	r = fd < 0 ? -errno : write_full(fd, limit, strlen(limit));
+	if (r == 0 || r == -ENOENT || r == -ENODEV)
+		return 0;
+	return error_set(err, r, "write \"%s\" to " LIMIT_FILE " of cgroup %s: %s", limit, f->group, strerror(-r));
+}
+
+int fence_close(const char *cgroup_root, const struct fence *f, struct error *err)
+{
+	return write_limit(cgroup_root, f, "0", err);
+}
+
+int fence_lift(const char *cgroup_root, const struct fence *f, struct error *err)
+{
+	return write_limit(cgroup_root, f, f->limit, err);
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "box.h"
+#include "check.h"
+#include "container/fence.h"
+
+#define GROUP "/container-test/podct-fence"
+
+static bool cgroup_is_there(const char *root, const struct fence *f, const char *id)
+{
+	char path[1400];
+
+	snprintf(path, sizeof(path), "%s/%s%s/%s", root, f->v2 ? "unified" : "pids", f->group, id);
+	return access(path, F_OK) == 0;
+}
+
+static void closed(const struct place *at, const char *root, struct fence *f, struct box *a)
+{
+	struct box b = { 0 };
+	struct fence again = { 0 };
+	struct error err = { 0 };
+
+	check(fence_close(root, f, &err) == 0 && fence_close(root, f, &err) == 0, "the fence is closed, twice %s", err.message);
+	check(!box_start(&b, at, "ct-fence-b", GROUP, "count", 4), "no second container starts in the pod");
+	box_stop(&b);
+	check(box_counts_on(a), "the first one counts on");
+	check(fence_look(root, a->pid, &again, &err) == 0 && !strcmp(again.limit, f->limit), "a fence that was left closed is no limit to be put back (%s)", again.limit);
+}
+
+static void lifted(const struct place *at, const char *root, struct fence *f, struct box *a)
+{
+	struct box b = { 0 };
+	struct error err = { 0 };
+
+	check(fence_lift(root, f, &err) == 0 && fence_lift(root, f, &err) == 0, "the fence is lifted, twice %s", err.message);
+	check(box_start(&b, at, "ct-fence-b", GROUP, "count", 4), "a second container starts");
+	check(fence_close(root, f, &err) == 0, "closed again");
+	box_stop(&b);
+	box_stop(a);
+	check(kill(a->pid, 0) < 0 && kill(b.pid, 0) < 0 && !cgroup_is_there(root, f, "ct-fence-a") && !cgroup_is_there(root, f, "ct-fence-b"),
+	      "behind a closed fence containers are ended and removed");
+	fence_lift(root, f, &err);
+}
+
+void suite_fence(const struct place *at)
+{
+	struct fence f = { 0 }, none = { 0 };
+	struct error err = { 0 };
+	struct box a = { 0 };
+	char root[128];
+
+	snprintf(root, sizeof(root), "%s/sys/fs/cgroup", at->here);
+	if (check(box_start(&a, at, "ct-fence-a", GROUP, "count", 4), "start a container") &&
+	    check(fence_look(root, a.pid, &f, &err) == 0 && fence_is_sound(&f) && strstr(f.group, "podct-fence"), "the pod's limit of processes is found: %s in %s %s", f.limit,
+		  f.group, err.message)) {
+		closed(at, root, &f, &a);
+		lifted(at, root, &f, &a);
+		snprintf(strrchr(f.group, '/'), 16, "/podct-nobody");
+		check(fence_close(root, &f, &err) == 0 && fence_lift(root, &f, &err) == 0, "a pod's group that is gone needs no fence");
+	}
+	box_stop(&a);
+	check(fence_close(root, &none, &err) == 0 && fence_lift(root, &none, &err) == 0, "no fence: nothing is done");
+	check(fence_look(root, at->host_pid ? at->host_pid : getpid(), &none, &err) == -ENOENT, "a process that is in no pod has none");
+}
