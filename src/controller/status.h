@@ -32,7 +32,9 @@ struct status_change {
 			   "freezer.state (cgroup v1) or 0 to cgroup.freeze (v2) of the containers' cgroups, and max to pids.max of the pod's.") \
 	A(DestinationNotRemoved, "Look after the kubelet of the destination's node; when that node is gone for good, delete the pod with --force. It holds "   \
 				 "nothing that runs.")                                                                          \
-	A(CommittedNotRunning, "Look after the podmigration-agents of both nodes. Never thaw or delete the source before you know that the destination runs.")
+	A(CommittedNotRunning, "Look after the podmigration-agents of both nodes. Never thaw or delete the source before you know that the destination runs.") \
+	A(DestinationNotReady, "Find out why the destination's readiness probe fails; it runs, and takes the source's place as soon as it is Ready. Or delete the source " \
+			       "pod: then it does at once.")
 
 enum attention {
 	ATTENTION_NONE,

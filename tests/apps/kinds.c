@@ -314,6 +314,40 @@ static void listen_check(const char *value)
 	last = accepted;
 }
 
+/* Says yes to a probe. */
+static void *answer_all(void *arg)
+{
+	static const char yes[] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+	char request[2048];
+	int fd;
+
+	for (;;) {
+		fd = accept4(*(int *)arg, NULL, NULL, SOCK_CLOEXEC);
+		if (fd < 0)
+			continue;
+		if (read(fd, request, sizeof(request)) > 0)
+			(void)!write(fd, yes, sizeof(yes) - 1);
+		close(fd);
+	}
+	return NULL;
+}
+
+static void http_hold(const char *port)
+{
+	static int fd;
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)strtol(port, NULL, 10)) };
+	pthread_t t;
+
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, 8) < 0 || pthread_create(&t, NULL, answer_all, &fd))
+		bad("http", strerror(errno));
+}
+
+static void nothing_to_check(const char *value)
+{
+	(void)value;
+}
+
 /* One short connection at a time, as clients of local sockets make them. */
 static void call_check(const char *value)
 {
@@ -681,6 +715,7 @@ static const struct kind {
 	{ "bound", bound_hold, bound_check },
 	{ "listen", listen_hold, listen_check },
 	{ "call", NULL, call_check },
+	{ "http", http_hold, nothing_to_check },
 	{ "shm-write", shm_hold, shm_write },
 	{ "shm-read", shm_hold, shm_read },
 	{ "sysv", sysv_hold, sysv_check },

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* For kubectl exec in images that hold nothing else: `tool show FILE`, `tool add FILE WORD`, `tool term PID`, `tool usr1 PID`, `tool hostname`. */
+/* For kubectl exec in images that hold nothing else: `tool show FILE`, `tool add FILE WORD`, `tool remove FILE`, `tool term PID`, `tool usr1 PID`, `tool hostname`. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,6 +36,8 @@ int main(int argc, char **argv)
 		return show(argv[2]);
 	if (argc == 4 && !strcmp(argv[1], "add"))
 		return add(argv[2], argv[3]);
+	if (argc == 3 && !strcmp(argv[1], "remove"))
+		return unlink(argv[2]) ? 1 : 0;
 	if (argc == 3 && !strcmp(argv[1], "term"))
 		return kill((pid_t)strtol(argv[2], NULL, 10), SIGTERM) ? 1 : 0;
 	if (argc == 3 && !strcmp(argv[1], "usr1"))

@@ -4,7 +4,7 @@ import json
 import time
 
 from cluster import Failed
-from pods import NS, TOLERATIONS, Chain, container, is_running, pod
+from pods import NS, TOLERATIONS, Chain, condition, container, explain, is_running, migration, pod
 
 
 def pods_of(home, app):
@@ -57,4 +57,35 @@ def deployment(case, home, away):
     case.note(gap_ms=chain.check())
 
 
-CASES = {"deployment": deployment}
+def events_of(home, uid):
+    items = json.loads(home.ok("get", "events", "-n", NS, "-o", "json"))["items"]
+    return {e["reason"]: sum(i.get("count") or 1 for i in items if i["involvedObject"].get("uid") == uid and i["reason"] == e["reason"])
+            for e in items if e["involvedObject"].get("uid") == uid}
+
+
+def not_ready(case, home, away):
+    """a Deployment's pod that is not ready yet where it was moved to: its frozen source fails its liveness probe, and the kubelet, which kills it, cannot start it anew beside the one that runs"""
+    exec_ = lambda *words: {"exec": {"command": ["/tool", *words]}}
+    # (a probe that executes something says nothing of a frozen container)
+    chain = Owned(case, home, "late", [container("one", image="kinds", args=["http=8080"], lifecycle={"postStart": exec_("add", "/state/ready", "yes")},
+                                                 readinessProbe={**exec_("show", "/state/ready"), "periodSeconds": 60},
+                                                 livenessProbe={"httpGet": {"port": 8080, "path": "/"}, "periodSeconds": 2, "failureThreshold": 3})])
+    source = home.get("pod", chain.name, NS)
+    home.ok("exec", "-n", NS, chain.name, "--", "/tool", "remove", "/state/ready")
+    home.apply(migration("late-1", chain.name, NS, cluster=away.name))
+    case.clean(lambda: home.delete("podmigration", "late-1", NS))
+    case.migrations.append((NS, "late-1"))
+    home.watch("podmigrations", "late-1", NS, lambda m: m.get("status", {}).get("phase") == "Committed", 90, "committed")
+    dead = home.watch("pods", chain.name, NS, lambda p: p["status"]["containerStatuses"][0]["state"].get("running") is None, 60, "killed by its kubelet")
+    m = home.watch("podmigrations", "late-1", NS, lambda m: m.get("status", {}).get("phase") in ("Succeeded", "Failed", "Cancelled"), 120, "at an end")
+    chain.arrived(m)
+    said = events_of(home, source["metadata"]["uid"])
+    if said.get("Unhealthy", 0) < 1 or said.get("Started") != 1:
+        raise Failed("the source's container was not killed, or was started %s times: %s, %s" % (said.get("Started"), said, dead["status"]["containerStatuses"]))
+    if condition(m, "InvariantViolated").get("status") == "True":
+        raise Failed("%s, %s" % (explain(m), condition(m, "InvariantViolated")["message"]))
+    chain.check()
+    case.note(source=",".join("%s:%d" % item for item in sorted(said.items())))
+
+
+CASES = {"deployment": deployment, "not-ready": not_ready}

@@ -196,6 +196,8 @@ static void test_attention(void **state)
 		{ "put right", ASKED, PHASE_Failed, REASON_TimedOut, false, false, "False", "Resolved" },
 		{ "stuck", "{'metadata':{'name':'m','uid':'u'},'status':{'phase':'Committed','decision':'Commit','source':{'state':'Committed'}}}", PHASE_Committed,
 		  REASON_DestinationLost, false, false, "True", "CommittedNotRunning" },
+		{ "it runs, and is not Ready", "{'metadata':{'name':'m','uid':'u'},'status':{'phase':'Committed','decision':'Commit','source':{'state':'Running'}}}",
+		  PHASE_Committed, REASON_DestinationPodFailed, false, false, "True", "DestinationNotReady" },
 		{ "not stuck any more", "{'metadata':{'name':'m','uid':'u'},'status':{'phase':'Committed','decision':'Commit','source':{'state':'Running'},'conditions':"
 		  "[{'type':'AttentionNeeded','status':'True','reason':'CommittedNotRunning'}]}}", PHASE_Succeeded, REASON_NONE, true, false, "False", "Resolved" },
 	};
