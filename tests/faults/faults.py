@@ -44,12 +44,13 @@ def at_once(f, items, limit=None):
 
 
 def bring_to_steps(batch):
-    """Those that stand there. A few at a time are on their way: all of them at once would only wait for the processor, and for each other."""
+    """Those that stand there. A few at a time are on their way: all of them at once would only wait for the processor, and for each other. The latest steps come first: what
+    is sent or committed waits as long as it must, while a stream that nothing comes from is given up."""
     at_once(pod.Moved.start, batch, WAY_AT_ONCE)
     points.prepare(batch[0].side.source)
     points.prepare(batch[0].side.destination)
     there = [m for m in batch if m.chain]
-    waiting, way = list(there), []
+    waiting, way = there[::-1], []
     while waiting or way:
         while waiting and len(way) < WAY_AT_ONCE:
             way.append(waiting.pop(0))
@@ -93,8 +94,11 @@ def release(batch):
 
 def hit(batch):
     row, side = batch[0].row, batch[0].side
+    pod.look(batch)
     for m in batch:
         m.hit = time.monotonic()
+        if m.given_up():
+            m.problem = "it was given up while it stood at its step, before the fault: %s" % " ".join(m.said())
     try:
         victims.WHAT[row.what](row.who, side, [m.row for m in batch if not m.problem], lambda: release(batch))
     except Failed as e:

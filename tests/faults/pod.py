@@ -91,6 +91,10 @@ class Moved:
         return self.row.plain in MAY_LOSE and self.phase() == "Committed" and \
             pods.condition(self.migration, "Stalled").get("status") == "True"
 
+    def given_up(self):
+        """As it was last seen."""
+        return self.migration["status"].get("decision") == "Abort" if "status" in (self.migration or {}) else False
+
     # --- the judgement ---
 
     def copies(self):
