@@ -99,6 +99,8 @@ def hit(batch):
         m.hit = time.monotonic()
         if m.given_up():
             m.problem = "it was given up while it stood at its step, before the fault: %s" % " ".join(m.said())
+    if row.who == "monitor":
+        at_once(pod.Moved.note_running, batch)
     try:
         victims.WHAT[row.what](row.who, side, [m.row for m in batch if not m.problem], lambda: release(batch))
     except Failed as e:

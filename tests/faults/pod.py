@@ -20,9 +20,11 @@ TIMEOUT = "%ds" % (120 * PATIENCE)      # of the PodMigration: what nobody finis
 LOOK_S = 0.4            # a copy that runs sleeps some hundred times meanwhile
 
 # A monitor that is killed behind its word that it opens, and before it does, has lost the pod, by design (KNOWN_LIMITS, Safety): nobody can tell whether it ran.
-# Then nothing runs, the source stays frozen, and the PodMigration says so. This row must end so, or well.
+# Then nothing runs, the source stays frozen, and the PodMigration says so, until the kubelet has started the destination's container anew from its image: then it says that.
+# This row must end so, or well.
 MAY_LOSE = {"monitor/kill/monitor.open"}
-# Once it runs it is an ordinary container, and whoever kills the process that containerd waits for has killed it: the kubelet starts it anew.
+# Once it runs it is an ordinary container, and whoever kills the process that containerd waits for has killed it: the kubelet starts it anew. (So too where the source stands at
+# its step, and the destination has heard of the commit another way meanwhile: note_running().)
 MAY_RESTART = {"monitor/kill/" + step for step in ("destination.Telling", "destination.Reporting", "source.NotingRunning", "source.Reporting", "controller.delete")}
 
 
@@ -52,7 +54,7 @@ class Moved:
         self.row, self.side, self.home, self.chain = row, side, side.home, chain
         self.migration, self.point, self.problem = None, None, None
         self.begin_ms = self.seconds = None
-        self.good = False
+        self.good = self.ran_there = False
         row.destination = self.destination
 
     def api(self, method, path, body=None):
@@ -91,6 +93,13 @@ class Moved:
         return self.row.plain in MAY_LOSE and self.phase() == "Committed" and \
             pods.condition(self.migration, "Stalled").get("status") == "True"
 
+    def note_running(self):
+        """Whether it runs at the destination before the fault."""
+        before = processes.counters(self.side.destination, self.chain.container)
+        time.sleep(LOOK_S)
+        after = processes.counters(self.side.destination, self.chain.container)
+        self.ran_there = any(n > before.get(pid, n) for pid, n in after.items())
+
     def given_up(self):
         """As it was last seen."""
         return self.migration["status"].get("decision") == "Abort" if "status" in (self.migration or {}) else False
@@ -113,6 +122,16 @@ class Moved:
         """What the PodMigration tells a person."""
         c = pods.condition(self.migration or {}, "Succeeded")
         return c.get("reason", ""), c.get("message", "")
+
+    def says_cold(self, seconds=20):
+        """The PodMigration says, or soon will, that the kubelet has started the destination's container from its image, while the source stands still."""
+        end = time.monotonic() + seconds * PATIENCE
+        while time.monotonic() < end:
+            c = pods.condition(self.api("GET", MIGRATIONS + "/" + self.row.name), "InvariantViolated")
+            if c.get("status") == "True" and c.get("message", "").startswith("NoColdStart"):
+                return True
+            time.sleep(0.5)
+        return False
 
     def count(self):
         """Every count of every log, and further ones to come. Returns the longest pause since the PodMigration was made, in ms."""
@@ -139,7 +158,8 @@ class Moved:
             return running, frozen, None, self.problem
         reason, message = self.said()
         if self.phase() == "Committed":
-            good = running == 0 and reason and message
+            cold = running == 1 and frozen == 1 and self.says_cold()
+            good = (running == 0 or cold) and reason and message
             return running, frozen, None, None if good else "lost, %d run, and it says %s: %s" % (running, reason, message)
         if running != 1 or frozen:
             return running, frozen, None, "%d copies run, %d are frozen" % (running, frozen)
@@ -147,7 +167,7 @@ class Moved:
             return running, frozen, None, "it ended %s and does not say why" % self.phase()
         again = self.started_anew()
         if again:
-            return running, frozen, None, None if self.row.plain in MAY_RESTART else again
+            return running, frozen, None, None if self.row.plain in MAY_RESTART or self.ran_there else again
         try:
             gap = self.count()
             self.good = True

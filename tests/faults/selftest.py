@@ -35,11 +35,14 @@ class Judged(pod.Moved):
     def __init__(self, phase, reason="R", message="m", copies=(1, 0), logs=None, again="", row="source-worker/kill/source.Sent"):
         super().__init__(rows.select([row])[0], type("Side", (), {"home": None}), chain=True)
         self.migration = {"status": {"phase": phase, "conditions": [{"type": "Succeeded", "reason": reason, "message": message}]}}
-        self.seen, self.again = copies, again
+        self.seen, self.again, self.cold = copies, again, False
         self.all = logs or [Log("c start tick=0 ms=1 mib=8 pid=1 boot=" + BOOT, tick(1), tick(2))]
 
     def copies(self):
         return self.seen
+
+    def says_cold(self):
+        return self.cold
 
     def started_anew(self):
         return self.again
@@ -82,6 +85,18 @@ class Judge(unittest.TestCase):
         self.assertIn("lost, 0 run", self.problem("Committed", reason="", copies=(0, 1)))
         self.assertIn("lost, 1 run", self.problem("Committed", copies=(1, 0)))
         self.assertIsNone(self.problem("Committed", copies=(0, 1), row="monitor/kill/monitor.open"))
+
+    def test_lost_and_started_cold(self):
+        for copies, said, good in (((1, 1), True, True), ((1, 1), False, False), ((2, 0), True, False), ((1, 0), True, False)):
+            m = Judged("Committed", copies=copies, row="monitor/kill/monitor.open")
+            m.cold = said
+            self.assertEqual(m.judge()[3] is None, good, copies)
+
+    def test_killed_when_it_ran_already(self):
+        m = Judged("Succeeded", again="cold start: 1 restarts", row="monitor/kill/source.Delivering")
+        self.assertIn("cold start", m.judge()[3])
+        m.ran_there = True
+        self.assertIsNone(m.judge()[3])
 
 
 class Table(unittest.TestCase):
