@@ -84,6 +84,25 @@ int command_state(const struct oci_args *a)
 	return write_full(STDOUT_FILENO, b.data, b.len) < 0;
 }
 
+/*
+ * As JSON, as the shim asks for it (`ps --format json ID`).  A containerd that is started anew asks each shim for its container's processes, and takes a shim that names none
+ * for one that a crash has left behind: it forgets the container and lets the kubelet start another one (containerd 2.1: core/runtime/v2/shim_load.go, loadShim).
+ */
+int command_ps(const struct oci_args *a)
+{
+	cleanup_buf struct buf b = BUF_INIT(32);
+	struct record r;
+	int fd;
+
+	if (!before_restored(a, &r))
+		return runc_exec(a);
+	fd = record_monitor(&r);
+	if (fd < 0)
+		return refuse(a, "container not running");
+	close(fd);
+	return buf_printf(&b, "[%d]\n", r.pid) < 0 || write_full(STDOUT_FILENO, b.data, b.len) < 0;
+}
+
 int command_update(const struct oci_args *a)
 {
 	struct record r;

@@ -12,7 +12,7 @@ static const struct {
 	{ "create", command_create },   { "start", command_start },   { "kill", command_kill },
 	{ "delete", command_delete },   { "state", command_state },   { "exec", command_exec },
 	{ "update", command_update },   { "pause", command_refused }, { "resume", command_refused },
-	{ "ps", command_refused },      { "events", command_refused }, { "checkpoint", command_refused },
+	{ "ps", command_ps },           { "events", command_refused }, { "checkpoint", command_refused },
 };
 
 /* One program under several names. */

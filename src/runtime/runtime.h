@@ -52,6 +52,7 @@ int command_kill(const struct oci_args *a);
 int command_delete(const struct oci_args *a);
 int command_state(const struct oci_args *a);
 int command_exec(const struct oci_args *a);
+int command_ps(const struct oci_args *a);
 int command_update(const struct oci_args *a);
 int command_refused(const struct oci_args *a);  /* needs the application: refused as long as it is not there */
 

@@ -86,7 +86,8 @@ static void check_config(const struct buf *before, const struct box *b)
 
 static void refusals(struct box *b)
 {
-	static const char *const refused[] = { "pause", "resume", "checkpoint", "ps", "events" };
+	static const char *const refused[] = { "pause", "resume", "checkpoint", "events" };
+	char pids[16];
 	int code;
 
 	check(shim_op(b, "start") == 0, "start is fine");
@@ -95,6 +96,8 @@ static void refusals(struct box *b)
 	check(shim_call(b, (const char *const[]){ "update", "--resources=-", b->id, NULL }) == 0, "update is fine");
 	check(shim_exec(b, "[\"/app\"]", &code) == 1 && strstr(b->message, "waits for its migrated state"), "exec is refused");
 	check(shim_exec(b, "[\"/.podmigration/started\",\"x\"]", &code) == 1, "a command that only begins like it is refused");
+	snprintf(pids, sizeof(pids), "[%d]\n", b->pid);
+	check(shim_call(b, (const char *const[]){ "ps", "--format", "json", b->id, NULL }) == 0 && !strcmp(shim_said(), pids), "ps: the monitor, %s", shim_said());
 	check(shim_op(b, "state") == 0 && strstr(shim_said(), "\"status\":\"running\"") && strstr(shim_said(), b->bundle), "state: running");
 	check(shim_delete(b, false) == 1 && strstr(b->message, "not stopped"), "delete without --force is refused");
 }
