@@ -26,7 +26,9 @@ PROGRAMS = ["controller", "source-agent", "source-worker", "destination-agent", 
 KINDS = [(who, what) for what in ("kill", "stop") for who in PROGRAMS]
 KINDS += [("link", "cut"), ("link", "severed"), ("link", "loss"), ("clock-a", "plus-1h"), ("clock-a", "minus-1h"), ("clock-b", "plus-1h"), ("clock-b", "minus-1h")]
 SINGLE = [("disk", "full-dump", "source.Freezing"), ("disk", "full-receive", "source.Freezing"), ("disk", "full-restore", "destination.restore"),
-          ("memory", "limit", "destination.restore"), ("source-worker", "kill-late", "source.Delivering"), ("source-worker", "kill-late", "source.InDoubt")]
+          ("memory", "limit", "destination.restore"), ("source-worker", "kill-late", "source.Delivering"), ("source-worker", "kill-late", "source.InDoubt"),
+          ("containerd-a", "restart", "source.SendingAhead"), ("containerd-b", "restart", "source.SendingAhead"), ("containerd-a", "restart", "destination.restore"),
+          ("containerd-b", "restart", "destination.restore")]
 
 # For four minutes, the lab included: workers and the agent on each side of the commit, the record out of reach at the commit, a commit that nobody can open.
 FAST = ["source-worker/kill/source.dump", "source-worker/kill/source.Committing", "source-worker/kill/source.Delivering", "source-worker/kill-late/source.Delivering", "source-agent/kill/source.Sent",

@@ -127,6 +127,13 @@ def kill_late(who, side, rows, go):
     kill(who, side, rows, go)
 
 
+def restart(who, side, rows, go):
+    """As kill, but whoever stands at a point goes on only when containerd is there again: it must know the containers that wait."""
+    kill(who, side, rows, lambda: None)
+    lab("exec", WHO[who].cluster, "ctr", "--connect-timeout", "60s", "version")
+    go()
+
+
 def stop(who, side, rows, go):
     victim = WHO[who]
     pids = victim.pids(side, rows)
@@ -215,7 +222,7 @@ class Clock:
         go()
 
 
-WHAT = {"kill": kill, "kill-late": kill_late, "stop": stop, "cut": cut, "severed": Severed(), "loss": loss, "plus-1h": Clock(HOUR_S), "minus-1h": Clock(-HOUR_S),
+WHAT = {"kill": kill, "kill-late": kill_late, "restart": restart, "stop": stop, "cut": cut, "severed": Severed(), "loss": loss, "plus-1h": Clock(HOUR_S), "minus-1h": Clock(-HOUR_S),
         "full-dump": Full("source"), "full-receive": Full("destination"), "full-restore": Full("destination"), "limit": memory_limit}
 
 
