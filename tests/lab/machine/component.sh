@@ -69,11 +69,18 @@ alive() {
 	[ "$(cat "/proc/$(cat "$pidfile")/comm" 2>/dev/null)" = "${command[0]:0:15}" ]
 }
 
+# begun PID: it was a copy of this shell, then setsid, and is the program now, or has ended.  alive would take it for a stranger before: on a busy machine that is long enough.
+begun() {
+	local now
+	while read -r now 2>/dev/null <"/proc/$1/comm" && [[ $now == bash || $now == setsid ]]; do sleep 0.02; done
+}
+
 launch() {
 	! alive || return 0
 	echo "--- $(date -u +%FT%TZ) start" >>"/var/log/lab/$name.log"
 	setsid "${command[@]}" </dev/null >>"/var/log/lab/$name.log" 2>&1 &
 	echo $! >"$pidfile"
+	begun $!
 }
 
 # listening PORT: with bash alone, since this is asked ten times a second
