@@ -163,8 +163,11 @@ bool source_pod_gone(struct source *s);
 void source_fence_look(struct source *s);
 int source_fence_close(struct source *s, struct error *err);
 int source_fence_lift(struct source *s, struct error *err);
-/* Containers that were killed while CRIU held them, and were left frozen by it, can be deleted afterwards (runc_thaw_dead).  Whoever is alive stays frozen. */
-void source_thaw_dead(struct source *s);
+/*
+ * Containers that were killed while CRIU held them, and were left frozen by it, can be deleted afterwards (runc_thaw_dead).  Whoever is alive stays frozen.  Fails when
+ * only containerd knows the containers, since an earlier worker found them, and it does not answer.
+ */
+int source_thaw_dead(struct source *s, struct error *err);
 /* Sum of the processes' resident memory: what the destination must have room for. */
 uint64_t source_state_bytes(struct source *s);
 /* Index of the container that attaches System V shared memory, else 0: its images carry the pod's IPC objects. */

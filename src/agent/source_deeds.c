@@ -189,10 +189,12 @@ static void kill_left_dumps(struct source *s)
 /* They have done their work: each by its own worker, or by the one who comes after it.  The pod may have been killed while they held it. */
 static void end_dumps(struct source *s)
 {
+	struct error ignored = { 0 };   /* it is tried again at the end */
+
 	source_end_dumps(s, false);
 	if (s->resumed)
 		kill_left_dumps(s);
-	source_thaw_dead(s);
+	source_thaw_dead(s, &ignored);
 }
 
 static enum input note_lost(void *ctx)
@@ -238,9 +240,9 @@ static enum input note_running(void *ctx)
 static enum input remove_journal(void *ctx)
 {
 	struct source *s = ctx;
+	int r = source_thaw_dead(s, &s->err);   /* nobody looks after it from here on */
 
-	source_thaw_dead(s);    /* nobody looks after it from here on */
-	return ok_or_failed(journal_remove(s->o, s->journal.migration, &s->err));
+	return ok_or_failed(r < 0 ? r : journal_remove(s->o, s->journal.migration, &s->err));
 }
 
 /* --- the frozen part --- */

@@ -157,21 +157,34 @@ bool source_pod_gone(struct source *s)
 	return gone;
 }
 
-void source_thaw_dead(struct source *s)
+static void thaw_dead(struct source *s, const struct pod_container *c)
 {
-	struct pod_containers *all = calloc(1, sizeof(*all));
 	struct error why = { 0 };
-	int n = all && list_containers(s, containerd_pod_dead, all, &why) == 0 ? all->n : 0;
+	int r = runc_thaw_dead(&s->runc, c->id, &why);
 
-	for (int i = 0; i < n; i++) {
-		int r = all->items[i].sandbox ? 0 : runc_thaw_dead(&s->runc, all->items[i].id, &why);
+	if (r < 0)
+		log_warning("whether a killed container was left frozen is not known", LOG_S("container", c->name), LOG_S("err", why.message));
+	if (r > 0)
+		log_info("a killed container had been left frozen, and can be deleted now", LOG_S("container", c->name));
+}
 
-		if (r < 0)
-			log_warning("whether a killed container was left frozen is not known", LOG_S("container", all->items[i].name), LOG_S("err", why.message));
-		if (r > 0)
-			log_info("a killed container had been left frozen, and can be deleted now", LOG_S("container", all->items[i].name));
-	}
+/* Whoever has found the containers knows them without containerd, which may not answer just now. */
+int source_thaw_dead(struct source *s, struct error *err)
+{
+	struct pod_containers *all;
+	int r;
+
+	for (int i = 0; i < s->n; i++)
+		thaw_dead(s, &s->containers[i].info);
+	if (s->n > 0 || !s->resumed)
+		return 0;
+	all = calloc(1, sizeof(*all));
+	r = all ? list_containers(s, containerd_pod_dead, all, err) : error_set(err, -ENOMEM, "out of memory");
+	for (int i = 0; r == 0 && i < all->n; i++)
+		if (!all->items[i].sandbox)
+			thaw_dead(s, &all->items[i]);
 	free(all);
+	return r;
 }
 
 int source_inspect(struct source *s, struct error *err)

@@ -63,5 +63,7 @@ def everything():
 
 
 def select(patterns):
-    """Rows of any pattern."""
-    return [r for r in everything() if any(fnmatch.fnmatchcase(r.id, p) for p in patterns)]
+    """Rows of any pattern, in the order of the patterns."""
+    rows = everything()
+    found = {r.id: r for p in patterns for r in rows if fnmatch.fnmatchcase(r.id, p)}
+    return list(found.values())
