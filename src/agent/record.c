@@ -223,6 +223,22 @@ static int find_gone(struct record *r, int rc, struct error *err)
 	return rc;
 }
 
+/* Who comes after a worker that had given it up knows of a restart only: the reason that was said first is the one a person needs. */
+static void keep_first_error(struct record *r, cJSON *source)
+{
+	cleanup_json cJSON *o = NULL;
+	struct error ignored = { 0 };
+	const cJSON *first;
+
+	if (reason_from_name(json_str(source, "error/reason")) != REASON_AgentRestarted || record_get(r, &o, &ignored) < 0)
+		return;
+	first = json_at(o, "status/source/error");
+	if (!json_str(first, "reason") || source_state_from_name(json_str(o, "status/source/state")) != SOURCE_Aborted)
+		return;
+	cJSON_DeleteItemFromObjectCaseSensitive(source, "error");
+	cJSON_AddItemToObject(source, "error", cJSON_Duplicate(first, 1));
+}
+
 static int report(struct record *r, enum source_state state, const char *decision, cJSON *source, cJSON *destination, struct error *err)
 {
 	cleanup_json cJSON *patch = NULL;
@@ -239,6 +255,7 @@ static int report(struct record *r, enum source_state state, const char *decisio
 	if (destination)
 		cJSON_AddItemToObject(status, "destination", destination);
 	wait_idle(r);
+	keep_first_error(r, source);
 	return find_gone(r, kube_merge_patch(r->client, r->status_path, PM_MANAGER_AGENT, patch, NULL, err), err);
 }
 

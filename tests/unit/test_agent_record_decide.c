@@ -21,7 +21,8 @@ struct server {
 	int n;                          /* requests so far, a write and a read each */
 	const char *decision;
 	bool once, repeated;
-	char sent_decision[16], sent_state[16];         /* of the last write, "" for none */
+	const char *first_reason;       /* of an agent that has given it up already */
+	char sent_decision[16], sent_state[16], sent_reason[32];        /* of the last write, "" for none */
 };
 static struct server server;            /* the functions below have no context of their own */
 
@@ -35,11 +36,16 @@ static const struct try *now_try(void)
 
 static cJSON *object(void)
 {
-	cJSON *o = cJSON_CreateObject();
+	cJSON *o = cJSON_CreateObject(), *status = cJSON_AddObjectToObject(o, "status"), *source;
 
 	cJSON_AddStringToObject(cJSON_AddObjectToObject(o, "metadata"), "uid", "u");
 	if (server.decision)
-		cJSON_AddStringToObject(cJSON_AddObjectToObject(o, "status"), "decision", server.decision);
+		cJSON_AddStringToObject(status, "decision", server.decision);
+	if (server.first_reason) {
+		source = cJSON_AddObjectToObject(status, "source");
+		cJSON_AddStringToObject(source, "state", "Aborted");
+		cJSON_AddStringToObject(cJSON_AddObjectToObject(source, "error"), "reason", server.first_reason);
+	}
 	return o;
 }
 
@@ -53,6 +59,7 @@ int kube_merge_patch(struct kube_client *c, const char *path, const char *manage
 	server.repeated |= !server.once;
 	snprintf(server.sent_decision, sizeof(server.sent_decision), "%s", json_str_or(patch, "status/decision", ""));
 	snprintf(server.sent_state, sizeof(server.sent_state), "%s", json_str_or(patch, "status/source/state", ""));
+	snprintf(server.sent_reason, sizeof(server.sent_reason), "%s", json_str_or(patch, "status/source/error/reason", ""));
 	if (t->applied && !server.decision)
 		server.decision = !strcmp(json_str_or(patch, "status/decision", ""), "Commit") ? "Commit" : "Abort";
 	if (t->write < 0)
@@ -150,11 +157,43 @@ static void aborted_and_the_decision_are_one_write(void **state)
 	assert_string_equal(server.sent_state, "Aborted");
 }
 
+static cJSON *given_up(int reason)
+{
+	cJSON *source = cJSON_CreateObject();
+
+	cJSON_AddStringToObject(cJSON_AddObjectToObject(source, "error"), "reason", reason_name(reason));
+	return source;
+}
+
+static void a_restart_does_not_hide_why_it_was_given_up(void **state)
+{
+	static const struct try done[TRIES] = { { 0, false, 0 }, { 0, false, 0 }, { 0, false, 0 } };
+	static const struct {
+		const char *first;
+		int mine, sent;
+	} rows[] = {
+		{ "TransferFailed", REASON_AgentRestarted, REASON_TransferFailed },
+		{ NULL, REASON_AgentRestarted, REASON_AgentRestarted },
+		{ "TransferFailed", REASON_RestoreFailed, REASON_RestoreFailed },
+	};
+	struct record r = { .uid = "u" };
+	struct error err = { 0 };
+
+	(void)state;
+	pthread_mutex_init(&r.lock, NULL);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		server = (struct server){ .tries = done, .first_reason = rows[i].first };
+		assert_int_equal(record_give_up(&r, given_up(rows[i].mine), NULL, &err), 0);
+		assert_string_equal(server.sent_reason, reason_name(rows[i].sent));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_write_that_may_be_applied_is_never_called_refused),
 		cmocka_unit_test(aborted_and_the_decision_are_one_write),
+		cmocka_unit_test(a_restart_does_not_hide_why_it_was_given_up),
 	};
 
 	return cmocka_run_group_tests_name("agent record, the decision", tests, NULL, NULL);
