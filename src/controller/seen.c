@@ -266,8 +266,8 @@ static bool does_not_come(const struct observed *o, struct step *s)
 		return because(s, o->events.reason, "%s", o->events.message);
 	if (never_created(o) && seen_over(o, s, since, LIMIT_REMOTE_POD))
 		return because(s, REASON_RuntimeClassMissing,
-			       "cluster %s does not create the destination pod: RuntimeClass podmigration is missing there, or its admission refuses the pod "
-			       "(see the events of shadowpod %s in that cluster)", cluster, name);
+			       "cluster %s does not create the destination pod: RuntimeClass podmigration is missing there, its admission refuses the pod (see the events of "
+			       "shadowpod %s in that cluster), or its peering stands still", cluster, name);
 	if (o->pulling || !seen_over(o, s, since, LIMIT_DESTINATION_POD))
 		return false;
 	return because(s, told ? o->events.reason : REASON_DestinationPodFailed, "destination pod %s does not run after %d s: %s", name,
