@@ -165,6 +165,12 @@ static bool owes_a_word(const cJSON *m)
 	return state >= SOURCE_Ready && state < SOURCE_Running;
 }
 
+/* What is committed has a journal until all is told: without one nothing is left to be done, whatever the controller still does (it deletes the source pod). */
+static bool may_begin(const cJSON *m)
+{
+	return phase_from_name(json_str(m, "status/phase")) >= PHASE_Preparing && strcmp(json_str_or(m, "status/decision", ""), "Commit");
+}
+
 /* One worker for each migration in this daemon's life; what one has left is taken up by resume_frozen() and give_up_crashed(). */
 static void begin(struct daemon *d, const cJSON *m, bool ended)
 {
@@ -176,7 +182,7 @@ static void begin(struct daemon *d, const cJSON *m, bool ended)
 	line = home_line(m);
 	if (ended && owes_a_word(m))
 		start_to_give_up(d, uid, line, REASON_Cancelled, "given up by the controller while no worker ran");
-	else if (!ended && phase_from_name(json_str(m, "status/phase")) >= PHASE_Preparing)
+	else if (!ended && may_begin(m))
 		start_source(d, uid, line);
 }
 
