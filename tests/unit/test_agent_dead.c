@@ -109,6 +109,7 @@ static void who_comes_later_asks_again(void **state)
 	assert_false(is_thawed());
 	s->resumed = false;     /* has frozen nothing */
 	assert_int_equal(thaw(s), 0);
+	containerd_close(s->containerd);
 	free(s);
 }
 
