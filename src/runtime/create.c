@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "cgroups.h"
 #include "monitor.h"
+#include "pid_room.h"
 #include "runtime.h"
 #include "spec.h"
 
@@ -149,6 +150,9 @@ static int create_waiting(const struct oci_args *a, const struct spec *s, const 
 
 	if (r < 0)
 		return r;
+	/* Where that is not possible a restore may fail, before the commit. */
+	if (s->pidns[0])
+		pid_room_make(s->pidns, s->sandbox, NULL);
 	if (program_dir(dir, sizeof(dir)) < 0)
 		return error_set(err, -EIO, "the folder of podmigration-runtime cannot be found out");
 	if (put_info(a, s, &info) < 0)

@@ -62,6 +62,11 @@ static int read_annotations(struct spec *s, struct error *err)
 
 static int read_linux(struct spec *s, struct error *err)
 {
+	const struct {
+		const char *type;
+		char *out;
+		size_t size;
+	} wanted[] = { { "network", s->netns, sizeof(s->netns) }, { "pid", s->pidns, sizeof(s->pidns) } };
 	struct span list, at, ns, type, path;
 
 	if (json_copy_at(s->root, "linux.cgroupsPath", s->cgroups_path, sizeof(s->cgroups_path)) < 0 && s->cgroups_path[0])
@@ -69,9 +74,10 @@ static int read_linux(struct spec *s, struct error *err)
 	if (!json_find(s->root, "linux.namespaces", &list))
 		return 0;
 	for (at = json_members(list); json_next(&at, NULL, &ns);)
-		if (json_member(ns, "type", &type) && json_equals(type, "network") && json_member(ns, "path", &path) &&
-		    json_copy(path, s->netns, sizeof(s->netns)) < 0)
-			return error_set(err, -EINVAL, "config.json: path of the network namespace is too long");
+		for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
+			if (json_member(ns, "type", &type) && json_equals(type, wanted[i].type) && json_member(ns, "path", &path) &&
+			    json_copy(path, wanted[i].out, wanted[i].size) < 0)
+				return error_set(err, -EINVAL, "config.json: path of the %s namespace is too long", wanted[i].type);
 	return 0;
 }
 

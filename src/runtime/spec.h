@@ -18,6 +18,7 @@ struct spec {
 	char migration[64];             /* UID of the PodMigration that brings the pod, "" when none does */
 	char cgroups_path[1024];
 	char netns[1024];               /* "" when the container has one of its own */
+	char pidns[1024];               /* the same of the process namespace */
 	char key_dir[1024], order_dir[1024];    /* host folders of our volumes, "" when this container does not mount them */
 	char pod_dir[1024];             /* the kubelet's folder of the pod, "" when it cannot be told */
 };

@@ -92,6 +92,7 @@ static void what_is_read(void **state)
 	assert_string_equal(s.migration, UID);
 	assert_string_equal(s.cgroups_path, "/k/x");
 	assert_string_equal(s.netns, "/proc/7/ns/net");
+	assert_string_equal(s.pidns, "");
 	assert_string_equal(s.pod_dir, "");
 	assert_int_equal(spec_put_mounts(&s, &mounts), 0);
 	assert_string_equal(mounts.data, "[{\"destination\":\"/a&\",\"source\":\"/b\"}]");
