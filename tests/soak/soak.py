@@ -10,6 +10,7 @@ One pod unless said: P of them move at the same time, so that N moves are over s
 build/soak.json holds all figures, also those in between.
 """
 import argparse
+import concurrent.futures
 import json
 import os
 import sys
@@ -105,11 +106,12 @@ class Soak:
         return self.chains[0].at_home
 
     def move(self):
-        """Each pod once."""
-        for c in self.chains:
+        """Each pod once, all at the same time; each is waited for at once, since an ended PodMigration is soon gone."""
+        def one(c):
             c.move(self.moves)
-        for c in self.chains:
-            self.seconds.append(c.wait_moved(self.moves))
+            return c.wait_moved(self.moves)
+        with concurrent.futures.ThreadPoolExecutor(len(self.chains)) as threads:
+            self.seconds += threads.map(one, self.chains)
         self.moves += len(self.chains)
 
     def counted(self):
