@@ -20,6 +20,7 @@ static int open_group(const char *cgroup_root, const struct fence *f, int *ret, 
 	static const char *const v1[] = { "pids" }, *const v2[] = { ".", "unified" };
 	const char *const *names = f->v2 ? v2 : v1;
 	char path[4096];
+	int why = 0;
 
 	for (int i = 0; i < (f->v2 ? 2 : 1); i++) {
 		cleanup_close int fd = -1;
@@ -31,7 +32,12 @@ static int open_group(const char *cgroup_root, const struct fence *f, int *ret, 
 			*ret = take_fd(&fd);
 			return 0;
 		}
+		/* Only what is not there needs no fence. */
+		if (errno != ENOENT)
+			why = errno;
 	}
+	if (why)
+		return error_set(err, -why, "open cgroup %s: %s", f->group, strerror(why));
 	return error_set(err, -ENOENT, "no limit of processes (" LIMIT_FILE ") for cgroup %s", f->group);
 }
 
