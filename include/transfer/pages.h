@@ -33,6 +33,9 @@ struct pages_known;
 int pages_known_new(struct pages_known **ret, struct error *err);
 void pages_known_free(struct pages_known *k);
 
+/* Told of a run of pages of memory that is no file's, in memory or swapped and not the kernel's page of zeros: ascending.  A failure ends the sending with its error. */
+typedef int (*pages_found)(void *ctx, uint64_t start, uint64_t end, struct error *err);
+
 /* A process, and how to send it. */
 struct pages_source {
 	uint16_t container;
@@ -43,6 +46,8 @@ struct pages_source {
 	struct pages_known *known;      /* NULL: every page is sent */
 	bool later;                     /* most comes when it is asked for (pages_answer): only what may not be readable is sent now */
 	struct track *track;            /* NULL: every page is looked at; else only those written since the last round, which needs known */
+	pages_found found;              /* not NULL: one that stands still is looked through for its pages by the way, whether they are sent or not */
+	void *found_ctx;
 };
 
 /*

@@ -187,11 +187,13 @@ int source_send_all(struct source *s, struct error *err);
 void source_end_dumps(struct source *s, bool kill);
 
 /*
- * source_blinkers.c: CRIU is kept from walking through large memory that we have looked at.  put_on: the pod is frozen and CRIU not yet let go; look: which pages there are, while CRIU
- * works; list: they are put into CRIU's images when these are complete.  A CRIU that looked all the same is no harm.
+ * source_blinkers.c: CRIU is kept from walking through large memory, which we look at ourselves.  put_on: the pod is frozen and CRIU not yet let go; look: this process's memory is
+ * gone through now, and found (ctx: the container's blinkers) is told of its pages, while CRIU works; list: they are put into CRIU's images when these are complete.  A CRIU that
+ * looked all the same is no harm.
  */
 int source_blinkers_put_on(struct source_container *c, struct error *err);
-int source_blinkers_look(struct source_container *c, struct error *err);
+void source_blinkers_look(struct source_container *c, pid_t pid);
+int source_blinkers_found(void *ctx, uint64_t start, uint64_t end, struct error *err);
 int source_blinkers_list(struct source_container *c, int images_fd, struct error *err);
 void source_blinkers_free(struct source_blinkers *b);
 

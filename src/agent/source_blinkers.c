@@ -9,7 +9,7 @@
 #include "container/criu_images.h"
 #include "container/process_info.h"
 #include "source.h"
-#include "transfer/present.h"
+#include "transfer/large_mappings.h"
 
 /*
  * Large memory is kept from CRIU's eyes while the pod is frozen (container/blinkers.h): its pages are sent by us, and we know which there are.  What CRIU would have listed is put
@@ -19,15 +19,17 @@
 struct source_hidden {
 	struct blinkers_range range;
 	pid_t ns_pid;
-	size_t runs;                    /* of pages, in source_blinkers.runs */
+	size_t first, runs;             /* of pages, in source_blinkers.runs */
+	bool looked_at;
 };
 
 struct source_blinkers {
 	struct source_hidden *hidden;   /* a process's own side by side, ascending */
 	size_t n, room;
-	struct criu_run *runs;          /* of all, in their order */
+	struct criu_run *runs;          /* of all; a process's own side by side, ascending */
 	size_t n_runs, runs_room;
-	pid_t pid, ns_pid;              /* whose are being looked for */
+	size_t at, end;                 /* hidden: what is being looked at, and the end of its process's */
+	pid_t pid, ns_pid;              /* whose mappings are being looked for */
 };
 
 static int make_room(void **items, size_t *room, size_t n, size_t size, struct error *err)
@@ -55,14 +57,13 @@ static int add_mapping(void *ctx, uint64_t start, uint64_t end, struct error *er
 	return r;
 }
 
-static int add_pages(void *ctx, uint64_t start, uint64_t end, struct error *err)
+static int add_pages(struct source_blinkers *b, struct source_hidden *h, uint64_t start, uint64_t end, struct error *err)
 {
-	struct source_blinkers *b = ctx;
 	struct criu_run *last = b->n_runs ? &b->runs[b->n_runs - 1] : NULL;
 	int r;
 
-	/* Swapped pages and others are told apart; here they are the same. */
-	if (last && b->hidden[b->n].runs && last->vaddr + last->pages * CRIU_PAGE_SIZE == start) {
+	/* Swapped pages and others, written ones and others, are told apart; here they are the same. */
+	if (last && h->runs && last->vaddr + last->pages * CRIU_PAGE_SIZE == start) {
 		last->pages += (end - start) / CRIU_PAGE_SIZE;
 		return 0;
 	}
@@ -70,7 +71,7 @@ static int add_pages(void *ctx, uint64_t start, uint64_t end, struct error *err)
 	if (r < 0)
 		return r;
 	b->runs[b->n_runs++] = (struct criu_run){ start, (end - start) / CRIU_PAGE_SIZE };
-	b->hidden[b->n].runs++;
+	h->runs++;
 	return 0;
 }
 
@@ -82,7 +83,7 @@ static int look_at(struct source_blinkers *b, pid_t pid, struct error *err)
 	if (r < 0 || process_locks_memory(pid))
 		return r;
 	b->pid = pid;
-	return present_mappings(pid, BLINKERS_MIN, add_mapping, b, err);
+	return large_mappings_each(pid, BLINKERS_MIN, add_mapping, b, err);
 }
 
 static int write_list(struct source_container *c, struct error *err)
@@ -117,33 +118,53 @@ int source_blinkers_put_on(struct source_container *c, struct error *err)
 	return r == 0 ? write_list(c, err) : error_wrap(err, r, "large memory of %s", c->info.name);
 }
 
-int source_blinkers_look(struct source_container *c, struct error *err)
+void source_blinkers_look(struct source_container *c, pid_t pid)
 {
 	struct source_blinkers *b = c->blinkers;
-	size_t all = b->n;
+
+	for (b->at = 0; b->at < b->n && b->hidden[b->at].range.pid != (uint64_t)pid; b->at++)
+		;
+	for (b->end = b->at; b->end < b->n && b->hidden[b->end].range.pid == (uint64_t)pid; b->end++) {
+		b->hidden[b->end].first = b->n_runs;
+		b->hidden[b->end].looked_at = true;
+	}
+}
+
+int source_blinkers_found(void *ctx, uint64_t start, uint64_t end, struct error *err)
+{
+	struct source_blinkers *b = ctx;
 	int r = 0;
 
-	for (b->n = 0; r == 0 && b->n < all; b->n++)
-		r = present_pages((pid_t)b->hidden[b->n].range.pid, b->hidden[b->n].range.start, b->hidden[b->n].range.end, add_pages, b, err);
-	b->n = all;
+	while (r == 0 && b->at < b->end && start < end) {
+		struct source_hidden *h = &b->hidden[b->at];
+		uint64_t from = start < h->range.start ? h->range.start : start, to = end < h->range.end ? end : h->range.end;
+
+		if (from < to)
+			r = add_pages(b, h, from, to, err);
+		if (end < h->range.end)
+			break;
+		b->at++;
+	}
 	return r;
 }
 
 int source_blinkers_list(struct source_container *c, int images_fd, struct error *err)
 {
 	const struct source_blinkers *b = c->blinkers;
-	size_t i = 0, first = 0;
+	size_t i = 0;
 	int r = 0;
 
 	while (r == 0 && i < b->n) {
-		pid_t ns_pid = b->hidden[i].ns_pid;
+		const struct source_hidden *h = &b->hidden[i];
 		size_t runs = 0;
 
-		for (; i < b->n && b->hidden[i].ns_pid == ns_pid; i++)
+		/* CRIU saw nothing of it either: it would be lost. */
+		if (!h->looked_at)
+			return error_set(err, -EIO, "memory of process %d was not looked at", (int)h->range.pid);
+		for (; i < b->n && b->hidden[i].range.pid == h->range.pid; i++)
 			runs += b->hidden[i].runs;
 		if (runs)
-			r = criu_pagemap_add(images_fd, ns_pid, b->runs + first, runs, err);
-		first += runs;
+			r = criu_pagemap_add(images_fd, h->ns_pid, b->runs + h->first, runs, err);
 	}
 	return r;
 }

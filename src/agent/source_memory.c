@@ -26,6 +26,12 @@ static int send_process(struct source_container *c, pid_t pid, enum pages_which 
 		return r;
 	from.later = c->later && !running;
 	from.track = c->tracks ? track_set_get(c->tracks, pid, running) : NULL;
+	/* Large memory holds no code. */
+	if (!running && which == PAGES_NOT_EXECUTABLE) {
+		source_blinkers_look(c, pid);
+		from.found = source_blinkers_found;
+		from.found_ctx = c->blinkers;
+	}
 	return pages_send(c->source->wire, &from, which, &c->pages, err);
 }
 

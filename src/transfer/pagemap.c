@@ -37,14 +37,14 @@ enum category {
 
 #define SCAN_PROTECT (1u << 0)          /* PM_SCAN_WP_MATCHING */
 
-/* What a page must and must not be, beyond being there and not of a file. */
+/* What a page must and must not be, beyond being there and not of a file, and what is told of it. */
 static const struct {
-	uint64_t must, must_not;
+	uint64_t must, must_not, told;
 } selection[] = {
-	[SELECT_ALL] = { 0, 0 },
-	[SELECT_UNWATCHED] = { 0, IS_WPALLOWED },
-	[SELECT_WRITTEN] = { IS_WPALLOWED | IS_WRITTEN, 0 },
-	[SELECT_SWAPPED_UNWRITTEN] = { IS_WPALLOWED | IS_SWAPPED, IS_WRITTEN },
+	[SELECT_ALL] = { 0, 0, 0 },
+	[SELECT_UNWATCHED] = { 0, IS_WPALLOWED, 0 },
+	[SELECT_WRITTEN] = { IS_WPALLOWED | IS_WRITTEN, 0, 0 },
+	[SELECT_STATES] = { 0, 0, IS_WPALLOWED | IS_WRITTEN },
 };
 
 /* /proc/PID/pagemap, one u64 per page. */
@@ -82,7 +82,7 @@ static int fill_by_scan(struct pagemap *p)
 		.category_inverted = must_not,
 		.category_mask = must_not | selection[p->select].must,
 		.category_anyof_mask = IS_PRESENT | IS_SWAPPED,
-		.return_mask = IS_PRESENT | IS_SWAPPED | IS_PFNZERO,
+		.return_mask = IS_PRESENT | IS_SWAPPED | IS_PFNZERO | selection[p->select].told,
 	};
 	int n = ioctl(p->fd, SCAN_IOCTL, &arg);
 
@@ -227,6 +227,8 @@ int pagemap_next(struct pagemap *p, struct page_run *ret, struct error *err)
 		.end = r->end,
 		.zero = r->categories & IS_PFNZERO,
 		.swapped = r->categories & IS_SWAPPED,
+		.watched = r->categories & IS_WPALLOWED,
+		.written = r->categories & IS_WRITTEN,
 	};
 	return 1;
 }

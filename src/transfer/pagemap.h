@@ -15,6 +15,7 @@ struct page_run {
 	uint64_t start, end;            /* bytes, end exclusive */
 	bool zero;                      /* known to be the kernel's zero page */
 	bool swapped; /* not in memory; may also be a marker without content on kernels that do not tell them apart */
+	bool watched, written;          /* SELECT_STATES only */
 };
 
 /* Of these, which; all but the first need PAGEMAP_SCAN.  Watched: mappings that are registered for write protection (transfer/track.h). */
@@ -22,7 +23,7 @@ enum page_select {
 	SELECT_ALL,
 	SELECT_UNWATCHED,               /* in mappings that are not watched */
 	SELECT_WRITTEN,                 /* in watched mappings, written since they were protected */
-	SELECT_SWAPPED_UNWRITTEN,       /* in watched mappings, swapped, or a mark of the protection in the place of a page that was dropped */
+	SELECT_STATES,                  /* all, each run with whether it is in a watched mapping, and whether it was written since it was protected */
 };
 
 /* by_scan false: /proc/PID/pagemap even where the kernel has PAGEMAP_SCAN. */

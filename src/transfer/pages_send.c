@@ -280,6 +280,12 @@ static int add_run(struct sender *s, const struct page_run *run, struct error *e
 	return 0;
 }
 
+/* Of a look at everything: what is watched and was not written is what the other side has; but see send_range. */
+static bool must_go(const struct page_run *run, const struct span *in, enum page_select select)
+{
+	return select != SELECT_STATES || !run->watched || run->written || (in->file && run->swapped);
+}
+
 static int send_selected(struct sender *s, struct pagemap *map, const struct span *in, enum page_select select, bool protect, struct error *err)
 {
 	struct page_run run;
@@ -288,7 +294,9 @@ static int send_selected(struct sender *s, struct pagemap *map, const struct spa
 	pagemap_files(map, in->file);
 	pagemap_select(map, in->start, in->end, select, protect);
 	while ((r = pagemap_next(map, &run, err)) > 0) {
-		r = add_run(s, &run, err);
+		r = s->from->found && !in->file && !run.zero ? s->from->found(s->from->found_ctx, run.start, run.end, err) : 0;
+		if (r == 0 && must_go(&run, in, select))
+			r = add_run(s, &run, err);
 		if (r < 0)
 			return r;
 	}
@@ -333,27 +341,16 @@ static int find_unwatched(struct sender *s, struct pagemap *map, const struct sp
 }
 
 /*
- * Frozen.  A page of a file's mapping that was dropped (MADV_DONTNEED) leaves a mark of the protection in its place, which CRIU takes for a page that is swapped
- * out, and wants: what swapped pages of such mappings hold is looked at in any case.
+ * Frozen, one look tells all: each page of much memory costs time in which nobody runs.  A page of a file's mapping that was dropped (MADV_DONTNEED) leaves a mark of
+ * the protection in its place, which CRIU takes for a page that is swapped out, and wants: what swapped pages of such mappings hold is looked at in any case.
  */
-static int send_written(struct sender *s, struct pagemap *map, const struct span *in, struct error *err)
-{
-	int r = send_selected(s, map, in, SELECT_UNWATCHED, false, err);
-
-	if (r == 0)
-		r = send_selected(s, map, in, SELECT_WRITTEN, false, err);
-	if (r == 0 && in->file)
-		r = send_selected(s, map, in, SELECT_SWAPPED_UNWRITTEN, false, err);
-	return r;
-}
-
 static int send_range(struct sender *s, struct pagemap *map, const struct span *in, struct error *err)
 {
 	const struct track *t = s->from->track;
 
 	if (!t || track_broken(t))
 		return send_selected(s, map, in, SELECT_ALL, false, err);
-	return s->from->running ? send_selected(s, map, in, SELECT_WRITTEN, true, err) : send_written(s, map, in, err);
+	return s->from->running ? send_selected(s, map, in, SELECT_WRITTEN, true, err) : send_selected(s, map, in, SELECT_STATES, false, err);
 }
 
 /* --- all mappings --- */

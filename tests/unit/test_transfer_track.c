@@ -98,6 +98,7 @@ struct transfer {
 	struct pages_known *known;
 	struct track_set *set;
 	struct pages_stats stats;
+	uint64_t found, found_end;      /* pages of memory that the last round told of, and where the last run of a process ended */
 };
 
 static void *receive_main(void *arg)
@@ -157,6 +158,17 @@ static int group_pids(pid_t group, pid_t *pids, int max)
 	return n;
 }
 
+static int count_found(void *ctx, uint64_t start, uint64_t end, struct error *err)
+{
+	struct transfer *t = ctx;
+
+	(void)err;
+	assert_true(t->found_end <= start && start < end);
+	t->found += (end - start) / PAGE;
+	t->found_end = end;
+	return 0;
+}
+
 static void send_round(struct transfer *t, pid_t group, bool running)
 {
 	pid_t pids[256];
@@ -167,9 +179,13 @@ static void send_round(struct transfer *t, pid_t group, bool running)
 	for (int which = running ? PAGES_ALL : 0; which <= (running ? PAGES_ALL : PAGES_EXECUTABLE); which++)
 		for (int i = 0; i < n; i++) {
 			struct pages_source from = { .pid = pids[i], .ns_pid = pids[i], .running = running, .known = t->known,
-						     .track = track_set_get(t->set, pids[i], running) };
+						     .track = track_set_get(t->set, pids[i], running),
+						     .found = which == PAGES_NOT_EXECUTABLE ? count_found : NULL, .found_ctx = t };
 			struct error err = { 0 };
-			int r = pages_send(t->w[0], &from, (enum pages_which)which, &t->stats, &err);
+			int r;
+
+			t->found_end = 0;
+			r = pages_send(t->w[0], &from, (enum pages_which)which, &t->stats, &err);
 
 			if (r < 0 && !(running && (r == -ESRCH || r == -ENOENT)))
 				fail_msg("pages of %d: %s", pids[i], err.message);
@@ -242,7 +258,7 @@ static uint64_t verify(struct transfer *t, pid_t group)
 {
 	pid_t pids[256];
 	int n = group_pids(group, pids, 256);
-	uint64_t pages = 0;
+	uint64_t pages = 0, found = 0;
 
 	for (int i = 0; i < n; i++) {
 		struct page_store_view view = { .store = t->store, .container = 0, .ns_pid = pids[i] };
@@ -257,12 +273,15 @@ static uint64_t verify(struct transfer *t, pid_t group)
 			struct page_run run;
 
 			pagemap_range(map, m.start, m.end);
-			while (pagemap_next(map, &run, &err) > 0)
+			while (pagemap_next(map, &run, &err) > 0) {
 				verify_run(t, pids[i], &run, &view, &pages);
+				found += m.file || m.executable || run.zero ? 0 : (run.end - run.start) / PAGE;
+			}
 		}
 		pagemap_close(map);
 		mappings_close(&maps);
 	}
+	assert_int_equal(t->found, found);
 	return pages;
 }
 
