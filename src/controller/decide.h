@@ -63,7 +63,8 @@ const char *action_name(enum action a);
 #define LIMIT_DESTINATION_POD (60 * 1000000ll)  /* for the destination pod to run, unless it is pulling images */
 #define LIMIT_REMOTE_POD (45 * 1000000ll)       /* for a remote cluster to say anything of the pod; a busy one takes its time */
 #define LIMIT_AGENT (30 * 1000000ll)            /* for an agent to be heard of */
-#define LIMIT_ORDER (120 * 1000000ll)           /* for the order to reach a remote source's agent: a kubelet that misses a change looks again after 60 to 90 s (syncFrequency) */
+#define LIMIT_ORDER (120 * 1000000ll)           /* for the order to reach a remote source's agent: a kubelet that misses all changes looks again after 60 to 90 s (syncFrequency) */
+#define ORDER_AGAIN (5 * 1000000ll)             /* an order that nobody seems to have heard is written once more */
 #define LIMIT_THAW (30 * 1000000ll)             /* for an agent to report the thaw after an abort */
 #define LIMIT_POD_GONE (60 * 1000000ll)         /* for the destination pod to go */
 #define LIMIT_RUNNING (30 * 1000000ll)          /* for an agent to report that the destination runs */

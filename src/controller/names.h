@@ -6,7 +6,7 @@
 
 /* Names only the controller uses. */
 
-/* A pod with an order: "<UID of the PodMigration> <action>", which order was written last; the order itself is sealed and cannot be compared. */
+/* A pod with an order: "<UID of the PodMigration> <action> <time>", which order was written last and when; the order itself is sealed and cannot be compared. */
 #define ANN_ORDERED "podmigration.dev/ordered"
 
 /*

@@ -68,7 +68,7 @@ int order_patch(const cJSON *migration, const cJSON *pod, enum order_action acti
 	cleanup_buf struct buf json = BUF_INIT(ORDER_MAX), sealed = BUF_INIT(ORDER_MAX);
 	const char *bringing = view_annotation(pod, PM_ANN_MIGRATION);
 	cJSON *patch, *meta, *annotations;
-	char note[256];
+	char note[256], now[CLOCK_RFC3339_SIZE];
 	int r = order_json(migration, action, key, now_us, &json);
 
 	if (r < 0)
@@ -77,7 +77,8 @@ int order_patch(const cJSON *migration, const cJSON *pod, enum order_action acti
 	explicit_bzero(json.data, json.len);
 	if (r < 0)
 		return r;
-	snprintf(note, sizeof(note), "%s %s", view_uid(migration), order_action_name(action));
+	clock_rfc3339(now_us, 0, now);
+	snprintf(note, sizeof(note), "%s %s %s", view_uid(migration), order_action_name(action), now);
 	patch = cJSON_CreateObject();
 	meta = cJSON_AddObjectToObject(patch, "metadata");
 	cJSON_AddStringToObject(meta, "uid", view_uid(pod));

@@ -10,6 +10,7 @@
 #include "migration/names.h"
 #include "migration/reason.h"
 #include "names.h"
+#include "order.h"
 #include "view.h"
 
 /* --- writing --- */
@@ -93,13 +94,20 @@ static bool has_error_of_its_own(const struct observed *o)
 	return view_source_error(o->migration, &reason, &message) && reason != REASON_Cancelled;
 }
 
-/* Which order of this migration stands on a pod: "migrate", "abort", "commit", or "". */
-static const char *ordered(const struct observed *o, const cJSON *pod)
+/*
+ * Whether this order of this migration stands on a pod ("UID ACTION TIME", order.c).  One that nobody has heard of for a while stands no longer, and is written once more: the kubelet
+ * can miss a change of the file it goes by.  Its loop over all pods (desired_state_of_world_populator.go) that has begun before the change, with the pod as it was, and ends
+ * after the pod was marked to be looked at again, takes the mark away; then it is a minute until the next look.
+ */
+static bool ordered(const struct observed *o, struct step *s, const cJSON *pod, enum order_action action, bool heard)
 {
-	const char *text = pod ? view_annotation(pod, ANN_ORDERED) : "", *uid = view_uid(o->migration);
-	size_t n = strlen(uid);
+	const char *text = pod ? view_annotation(pod, ANN_ORDERED) : "", *uid = view_uid(o->migration), *name = order_action_name(action);
+	size_t n = strlen(uid), len = strlen(name);
 
-	return n && !strncmp(text, uid, n) && text[n] == ' ' ? text + n + 1 : "";
+	if (n == 0 || strncmp(text, uid, n) || text[n] != ' ' || strncmp(text + n + 1, name, len))
+		return false;
+	text += n + 1 + len;
+	return heard || !*text || (*text == ' ' && !seen_over(o, s, time_parse_us(text + 1), ORDER_AGAIN));
 }
 
 static int64_t abort_time(const struct observed *o)
@@ -332,14 +340,12 @@ static bool remote(const struct observed *o, struct step *s)
 
 static bool ordered_migrate(const struct observed *o, struct step *s)
 {
-	(void)s;
-	return !strcmp(ordered(o, o->source), "migrate");
+	return ordered(o, s, o->source, ORDER_MIGRATE, state_of(o) > SOURCE_Ready);
 }
 
 static bool ordered_abort(const struct observed *o, struct step *s)
 {
-	(void)s;
-	return !strcmp(ordered(o, o->source), "abort");
+	return ordered(o, s, o->source, ORDER_ABORT, false);
 }
 
 static bool dry_run(const struct observed *o, struct step *s)
@@ -394,8 +400,7 @@ static bool unheard(const struct observed *o, struct step *s)
 
 static bool ordered_commit(const struct observed *o, struct step *s)
 {
-	(void)s;
-	return !strcmp(ordered(o, o->destination), "commit");
+	return ordered(o, s, o->destination, ORDER_COMMIT, seen_running(o, s));
 }
 
 static bool receipt_seen(const struct observed *o, struct step *s)

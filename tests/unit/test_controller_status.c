@@ -369,7 +369,7 @@ static void test_orders(void **state)
 	memset(key, 2, sizeof(key));
 	memset(other, 3, sizeof(other));
 	assert_int_equal(order_patch(m, pod, ORDER_MIGRATE, bringing, key, 0, &patch, &err), 0);
-	assert_string_equal(json_str_or(patch, "metadata/annotations/podmigration.dev~1ordered", ""), "new migrate");
+	assert_string_equal(json_str_or(patch, "metadata/annotations/podmigration.dev~1ordered", ""), "new migrate 1970-01-01T00:00:00.000000Z");
 	assert_string_equal(json_str_or(patch, "metadata/uid", ""), "s");
 	open_order(patch, bringing, "old", &order);
 	assert_string_equal(json_str_or(order, "action", ""), "migrate");

@@ -351,14 +351,16 @@ def remote_source(w):
     w.c.check("remote source: the new pod has the first one's name and hostname", m["status"]["destinationPod"]["name"].startswith("first-") and
               destination(w, m)["spec"]["hostname"] == "first", m["status"]["destinationPod"])
     annotations = lambda: w.find_pod(pod["metadata"]["name"])["metadata"]["annotations"]
-    until(lambda: annotations().get("podmigration.dev/ordered") == m["metadata"]["uid"] + " migrate", 5, "the order")
-    order = annotations()["podmigration.dev/order"]
+    ordered = lambda: annotations().get("podmigration.dev/ordered", "").rsplit(" ", 1)
+    until(lambda: ordered()[0] == m["metadata"]["uid"] + " migrate", 5, "the order")
+    order, when = annotations()["podmigration.dev/order"], ordered()[1]
+    until(lambda: ordered()[1] != when and annotations()["podmigration.dev/order"] != order, 12, "the order once more, when nobody has heard of it")
     w.c.check("remote source: the order is sealed", len(base64.b64decode(order)) > 100 and b"podIP" not in base64.b64decode(order))
     w.c.check("remote source: no key for an agent of this cluster", w.kube.find(f"/api/v1/namespaces/podmigration-agent/secrets/{m['metadata']['uid']}") is None)
     w.kube.merge(w.path(m), {"spec": {"cancel": True}})
     m = w.wait_phase(m, "Cancelled")
     a = annotations()
-    w.c.check("remote source: the abort is ordered too", a.get("podmigration.dev/ordered") == m["metadata"]["uid"] + " abort" and
+    w.c.check("remote source: the abort is ordered too", a.get("podmigration.dev/ordered", "").startswith(m["metadata"]["uid"] + " abort ") and
               a["podmigration.dev/order"] != order, a)
     w.c.equal("remote source: it keeps the mark of the migration that brought it", w.find_pod(pod["metadata"]["name"])["metadata"]["labels"].get(LABEL),
               "33333333-3333-3333-3333-333333333333")

@@ -34,7 +34,7 @@ def unheard(w):
     key = key_of(w.kube, uid)
     w.agent(m, "Committed", decision="Commit")
     w.wait_phase(m, "Committed")
-    there = until(lambda: (lambda d: d if d["metadata"]["annotations"].get("podmigration.dev/ordered") == uid + " commit" else None)(destination(w, m)), 20, "the order")
+    there = until(lambda: (lambda d: d if d["metadata"]["annotations"].get("podmigration.dev/ordered", "").startswith(uid + " commit ") else None)(destination(w, m)), 20, "the order")
     order = json.loads(unseal(key, "order", uid, there["metadata"]["annotations"]["podmigration.dev/order"]))
     w.c.equal("second way: the order in the destination pod, opened by what protocol.md says", (order.get("action"), order.get("migration")), ("commit", uid))
     w.c.check("second way: it has no deadline: a commit is true for ever", "deadline" not in order, order)
