@@ -169,6 +169,7 @@ int destination_wait_fillers(struct destination *d, struct error *err);
 void destination_filled(struct destination *d);                         /* once they run: until their memory is complete */
 void destination_abort(struct destination *d);                          /* kills what was restored; idempotent */
 cJSON *destination_prepared_json(const struct destination *d);
+cJSON *destination_restored_json(const struct destination *d);          /* for record_decide() */
 /* err: message "" for none. */
 cJSON *destination_running_json(const struct destination *d, const struct error *err);
 /* status.source as the deciding destination reports it for a remote source. */

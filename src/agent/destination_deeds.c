@@ -168,10 +168,11 @@ static enum input answer(void *ctx)
 static enum input record_commit(void *ctx)
 {
 	struct destination *d = ctx;
+	cleanup_json cJSON *restored = destination_restored_json(d);
 	enum input in = INPUT_RecordUnknown;
 
 	if (open_record(d, &d->err) == 0)
-		in = record_decide(d->record, true, clock_mono_us() + COMMIT_TIMEOUT_US, &d->err);
+		in = record_decide(d->record, true, restored, clock_mono_us() + COMMIT_TIMEOUT_US, &d->err);
 	if (in == INPUT_RecordAbort)
 		error_reason(&d->err, -ECONNABORTED, REASON_Cancelled, "the controller gave the migration up before the commit");
 	else if (in != INPUT_RecordCommit)
@@ -185,7 +186,7 @@ static enum input record_abort(void *ctx)
 	enum input in = INPUT_RecordUnknown;
 
 	if (open_record(d, &d->err) == 0)
-		in = record_decide(d->record, false, clock_mono_us() + DECIDE_TIMEOUT_US, &d->err);
+		in = record_decide(d->record, false, NULL, clock_mono_us() + DECIDE_TIMEOUT_US, &d->err);
 	if (in == INPUT_RecordAbort)
 		error_reason(&d->err, -ECONNABORTED, REASON_AgentRestarted, "the destination's agent was restarted before everything was restored");
 	if (in == INPUT_RecordRefused)

@@ -308,10 +308,20 @@ cJSON *destination_prepared_json(const struct destination *d)
 		cJSON *e = cJSON_CreateObject();
 
 		cJSON_AddStringToObject(e, "name", d->containers[i].info.name);
+		cJSON_AddStringToObject(e, "id", d->containers[i].info.id);
 		cJSON_AddNumberToObject(e, "stageMicros", (double)d->containers[i].stage_us);
 		cJSON_AddNumberToObject(e, "restoreMicros", (double)d->containers[i].restore_us);
 		cJSON_AddItemToArray(list, e);
 	}
+	return j;
+}
+
+cJSON *destination_restored_json(const struct destination *d)
+{
+	cJSON *j = cJSON_CreateObject();
+
+	for (int i = 0; i < d->n; i++)
+		record_add_restored(j, d->containers[i].info.name, d->containers[i].info.id);
 	return j;
 }
 

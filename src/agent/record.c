@@ -17,6 +17,9 @@
 #define USER_AGENT "podmigration-agent"
 #define PROGRESS_US 500000      /* a step that is over sooner is not worth a write: it would take processor time while the pod stands still */
 #define IDLE_US 10000000
+#define RESTORED_NAME_MAX 253   /* crds/ */
+#define RESTORED_ID_MAX 128
+#define ID_LETTERS "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ._-"
 
 struct record {
 	struct kube_config *config;
@@ -304,7 +307,21 @@ static int patch_once(struct record *r, const cJSON *patch, cJSON **ret, struct 
 	return rc;
 }
 
-enum input record_decide(struct record *r, bool commit, int64_t deadline_us, struct error *err)
+void record_add_restored(cJSON *destination, const char *name, const char *id)
+{
+	cJSON *list = cJSON_GetObjectItemCaseSensitive(destination, "containers"), *e;
+
+	if (!id || !id[0] || strlen(id) > RESTORED_ID_MAX || strspn(id, ID_LETTERS) != strlen(id) || strlen(name) > RESTORED_NAME_MAX)
+		return;
+	if (!list)
+		list = cJSON_AddArrayToObject(destination, "containers");
+	e = cJSON_CreateObject();
+	cJSON_AddStringToObject(e, "name", name);
+	cJSON_AddStringToObject(e, "id", id);
+	cJSON_AddItemToArray(list, e);
+}
+
+enum input record_decide(struct record *r, bool commit, const cJSON *destination, int64_t deadline_us, struct error *err)
 {
 	cleanup_json cJSON *patch = NULL;
 	bool refused = true;
@@ -312,6 +329,8 @@ enum input record_decide(struct record *r, bool commit, int64_t deadline_us, str
 
 	patch = new_patch(r, &status);
 	cJSON_AddStringToObject(status, "decision", commit ? "Commit" : "Abort");
+	if (destination)
+		cJSON_AddItemToObject(status, "destination", cJSON_Duplicate(destination, 1));
 	for (;;) {
 		cleanup_json cJSON *answer = NULL, *o = NULL;
 		int rc = patch_once(r, patch, &answer, err);

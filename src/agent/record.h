@@ -42,8 +42,15 @@ int record_give_up(struct record *r, cJSON *source, cJSON *destination, struct e
  *   RecordUnknown   it may have been applied, or may still be
  *   RecordRefused   no request can have been applied: each was refused, or nobody listened
  *   RecordGone      (at once) there is no such PodMigration
+ * destination (may be NULL) goes into status.destination by the same write.
  */
-enum input record_decide(struct record *r, bool commit, int64_t deadline_us, struct error *err);
+enum input record_decide(struct record *r, bool commit, const cJSON *destination, int64_t deadline_us, struct error *err);
+
+/*
+ * Into a status.destination: container `name` was restored in the container that the destination's containerd calls id.  Recorded with the commit, it tells the
+ * controller for ever which start of a container was the restore and not one from its image.  What the API server would not take (crds/) is left out.
+ */
+void record_add_restored(cJSON *destination, const char *name, const char *id);
 
 /* The key of the migration from Secret <uid> in the agents' namespace. */
 int record_key(struct record *r, uint8_t key[PM_KEY_SIZE], struct error *err);

@@ -250,5 +250,6 @@ void source_hasten(struct source *s);
 /* source_report.c: the JSON of status.source and status.destination. */
 cJSON *source_report_json(const struct source *s, const struct error *err);
 cJSON *source_destination_json(const struct source *s);
+cJSON *source_restored_json(const struct source *s);                    /* for record_decide() */
 
 #endif

@@ -350,7 +350,8 @@ static enum input await(void *ctx)
 static enum input record_commit(void *ctx)
 {
 	struct source *s = ctx;
-	enum input in = record_decide(s->record, true, clock_mono_us() + COMMIT_TIMEOUT_US, &s->err);
+	cleanup_json cJSON *restored = source_restored_json(s);
+	enum input in = record_decide(s->record, true, restored, clock_mono_us() + COMMIT_TIMEOUT_US, &s->err);
 
 	if (in == INPUT_RecordCommit)
 		s->mark[MARK_COMMITTED] = clock_mono_us();
@@ -365,7 +366,7 @@ static enum input record_commit(void *ctx)
 static enum input record_abort(void *ctx)
 {
 	struct source *s = ctx;
-	enum input in = record_decide(s->record, false, clock_mono_us() + DECIDE_TIMEOUT_US, &s->err);
+	enum input in = record_decide(s->record, false, NULL, clock_mono_us() + DECIDE_TIMEOUT_US, &s->err);
 
 	if (in == INPUT_RecordAbort)
 		error_reason(&s->err, -ECANCELED, s->resumed ? REASON_AgentRestarted : REASON_TimedOut, s->resumed ? "the source agent was restarted before the commit" :

@@ -96,6 +96,17 @@ cJSON *source_report_json(const struct source *s, const struct error *err)
 	return j;
 }
 
+/* A destination of an older version does not tell: then there is nothing to be recorded. */
+cJSON *source_restored_json(const struct source *s)
+{
+	const cJSON *list = json_at(s->prepared, "containers");
+	cJSON *j = cJSON_CreateObject();
+
+	for (int i = 0; i < s->n && cJSON_IsArray(list); i++)
+		record_add_restored(j, s->containers[i].info.name, json_str(cJSON_GetArrayItem(list, i), "id"));
+	return j;
+}
+
 cJSON *source_destination_json(const struct source *s)
 {
 	/* As long as the API takes them (crds/): the whole report would be refused for a peer's long word. */

@@ -65,7 +65,7 @@ static bool one_running_copy(const struct seen *s)
 
 static bool no_cold_start(const struct seen *s)
 {
-	const char *name = view_restarted_container(s->o->destination);
+	const char *name = view_cold_container(s->m, s->o->destination);
 
 	if (s->decision != DECISION_COMMIT || s->phase == PHASE_Succeeded || is_given_back(s) || !name || !s->o->source || view_deleting(s->o->source))
 		return false;

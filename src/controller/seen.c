@@ -381,7 +381,7 @@ static bool seen_restoring(const struct observed *o, struct step *s)
 /* A container that was started anew has lost its memory; as long as the source is whole, that is no success. */
 static const char *started_cold(const struct observed *o)
 {
-	return o->source && !view_deleting(o->source) ? view_restarted_container(o->destination) : NULL;
+	return o->source && !view_deleting(o->source) ? view_cold_container(o->migration, o->destination) : NULL;
 }
 
 static bool seen_running(const struct observed *o, struct step *s)

@@ -375,7 +375,7 @@ void store_count(struct store *s, int *by_phase, int *ret_pods)
 /* Container statuses without images and resources: what decide() and problem_of_pod() read. */
 static void copy_statuses(cJSON *to, const cJSON *pod, const char *key)
 {
-	static const char *const kept[] = { "name", "state", "lastState", "imageID", "restartCount" };
+	static const char *const kept[] = { "name", "state", "lastState", "imageID", "containerID", "restartCount" };
 	const cJSON *from = cJSON_GetObjectItemCaseSensitive(json_at(pod, "status"), key), *s;
 	cJSON *list;
 

@@ -163,18 +163,78 @@ const cJSON *view_condition(const cJSON *o, const char *type)
 	return NULL;
 }
 
+static const char *const status_lists[] = { "status/containerStatuses", "status/initContainerStatuses" };
+
+static bool is_restarted(const cJSON *status)
+{
+	int64_t n = 0;
+
+	json_int(status, "restartCount", 0, 1 << 30, &n);
+	return n > 0;
+}
+
 const char *view_restarted_container(const cJSON *pod)
 {
-	static const char *const lists[] = { "status/containerStatuses", "status/initContainerStatuses" };
 	const cJSON *s;
 
-	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
-		cJSON_ArrayForEach(s, json_at(pod, lists[i])) {
-			int64_t n = 0;
-
-			json_int(s, "restartCount", 0, 1 << 30, &n);
-			if (n > 0)
+	for (size_t i = 0; i < sizeof(status_lists) / sizeof(status_lists[0]); i++)
+		cJSON_ArrayForEach(s, json_at(pod, status_lists[i])) {
+			if (is_restarted(s))
 				return json_str_or(s, "name", "?");
+		}
+	return NULL;
+}
+
+/* As it was recorded with the commit; "" by agents of an older version. */
+static const char *restored_id(const cJSON *m, const char *name)
+{
+	const cJSON *e;
+
+	cJSON_ArrayForEach(e, json_at(m, "status/destination/containers")) {
+		if (!strcmp(json_str_or(e, "name", ""), name))
+			return json_str_or(e, "id", "");
+	}
+	return "";
+}
+
+/* containerID of a container's status or of one of its states: "containerd://ID". */
+static bool is_container(const cJSON *o, const char *id)
+{
+	const char *own = json_str_or(o, "containerID", ""), *colon = strstr(own, "://");
+
+	return id[0] && colon && !strcmp(colon + 3, id);
+}
+
+/* A start that the OCI runtime has refused: nothing of it ran (containerd: internal/cri/server/container_start.go, errorStartReason). */
+static bool never_began(const cJSON *terminated)
+{
+	return !strcmp(json_str_or(terminated, "reason", ""), "StartError");
+}
+
+/* The container that runs, or else the last that did.  One of which nothing is known but that it was made again counts as started. */
+static bool is_cold(const cJSON *s, const char *id)
+{
+	const cJSON *last = json_at(s, "state/terminated");
+
+	if (!is_restarted(s))
+		return false;
+	if (json_at(s, "state/running"))
+		return !is_container(s, id);
+	if (!last || never_began(last))
+		last = json_at(s, "lastState/terminated");
+	return !is_container(last, id) && !never_began(last);
+}
+
+const char *view_cold_container(const cJSON *m, const cJSON *pod)
+{
+	const cJSON *s;
+
+	for (size_t i = 0; i < sizeof(status_lists) / sizeof(status_lists[0]); i++)
+		cJSON_ArrayForEach(s, json_at(pod, status_lists[i])) {
+			const char *name = json_str_or(s, "name", "?");
+
+			if (is_cold(s, restored_id(m, name)))
+				return name;
 		}
 	return NULL;
 }

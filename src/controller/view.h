@@ -48,6 +48,11 @@ bool view_pod_all_running(const cJSON *pod);
 const cJSON *view_container_status(const cJSON *pod, const char *list, const char *name);
 /* Name of a container that was started more than once, NULL when there is none; pod may be NULL. */
 const char *view_restarted_container(const cJSON *pod);
+/*
+ * Name of a container of destination pod `pod` that was started from its image in the place of the restored one, NULL when there is none; pod may be NULL.  Not that is
+ * one which the kubelet made more than once before it was restored, nor one whose start the runtime of the node has refused.
+ */
+const char *view_cold_container(const cJSON *m, const cJSON *pod);
 bool view_is_sidecar(const cJSON *init_container);              /* an init container that keeps running */
 /* With Liqo, what a Node stands for: the remote cluster's ID, or "" for an ordinary node. */
 const char *view_node_cluster(const cJSON *node);

@@ -55,6 +55,7 @@ class Moved:
         self.migration, self.point, self.problem = None, None, None
         self.begin_ms = self.seconds = None
         self.good = self.ran_there = False
+        self.made = 0           # restarts that its container had before it was restored
         row.destination = self.destination
 
     def api(self, method, path, body=None):
@@ -136,16 +137,19 @@ class Moved:
     def count(self):
         """Every count of every log, and further ones to come. Returns the longest pause since the PodMigration was made, in ms."""
         if self.phase() == "Succeeded":
-            self.chain.moved(self.migration["status"]["destinationPod"]["name"], self.side.destination)
+            self.chain.moved(self.migration["status"]["destinationPod"]["name"], self.side.destination, self.made)
         self.chain.more()
         return self.chain.check(self.begin_ms)
 
     def started_anew(self):
         """What the kubelet says of a container that ended and was started from its image; "" when it was not."""
-        name = self.migration["status"]["destinationPod"]["name"] if self.phase() == "Succeeded" else self.chain.pod
-        p = self.api("GET", "%s/%s" % (workload.collection(NS), name))
+        there = self.phase() == "Succeeded"
+        p = self.api("GET", "%s/%s" % (workload.collection(NS), self.destination() if there else self.chain.pod))
+        # One that the kubelet has made again before it was restored is that which the commit names.
+        restored = {c["name"]: "containerd://" + c["id"] for c in self.migration["status"].get("destination", {}).get("containers", [])} if there else {}
         for s in p["status"].get("containerStatuses", []):
-            if s["restartCount"]:
+            self.made = s["restartCount"]
+            if self.made > (0 if there else self.chain.made) and s.get("containerID") != restored.get(s["name"], ""):
                 return "cold start: %d restarts, the last after exit code %s" % (s["restartCount"], s.get("lastState", {}).get("terminated", {}).get("exitCode"))
         return ""
 

@@ -23,6 +23,7 @@ struct server {
 	bool once, repeated;
 	const char *first_reason;       /* of an agent that has given it up already */
 	char sent_decision[16], sent_state[16], sent_reason[32];        /* of the last write, "" for none */
+	cJSON *sent_restored;           /* of the last write, status.destination.containers */
 };
 static struct server server;            /* the functions below have no context of their own */
 
@@ -60,6 +61,8 @@ int kube_merge_patch(struct kube_client *c, const char *path, const char *manage
 	snprintf(server.sent_decision, sizeof(server.sent_decision), "%s", json_str_or(patch, "status/decision", ""));
 	snprintf(server.sent_state, sizeof(server.sent_state), "%s", json_str_or(patch, "status/source/state", ""));
 	snprintf(server.sent_reason, sizeof(server.sent_reason), "%s", json_str_or(patch, "status/source/error/reason", ""));
+	cJSON_Delete(server.sent_restored);
+	server.sent_restored = cJSON_Duplicate(json_at(patch, "status/destination/containers"), 1);
 	if (t->applied && !server.decision)
 		server.decision = !strcmp(json_str_or(patch, "status/decision", ""), "Commit") ? "Commit" : "Abort";
 	if (t->write < 0)
@@ -131,7 +134,7 @@ static void a_write_that_may_be_applied_is_never_called_refused(void **state)
 		enum input in;
 
 		server = (struct server){ .tries = row[i].tries, .decision = row[i].decision };
-		in = record_decide(&r, true, clock_mono_us() + 120000, &err);
+		in = record_decide(&r, true, NULL, clock_mono_us() + 120000, &err);
 		if (in != row[i].answer)
 			fail_msg("%s: %s, not %s", row[i].what, input_name(in), input_name(row[i].answer));
 		if (server.repeated || server.once)
@@ -155,6 +158,37 @@ static void aborted_and_the_decision_are_one_write(void **state)
 	assert_int_equal(record_report(&r, SOURCE_Aborted, cJSON_CreateObject(), NULL, &err), 0);
 	assert_string_equal(server.sent_decision, "");
 	assert_string_equal(server.sent_state, "Aborted");
+}
+
+/* Which containers were restored stands in the record from the commit on; what the API server would refuse must not cost the commit. */
+static void the_restored_containers_are_recorded_with_the_commit(void **state)
+{
+	static const struct try done[TRIES] = { { 0, true, 0 } };
+	static const char id[] = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+	cleanup_json cJSON *restored = cJSON_CreateObject();
+	struct record r = { .uid = "u" };
+	struct error err = { 0 };
+	char longest[130];
+
+	(void)state;
+	memset(longest, 'a', sizeof(longest) - 1);
+	longest[sizeof(longest) - 1] = '\0';
+	record_add_restored(restored, "app", id);
+	record_add_restored(restored, "none", NULL);
+	record_add_restored(restored, "path", "../x");
+	record_add_restored(restored, "long", longest);
+	record_add_restored(restored, "side", longest + 1);
+	server = (struct server){ .tries = done };
+	assert_int_equal(record_decide(&r, true, restored, clock_mono_us() + 120000, &err), INPUT_RecordCommit);
+	assert_string_equal(server.sent_decision, "Commit");
+	assert_int_equal(cJSON_GetArraySize(server.sent_restored), 2);
+	assert_string_equal(json_str_or(server.sent_restored, "0/name", ""), "app");
+	assert_string_equal(json_str_or(server.sent_restored, "0/id", ""), id);
+	assert_string_equal(json_str_or(server.sent_restored, "1/name", ""), "side");
+	cJSON_Delete(server.sent_restored);
+	server = (struct server){ .tries = done };
+	assert_int_equal(record_decide(&r, false, NULL, clock_mono_us() + 120000, &err), INPUT_RecordAbort);
+	assert_null(server.sent_restored);
 }
 
 static cJSON *given_up(int reason)
@@ -193,6 +227,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_write_that_may_be_applied_is_never_called_refused),
 		cmocka_unit_test(aborted_and_the_decision_are_one_write),
+		cmocka_unit_test(the_restored_containers_are_recorded_with_the_commit),
 		cmocka_unit_test(a_restart_does_not_hide_why_it_was_given_up),
 	};
 

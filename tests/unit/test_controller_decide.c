@@ -56,6 +56,9 @@ static cJSON *parse(const char *text)
 	"'containerStatuses':[{'name':'a','state':{'running':{}}}]}}"
 #define UP_AGAIN "{'metadata':{'name':'web-x','uid':'t'},'spec':{'containers':[{'name':'a'}]},'status':{'phase':'Running','podIP':'10.0.0.1'," \
 	"'containerStatuses':[{'name':'a','restartCount':1,'state':{'running':{}}}]}}"
+#define MADE_TWICE "{'metadata':{'name':'web-x','uid':'t'},'spec':{'containers':[{'name':'a'}]},'status':{'phase':'Running','podIP':'10.0.0.1'," \
+	"'containerStatuses':[{'name':'a','restartCount':1,'containerID':'containerd://c1','state':{'running':{}}}]}}"
+#define RESTORED(id) ",'decision':'Commit','source':{'state':'Running'},'destination':{'containers':[{'name':'a','id':'" id "'}]}"
 #define READY(s) ",'conditions':[{'type':'Ready','status':'" s "'}]"
 #define OWNED(more) "{'metadata':{'name':'web','namespace':'d','uid':'s'},'status':{'phase':'Running'" more "}}"
 #define HELD(more) "{'metadata':{'name':'web-x','uid':'t','annotations':{'podmigration.dev/withheld':'{}'}},'spec':{'containers':[{'name':'a'}]},'status':{" \
@@ -190,6 +193,9 @@ static const struct {
 	{ "runs", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", WEB, UP, 3, ACT_DELETE_SOURCE, 0, 0 },
 	{ "runs, but was started cold: the source is kept", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", WEB, UP_AGAIN, 3,
 	  ACT_RECORD, PHASE_Committed, REASON_RestoreFailed },
+	{ "runs, made twice before it was restored", "{" META "," SPEC "," STATUS("Committed", RESTORED("c1")) "}", WEB, MADE_TWICE, 3, ACT_DELETE_SOURCE, 0, 0 },
+	{ "runs, but in another container than the restored one", "{" META "," SPEC "," STATUS("Committed", RESTORED("c0")) "}", WEB, MADE_TWICE, 3, ACT_RECORD, PHASE_Committed,
+	  REASON_RestoreFailed },
 	{ "runs, and crashes while the source goes", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", WEB_GOING, UP_AGAIN, 3,
 	  ACT_RECORD, PHASE_Committed, 0 },
 	{ "an owner's pod, not Ready yet", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", OWNED(READY("True")),

@@ -48,6 +48,14 @@ static cJSON *quoted(const char *text)
 #define DEST "{'metadata':{'name':'web-x','uid':'t'},'status':{'containerStatuses':[{'name':'a','restartCount':0}]}}"
 #define DEST_AGAIN "{'metadata':{'name':'web-x','uid':'t'},'status':{'containerStatuses':[{'name':'a','restartCount':1}]}}"
 
+/* As recorded with the commit; what the kubelet says of the container. */
+#define RESTORED ",'destination':{'containers':[{'name':'a','id':'c1'}]}"
+#define DEST_SAYS(text) "{'metadata':{'name':'web-x','uid':'t'},'status':{'containerStatuses':[{'name':'a','restartCount':1," text "}]}}"
+#define RUNS(id) "'containerID':'containerd://" id "','state':{'running':{}}"
+#define REFUSED "'terminated':{'exitCode':128,'reason':'StartError','containerID':'containerd://c2'}"
+#define ENDED(id) "'terminated':{'exitCode':137,'reason':'Error','containerID':'containerd://" id "'}"
+#define WAITS "'state':{'waiting':{'reason':'CrashLoopBackOff'}}"
+
 #define BAD(name) (1u << INVARIANT_##name)
 
 static const struct {
@@ -73,6 +81,17 @@ static const struct {
 	{ "PostCopy, lost with the link", LATER("Committed", COMMIT STATE("Completing")), WEB, DEST_AGAIN, 100, { 0 }, "", 0 },
 	{ "the destination was started anew, the source is whole", M("Committed", COMMIT STATE("Running")), WEB, DEST_AGAIN, 4, { 0 }, "", BAD(NoColdStart) },
 	{ "the destination crashed later: an application may", M("Committed", COMMIT STATE("Running")), WEB_GOING, DEST_AGAIN, 4, { 0 }, "", 0 },
+	{ "made twice before it was restored, and that one runs", M("Committed", COMMIT STATE("Running") RESTORED), WEB, DEST_SAYS(RUNS("c1")), 4, { 0 }, "", 0 },
+	{ "another one than the restored one runs", M("Committed", COMMIT STATE("Running") RESTORED), WEB, DEST_SAYS(RUNS("c2")), 4, { 0 }, "", BAD(NoColdStart) },
+	{ "one whose name only begins so", M("Committed", COMMIT STATE("Running") RESTORED), WEB, DEST_SAYS(RUNS("c12")), 4, { 0 }, "", BAD(NoColdStart) },
+	{ "of which nothing was recorded", M("Committed", COMMIT STATE("Running")), WEB, DEST_SAYS(RUNS("c1")), 4, { 0 }, "", BAD(NoColdStart) },
+	{ "the restored one has ended, and none after it yet", M("Committed", COMMIT STATE("Running") RESTORED), WEB, DEST_SAYS("'state':{" ENDED("c1") "}"), 4, { 0 }, "", 0 },
+	{ "its start was refused", M("Committed", COMMIT STATE("Committed") RESTORED), WEB, DEST_SAYS("'state':{" REFUSED "},'lastState':{" ENDED("c1") "}"), 4, { 0 }, "", 0 },
+	{ "and is refused again and again", M("Committed", COMMIT STATE("Committed") RESTORED), WEB, DEST_SAYS(WAITS ",'lastState':{" REFUSED "}"), 4, { 0 }, "", 0 },
+	{ "started from its image, and ended", M("Committed", COMMIT STATE("Committed") RESTORED), WEB, DEST_SAYS(WAITS ",'lastState':{" ENDED("c2") "}"), 4, { 0 }, "",
+	  BAD(NoColdStart) },
+	{ "started from its image, ended, and the next start failed", M("Committed", COMMIT STATE("Committed") RESTORED), WEB,
+	  DEST_SAYS("'state':{" REFUSED "},'lastState':{" ENDED("c3") "}"), 4, { 0 }, "", BAD(NoColdStart) },
 	{ "frozen, and nobody knows since when", NO_TIMES("Freezing", STATE("Freezing")), WEB, DEST, 4, { 0 }, "", BAD(FrozenHasDeadline) | BAD(PhaseHasDeadline) },
 	{ "frozen beyond the timeout", M("Freezing", STATE("Restoring")), WEB, DEST, 121, { 0 }, "", BAD(FrozenHasDeadline) },
 	{ "aborted, and it does not end", M("Freezing", ABORT STATE("Restoring")), WEB, DEST, 200, { 0 }, "", BAD(FrozenHasDeadline) },

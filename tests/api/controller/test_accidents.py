@@ -242,12 +242,36 @@ def is_violated(w, controller, m, invariant, before):
     return m
 
 
+def made_twice(w, count):
+    """The kubelet made the destination's container twice before it was restored; what was restored runs, as the record says. No cold start."""
+    before, (pod, m) = count("NoColdStart"), reach(w, "Committed")
+    path = f"/api/v1/namespaces/{NS}/pods/{m['status']['destinationPod']['name']}"
+    says = lambda restarts, one: {"status": {"containerStatuses": [{"name": "app", "image": "i", "imageID": "", "ready": True, "restartCount": restarts, "started": True,
+                                                                    "containerID": "containerd://" + one, "state": {"running": {}}}]}}
+    w.kube.merge(w.path(m) + "/status", {"status": {"destination": {"containers": [{"name": "app", "id": "c2"}]}}}, "podmigration-agent")
+    w.kube.merge(path + "/status", says(1, "c2"))
+    w.agent(m, "Running")
+    m = w.wait_phase(m, "Succeeded")
+    w.c.check("made twice before the restore: Succeeded, the source is gone", w.find_pod(pod["metadata"]["name"]) is None, m["status"])
+    w.c.equal("made twice before the restore: no invariant is violated", (count("NoColdStart") - before, condition(m, "InvariantViolated")), (0, {}))
+    return says
+
+
 def invariants(w, controller):
     count = lambda name: metric(controller, f'podmigration_invariant_violations_total{{invariant="{name}"}}')
     # an agent says that the destination runs, and nothing was committed
     before, (_, m) = count("OneRunningCopy"), reach(w, "Freezing")
     w.agent(m, "Running")
     is_violated(w, controller, m, "OneRunningCopy", before)
+    w.kube.delete(w.path(m))
+    says = made_twice(w, count)
+    # another container than the one that was restored runs
+    before, (pod, m) = count("NoColdStart"), reach(w, "Committed")
+    w.kube.merge(w.path(m) + "/status", {"status": {"destination": {"containers": [{"name": "app", "id": "c2"}]}}}, "podmigration-agent")
+    w.kube.merge(f"/api/v1/namespaces/{NS}/pods/{m['status']['destinationPod']['name']}/status", says(2, "c3"))
+    w.agent(m, "Running")
+    m = is_violated(w, controller, m, "NoColdStart", before)
+    w.c.equal("invariant NoColdStart: the record tells the restored container from another", m["status"]["phase"], "Committed")
     w.kube.delete(w.path(m))
     # the destination's container ends and is started from its image while the source still holds the memory
     before, (pod, m) = count("NoColdStart"), reach(w, "Committed")
