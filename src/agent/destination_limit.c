@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cgroup_name.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "migration/fill.h"
@@ -46,14 +47,13 @@ static uint64_t limit_of(const struct agent_options *o, const char *group)
 	return v1 < v2 ? v1 : v2;
 }
 
-/* The smallest of the group and those above it. */
+/* The smallest of the group, named as in config.json by either of the kubelet's drivers, and those above it. */
 static uint64_t smallest_limit(const struct agent_options *o, const char *group)
 {
 	uint64_t least = UINT64_MAX;
 	char path[1024], *slash;
 
-	/* "slice:cri:id" of the systemd driver: not looked at. */
-	if (group[0] != '/' || path_format(path, sizeof(path), "%s", group) < 0)
+	if (cgroup_name_expand(group, path, sizeof(path)) < 0)
 		return least;
 	while ((slash = strrchr(path, '/'))) {
 		uint64_t own = path[1] ? limit_of(o, path) : UINT64_MAX;

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/cgroup_name.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 
@@ -53,44 +54,6 @@ int cgroups_current(struct cgroups *ret, struct error *err)
 		take_line(ret, line);
 	}
 	return ret->n ? 0 : error_set(err, -ENOENT, "no cgroup hierarchy is mounted below " ROOT);
-}
-
-/*
- * systemd's form (kubelet with cgroupDriver systemd): slice "kubepods-burstable-podX.slice" lies in kubepods.slice/kubepods-burstable.slice/.. (systemd.slice(5)), and the group itself is
- * prefix-name.scope.
- */
-static int expand_slice(const char *slice, size_t len, struct buf *out)
-{
-	static const char suffix[] = ".slice";
-
-	if (len <= sizeof(suffix) - 1 || memcmp(slice + len - (sizeof(suffix) - 1), suffix, sizeof(suffix) - 1))
-		return -EINVAL;
-	len -= sizeof(suffix) - 1;
-	if (memchr(slice, '/', len) || memchr(slice, '.', len) || slice[0] == '-')
-		return -EINVAL;
-	for (size_t i = 1; i <= len; i++) {
-		if (i < len && slice[i] != '-')
-			continue;
-		if (buf_printf(out, "/%.*s%s", (int)i, slice, suffix) < 0)
-			return -ENAMETOOLONG;
-	}
-	return 0;
-}
-
-int cgroups_expand(const char *cgroups_path, char *out, size_t size)
-{
-	const char *prefix = strchr(cgroups_path, ':'), *name = prefix ? strchr(prefix + 1, ':') : NULL;
-	cleanup_buf struct buf b = BUF_INIT(size);
-	int r;
-
-	if (strstr(cgroups_path, ".."))
-		return -EINVAL;
-	if (cgroups_path[0] == '/')
-		return cgroups_path[1] ? path_format(out, size, "%s", cgroups_path) : -EINVAL;
-	if (!name || !name[1] || strchr(name + 1, ':') || strchr(prefix, '/'))
-		return -EINVAL;
-	r = expand_slice(cgroups_path, (size_t)(prefix - cgroups_path), &b);
-	return r < 0 ? r : path_format(out, size, "%s/%.*s-%s.scope", b.data, (int)(name - prefix - 1), prefix + 1, name + 1);
 }
 
 /* A new v1 cpuset is empty and takes no process before it has cpus and memory nodes (cpusets(7)). */
@@ -159,7 +122,7 @@ int cgroups_join(const struct cgroups *all, const char *cgroups_path, struct err
 {
 	char path[1024], dir[1200];
 
-	if (cgroups_expand(cgroups_path, path, sizeof(path)) < 0)
+	if (cgroup_name_expand(cgroups_path, path, sizeof(path)) < 0)
 		return error_set(err, -EINVAL, "config.json: linux.cgroupsPath %s is not understood", cgroups_path);
 	for (int i = 0; i < all->n; i++) {
 		int r = make_group(all->items[i].mount, path, all->items[i].cpuset, dir, sizeof(dir), err);
@@ -208,7 +171,7 @@ void cgroups_kill(const struct cgroups *all, const char *cgroups_path)
 {
 	char path[1024], dir[1200];
 
-	if (cgroups_expand(cgroups_path, path, sizeof(path)) < 0)
+	if (cgroup_name_expand(cgroups_path, path, sizeof(path)) < 0)
 		return;
 	for (int pass = 0; pass < KILL_PASSES; pass++)
 		for (int i = 0; i < all->n; i++)
@@ -220,7 +183,7 @@ void cgroups_remove(const struct cgroups *all, const char *cgroups_path)
 {
 	char path[1024], dir[1200];
 
-	if (cgroups_expand(cgroups_path, path, sizeof(path)) < 0)
+	if (cgroup_name_expand(cgroups_path, path, sizeof(path)) < 0)
 		return;
 	for (int i = 0; i < all->n; i++)
 		if (path_format(dir, sizeof(dir), "%s%s", all->items[i].mount, path) == 0)

@@ -22,11 +22,6 @@ struct cgroups {
 };
 
 int cgroups_current(struct cgroups *ret, struct error *err);
-/*
- * The path below each hierarchy's root for a cgroups_path as in config.json: "/kubepods/.." or, for systemd, "slice:prefix:name".
- * -EINVAL for anything else, -ENAMETOOLONG.
- */
-int cgroups_expand(const char *cgroups_path, char *out, size_t size);
 /* Moves this process there; makes what is missing. */
 int cgroups_join(const struct cgroups *all, const char *cgroups_path, struct error *err);
 int cgroups_return(const struct cgroups *all, struct error *err);       /* back to where cgroups_current found us */

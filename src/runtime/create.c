@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/cgroup_name.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "cgroups.h"
@@ -25,7 +26,7 @@ static int check(const struct oci_args *a, const struct spec *s, struct error *e
 		return error_set(err, -ENOTSUP, "a container with a terminal cannot be restored");
 	if (!s->name[0] || !s->sandbox[0])
 		return error_set(err, -EINVAL, "config.json names no container or sandbox of the kubelet");
-	if (cgroups_expand(s->cgroups_path, path, sizeof(path)) < 0)
+	if (cgroup_name_expand(s->cgroups_path, path, sizeof(path)) < 0)
 		return error_set(err, -EINVAL, "config.json: linux.cgroupsPath \"%s\" is not understood", s->cgroups_path);
 	return 0;
 }

@@ -69,11 +69,28 @@ static void version_two(void **state)
 	assert_int_equal(checked("/two/pod", 2), -ENOMEM);
 }
 
+/* A pod's slice lies in that of its class, and that in kubepods.slice (systemd.slice(5)). */
+static void the_systemd_driver(void **state)
+{
+	static const char name[] = "kubepods-burstable-podU.slice:cri-containerd:c1";
+
+	(void)state;
+	put("/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podU.slice/cri-containerd-c1.scope/memory.max", "max\n");
+	assert_int_equal(checked(name, 1 << 30), 0);
+	put("/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podU.slice/memory.max", "8192\n");
+	assert_int_equal(checked(name, 2), 0);
+	assert_int_equal(checked(name, 3), -ENOMEM);
+	put("/memory/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podU.slice/cri-containerd-c1.scope/memory.limit_in_bytes", "4096\n");
+	assert_int_equal(checked(name, 1), 0);
+	assert_int_equal(checked(name, 2), -ENOMEM);
+}
+
 static void what_cannot_be_read_is_no_limit(void **state)
 {
 	(void)state;
 	assert_int_equal(checked("/nothing/there", 1 << 30), 0);
 	assert_int_equal(checked("pod.slice:cri:c1", 1 << 30), 0);
+	assert_int_equal(checked("pod:cri:c1", 1 << 30), 0);
 	assert_int_equal(checked("", 1 << 30), 0);
 }
 
@@ -94,6 +111,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_smallest_limit_counts),
 		cmocka_unit_test(version_two),
+		cmocka_unit_test(the_systemd_driver),
 		cmocka_unit_test(what_cannot_be_read_is_no_limit),
 	};
 

@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "runtime/cgroups.h"
+#include "base/cgroup_name.h"
 #include "runtime/runtime.h"
 
 #define GLOBALS "--root", "/r", "--log", "/l", "--log-format", "json"
@@ -131,12 +131,12 @@ static void cgroup_paths_of_both_drivers(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
-		assert_int_equal(cgroups_expand(paths[i].in, out, sizeof(out)), paths[i].r);
+		assert_int_equal(cgroup_name_expand(paths[i].in, out, sizeof(out)), paths[i].r);
 		if (paths[i].out)
 			assert_string_equal(out, paths[i].out);
 	}
-	assert_int_equal(cgroups_expand(paths[0].in, small, sizeof(small)), -ENAMETOOLONG);
-	assert_int_equal(cgroups_expand(paths[1].in, small, sizeof(small)), -ENAMETOOLONG);
+	assert_int_equal(cgroup_name_expand(paths[0].in, small, sizeof(small)), -ENAMETOOLONG);
+	assert_int_equal(cgroup_name_expand(paths[1].in, small, sizeof(small)), -ENAMETOOLONG);
 }
 
 int main(void)
