@@ -40,7 +40,7 @@ int freezer_is_frozen(struct freezer *f, int i, bool *ret, struct error *err);
 int freezer_pids(struct freezer *f, int i, pid_t *pids, int max);
 /*
  * Ends all processes of group i, which is frozen: each is sent SIGKILL, then the group is thawed, so that they end without another step of their own (a process that is
- * told to end does so before it returns to its program, kernel/signal.c get_signal).  -ESTALE when the group is not frozen: nothing is done then.
+ * told to end does so before it returns to its program, kernel/signal.c get_signal).  -ESTALE when the group is not frozen: nothing is done then.  v2 needs kernel 5.14.
  */
 int freezer_kill(struct freezer *f, int i, struct error *err);
 void freezer_close(struct freezer *f);

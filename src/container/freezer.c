@@ -277,7 +277,7 @@ static int kill_member(struct freezer *f, int i, pid_t pid, struct error *err)
 	return r;
 }
 
-int freezer_kill(struct freezer *f, int i, struct error *err)
+static int kill_members(struct freezer *f, int i, struct error *err)
 {
 	pid_t *pids = calloc(KILLED_MAX, sizeof(*pids));
 	int n = pids ? freezer_pids(f, i, pids, KILLED_MAX) : -ENOMEM, r = 0;
@@ -287,6 +287,28 @@ int freezer_kill(struct freezer *f, int i, struct error *err)
 	for (int k = 0; r == 0 && k < n; k++)
 		r = kill_member(f, i, pids[k], err);
 	free(pids);
+	return r;
+}
+
+/*
+ * In v2 who is killed ends at once, frozen or not, and the group counts as frozen no more: so not one by one.  cgroup.kill is of kernel 5.14 (cgroup-v2.rst).
+ */
+static int kill_v2(struct freezer *f, int i, struct error *err)
+{
+	bool frozen = false;
+	int r = freezer_is_frozen(f, i, &frozen, err);
+
+	if (r == 0 && !frozen)
+		r = error_set(err, -ESTALE, "container %d is not frozen any more", i);
+	if (r == 0 && (r = write_state(f->group_fd[i], "cgroup.kill", "1")) < 0)
+		error_set(err, r, "end the processes of container %d: %s", i, strerror(-r));
+	return r;
+}
+
+int freezer_kill(struct freezer *f, int i, struct error *err)
+{
+	int r = f->v2 ? kill_v2(f, i, err) : kill_members(f, i, err);
+
 	if (r == 0 && (r = thaw_one(f, f->group_fd[i])) < 0)
 		error_set(err, r, "thaw container %d: %s", i, strerror(-r));
 	return r;

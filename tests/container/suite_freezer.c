@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "box.h"
@@ -140,29 +141,39 @@ static void uninterruptible(struct freezer *f, const struct box *a)
 	waitpid(pid, NULL, 0);
 }
 
-static void version2_group(struct freezer *f)
+static pid_t idle_member(const struct freezer *f)
 {
-	struct error err = { 0 };
-	bool frozen = false;
-	pid_t pid = fork(), got[4];
+	cleanup_close int fd = openat(f->group_fd[0], "cgroup.procs", O_WRONLY | O_CLOEXEC);
+	pid_t pid = fork();
 	char text[16];
-	int fd, r;
 
 	if (pid == 0)
 		for (;;)
 			pause();
 	snprintf(text, sizeof(text), "%d", pid);
-	fd = openat(f->group_fd[0], "cgroup.procs", O_WRONLY | O_CLOEXEC);
-	r = write_full(fd, text, strlen(text));
-	close(fd);
-	check(r == 0 && freezer_pids(f, 0, got, 4) == 1 && got[0] == pid, "cgroup v2: its process is listed");
+	check(fd >= 0 && write_full(fd, text, strlen(text)) == 0, "cgroup v2: a process joins");
+	return pid;
+}
+
+/* Two processes: in v2 the first that is killed ends at once, and its group counts as frozen no more. */
+static void version2_group(struct freezer *f)
+{
+	struct error err = { 0 };
+	bool frozen = false;
+	pid_t pid = idle_member(f), second = idle_member(f), got[4];
+	int of, r;
+
+	check(freezer_pids(f, 0, got, 4) == 2 && got[0] + got[1] == pid + second, "cgroup v2: its processes are listed");
 	r = freezer_freeze(f, clock_mono_us() + 60000000, &err);
 	check(r == 0 && freezer_is_frozen(f, 0, &frozen, &err) == 0 && frozen, "cgroup v2: frozen %s", r ? err.message : "");
 	check(freezer_refreeze(f, 0, clock_mono_us() + 20000000, &err) == 0, "cgroup v2: frozen again");
 	r = freezer_thaw(f, &err);
 	check(r == 0 && freezer_is_frozen(f, 0, &frozen, &err) == 0 && !frozen, "cgroup v2: thawed");
+	check(freezer_kill(f, 0, &err) == -ESTALE && kill(pid, 0) == 0, "cgroup v2: what runs is not ended");
+	err = (struct error){ 0 };
 	r = freezer_freeze(f, clock_mono_us() + 60000000, &err);
-	check(r == 0 && freezer_kill(f, 0, &err) == 0 && waitpid(pid, &fd, 0) == pid && WIFSIGNALED(fd), "cgroup v2: ended while frozen %s", err.message);
+	check(r == 0 && freezer_kill(f, 0, &err) == 0, "cgroup v2: ended while frozen %s", err.message);
+	check(waitpid(pid, &of, 0) == pid && WIFSIGNALED(of) && waitpid(second, &of, 0) == second && WIFSIGNALED(of), "cgroup v2: all of it");
 }
 
 /* What is frozen ends without counting once more, also when it was asked to end before; the other container stays as it is. */
