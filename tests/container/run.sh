@@ -4,11 +4,11 @@
 set -eu
 cd "$(dirname "$0")/../.."
 export LAB_NAME=${LAB_NAME:-ct}
-lab=tests/lab/lab
+lab=${LAB:-tests/lab/lab}
 bin=build/tests/container
 dir=/opt/container-test
 
-make -s container-test
+[ -n "${BUILT:-}" ] || make -s container-test
 $lab up 1 --no-liqo || [ -n "${KEEP_LAB:-}" ]
 trap '[ -n "${KEEP_LAB:-}" ] || $lab down' EXIT
 

@@ -10,7 +10,7 @@ import threading
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-LAB = os.path.join(ROOT, "tests/lab/lab")
+LAB = os.environ.get("LAB") or os.path.join(ROOT, "tests/lab/lab")
 VERSION = next(line.split(":=")[1].strip() for line in open(os.path.join(ROOT, "Makefile")) if line.startswith("VERSION :="))
 
 # All limits are for a machine at rest; a busy one gets this many times as long. It costs nothing where nothing hangs.

@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/../.."
 export LAB_NAME=${LAB_NAME:-rt}
-lab=tests/lab/lab
+lab=${LAB:-tests/lab/lab}
 build=build${SAN:+/san}
 dir=/opt/runtime-test
 
@@ -23,7 +23,7 @@ machine_up() (
 	unlock
 )
 
-make -s ${SAN:+SAN=1} runtime-test
+[ -n "${BUILT:-}" ] || make -s ${SAN:+SAN=1} runtime-test
 $lab exec a true 2>/dev/null || machine_up
 trap '[ -n "${KEEP_LAB:-}" ] || $lab down' EXIT
 

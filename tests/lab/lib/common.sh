@@ -43,9 +43,10 @@ lock() {
 unlock() { exec 8>&-; }
 
 # wait_for SECONDS CMD..: repeat CMD until it succeeds. Generous everywhere: the
-# machine may be busy with other labs.
+# machine may be busy with other labs. A slow one (an emulated one) gets LAB_PATIENCE
+# times as long.
 wait_for() {
-	local end=$((SECONDS + $1))
+	local end=$((SECONDS + $1 * ${LAB_PATIENCE:-1}))
 	shift
 	until "$@" >/dev/null 2>&1; do
 		[ $SECONDS -lt $end ] || return 1

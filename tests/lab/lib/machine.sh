@@ -9,6 +9,19 @@ machine_layers() {
 	echo "$layers"
 }
 
+# What a machine's own scripts know of it.
+machine_env() {
+	cat <<X
+NODE=$1
+NODE_IP=$(node_ip "$1")
+POD_CIDR=$(pod_cidr "$1")
+SERVICE_CIDR=$(service_cidr "$1")
+API_SERVICE_IP=$(service_cidr "$1" | sed 's,0/16,1,')
+CGROUP_DRIVER=${LAB_CGROUP_DRIVER:-cgroupfs}
+PATIENCE=${LAB_PATIENCE:-1}
+X
+}
+
 # machine_start NAME LAYERS
 machine_start() {
 	local name=$1 layers=$2 dir=$LAB_DIR/machines/$1 lib unshare pid
@@ -17,13 +30,7 @@ machine_start() {
 	cp "$LAB_HOME"/machine/*.sh "$LAB_HOME"/liqo/*.yaml "$lib/"
 	mkdir -p "$dir/upper/etc"
 	echo "$name" >"$dir/upper/etc/hostname"
-	cat >"$lib/env" <<X
-NODE=$name
-NODE_IP=$(node_ip "$name")
-POD_CIDR=$(pod_cidr "$name")
-SERVICE_CIDR=$(service_cidr "$name")
-API_SERVICE_IP=$(service_cidr "$name" | sed 's,0/16,1,')
-X
+	machine_env "$name" >"$lib/env"
 	cgroup_make "$name"
 	(
 		exec 8>&- </dev/null >"$dir/boot.log" 2>&1

@@ -99,7 +99,7 @@ answers() {
 }
 
 ready() {
-	local end=$((SECONDS + 180))
+	local end=$((SECONDS + 180 * PATIENCE))
 	until answers; do
 		alive || { echo "$name ended: $(tail -n 1 "/var/log/lab/$name.log")" >&2; exit 1; }
 		[ $SECONDS -lt $end ] || { echo "$name does not answer (log: /var/log/lab/$name.log)" >&2; exit 1; }

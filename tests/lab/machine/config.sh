@@ -39,7 +39,9 @@ X
 
 # conf.d is left empty: what the product needs there, an operator installs.
 # restrict_oom_score_adj: without CAP_SYS_RESOURCE the score cannot be lowered.
-cat >/etc/containerd/config.toml <<'X'
+systemd_driver=false
+[ "$CGROUP_DRIVER" != systemd ] || systemd_driver=true
+cat >/etc/containerd/config.toml <<X
 version = 3
 imports = ["/etc/containerd/conf.d/*.toml"]
 
@@ -56,6 +58,8 @@ imports = ["/etc/containerd/conf.d/*.toml"]
     conf_dir = "/etc/cni/net.d"
   [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
+    [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
+      SystemdCgroup = $systemd_driver
 X
 
 # The machine shares the host's disk and memory: kubelet must not evict because
@@ -65,7 +69,7 @@ apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 failSwapOn: false
 failCgroupV1: false
-cgroupDriver: cgroupfs
+cgroupDriver: $CGROUP_DRIVER
 containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
 authentication:
   anonymous: {enabled: false}
