@@ -17,6 +17,7 @@
 #include "fill_copy.h"
 #include "fill_events.h"
 #include "fill_run.h"
+#include "pass_fd.h"
 
 #define RESTORE_FINISHED 0x52535446     /* criu/uffd.c, LAZY_PAGES_RESTORE_FINISHED */
 #define SLICE_PAGES 32u                 /* copied between two looks around */
@@ -70,31 +71,6 @@ static void give_up(struct filling *f, int r, const struct error *err)
 		fill_wake(&f->source, true);
 }
 
-#define GIVEN_MAX 3
-
-/* Returns how many fds came along; those that are too many, the kernel has closed. */
-static int receive_fds(int fd, void *data, size_t size, int *fds, int max, ssize_t *ret_len)
-{
-	union {
-		struct cmsghdr head;
-		char space[CMSG_SPACE(GIVEN_MAX * sizeof(int))];
-	} control = { 0 };
-	struct iovec iov = { data, size };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = CMSG_SPACE((size_t)max * sizeof(int)) };
-	struct cmsghdr *c;
-	int n = 0;
-
-	do
-		*ret_len = recvmsg(fd, &m, MSG_CMSG_CLOEXEC);
-	while (*ret_len < 0 && errno == EINTR);
-	c = *ret_len > 0 ? CMSG_FIRSTHDR(&m) : NULL;
-	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
-		n = (int)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-		memcpy(fds, CMSG_DATA(c), (size_t)n * sizeof(int));
-	}
-	return n;
-}
-
 static int find_pending(struct filling *f, struct fill_task *t)
 {
 	return f->source.store_fd >= 0 ? pending_load(&t->pending, &f->source.list, t->pid) : 0;
@@ -121,11 +97,11 @@ static int take_list(struct filling *f, const int *fds, int n, struct error *err
 
 static int hear_monitor(struct filling *f, struct error *err)
 {
-	int fds[GIVEN_MAX] = { -1, -1, -1 }, n;
+	int fds[PASS_FDS_MAX], n;
 	struct fill_open m = { 0 };
 	ssize_t len;
 
-	n = receive_fds(f->control_fd, &m, sizeof(m), fds, GIVEN_MAX, &len);
+	n = pass_fds_receive(f->control_fd, &m, sizeof(m), 0, fds, PASS_FDS_MAX, &len);
 	if (len <= 0)
 		return 0;
 	if (m.word == FILL_GIVE)
@@ -182,13 +158,11 @@ static int accept_criu(struct filling *f, struct error *err)
 static int add_task(struct filling *f, uint32_t pid, struct error *err)
 {
 	cleanup_close int uffd = -1;
-	int fds[1] = { -1 };
-	char byte;
 	ssize_t len;
+	char byte;
 
-	if (receive_fds(f->criu_fd, &byte, 1, fds, 1, &len) != 1)
+	if (pass_fds_receive(f->criu_fd, &byte, 1, 0, &uffd, 1, &len) != 1)
 		return error_set(err, -EPROTO, "CRIU sent no userfaultfd for process %u", pid);
-	uffd = fds[0];
 	for (uint32_t i = 0; i < f->tasks.n; i++)
 		if (f->tasks.items[i].pid == pid)
 			return error_set(err, -EPROTO, "CRIU sent process %u twice", pid);

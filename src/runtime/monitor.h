@@ -9,6 +9,7 @@
 #include "cgroups.h"
 #include "claim.h"
 #include "fill.h"
+#include "pass_fd.h"
 #include "record.h"
 #include "relay.h"
 
@@ -40,7 +41,7 @@ struct monitor {
 	bool lazy;                      /* the memory is filled by filler, not by CRIU */
 	bool keeps_tcp;                 /* the images say which connections stay; else CRIU closes them all */
 	struct filler filler;
-	int given[3];                   /* fds that came with the request that is looked at: list of pages, page store, socket for later ones; -1: none */
+	int given[PASS_FDS_MAX];        /* fds that came with the request that is looked at: list of pages, page store, socket for later ones; -1: none */
 	char images[512], work[512];
 	int gate_fd;                    /* CRIU stands by and reads from there */
 	pid_t init;                     /* the restored application's, once it runs */

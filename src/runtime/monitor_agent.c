@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "json_scan.h"
 #include "monitor.h"
+#include "pass_fd.h"
 #include "runtime/monitor.h"
 
 #define PATH_MAX_BYTES 512
@@ -137,30 +138,15 @@ static void dispatch(struct monitor *m, const char *name, struct span op)
 		agent_tell(m, refusal);
 }
 
-/* Fds that come along are m->given until the packet has been dealt with; more than these the kernel closes. */
-static ssize_t receive(struct monitor *m, char *packet, size_t size)
-{
-	union {
-		struct cmsghdr head;
-		char space[CMSG_SPACE(sizeof(m->given))];
-	} control = { 0 };
-	struct iovec iov = { packet, size };
-	struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof(control.space) };
-	ssize_t n = recvmsg(m->agent_fd, &h, MSG_TRUNC | MSG_CMSG_CLOEXEC);
-	struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&h) : NULL;
-
-	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len <= CMSG_LEN(sizeof(m->given)))
-		memcpy(m->given, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0));
-	return n;
-}
-
 void agent_handle(struct monitor *m)
 {
 	char packet[MONITOR_PACKET_MAX], name[16];
-	ssize_t n = receive(m, packet, sizeof(packet));
 	struct span op;
+	ssize_t n;
 
-	if (n < 0 && (errno == EINTR || errno == EAGAIN))
+	/* Fds that come along are m->given until the packet has been dealt with. */
+	pass_fds_receive(m->agent_fd, packet, sizeof(packet), MSG_TRUNC, m->given, PASS_FDS_MAX, &n);
+	if (n < 0 && errno == EAGAIN)
 		return;
 	if (n <= 0) {
 		close(take_fd(&m->agent_fd));

@@ -21,25 +21,37 @@ int pass_fd_send(int socket, int fd)
 	return sendmsg(socket, &m, MSG_NOSIGNAL) == 1 ? 0 : -errno;
 }
 
-int pass_fd_receive(int socket)
+int pass_fds_receive(int socket, void *data, size_t size, int flags, int *fds, int max, ssize_t *ret_len)
 {
-	union control control = { 0 };
-	char byte;
-	struct iovec iov = { &byte, 1 };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof(control.space) };
+	union {
+		struct cmsghdr head;
+		char space[CMSG_SPACE(PASS_FDS_MAX * sizeof(int))];
+	} control = { 0 };
+	struct iovec iov = { data, size };
+	/* CMSG_LEN: into the padding that CMSG_SPACE adds the kernel would put one more (net/core/scm.c, scm_max_fds). */
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = CMSG_LEN((size_t)max * sizeof(int)) };
 	struct cmsghdr *c;
-	ssize_t n;
-	int fd;
+	size_t len;
 
 	do
-		n = recvmsg(socket, &m, MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
-	if (n <= 0)
-		return n < 0 ? -errno : -ECONNRESET;
-	c = CMSG_FIRSTHDR(&m);
-	/* More than one the kernel closes, for want of room (MSG_CTRUNC). */
-	if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(sizeof(fd)))
-		return -EBADMSG;
-	memcpy(&fd, CMSG_DATA(c), sizeof(fd));
-	return fd;
+		*ret_len = recvmsg(socket, &m, MSG_CMSG_CLOEXEC | flags);
+	while (*ret_len < 0 && errno == EINTR);
+	c = *ret_len > 0 ? CMSG_FIRSTHDR(&m) : NULL;
+	if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+		return 0;
+	len = c->cmsg_len - CMSG_LEN(0);
+	memcpy(fds, CMSG_DATA(c), len);
+	return (int)(len / sizeof(int));
+}
+
+int pass_fd_receive(int socket)
+{
+	int fd = -1, n;
+	ssize_t len;
+	char byte;
+
+	n = pass_fds_receive(socket, &byte, 1, 0, &fd, 1, &len);
+	if (len <= 0)
+		return len < 0 ? -errno : -ECONNRESET;
+	return n == 1 ? fd : -EBADMSG;
 }

@@ -274,6 +274,43 @@ static void a_packet_without_a_socket_joins_nothing(void **state)
 	close(pair[1]);
 }
 
+/* As many fds as there is room for and one more, all of them the same end of a pipe; who asks gets no more than he has room for, and none is left open. */
+static void no_more_fds_come_than_there_is_room_for(void **state)
+{
+	(void)state;
+	for (int max = 1; max <= PASS_FDS_MAX; max++) {
+		union {
+			struct cmsghdr head;
+			char space[CMSG_SPACE((PASS_FDS_MAX + 1) * sizeof(int))];
+		} control = { .head = { .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN((size_t)(max + 1) * sizeof(int)) } };
+		struct iovec iov = { "f", 1 };
+		struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = CMSG_SPACE((size_t)(max + 1) * sizeof(int)) };
+		int pair[2], ends[2], given[PASS_FDS_MAX + 1], fds[PASS_FDS_MAX + 1];
+		ssize_t len;
+		char c;
+
+		assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+		assert_int_equal(pipe(ends), 0);
+		for (int i = 0; i <= PASS_FDS_MAX; i++) {
+			given[i] = ends[1];
+			fds[i] = -1;
+		}
+		memcpy(CMSG_DATA(&control.head), given, (size_t)(max + 1) * sizeof(int));
+		assert_int_equal(sendmsg(pair[0], &m, 0), 1);
+		close(ends[1]);
+		assert_int_equal(pass_fds_receive(pair[1], &c, 1, 0, fds, max, &len), max);
+		assert_int_equal(len, 1);
+		assert_int_equal(fds[max], -1);
+		for (int i = 0; i < max; i++)
+			assert_int_equal(close(fds[i]), 0);
+		/* Nobody else has it. */
+		assert_int_equal(read(ends[0], &c, 1), 0);
+		close(ends[0]);
+		close(pair[0]);
+		close(pair[1]);
+	}
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -288,6 +325,7 @@ int main(void)
 		T(damaged_messages_are_not_read),
 		T(who_joins_gets_the_monitors_socket),
 		T(a_packet_without_a_socket_joins_nothing),
+		T(no_more_fds_come_than_there_is_room_for),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
