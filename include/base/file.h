@@ -23,7 +23,10 @@ int file_write(int dirfd, const char *path, const void *data, size_t len, mode_t
 /* mkdir -p; existing folders are fine. */
 int dir_make(int dirfd, const char *path, mode_t mode, struct error *err);
 
-/* Removes path and all below it, never following a symbolic link; a missing path is fine. */
+/*
+ * Removes path and all below it, never following a symbolic link; a missing path is fine.  What cannot be removed (what is mounted below: -EXDEV) stays with the folders above it,
+ * and nothing else does.
+ */
 int tree_remove(int dirfd, const char *path, struct error *err);
 
 /*

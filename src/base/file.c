@@ -142,7 +142,7 @@ static int remove_below(int dirfd, const char *name, int depth)
 {
 	cleanup_closedir DIR *d = NULL;
 	struct dirent *e;
-	int fd;
+	int fd, r = 0;
 
 	if (unlinkat(dirfd, name, 0) == 0 || errno == ENOENT)
 		return 0;
@@ -158,16 +158,13 @@ static int remove_below(int dirfd, const char *name, int depth)
 		close(fd);
 		return -ENOMEM;
 	}
+	/* What cannot be removed keeps nothing else from it: it may be a secret. */
 	while ((e = readdir(d))) {
-		int r;
+		int one = strcmp(e->d_name, ".") && strcmp(e->d_name, "..") ? remove_below(fd, e->d_name, depth + 1) : 0;
 
-		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
-			continue;
-		r = remove_below(fd, e->d_name, depth + 1);
-		if (r < 0)
-			return r;
+		r = r < 0 ? r : one;
 	}
-	return unlinkat(dirfd, name, AT_REMOVEDIR) < 0 && errno != ENOENT ? -errno : 0;
+	return r == 0 && unlinkat(dirfd, name, AT_REMOVEDIR) < 0 && errno != ENOENT ? -errno : r;
 }
 
 #define REMOVE_TRIES 5

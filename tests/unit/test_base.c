@@ -7,8 +7,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -183,6 +185,45 @@ static void files_are_replaced_whole_and_paths_stay_beneath(void **state)
 	rmdir(dir);
 }
 
+/* Something may be mounted among secrets still. */
+static void what_is_mounted_keeps_nothing_else_from_being_removed(void **state)
+{
+	char dir[] = "/tmp/pm-base-XXXXXX", mounted[64], in_it[128];
+	struct error e = { 0 };
+	int fd;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	snprintf(mounted, sizeof(mounted), "%s/a/work/yard", dir);
+	snprintf(in_it, sizeof(in_it), "%s/theirs", mounted);
+	assert_int_equal(dir_make(fd, "a/images", 0700, &e), 0);
+	assert_int_equal(dir_make(fd, "a/work/yard", 0700, &e), 0);
+	/* Folders are read in no order that is promised: some before it, some after. */
+	for (int i = 0; i < 20; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), i % 2 ? "a/images/%d" : "a/work/%d", i);
+		assert_int_equal(file_write(fd, name, "secret", 6, 0600, false, &e), 0);
+	}
+	assert_int_equal(mount("tmpfs", mounted, "tmpfs", 0, NULL), 0);
+	assert_int_equal(file_write(AT_FDCWD, in_it, "x", 1, 0600, false, &e), 0);
+	assert_int_equal(tree_remove(fd, "a", &e), -EXDEV);
+	assert_int_equal(faccessat(fd, "a/images", F_OK, 0), -1);
+	assert_int_equal(unlinkat(fd, "a/work", AT_REMOVEDIR), -1);
+	assert_int_equal(access(in_it, F_OK), 0);
+	for (int i = 0; i < 20; i += 2) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "a/work/%d", i);
+		assert_int_equal(faccessat(fd, name, F_OK, 0), -1);
+	}
+	assert_int_equal(umount(mounted), 0);
+	assert_int_equal(tree_remove(fd, "a", &e), 0);
+	close(fd);
+	assert_int_equal(rmdir(dir), 0);
+}
+
 static void children_run_are_bounded_and_report(void **state)
 {
 	const char *const echo[] = { "echo", "one two", NULL }, *const fail[] = { "ls", "/does/not/exist", NULL };
@@ -276,6 +317,7 @@ int main(void)
 		cmocka_unit_test(json_is_case_sensitive_and_whole),
 		cmocka_unit_test(base64_round_trips_and_refuses_junk),
 		cmocka_unit_test(files_are_replaced_whole_and_paths_stay_beneath),
+		cmocka_unit_test(what_is_mounted_keeps_nothing_else_from_being_removed),
 		cmocka_unit_test(children_run_are_bounded_and_report),
 		cmocka_unit_test(a_child_joins_its_groups_before_it_runs),
 	};
