@@ -84,35 +84,58 @@ static int spawn(const struct agent_options *o, enum child_kind kind, const char
 	return process_start(&spec, false, ret, err);
 }
 
-struct child *children_start(struct children *c, enum child_kind kind, const char *key, const cJSON *first_line, struct error *err)
+static struct child *find_or_make(struct children *c, enum child_kind kind, const char *key, struct error *err)
 {
 	struct child *item = children_find(c, kind, key);
-	cleanup_close int r_end = -1, w_end = -1;
-	struct process p;
-	int pipe_fd[2];
 
+	if (item)
+		return item;
+	item = take_slot(c);
 	if (!item) {
-		item = take_slot(c);
-		if (!item) {
-			error_set(err, -EBUSY, "%d migrations run on this node already", CHILDREN_MAX);
-			return NULL;
-		}
-		*item = (struct child){ .kind = kind, .pidfd = -1, .control_fd = -1 };
-		snprintf(item->key, sizeof(item->key), "%s", key);
+		error_set(err, -EBUSY, "%d migrations run on this node already", CHILDREN_MAX);
+		return NULL;
 	}
-	if (first_line) {
-		if (pipe2(pipe_fd, O_CLOEXEC) < 0) {
-			error_errno(err, "pipe");
-			return NULL;
-		}
+	*item = (struct child){ .kind = kind, .pidfd = -1, .control_fd = -1 };
+	snprintf(item->key, sizeof(item->key), "%s", key);
+	return item;
+}
+
+/* *ret_control: the other end of its stdin, -1 without one. */
+static int start(const struct agent_options *o, enum child_kind kind, const char *key, bool has_line, struct process *ret, int *ret_control, struct error *err)
+{
+	cleanup_close int r_end = -1, w_end = -1;
+	int pipe_fd[2], r;
+
+	if (has_line && pipe2(pipe_fd, O_CLOEXEC) < 0)
+		return error_errno(err, "pipe");
+	if (has_line) {
 		r_end = pipe_fd[0];
 		w_end = pipe_fd[1];
 	}
-	if (spawn(c->o, kind, key, r_end, &p, err) < 0)
+	r = spawn(o, kind, key, r_end, ret, err);
+	if (r == 0)
+		*ret_control = take_fd(&w_end);
+	return r;
+}
+
+struct child *children_start(struct children *c, enum child_kind kind, const char *key, const cJSON *first_line, struct error *err)
+{
+	bool known = children_find(c, kind, key) != NULL;
+	struct child *item = find_or_make(c, kind, key, err);
+	struct process p = { 0, -1, -1 };
+	int control = -1;
+
+	if (!item)
 		return NULL;
+	if (start(c->o, kind, key, first_line != NULL, &p, &control, err) < 0) {
+		/* One that has an entry is taken for begun: it is tried again at the next occasion. */
+		if (!known)
+			children_forget(c, item);
+		return NULL;
+	}
 	item->pid = p.pid;
 	item->pidfd = p.pidfd;
-	item->control_fd = take_fd(&w_end);
+	item->control_fd = control;
 	item->told_address = item->told_abort = false;
 	if (first_line) {
 		cJSON *copy = cJSON_Duplicate(first_line, 1);

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "agent/children.c"
+
+/* The workers of these tests are this program, which ends at once. */
+
+static const struct agent_options options = { .node = "n", .host_root = "", .runc_root = "/r", .containerd_socket = "/c" };
+
+static struct child *begin(struct children *c, const char *key)
+{
+	cleanup_json cJSON *line = cJSON_CreateObject();
+	struct error err = { 0 };
+
+	cJSON_AddStringToObject(line, "podUID", "u");
+	return children_start(c, CHILD_SOURCE, key, line, &err);
+}
+
+static void end(struct child *c)
+{
+	struct pollfd p = { c->pidfd, POLLIN, 0 };
+
+	assert_int_equal(poll(&p, 1, 20000), 1);
+	child_reap(c);
+}
+
+/* Of one with an entry it is thought that it was begun. */
+static void one_that_could_not_be_started_leaves_no_entry(void **state)
+{
+	struct children *c = calloc(1, sizeof(*c));
+	struct rlimit had, none;
+	int next = dup(0);
+
+	(void)state;
+	c->o = &options;
+	assert_non_null(begin(c, "a"));
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &had), 0);
+	none = had;
+	none.rlim_cur = (rlim_t)next;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	assert_null(begin(c, "b"));
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &had), 0);
+	close(next);
+	assert_null(children_find(c, CHILD_SOURCE, "b"));
+	assert_non_null(children_find(c, CHILD_SOURCE, "a"));
+	assert_non_null(begin(c, "b"));
+	assert_int_equal(children_running(c, CHILD_SOURCE), 2);
+	end(children_find(c, CHILD_SOURCE, "a"));
+	end(children_find(c, CHILD_SOURCE, "b"));
+	/* One that has ended, and cannot be started again now, is remembered. */
+	next = dup(0);
+	none.rlim_cur = (rlim_t)next;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	assert_null(begin(c, "a"));
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &had), 0);
+	close(next);
+	assert_non_null(children_find(c, CHILD_SOURCE, "a"));
+	while (c->n)
+		children_forget(c, &c->items[0]);
+	free(c);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(one_that_could_not_be_started_leaves_no_entry),
+	};
+
+	if (argc > 1 && !strcmp(argv[1], "source"))
+		return 0;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
