@@ -24,7 +24,7 @@ struct fence {
  * group that has the kubelet's name for a pod's.
  */
 int fence_look(const char *cgroup_root, pid_t pid, struct fence *ret, struct error *err);
-/* Idempotent.  0 for an empty fence, and when the pod's group is gone. */
+/* Idempotent.  0 for an empty fence, and when the pod's group is gone.  Reason FreezeFailed when it cannot be closed. */
 int fence_close(const char *cgroup_root, const struct fence *f, struct error *err);
 int fence_lift(const char *cgroup_root, const struct fence *f, struct error *err);
 /* Fields that were read from a file: whether they are what fence_look() may have given. */

@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "cgroup_path.h"
+#include "migration/reason.h"
 
 #define LIMIT_FILE "pids.max"
 
@@ -111,7 +112,11 @@ static int write_limit(const char *cgroup_root, const struct fence *f, const cha
 
 int fence_close(const char *cgroup_root, const struct fence *f, struct error *err)
 {
-	return write_limit(cgroup_root, f, "0", err);
+	struct error why = { 0 };
+	int r = write_limit(cgroup_root, f, "0", &why);
+
+	/* Frozen, but not held: nothing is committed then. */
+	return r < 0 ? error_reason(err, r, REASON_FreezeFailed, "a container of the frozen pod could be started anew beside the destination: %s", why.message) : 0;
 }
 
 int fence_lift(const char *cgroup_root, const struct fence *f, struct error *err)

@@ -15,6 +15,7 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "container/fence.h"
+#include "migration/reason.h"
 
 static char root[] = "/tmp/pm-fence-XXXXXX";
 
@@ -58,6 +59,7 @@ static void only_a_group_that_is_gone_needs_none(void **state)
 		struct error err = { 0 };
 
 		assert_int_equal(fence_close(root, &rows[i].fence, &err), rows[i].result);
+		assert_int_equal(err.reason, rows[i].result == 0 ? REASON_NONE : REASON_FreezeFailed);
 		assert_int_equal(fence_lift(root, &rows[i].fence, &err), rows[i].result);
 		assert_true(rows[i].result == 0 || strstr(err.message, rows[i].fence.group));
 	}
