@@ -176,8 +176,9 @@ int source_thaw_dead(struct source *s, struct error *err)
 
 	for (int i = 0; i < s->n; i++)
 		thaw_dead(s, &s->containers[i].info);
-	if (s->n > 0 || !s->resumed)
+	if (!s->resumed)
 		return 0;
+	/* Who came later has found only those that live. */
 	all = calloc(1, sizeof(*all));
 	r = all ? list_containers(s, containerd_pod_dead, all, err) : error_set(err, -ENOMEM, "out of memory");
 	for (int i = 0; r == 0 && i < all->n; i++)
