@@ -26,6 +26,8 @@ void track_free(struct track *t);
 int64_t track_stopped_us(const struct track *t);
 /* Registers all private mappings that are not yet.  After a failure track_broken says why. */
 void track_register(struct track *t);
+/* A page that was looked at and could not be read: it counts as written again. */
+void track_forget(struct track *t, uint64_t address);
 /* Looks again whether the process does what cannot be tracked. */
 void track_check(struct track *t);
 /* NULL, or why what it tells may not be relied upon: everything counts as written from then on. */

@@ -147,6 +147,9 @@ static int read_page(struct sender *s, const struct piece *piece, uint64_t addre
 		return error_set(err, -ESRCH, "process %d ended while its memory was read", (int)s->from->pid);
 	if (s->from->later)
 		return error_set(err, -EFAULT, "page %" PRIx64 " of process %d cannot be read, so it could not be sent later", address, (int)s->from->pid);
+	/* Protected it is already: it would pass for sent ever after, although it may only be unreadable for the moment. */
+	if (s->from->running && s->from->track)
+		track_forget(s->from->track, address);
 	if (piece->swapped || s->from->running)
 		return 0;
 	device = mapping_is_device(s->from->pid, address, err);

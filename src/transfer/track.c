@@ -22,6 +22,8 @@
 #define FEATURE_WP_UNPOPULATED (1ull << 13)
 #define FEATURE_WP_ASYNC (1ull << 15)
 
+#define PAGE 4096u
+
 #define USES_USERFAULTFD "it uses userfaultfd itself"
 #define USES_DIRECT "it has a file open for direct I/O, which writes to memory unseen"
 
@@ -209,6 +211,15 @@ void track_register(struct track *t)
 	room.end = HIGHEST;
 	put_room(t, &room);
 	mappings_close(&maps);
+}
+
+void track_forget(struct track *t, uint64_t address)
+{
+	struct uffdio_writeprotect w = { .range = { address, PAGE } };
+
+	/* ENOENT: nothing is mapped or registered there any more. */
+	if (ioctl(t->uffd, UFFDIO_WRITEPROTECT, &w) < 0 && errno != ENOENT && errno != ESRCH)
+		set_broken(t, "a page of it could neither be read nor be asked for again");
 }
 
 void track_check(struct track *t)

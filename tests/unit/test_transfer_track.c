@@ -884,6 +884,47 @@ static void sleep_goes_on_by_its_name(void **state)
 	end(pid);
 }
 
+static _Alignas(4096) uint8_t left_alone[2 * 4096];
+
+static uint64_t count_written(struct transfer *t, pid_t pid)
+{
+	struct pages_source from = { .pid = pid, .track = track_set_get(t->set, pid, false) };
+	struct error err = { 0 };
+	uint64_t n = 0;
+
+	assert_int_equal(pages_count_written(&from, &n, &err), 0);
+	return n;
+}
+
+/* Else what was sent of it before would be taken for what is there. */
+static void what_could_not_be_read_counts_as_written(void **state)
+{
+	struct pages_stats before;
+	struct transfer t;
+	uint64_t n;
+	pid_t pid;
+
+	(void)state;
+	fresh_shared();
+	memset(left_alone, 7, sizeof(left_alone));
+	pid = start(quiet);
+	wait_ticks(1);
+	transfer_begin(&t);
+	send_round(&t, pid, true);
+	stop_group(pid);
+	n = count_written(&t, pid);
+	track_forget(track_set_get(t.set, pid, false), (uint64_t)(uintptr_t)left_alone);
+	assert_int_equal(count_written(&t, pid), n + 1);
+	assert_null(track_broken(track_set_get(t.set, pid, false)));
+	before = t.stats;
+	send_round(&t, pid, false);
+	assert_int_equal(t.stats.pages + t.stats.zero_pages + t.stats.same_pages - before.pages - before.zero_pages - before.same_pages, n + 1);
+	finish(&t);
+	verify(&t, pid);
+	end(pid);
+	transfer_free(&t);
+}
+
 /* A filter that kills for userfaultfd, close and pidfd_getfd cannot be asked; the process lives on with it. */
 static void filtered(void)
 {
@@ -925,6 +966,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(quiet_is_small), T(wild_is_whole), T(exec_is_whole), T(direct_is_refused), T(own_userfaultfd_is_refused), T(stopped_is_refused),
 		T(tracker_is_killed), T(program_does_not_notice), T(sleep_goes_on_by_its_name), T(seccomp_is_no_obstacle),
+		T(what_could_not_be_read_counts_as_written),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
