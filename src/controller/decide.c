@@ -64,11 +64,14 @@ static const struct controller_row *find_row(const struct observed *o, struct st
 
 static void await_pod(const struct observed *o, struct step *s)
 {
+	int64_t since = view_phase_time_us(o->migration, PHASE_Preparing), waited = o->now_us - since;
+
 	step_say(s, "waiting for destination pod %s to run on node %s", seen_destination_name(o), json_str_or(o->migration, "status/destinationPod/node", "?"));
-	if (!seen_over(o, s, view_phase_time_us(o->migration, PHASE_Preparing), LOOK_EVERY))
+	if (!seen_over(o, s, since, LOOK_EVERY))
 		return;
+	/* Each look has the API server go through all Events of the namespace, which it does not keep in its cache. */
 	if (o->looked)
-		seen_over(o, s, o->now_us, LOOK_EVERY);
+		seen_over(o, s, o->now_us, waited / 2 > LOOK_EVERY ? waited / 2 : LOOK_EVERY);
 	else
 		s->action = ACT_LOOK;
 }
