@@ -19,6 +19,7 @@
 /* Annotations. */
 #define PM_ANN_MIGRATION "podmigration.dev/migration"   /* destination pod: UID of the PodMigration that brings it */
 #define PM_ANN_ORDER "podmigration.dev/order"           /* pod at home: sealed order for the agent of its node */
+#define PM_ANN_START_COLD "podmigration.dev/start-cold" /* destination pod, "true" by a person: what did not come up with its memory may start without */
 #define PM_ANN_RECEIPT "podmigration.dev/receipt"       /* Event of a destination pod: sealed receipt that it runs */
 #define PM_ANN_ORIGINAL_NAME "podmigration.dev/original-name"   /* destination pod: name of the first pod of the chain */
 #define PM_LABEL_MIGRATION "podmigration.dev/migration-uid"     /* label on what a migration made, for finding and GC */
@@ -29,6 +30,7 @@
 #define PM_MOUNT_ROOT "/.podmigration"
 #define PM_MOUNT_KEY "/.podmigration/key"               /* Secret volume; file "key" */
 #define PM_MOUNT_ORDER "/.podmigration/order"           /* downwardAPI volume; file "order" */
+#define PM_START_COLD_FILE "start-cold"                 /* beside "order": annotation PM_ANN_START_COLD */
 #define PM_STARTED_COMMAND "/.podmigration/started"     /* exec startup probe that the runtime answers itself */
 
 /* In the agent's error message, when the source is still frozen and cannot be helped; the controller asks for a person by it. */

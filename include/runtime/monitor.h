@@ -40,7 +40,9 @@
  * One-shot, per (pod UID, container name), in PM_STATE_DIR/claims/<pod uid>_<container name>, first line (src/runtime/claim.h):
  *   absent    the container waits (again, when a monitor ended before a restore was begun)
  *   used      a restore was begun or aborted: the kubelet's next container of that name is refused, since the source may go on
- *   opened    committed: the kubelet's next containers of this pod are ordinary ones, started from their images
+ *   opening   committed, and whether it ran is not known: the kubelet's next container of that name is refused, since only the source holds the memory, until
+ *             a person says otherwise (annotation PM_ANN_START_COLD of the pod)
+ *   opened    it runs here: the kubelet's next containers of that name are ordinary ones, started from their images
  *   cold      one such was started in this one's place
  */
 #define MONITOR_PACKET_MAX 16384

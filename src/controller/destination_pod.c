@@ -144,6 +144,18 @@ static cJSON *mount(const char *volume, const char *path)
 	return m;
 }
 
+/* The kubelet keeps the file as the annotation is; empty when there is none. */
+static void add_annotation_file(cJSON *items, const char *name, const char *annotation)
+{
+	cJSON *item = cJSON_CreateObject();
+	char path[128];
+
+	snprintf(path, sizeof(path), "metadata.annotations['%s']", annotation);
+	cJSON_AddStringToObject(item, "path", name);
+	cJSON_AddStringToObject(cJSON_AddObjectToObject(item, "fieldRef"), "fieldPath", path);
+	cJSON_AddItemToArray(items, item);
+}
+
 static void add_volumes(cJSON *spec, const char *secret_name)
 {
 	cJSON *volumes = array_of(spec, "volumes"), *v, *items, *item;
@@ -158,10 +170,8 @@ static void add_volumes(cJSON *spec, const char *secret_name)
 	v = cJSON_CreateObject();
 	cJSON_AddStringToObject(v, "name", PM_VOLUME_ORDER);
 	items = cJSON_AddArrayToObject(cJSON_AddObjectToObject(v, "downwardAPI"), "items");
-	item = cJSON_CreateObject();
-	cJSON_AddStringToObject(item, "path", "order");
-	cJSON_AddStringToObject(cJSON_AddObjectToObject(item, "fieldRef"), "fieldPath", "metadata.annotations['" PM_ANN_ORDER "']");
-	cJSON_AddItemToArray(items, item);
+	add_annotation_file(items, "order", PM_ANN_ORDER);
+	add_annotation_file(items, PM_START_COLD_FILE, PM_ANN_START_COLD);
 	cJSON_AddItemToArray(volumes, v);
 }
 
@@ -366,7 +376,7 @@ static cJSON *build_annotations(const cJSON *migration, const cJSON *source, con
 {
 	/* Ours of an earlier migration, and what belongs to the old object: kubectl's memory of it, addresses that network plugins gave it. */
 	static const char *const dropped[] = {
-		PM_ANN_MIGRATION, PM_ANN_ORDER, PM_ANN_ORIGINAL_NAME, ANN_ORDERED, ANN_WITHHELD, LIQO_ANN_RUNTIME_CLASS,
+		PM_ANN_MIGRATION, PM_ANN_ORDER, PM_ANN_START_COLD, PM_ANN_ORIGINAL_NAME, ANN_ORDERED, ANN_WITHHELD, LIQO_ANN_RUNTIME_CLASS,
 		"kubectl.kubernetes.io/last-applied-configuration", "cni.projectcalico.org/containerID", "cni.projectcalico.org/podIP",
 		"cni.projectcalico.org/podIPs", "k8s.v1.cni.cncf.io/network-status", "k8s.v1.cni.cncf.io/networks-status", "k8s.ovn.org/pod-networks",
 	};

@@ -38,11 +38,13 @@ static enum claim read_claim(int dir_fd, const char *name)
 
 	if (file_read(dir_fd, name, &b, NULL) < 0)
 		return CLAIM_NONE;
+	if (has_word(&b, "opened") || has_word(&b, "cold"))
+		return CLAIM_OPENED;
 	/* A damaged claim counts as used: nothing is started by mistake. */
-	return has_word(&b, "opened") || has_word(&b, "cold") ? CLAIM_COMMITTED : CLAIM_USED;
+	return has_word(&b, "opening") ? CLAIM_OPENING : CLAIM_USED;
 }
 
-int claim_look(const struct claim_key *k, enum claim *ret, struct error *err)
+int claim_look(const struct claim_key *k, enum claim *ret, bool *ret_committed, struct error *err)
 {
 	cleanup_closedir DIR *d = NULL;
 	size_t len = strlen(k->pod_uid);
@@ -51,20 +53,22 @@ int claim_look(const struct claim_key *k, enum claim *ret, struct error *err)
 	int r = claim_path(k, path, sizeof(path), err);
 
 	*ret = CLAIM_NONE;
+	*ret_committed = false;
 	if (r < 0)
 		return r;
 	d = opendir(CLAIM_DIR);
 	if (!d)
 		return errno == ENOENT ? 0 : error_errno(err, "open %s", CLAIM_DIR);
-	while (*ret != CLAIM_COMMITTED && (e = readdir(d))) {
+	while ((e = readdir(d))) {
 		const char *dot = strrchr(e->d_name, '.');
+		enum claim one;
 
 		if (strncmp(e->d_name, k->pod_uid, len) || e->d_name[len] != '_' || (dot && !strcmp(dot, ".tmp")))
 			continue;
-		if (read_claim(dirfd(d), e->d_name) == CLAIM_COMMITTED)
-			*ret = CLAIM_COMMITTED;
-		else if (!strcmp(e->d_name + len + 1, k->name))
-			*ret = CLAIM_USED;
+		one = read_claim(dirfd(d), e->d_name);
+		*ret_committed |= one == CLAIM_OPENING || one == CLAIM_OPENED;
+		if (!strcmp(e->d_name + len + 1, k->name))
+			*ret = one;
 	}
 	return 0;
 }
@@ -103,7 +107,7 @@ static int claim_text(const struct claim_key *k, const char *word, char *out, si
 	return 0;
 }
 
-static int write_claim(const struct claim_key *k, const char *word, int durable, struct error *err)
+static int write_claim(const struct claim_key *k, const char *word, bool durable, struct error *err)
 {
 	char path[512], text[CLAIM_MAX];
 	int r = claim_path(k, path, sizeof(path), err);
@@ -134,12 +138,17 @@ int claim_take(const struct claim_key *k, struct error *err)
 	return r < 0 ? error_set(err, r, "write %s: %s", path, strerror(-r)) : 0;
 }
 
-int claim_open(const struct claim_key *k, int durable, struct error *err)
+int claim_opening(const struct claim_key *k, struct error *err)
+{
+	return write_claim(k, "opening", false, err);
+}
+
+int claim_opened(const struct claim_key *k, bool durable, struct error *err)
 {
 	return write_claim(k, "opened", durable, err);
 }
 
 int claim_cold(const struct claim_key *k, struct error *err)
 {
-	return write_claim(k, "cold", 0, err);
+	return write_claim(k, "cold", false, err);
 }

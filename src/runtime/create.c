@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "cgroups.h"
+#include "migration/names.h"
 #include "monitor.h"
 #include "pid_room.h"
 #include "runtime.h"
@@ -162,32 +163,40 @@ static int create_waiting(const struct oci_args *a, const struct spec *s, const 
 	return start_monitor(a, &spec, err);
 }
 
+/* Before the commit the source may go on; behind it, it is the only one that has the memory. */
+static int refuse_cold(const struct spec *s, bool committed, struct error *err)
+{
+	if (!committed)
+		return error_set(err, -ECANCELED,
+				 "the restore of container %s by migration %s failed or was aborted; it is not tried twice, and not started "
+				 "from its image while the source may run",
+				 s->name, s->migration);
+	return error_set(err, -ECANCELED,
+			 "container %s did not come up here with its memory, although migration %s is committed; it is not started from its image: only the frozen source "
+			 "still holds what it knew. Save that, then delete this pod, or annotate it with " PM_ANN_START_COLD "=true to start the container without",
+			 s->name, s->migration);
+}
+
 /* 1: an ordinary container from here on, 0: a monitor waits. */
 static int create_migrated(const struct oci_args *a, struct spec *s, struct error *err)
 {
 	const struct claim_key key = { s->pod_uid[0] ? s->pod_uid : s->sandbox, s->name, s->pod_dir };
 	enum claim claim;
+	bool committed;
 	int r = check(a, s, err);
 
 	if (r == 0)
 		r = spec_cut_mounts(s, a->bundle, err);
 	if (r == 0)
-		r = claim_look(&key, &claim, err);
+		r = claim_look(&key, &claim, &committed, err);
 	if (r < 0)
 		return r;
-	switch (claim) {
-	case CLAIM_COMMITTED:
+	/* The migration's end is behind it, or nothing is known of this one: the kubelet starts it as any container. */
+	if (claim == CLAIM_OPENED || (claim == CLAIM_NONE && committed) || (committed && spec_may_start_cold(s))) {
 		r = claim_cold(&key, err);
 		return r < 0 ? r : 1;
-	case CLAIM_USED:
-		return error_set(err, -ECANCELED,
-				 "the restore of container %s by migration %s failed or was aborted; it is not tried twice, and not started "
-				 "from its image while the source may run",
-				 s->name, s->migration);
-	case CLAIM_NONE:
-		break;
 	}
-	return create_waiting(a, s, &key, err);
+	return claim == CLAIM_NONE ? create_waiting(a, s, &key, err) : refuse_cold(s, committed, err);
 }
 
 int command_create(const struct oci_args *a)

@@ -302,8 +302,8 @@ void restore_open(struct monitor *m)
 		monitor_abort(m, MONITOR_EXIT_FAILED);
 		return;
 	}
-	/* Written before anything runs: from here on a new container of this pod is an ordinary one. */
-	if (claim_open(&m->spec->claim, 0, &err) < 0) {
+	/* Written before anything runs: should we end before we know that it does, nobody else knows, and no other container may take its place. */
+	if (claim_opening(&m->spec->claim, &err) < 0) {
 		m->error = err;
 		monitor_abort(m, MONITOR_EXIT_FAILED);
 		return;
@@ -318,11 +318,15 @@ void restore_open(struct monitor *m)
 	relay_release(&m->relay);
 }
 
-/* The disk may take its time: CRIU, that goes on through us, and so the application, must not wait for it. */
+/*
+ * From here on a new container in this one's place is an ordinary one; written before the agent hears that it runs, since the source is given up on that word.  The disk
+ * may take its time: CRIU, that goes on through us, and so the application, must not wait for it.
+ */
 static void runs(struct monitor *m)
 {
+	claim_opened(&m->spec->claim, false, NULL);
 	monitor_enter(m, STATE_RUNNING);
-	claim_open(&m->spec->claim, 1, NULL);
+	claim_opened(&m->spec->claim, true, NULL);
 }
 
 void restore_relay(struct monitor *m)

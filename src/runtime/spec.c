@@ -225,3 +225,14 @@ int spec_put_mounts(const struct spec *s, struct buf *out)
 		}
 	return r < 0 ? r : buf_puts(out, "]");
 }
+
+/* Every container of the pod looks there, also those that do not mount the volume.  The kubelet's layout: pkg/kubelet/config/defaults.go, pkg/volume/downwardapi. */
+bool spec_may_start_cold(const struct spec *s)
+{
+	cleanup_buf struct buf b = BUF_INIT(64);
+	char path[PATH_SIZE];
+
+	return s->pod_dir[0] &&
+	       path_format(path, sizeof(path), "%s/volumes/kubernetes.io~downward-api/%s/%s", s->pod_dir, PM_VOLUME_ORDER, PM_START_COLD_FILE) == 0 &&
+	       file_read(AT_FDCWD, path, &b, NULL) == 0 && !strcmp(b.data, "true");
+}

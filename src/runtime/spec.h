@@ -35,6 +35,8 @@ bool spec_is_migrated(const struct spec *s);
  * everything else stays as it is to the byte.
  */
 int spec_cut_mounts(struct spec *s, const char *bundle, struct error *err);
+/* A person has said so by annotation PM_ANN_START_COLD, which the kubelet has brought to the node. */
+bool spec_may_start_cold(const struct spec *s);
 /* The bind mounts, as [{"destination", "source"}]. */
 int spec_put_mounts(const struct spec *s, struct buf *out);
 

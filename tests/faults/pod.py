@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One row's pod and its PodMigration: brought to its step, watched to its end, judged."""
 import http.client
+import json
 import os
 import time
 
@@ -20,8 +21,8 @@ TIMEOUT = "%ds" % (120 * PATIENCE)      # of the PodMigration: what nobody finis
 LOOK_S = 0.4            # a copy that runs sleeps some hundred times meanwhile
 
 # A monitor that is killed behind its word that it opens, and before it does, has lost the pod, by design (KNOWN_LIMITS, Safety): nobody can tell whether it ran.
-# Then nothing runs, the source stays frozen, and the PodMigration says so, until the kubelet has started the destination's container anew from its image: then it says that.
-# This row must end so, or well.
+# Then nothing runs, the source stays frozen, and the PodMigration says so; and when the kubelet wants to start the destination's container anew from its image, the node's runtime
+# refuses. This row must end so, or well.
 MAY_LOSE = {"monitor/kill/monitor.open"}
 # Once it runs it is an ordinary container, and whoever kills the process that containerd waits for has killed it: the kubelet starts it anew. (So too where the source stands at
 # its step, and the destination has heard of the commit another way meanwhile: note_running().)
@@ -124,15 +125,19 @@ class Moved:
         c = pods.condition(self.migration or {}, "Succeeded")
         return c.get("reason", ""), c.get("message", "")
 
-    def says_cold(self, seconds=20):
-        """The PodMigration says, or soon will, that the kubelet has started the destination's container from its image, while the source stands still."""
+    def is_refused(self, seconds=60):
+        """The kubelet has tried, or soon will, to start the destination's container anew, and the runtime has refused: the pod's status says what to do."""
         end = time.monotonic() + seconds * PATIENCE
         while time.monotonic() < end:
-            c = pods.condition(self.api("GET", MIGRATIONS + "/" + self.row.name), "InvariantViolated")
-            if c.get("status") == "True" and c.get("message", "").startswith("NoColdStart"):
+            p = self.api("GET", "%s/%s" % (workload.collection(NS), self.destination()))
+            if any("podmigration.dev/start-cold" in json.dumps(s) for s in p["status"].get("containerStatuses", [])):
                 return True
             time.sleep(0.5)
         return False
+
+    def is_violated(self):
+        """The PodMigration says that something was seen that must never be."""
+        return pods.condition(self.migration or {}, "InvariantViolated").get("status") == "True"
 
     def count(self):
         """Every count of every log, and further ones to come. Returns the longest pause since the PodMigration was made, in ms."""
@@ -153,6 +158,13 @@ class Moved:
                 return "cold start: %d restarts, the last after exit code %s" % (s["restartCount"], s.get("lastState", {}).get("terminated", {}).get("exitCode"))
         return ""
 
+    def judge_lost(self, reason, message):
+        refused = self.is_refused()
+        running, frozen = self.copies()
+        good = running == 0 and frozen == 1 and refused and reason and message and not self.is_violated()
+        return running, frozen, None, None if good else "lost, %d run, %s, and it says %s: %s" % (
+            running, "the next start is refused" if refused else "no start was refused", reason, message)
+
     def judge(self):
         """(running, frozen, gap, problem)"""
         if not self.chain:
@@ -162,9 +174,7 @@ class Moved:
             return running, frozen, None, self.problem
         reason, message = self.said()
         if self.phase() == "Committed":
-            cold = running == 1 and frozen == 1 and self.says_cold()
-            good = (running == 0 or cold) and reason and message
-            return running, frozen, None, None if good else "lost, %d run, and it says %s: %s" % (running, reason, message)
+            return self.judge_lost(reason, message)
         if running != 1 or frozen:
             return running, frozen, None, "%d copies run, %d are frozen" % (running, frozen)
         if self.phase() != "Succeeded" and not (reason and message):

@@ -35,14 +35,17 @@ class Judged(pod.Moved):
     def __init__(self, phase, reason="R", message="m", copies=(1, 0), logs=None, again="", row="source-worker/kill/source.Sent"):
         super().__init__(rows.select([row])[0], type("Side", (), {"home": None}), chain=True)
         self.migration = {"status": {"phase": phase, "conditions": [{"type": "Succeeded", "reason": reason, "message": message}]}}
-        self.seen, self.again, self.cold = copies, again, False
+        self.seen, self.again, self.refused, self.violated = copies, again, True, False
         self.all = logs or [Log("c start tick=0 ms=1 mib=8 pid=1 boot=" + BOOT, tick(1), tick(2))]
 
     def copies(self):
         return self.seen
 
-    def says_cold(self):
-        return self.cold
+    def is_refused(self):
+        return self.refused
+
+    def is_violated(self):
+        return self.violated
 
     def started_anew(self):
         return self.again
@@ -86,11 +89,12 @@ class Judge(unittest.TestCase):
         self.assertIn("lost, 1 run", self.problem("Committed", copies=(1, 0)))
         self.assertIsNone(self.problem("Committed", copies=(0, 1), row="monitor/kill/monitor.open"))
 
-    def test_lost_and_started_cold(self):
-        for copies, said, good in (((1, 1), True, True), ((1, 1), False, False), ((2, 0), True, False), ((1, 0), True, False)):
+    def test_lost_and_nothing_starts_in_its_place(self):
+        for copies, refused, violated, good in (((0, 1), True, False, True), ((0, 1), False, False, False), ((0, 1), True, True, False), ((1, 1), True, False, False),
+                                                ((2, 0), True, False, False), ((0, 0), True, False, False)):
             m = Judged("Committed", copies=copies, row="monitor/kill/monitor.open")
-            m.cold = said
-            self.assertEqual(m.judge()[3] is None, good, copies)
+            m.refused, m.violated = refused, violated
+            self.assertEqual(m.judge()[3] is None, good, (copies, refused, violated))
 
     def test_killed_when_it_ran_already(self):
         m = Judged("Succeeded", again="cold start: 1 restarts", row="monitor/kill/source.Delivering")

@@ -65,7 +65,8 @@ static void answers(struct parts *in)
 {
 	static const struct agent_options options = { .node = "here" };
 	static struct source s;
-	cJSON *report, *there;
+	cJSON *report, *there, *restored;
+	const cJSON *e;
 
 	memset(&s, 0, sizeof(s));
 	s.o = &options;
@@ -77,6 +78,12 @@ static void answers(struct parts *in)
 	report = source_report_json(&s, NULL);
 	there = source_destination_json(&s);
 	must(cJSON_GetArraySize(json_at(report, "containers")) == 2);
+	restored = source_restored_json(&s);
+	cJSON_ArrayForEach(e, json_at(restored, "containers")) {
+		must(json_str(e, "name") && json_str(e, "id"));
+		must_be_short(e, "id", 128);
+	}
+	cJSON_Delete(restored);
 	must_be_short(there, "node", 253);
 	must_be_short(there, "kernel", 256);
 	must_be_short(there, "arch", 64);

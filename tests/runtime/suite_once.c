@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One-shot: what the kubelet's next container of the same name may be, after each way the first one can end. */
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -55,6 +56,107 @@ static void crashed_after_commit(struct setup *s)
 	shim_bundle(&c, s, &other);
 	check(shim_create(&c) == 0 && shim_op(&c, "start") == 0 && shim_output(&c, "tick 0\n", 3000), "a container that is new in a moved pod is an ordinary one");
 	end(&c);
+	close(fd);
+}
+
+/* The pid of `runc restore`, as `delete` finds it. */
+static pid_t runc_of(const struct box *b)
+{
+	cleanup_buf struct buf text = BUF_INIT(256);
+	char path[256];
+	int pid = 0;
+
+	snprintf(path, sizeof(path), CONTAINERS "/%s/restoring", b->id);
+	return file_read(AT_FDCWD, path, &text, NULL) == 0 && sscanf(text.data, "{\"pid\":%d", &pid) == 1 ? pid : 0;
+}
+
+static bool claim_comes(const char *uid, const char *word)
+{
+	for (int ms = 0; ms < 3000 && !claim_says(uid, "app", word); ms += 5)
+		usleep(5000);
+	return claim_says(uid, "app", word);
+}
+
+static void say_start_cold(const char *uid, const char *word)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "/var/lib/kubelet/pods/%s/volumes/kubernetes.io~downward-api/podmigration-order", uid);
+	dir_make(AT_FDCWD, path, 0755, NULL);
+	strcat(path, "/start-cold");
+	file_write(AT_FDCWD, path, word, strlen(word), 0644, false, NULL);
+}
+
+static bool is_refused(struct setup *s, const struct bundle_options *o, const char *why)
+{
+	struct box b;
+	bool refused;
+
+	shim_bundle(&b, s, o);
+	refused = shim_create(&b) == 1 && strstr(b.message, why) && box_gone(&b) && box_count(&b) == 0;
+	close(b.out_fd);
+	return refused;
+}
+
+/* Its monitor is killed when it has been told to open, and CRIU has not been let go: runc, through which the word goes to CRIU, stands still. */
+static void killed_in_the_instant_of_opening(struct setup *s)
+{
+	static const struct bundle_options o = { .migration = MIGRATION, .pod_uid = "cccccccc-0000-4000-8000-000000000002" };
+	struct box a, b, c;
+	pid_t runc;
+	int fd;
+
+	shim_bundle(&a, s, &o);
+	shim_create(&a);
+	up_to(&a, &fd, s, "barrier");
+	runc = runc_of(&a);
+	check(runc > 1 && kill(runc, SIGSTOP) == 0 && agent_say(fd, "{\"op\":\"open\"}") && claim_comes(o.pod_uid, "opening"),
+	      "told to open, and nothing runs yet: the claim says opening");
+	kill(a.pid, SIGKILL);
+	kill(runc, SIGCONT);
+	end(&a);
+	check(is_refused(s, &o, "only the frozen source"), "the kubelet's next container is refused, not started cold beside the frozen source");
+	check(claim_says(o.pod_uid, "app", "opening"), "and that changes nothing");
+	say_start_cold(o.pod_uid, "no");
+	check(is_refused(s, &o, "podmigration.dev/start-cold=true"), "as long as nobody says that it may start without its memory");
+	say_start_cold(o.pod_uid, "true");
+	shim_bundle(&b, s, &o);
+	check(shim_create(&b) == 0 && shim_op(&b, "start") == 0 && shim_output(&b, "tick 0\n", 3000) && claim_says(o.pod_uid, "app", "cold"),
+	      "a person says so: it starts from its image");
+	end(&b);
+	say_start_cold(o.pod_uid, "");
+	shim_bundle(&c, s, &o);
+	check(shim_create(&c) == 0 && shim_op(&c, "start") == 0 && shim_output(&c, "tick 0\n", 3000), "from then on it is an ordinary container");
+	end(&c);
+	close(fd);
+}
+
+/* Of two containers one runs, and the other has died at the barrier: only the first one may crash and be started anew. */
+static void one_of_two_dies(struct setup *s)
+{
+	static const struct bundle_options app = { .migration = MIGRATION, .pod_uid = "cccccccc-0000-4000-8000-000000000003" };
+	static const struct bundle_options side = { .migration = MIGRATION, .pod_uid = "cccccccc-0000-4000-8000-000000000003", .name = "side" };
+	struct box a, b, c;
+	int fd, side_fd;
+
+	shim_bundle(&b, s, &side);
+	shim_create(&b);
+	up_to(&b, &side_fd, s, "barrier");
+	kill(b.pid, SIGKILL);
+	end(&b);
+	say_start_cold(app.pod_uid, "true");
+	check(is_refused(s, &side, "while the source may run"), "died at the barrier, nothing is committed yet: whoever says so, it is not started");
+	say_start_cold(app.pod_uid, "");
+	shim_bundle(&a, s, &app);
+	shim_create(&a);
+	up_to(&a, &fd, s, "running");
+	check(is_refused(s, &side, "only the frozen source"), "the other one runs: it is refused");
+	end(&a);
+	shim_bundle(&c, s, &app);
+	check(shim_create(&c) == 0 && shim_op(&c, "start") == 0 && shim_output(&c, "tick 0\n", 3000), "the one that ran, and crashed, is started anew");
+	end(&c);
+	check(is_refused(s, &side, "only the frozen source"), "the other one still is not");
+	close(side_fd);
 	close(fd);
 }
 
@@ -117,6 +219,8 @@ static void claims_go_with_the_pod(struct setup *s)
 void suite_once(struct setup *s)
 {
 	crashed_after_commit(s);
+	killed_in_the_instant_of_opening(s);
+	one_of_two_dies(s);
 	failed_before_commit(s);
 	aborted_while_waiting(s);
 	claims_go_with_the_pod(s);

@@ -475,6 +475,15 @@ void open_container(struct sim *s, struct world *w)
 	w->opened = 1;
 }
 
+/* Its monitor has written that it opens, and ends before it does. */
+static void lose_container(struct sim *s, struct world *w)
+{
+	w->claim = WORD_OPENING;
+	w->dst_app = APP_DEAD;
+	w->dst_died = w->dst_lost = 1;
+	say(s, w, "the destination's container dies in the instant in which it is opened");
+}
+
 static enum input open_barrier(struct sim *s, struct world *w)
 {
 	if (does_not_answer(w)) {
@@ -482,6 +491,8 @@ static enum input open_barrier(struct sim *s, struct world *w)
 		late_add(w, LATE_OPEN, 0, 0);
 		return never_ran(s, w) ? INPUT_NeverRan : INPUT_NoAnswer;
 	}
+	if (w->dst_app == APP_BARRIER && fault(w, KIND_CONTAINER))
+		lose_container(s, w);
 	if (w->dst_app == APP_BARRIER)
 		open_container(s, w);
 	w->destination.failed = w->dst_app != APP_OPEN;

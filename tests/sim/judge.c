@@ -20,6 +20,8 @@ void judge_now(struct sim *s, const struct world *w)
 		violate(s, "TWO: the source and the destination run");
 	else if (w->opened && w->thawed)
 		violate(s, "TWO: opened at the destination and thawed at the source");
+	else if (w->cold && w->src_app == APP_FROZEN && !w->user_src)
+		violate(s, "COLD: started from its image, and only the frozen source holds its memory");
 	else if (w->dst_app == APP_OPEN && o->exists && o->decision != DECISION_COMMIT)
 		violate(s, "opened without a commit");
 	else if (w->thawed && o->exists && o->decision == DECISION_COMMIT && may_still_run(w))
@@ -43,7 +45,7 @@ void judge_now(struct sim *s, const struct world *w)
 /* A container that dies before it was opened is no loss as long as its agent lives to tell. */
 static bool lost_to_a_person_or_a_crash(const struct world *w)
 {
-	return w->user_dst || (w->dst_died && (w->opened || w->dst_crashed));
+	return w->user_dst || w->dst_lost || (w->dst_died && (w->opened || w->dst_crashed));
 }
 
 /* Without the pod network: memory that is still at the source cannot come, and a destination that never ran cannot say so.  The source is whole, and a person is told. */

@@ -288,6 +288,7 @@ const struct mutant mutants[] = {
 	{ "no-fence", "the decision can be written twice", false, SW_NO_FENCE, NULL, 0 },
 	{ "no-claim", "an aborted restore is started cold", false, SW_NO_CLAIM, NULL, 0 },
 	{ "journal-unsynced", "a crash loses the journal", false, SW_JOURNAL_UNSYNCED, NULL, 0 },
+	{ "opening-cold", "what died in the instant of its opening is started cold", false, SW_OPENING_COLD, NULL, FOCUS_CONTAINER },
 	{ "kill-clears-claim", "killing twice lets the container start again", false, SW_KILL_CLEARS_CLAIM, NULL, 0 },
 	{ "abort-unguarded", "the controller takes Abort for written", false, SW_ABORT_UNGUARDED, NULL, 0 },
 	{ "thaw-when-unknown", "thaws when the record does not answer", false, 0, thaw_when_unknown, FOCUS_HOME | FOCUS_API },

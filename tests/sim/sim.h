@@ -18,6 +18,7 @@ enum {
 	SW_NO_CLAIM = 1 << 1,           /* the kubelet's next container starts although a restore was begun */
 	SW_JOURNAL_UNSYNCED = 1 << 2,   /* the journal is written but a crash loses it */
 	SW_KILL_CLEARS_CLAIM = 1 << 3,
+	SW_OPENING_COLD = 1 << 5,       /* the kubelet's next container starts although nobody knows whether the one before it ran */
 	SW_ABORT_UNGUARDED = 1 << 4,    /* the controller takes Abort for written whatever the server says */
 	/* Holes of an agent that does not follow the tables. */
 	SW_JOURNAL_DROPPED = 1 << 8,    /* the daemon removes a journal at the end although the pod is frozen */
@@ -39,7 +40,7 @@ enum {
 };
 
 enum app { APP_ABSENT, APP_RUNNING, APP_FROZEN, APP_WAITING, APP_RESTORING, APP_BARRIER, APP_OPEN, APP_DEAD, APP_REFUSED };
-enum claim_word { WORD_NONE, WORD_USED, WORD_OPENED };
+enum claim_word { WORD_NONE, WORD_USED, WORD_OPENING, WORD_OPENED };
 enum step_noted { NOTED_NOTHING, NOTED_FREEZE, NOTED_SENT, NOTED_COMMIT, NOTED_LOST, NOTED_BACK, NOTED_RUNNING };
 enum order_word { ORDER_NONE, ORDER_MIGRATES, ORDER_ABORTS, ORDER_COMMITS };
 enum frame { FRAME_NONE, FRAME_HELLO, FRAME_AGAIN, FRAME_WELCOME, FRAME_STATE, FRAME_PREPARED, FRAME_COMMIT, FRAME_RUNNING, FRAME_RUNNING_FAILED,
@@ -121,6 +122,8 @@ struct world {
 	uint8_t lived, lived_received;  /* how often the source went on after a freeze; the destination's state is from then */
 	uint8_t filled;                 /* its memory is complete */
 	uint8_t user_src, user_dst, by_order, opened, thawed, was_frozen, dst_died, dst_crashed;
+	uint8_t dst_lost;               /* it died in the instant in which it was opened: nobody knows whether it ran */
+	uint8_t cold;                   /* and was started from its image */
 };
 
 struct sim {

@@ -179,8 +179,10 @@ static void forget_orders(struct world *w)
 
 static bool start_again(struct sim *s, struct world *w)
 {
-	uint8_t to = w->claim == WORD_OPENED ? APP_OPEN : w->claim == WORD_NONE ? APP_WAITING : s->sw & SW_NO_CLAIM ? APP_OPEN : APP_REFUSED;
+	bool cold = w->claim == WORD_OPENED || (w->claim == WORD_USED && s->sw & SW_NO_CLAIM) || (w->claim == WORD_OPENING && s->sw & SW_OPENING_COLD);
+	uint8_t to = cold ? APP_OPEN : w->claim == WORD_NONE ? APP_WAITING : APP_REFUSED;
 
+	w->cold = cold && w->dst_lost;
 	w->dst_app = to;
 	say(s, w, "kubelet: the destination's container is started again: %s", to == APP_OPEN ? "it runs" : to == APP_WAITING ? "it waits" : "refused");
 	return true;

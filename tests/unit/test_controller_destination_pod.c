@@ -143,6 +143,8 @@ static void test_spec(void **state)
 	assert_str(spec, "volumes/2/secret/secretName", "podmigration-11111111-2222-3333-4444-555555555555");
 	assert_str(spec, "volumes/3/downwardAPI/items/0/path", "order");
 	assert_str(spec, "volumes/3/downwardAPI/items/0/fieldRef/fieldPath", "metadata.annotations['podmigration.dev/order']");
+	assert_str(spec, "volumes/3/downwardAPI/items/1/path", "start-cold");
+	assert_str(spec, "volumes/3/downwardAPI/items/1/fieldRef/fieldPath", "metadata.annotations['podmigration.dev/start-cold']");
 	cJSON_Delete(pod);
 }
 

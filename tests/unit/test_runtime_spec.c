@@ -151,6 +151,30 @@ static void bad_files_are_errors(void **state)
 	}
 }
 
+static void only_the_word_true_lets_it_start_cold(void **state)
+{
+	static const struct {
+		const char *word;
+		bool may;
+	} cases[] = { { NULL, false }, { "", false }, { "false", false }, { "truee", false }, { "true", true } };
+	static const char volume[] = "volumes/kubernetes.io~downward-api/podmigration-order";
+	struct spec s = { .text = BUF_INIT(16) };
+	char path[512];
+
+	(void)state;
+	assert_false(spec_may_start_cold(&s));
+	snprintf(s.pod_dir, sizeof(s.pod_dir), "%s/pod", dir);
+	snprintf(path, sizeof(path), "%s/pod/%s", dir, volume);
+	assert_int_equal(dir_make(AT_FDCWD, path, 0700, NULL), 0);
+	snprintf(path, sizeof(path), "%s/pod/%s/start-cold", dir, volume);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		if (cases[i].word)
+			file_write(AT_FDCWD, path, cases[i].word, strlen(cases[i].word), 0600, false, NULL);
+		assert_int_equal(spec_may_start_cold(&s), cases[i].may);
+	}
+	spec_free(&s);
+}
+
 static void criu_is_quoted(void **state)
 {
 	struct error err = { 0 };
@@ -183,7 +207,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(our_mounts_go_and_nothing_else_changes), cmocka_unit_test(what_is_read),
 		cmocka_unit_test(only_a_uid_makes_a_container_ours),      cmocka_unit_test(bad_files_are_errors),
-		cmocka_unit_test(criu_is_quoted),
+		cmocka_unit_test(only_the_word_true_lets_it_start_cold), cmocka_unit_test(criu_is_quoted),
 	};
 	int r;
 

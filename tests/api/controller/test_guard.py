@@ -38,6 +38,8 @@ CHANGES = [
     (ALICE, {"podmigration.dev/migration": "11111111-0000-4000-8000-000000000001"}, False),
     (ALICE, {"podmigration.dev/another": "x"}, False),
     (ALICE, LIQO_CLASS, False),
+    (ALICE, {"podmigration.dev/start-cold": "true"}, True),
+    (ALICE, {"podmigration.dev/start-cold": "true", "podmigration.dev/order": "BBBB"}, False),
     (CONTROLLER, {"podmigration.dev/order": "BBBB"}, True),
 ]
 
