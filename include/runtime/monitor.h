@@ -12,6 +12,8 @@
  *                 written by rename, after the socket listens: a reader that sees info.json can connect;
  *   monitor.sock  SOCK_SEQPACKET listener of the monitor; one connection at a time (the next one waits in the queue), root only;
  *   state         one word: waiting, starting, standby, restoring, barrier, running, failed (rewritten by rename at each change; for restarts of the agent);
+ *                 cold: an ordinary container that was started in the place of one that ran, and that mounts the volumes of key and order.  It has no monitor, socket,
+ *                 "pid" or "started"; it is there so that an order to move the pod on is found;
  *   restoring     {"pid", "started"} of `runc restore`, and runc.log, its log.
  * The folder is removed by the runtime's `delete`.
  *

@@ -347,7 +347,8 @@ static void handle_pod(struct daemon *d, const struct monitor_info *pod)
 {
 	struct error err = { 0 };
 
-	if (!strcmp(pod->state, "running")) {
+	/* A container that was started anew is as good a way to the order as the restored one. */
+	if (!strcmp(pod->state, "running") || !strcmp(pod->state, "cold")) {
 		watch_dir(d, pod->order_dir);
 		handle_order(d, pod);
 	}

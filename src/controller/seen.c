@@ -308,18 +308,12 @@ static bool destination_unfit(const struct observed *o, struct step *s)
 static bool silent(const struct observed *o, struct step *s)
 {
 	enum phase p = view_phase(o->migration);
-	bool remote = view_source_is_remote(o->migration), restarted;
+	bool remote = view_source_is_remote(o->migration);
 
 	if (p == PHASE_Preparing && !remote && state_of(o) == SOURCE_None && seen_over(o, s, entered(o, PHASE_Preparing), LIMIT_AGENT))
 		return because(s, REASON_AgentUnavailable, "the podmigration-agent of node %s has not reported", source_node(o));
-	/* The order is read by way of the container that has the key, as the runtime made it; one that was started anew is an ordinary one. */
-	restarted = remote && view_restarted_container(o->source);
-	if (p != PHASE_Transferring || state_of(o) > SOURCE_Ready ||
-	    !seen_over(o, s, entered(o, PHASE_Transferring), remote && !restarted ? LIMIT_ORDER : LIMIT_AGENT))
+	if (p != PHASE_Transferring || state_of(o) > SOURCE_Ready || !seen_over(o, s, entered(o, PHASE_Transferring), remote ? LIMIT_ORDER : LIMIT_AGENT))
 		return false;
-	if (restarted)
-		return because(s, REASON_AgentUnavailable, "nothing has come from the source, whose node is %s: its container %s was started anew since the pod came there, and such a pod "
-			       "may not be moved on; create it again at home", source_node(o), view_restarted_container(o->source));
 	return because(s, REASON_AgentUnavailable, remote ? "nothing has come from the source, whose node is %s" :
 		       "the podmigration-agent of node %s has not begun to connect", source_node(o));
 }

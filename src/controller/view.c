@@ -163,26 +163,12 @@ const cJSON *view_condition(const cJSON *o, const char *type)
 	return NULL;
 }
 
-static const char *const status_lists[] = { "status/containerStatuses", "status/initContainerStatuses" };
-
 static bool is_restarted(const cJSON *status)
 {
 	int64_t n = 0;
 
 	json_int(status, "restartCount", 0, 1 << 30, &n);
 	return n > 0;
-}
-
-const char *view_restarted_container(const cJSON *pod)
-{
-	const cJSON *s;
-
-	for (size_t i = 0; i < sizeof(status_lists) / sizeof(status_lists[0]); i++)
-		cJSON_ArrayForEach(s, json_at(pod, status_lists[i])) {
-			if (is_restarted(s))
-				return json_str_or(s, "name", "?");
-		}
-	return NULL;
 }
 
 /* As it was recorded with the commit; "" by agents of an older version. */
@@ -227,10 +213,11 @@ static bool is_cold(const cJSON *s, const char *id)
 
 const char *view_cold_container(const cJSON *m, const cJSON *pod)
 {
+	static const char *const lists[] = { "status/containerStatuses", "status/initContainerStatuses" };
 	const cJSON *s;
 
-	for (size_t i = 0; i < sizeof(status_lists) / sizeof(status_lists[0]); i++)
-		cJSON_ArrayForEach(s, json_at(pod, status_lists[i])) {
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+		cJSON_ArrayForEach(s, json_at(pod, lists[i])) {
 			const char *name = json_str_or(s, "name", "?");
 
 			if (is_cold(s, restored_id(m, name)))

@@ -46,8 +46,6 @@ bool view_pod_ended(const cJSON *pod);                          /* phase Succeed
 bool view_pod_all_running(const cJSON *pod);
 /* status of container i of spec[list] ("containers" or "initContainers"), or NULL. */
 const cJSON *view_container_status(const cJSON *pod, const char *list, const char *name);
-/* Name of a container that was started more than once, NULL when there is none; pod may be NULL. */
-const char *view_restarted_container(const cJSON *pod);
 /*
  * Name of a container of destination pod `pod` that was started from its image in the place of the restored one, NULL when there is none; pod may be NULL.  Not that is
  * one which the kubelet made more than once before it was restored, nor one whose start the runtime of the node has refused.

@@ -17,7 +17,7 @@
 /* Ours, and the application is not there (yet, or never came). */
 static bool before_restored(const struct oci_args *a, struct record *r)
 {
-	return record_load(a->id, r) && r->state != STATE_RUNNING;
+	return record_load(a->id, r) && !record_is_runcs(r);
 }
 
 static int refuse(const struct oci_args *a, const char *why)
@@ -33,7 +33,7 @@ int command_start(const struct oci_args *a)
 {
 	struct record r;
 
-	return record_load(a->id, &r) ? 0 : runc_exec(a);
+	return record_load(a->id, &r) && r.state != STATE_COLD ? 0 : runc_exec(a);
 }
 
 static bool is_sigkill(const char *s)

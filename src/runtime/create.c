@@ -13,6 +13,7 @@
 #include "migration/names.h"
 #include "monitor.h"
 #include "pid_room.h"
+#include "runtime/monitor.h"
 #include "runtime.h"
 #include "spec.h"
 
@@ -133,6 +134,35 @@ static int start_monitor(const struct oci_args *a, const struct monitor_spec *sp
 	return r < 0 ? r : error_set(err, -EIO, "the monitor ended at once");
 }
 
+/* info.json last, as a monitor does. */
+static int write_cold(const char *dir, const char *info, struct error *err)
+{
+	cleanup_buf struct buf b = BUF_INIT(RECORD_INFO_MAX);
+	char path[RECORD_DIR_MAX + 32];
+	int r = dir_make(AT_FDCWD, dir, 0700, err);
+
+	if (r == 0)
+		r = record_set_state(dir, STATE_COLD, err);
+	if (r == 0 && (path_format(path, sizeof(path), "%s/%s", dir, MONITOR_INFO) < 0 || buf_printf(&b, "{%s}\n", info) < 0))
+		r = error_set(err, -ENOSPC, "config.json has too many mounts");
+	return r < 0 ? r : file_write(AT_FDCWD, path, b.data, b.len, 0600, false, err);
+}
+
+/*
+ * An order to move the pod on is found by way of the container that mounts the order's volume, also when it was started anew.  The container starts all the same when
+ * that cannot be written; the pod then stays where it is.
+ */
+static void note_cold(const struct oci_args *a, const struct spec *s)
+{
+	cleanup_buf struct buf info = BUF_INIT(RECORD_INFO_MAX);
+	char dir[RECORD_DIR_MAX];
+
+	if (!s->order_dir[0] || record_dir(a->id, dir) < 0 || clear_record(a->id, NULL) < 0)
+		return;
+	if (put_info(a, s, &info) < 0 || write_cold(dir, info.data, NULL) < 0)
+		tree_remove(AT_FDCWD, dir, NULL);
+}
+
 static int create_waiting(const struct oci_args *a, const struct spec *s, const struct claim_key *key, struct error *err)
 {
 	cleanup_buf struct buf info = BUF_INIT(RECORD_INFO_MAX);
@@ -194,6 +224,8 @@ static int create_migrated(const struct oci_args *a, struct spec *s, struct erro
 	/* The migration's end is behind it, or nothing is known of this one: the kubelet starts it as any container. */
 	if (claim == CLAIM_OPENED || (claim == CLAIM_NONE && committed) || (committed && spec_may_start_cold(s))) {
 		r = claim_cold(&key, err);
+		if (r == 0)
+			note_cold(a, s);
 		return r < 0 ? r : 1;
 	}
 	return claim == CLAIM_NONE ? create_waiting(a, s, &key, err) : refuse_cold(s, committed, err);

@@ -106,7 +106,7 @@ static int remove_all(const struct oci_args *a, const struct record *r, struct e
 	return tree_remove(AT_FDCWD, r->dir, err);
 }
 
-/* The application runs: runc's to delete, then our folder. */
+/* The application runs, or did: runc's to delete, then our folder.  monitor: -1 when it has none. */
 static int delete_running(const struct oci_args *a, const struct record *r, int monitor)
 {
 	struct error err = { 0 };
@@ -114,7 +114,7 @@ static int delete_running(const struct oci_args *a, const struct record *r, int 
 
 	if (status)
 		return status;
-	if (a->force)
+	if (a->force && monitor >= 0)
 		end_process(monitor, 0);
 	return tree_remove(AT_FDCWD, r->dir, &err) < 0 ? report_error(a, &err) : 0;
 }
@@ -128,7 +128,7 @@ int command_delete(const struct oci_args *a)
 	if (!record_load(a->id, &r))
 		return runc_exec(a);
 	monitor = record_monitor(&r);
-	if (monitor >= 0 && r.state == STATE_RUNNING)
+	if ((monitor >= 0 && r.state == STATE_RUNNING) || r.state == STATE_COLD)
 		return delete_running(a, &r, monitor);
 	if (monitor >= 0 && !a->force) {
 		error_set(&err, -EBUSY, "cannot delete container %s that is not stopped: running", a->id);

@@ -14,7 +14,7 @@
 #include "migration/names.h"
 #include "runtime/monitor.h"
 
-static const char *const names[STATE_COUNT] = { "waiting", "starting", "standby", "restoring", "barrier", "running", "failed" };
+static const char *const names[STATE_COUNT] = { "waiting", "starting", "standby", "restoring", "barrier", "running", "failed", "cold" };
 
 const char *state_name(enum monitor_state s)
 {
@@ -70,6 +70,11 @@ bool record_load(const char *id, struct record *ret)
 	read_info(fd, ret);
 	close(fd);
 	return true;
+}
+
+bool record_is_runcs(const struct record *r)
+{
+	return r->state == STATE_RUNNING || r->state == STATE_COLD;
 }
 
 int process_started(pid_t pid, int64_t *ret)

@@ -25,6 +25,7 @@ enum monitor_state {
 	STATE_BARRIER,
 	STATE_RUNNING,
 	STATE_FAILED,
+	STATE_COLD,                     /* an ordinary container, started from its image in the place of one that ran: runc's alone */
 	STATE_COUNT
 };
 const char *state_name(enum monitor_state s);
@@ -42,6 +43,8 @@ struct record {
 int record_dir(const char *id, char out[RECORD_DIR_MAX]);
 /* true when the container is ours.  What is missing or damaged in its folder is zero in *ret, with state failed. */
 bool record_load(const char *id, struct record *ret);
+/* The application is there, or never waited for anything: all that is asked is runc's. */
+bool record_is_runcs(const struct record *r);
 /* A pidfd of the monitor; -ESRCH when it has ended. */
 int record_monitor(const struct record *r);
 /* The same for any process known by its pid and start time. */

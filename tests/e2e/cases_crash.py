@@ -2,7 +2,8 @@
 """An agent, or its worker, is killed in the middle: the pod ends in exactly one place, with nothing lost, and the PodMigration says which."""
 import subprocess
 
-from cluster import LAB, PATIENCE, Failed, lab
+import continuity
+from cluster import LAB, PATIENCE, Failed, Log, lab
 from pods import Chain, container, explain, migrate, migration, pod, reason_of
 
 # Looks, without starting a process, until a file that matches holds the word; then kills what has the argument. A worker's arguments are
@@ -108,5 +109,26 @@ def back_home(case, home, away):
     settle(case, chain, (away, JOURNAL, "Sent", SOURCE), {"node": home.name}, {"cluster": away.name})
 
 
-CASES = {"crash-frozen": source_frozen, "crash-commit": source_commit, "crash-agent": agent_commit, "crash-barrier": destination_barrier,
+def crashed_and_moved_on(case, home, away):
+    """the first container of a pod that was moved crashes there and is started anew: the pod is moved on, and both go on from where they were"""
+    chain = Chain(case, home, pod("cr-first", [container("one", 9), container("two", 16)]))
+    chain.move(cluster=away.name)
+    lab("exec", away.name, "pkill", "-KILL", "-f", " 9 /state/count$")
+    home.watch("pods", chain.name, chain.ns, lambda p: any(s["name"] == "one" and s["restartCount"] and "running" in s["state"] for s in p["status"]["containerStatuses"]),
+               60, "started anew")
+    chain.containers = ["two"]          # the other one's counts begin anew here
+    logs = []
+
+    def follow_one():
+        logs.append(Log(home, chain.ns, chain.name, "one"))
+        case.clean(logs[-1].close)
+        logs[-1].wait(continuity.has_ticks(2), 40, "counts")
+    follow_one()
+    chain.move(node=home.name)
+    logs[-1].wait_end(30)
+    follow_one()
+    case.note(gap_ms=max(chain.check(), continuity.check([log.lines for log in logs])))
+
+
+CASES = {"crash-first": crashed_and_moved_on, "crash-frozen": source_frozen, "crash-commit": source_commit, "crash-agent": agent_commit, "crash-barrier": destination_barrier,
          "crash-back": back_home}

@@ -18,6 +18,16 @@ static bool claim_says(const char *uid, const char *name, const char *word)
 	return file_read(AT_FDCWD, path, &b, NULL) == 0 && !strncmp(b.data, word, strlen(word)) && b.data[strlen(word)] == '\n';
 }
 
+/* What the agent reads of a container. */
+static bool note_says(const struct box *b, const char *file, const char *text)
+{
+	cleanup_buf struct buf note = BUF_INIT(1u << 20);
+	char path[256];
+
+	snprintf(path, sizeof(path), CONTAINERS "/%s/%s", b->id, file);
+	return file_read(AT_FDCWD, path, &note, NULL) == 0 && strstr(note.data, text);
+}
+
 static void end(struct box *b)
 {
 	shim_delete(b, true);
@@ -51,8 +61,12 @@ static void crashed_after_commit(struct setup *s)
 	check(shim_create(&b) == 0 && shim_op(&b, "start") == 0 && shim_output(&b, "tick 0\n", 3000), "a crash after the commit: started cold from its image");
 	check(claim_says(o.pod_uid, "app", "cold"), "which the claim shows");
 	check(shim_exec(&b, STARTED_PROBE, &code) == 0 && code == 0, "its startup probe says yes");
-	end(&b);
-	check(box_gone(&b), "nothing is left");
+	check(note_says(&b, "state", "cold\n") && note_says(&b, "info.json", "\"orderDir\":\"/var/lib/kubelet/pods/"), "the agent finds its orders by it");
+	check(shim_op(&b, "state") == 0 && strstr(shim_said(), "\"status\": \"running\"") && shim_op(&b, "ps") == 0 && shim_op(&b, "pause") == 0 && shim_op(&b, "resume") == 0,
+	      "all that is asked of it is runc's");
+	check(shim_delete(&b, false) != 0 && note_says(&b, "state", "cold\n"), "as long as it runs it is not deleted without --force");
+	check(shim_kill(&b, "9") == 0 && shim_wait(&b, 3000) == 137 && shim_delete(&b, false) == 0 && box_gone(&b), "it ends like any other, and nothing is left");
+	close(b.out_fd);
 	shim_bundle(&c, s, &other);
 	check(shim_create(&c) == 0 && shim_op(&c, "start") == 0 && shim_output(&c, "tick 0\n", 3000), "a container that is new in a moved pod is an ordinary one");
 	end(&c);

@@ -83,6 +83,9 @@ static const struct {
 	{ NOTED, { "running", "barrier" }, INPUT_FoundOpen },           /* opening had begun: it is committed */
 	{ NOTED, { "running", "running" }, INPUT_FoundOpen },
 	{ NOTED, { "running", "failed" }, INPUT_FoundOpen },
+	{ NOTED, { "running", "cold" }, INPUT_FoundOpen },
+	{ NOTED, { "cold" }, NOTHING },
+	{ 0, { "cold", "running" }, NOTHING },
 	{ NOTED, { "failed", "failed" }, NOTHING },
 	{ TOLD, { "running", "running" }, NOTHING },
 	{ NOTED, { "somethingelse", "barrier" }, INPUT_FoundRestoring },

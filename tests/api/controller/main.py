@@ -112,7 +112,7 @@ def main():
         c.run("at each phase", a.at_each_phase, w)
         c.together([("preflight pods", p.pods, w), ("thaw not reported", f.thaw_is_not_reported, w), ("timeout", f.times_out, w),
                     ("no agent", f.agent_is_missing, w), ("second way", test_second_way.unheard, w),
-                    ("remote source silent", f.remote_source_is_silent, w), ("race", f.race, w), ("nobody reports", a.nobody_reports_running, w),
+                    ("race", f.race, w), ("nobody reports", a.nobody_reports_running, w),
                     ("dry run without an agent", test_dry.silent_agent, w),
                     ("destination stays", a.destination_does_not_go, w, first), ("frozen too long", a.frozen_too_long, w)])
         for test in (test_dry.well, test_dry.beside, test_dry.agent_finds, test_dry.refused, test_dry.remote, test_dry.cancelled):

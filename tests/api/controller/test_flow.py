@@ -366,19 +366,6 @@ def remote_source(w):
               "33333333-3333-3333-3333-333333333333")
 
 
-def remote_source_is_silent(w):
-    """Nothing comes from the other cluster, and the reason can be seen: it is told at once, not only when the order may have been missed."""
-    pod = w.pod(node="virtual-b", metadata={"annotations": {"podmigration.dev/migration": "55555555-5555-5555-5555-555555555555",
-                                                            "podmigration.dev/original-name": "first"}})
-    path = f"/api/v1/namespaces/{NS}/pods/{pod['metadata']['name']}/status"
-    states = w.find_pod(pod["metadata"]["name"])["status"]["containerStatuses"]
-    w.kube.merge(path, {"status": {"containerStatuses": [{**s, "restartCount": 2} for s in states]}})
-    m = w.wait_phase(w.migrate(pod["metadata"]["name"]), "Failed", 60)
-    said = condition(m, "Succeeded")
-    w.c.check("remote source is silent: AgentUnavailable", said.get("reason") == "AgentUnavailable" and "nothing has come" in said["message"] and
-              "container app was started anew" in said["message"], said)
-
-
 def to_liqo(w):
     pod = w.pod()
     m = w.wait_phase(w.migrate(pod["metadata"]["name"], destination={"liqoCluster": "b"}), "Transferring")
