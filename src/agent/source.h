@@ -105,6 +105,7 @@ struct source {
 	bool volumes_sent;
 	int memory_went;                /* while it runs: containers of which memory went at least once; with volumes_lock */
 	bool files_went;                /* .. and the last walk through the files is done */
+	struct fence_guard *fence_guard; /* while the fence is closed */
 	struct freezer freezer;
 	bool freezer_ready;
 	bool frozen;
@@ -163,6 +164,7 @@ bool source_pod_gone(struct source *s);
 void source_fence_look(struct source *s);
 int source_fence_close(struct source *s, struct error *err);
 int source_fence_lift(struct source *s, struct error *err);
+void source_fence_end(struct source *s);        /* of its guard; the fence stays as it is */
 /*
  * Containers that were killed while CRIU held them, and were left frozen by it, can be deleted afterwards (runc_thaw_dead).  Whoever is alive stays frozen.  Fails when
  * only containerd knows the containers, since an earlier worker found them, and it does not answer.

@@ -25,10 +25,15 @@ void source_fence_look(struct source *s)
 
 int source_fence_close(struct source *s, struct error *err)
 {
+	struct error why = { 0 };
 	char root[4096];
 	int r = cgroup_root(s, root, sizeof(root), err);
 
-	return r < 0 ? r : fence_close(root, &s->journal.fence, err);
+	if (r == 0)
+		r = fence_close(root, &s->journal.fence, err);
+	if (r == 0 && !s->fence_guard && fence_guard_start(root, &s->journal.fence, &s->fence_guard, &why) < 0)
+		log_warning("a fence that somebody else opens stays open", LOG_S("pod", s->pod_name), LOG_S("err", why.message));
+	return r;
 }
 
 int source_fence_lift(struct source *s, struct error *err)
@@ -36,5 +41,12 @@ int source_fence_lift(struct source *s, struct error *err)
 	char root[4096];
 	int r = cgroup_root(s, root, sizeof(root), err);
 
+	source_fence_end(s);
 	return r < 0 ? r : fence_lift(root, &s->journal.fence, err);
+}
+
+void source_fence_end(struct source *s)
+{
+	fence_guard_stop(s->fence_guard);
+	s->fence_guard = NULL;
 }

@@ -263,6 +263,7 @@ void source_release(struct source *s)
 	if (s->freezer_ready)
 		freezer_close(&s->freezer);
 	containerd_close(s->containerd);
+	source_fence_end(s);
 	warm_stop(s->warm);
 	s->warm = NULL;
 	if (s->runc.netns_fd >= 0)

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "box.h"
 #include "check.h"
 #include "container/fence.h"
@@ -15,8 +17,33 @@ static bool cgroup_is_there(const char *root, const struct fence *f, const char 
 {
 	char path[1400];
 
-	snprintf(path, sizeof(path), "%s/%s%s/%s", root, f->v2 ? "unified" : "pids", f->group, id);
+	snprintf(path, sizeof(path), "%s%s%s/%s", root, f->v2 ? "" : "/pids", f->group, id);
 	return access(path, F_OK) == 0;
+}
+
+/* Whoever writes the pod's limit back, as systemd does for a slice of its own, does not open the fence. */
+static void guarded(const char *root, struct fence *f)
+{
+	struct fence_guard *guard = NULL;
+	struct error err = { 0 };
+	int64_t end = clock_mono_us() + 10000000;
+	char path[1200], text[16] = "";
+	int fd;
+
+	check(fence_guard_start(root, f, &guard, &err) == 0 && guard, "the fence is guarded %s", err.message);
+	snprintf(path, sizeof(path), "%s%s%s/pids.max", root, f->v2 ? "" : "/pids", f->group);
+	check(fence_lift(root, f, &err) == 0, "somebody opens it %s", err.message);
+	do {
+		sleep_ms(5);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		memset(text, 0, sizeof(text));
+		if (fd >= 0 && read(fd, text, sizeof(text) - 1) < 1)
+			text[0] = '\0';
+		if (fd >= 0)
+			close(fd);
+	} while (strcmp(text, "0\n") && clock_mono_us() < end);
+	check(!strcmp(text, "0\n"), "it is closed again");
+	fence_guard_stop(guard);
 }
 
 static void closed(const struct place *at, const char *root, struct fence *f, struct box *a)
@@ -30,6 +57,7 @@ static void closed(const struct place *at, const char *root, struct fence *f, st
 	box_stop(&b);
 	check(box_counts_on(a), "the first one counts on");
 	check(fence_look(root, a->pid, &again, &err) == 0 && !strcmp(again.limit, f->limit), "a fence that was left closed is no limit to be put back (%s)", again.limit);
+	guarded(root, f);
 }
 
 static void lifted(const struct place *at, const char *root, struct fence *f, struct box *a)

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,6 +39,57 @@ static void closed_and_lifted(void **state)
 	(void)state;
 	assert_int_equal(fence_close(root, &f, &err), 0);
 	assert_limit("0");
+	assert_int_equal(fence_lift(root, &f, &err), 0);
+	assert_limit("max");
+}
+
+static void write_pids_max(const char *value)
+{
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/pids/kubepods/podu/pids.max", root);
+	fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+	assert_int_equal(write(fd, value, strlen(value)), strlen(value));
+	close(fd);
+}
+
+static bool is_closed(void)
+{
+	struct buf b = BUF_INIT(64);
+	char path[128];
+	bool closed;
+
+	snprintf(path, sizeof(path), "%s/pids/kubepods/podu/pids.max", root);
+	closed = file_read(AT_FDCWD, path, &b, NULL) == 0 && b.data && !strcmp(b.data, "0");
+	buf_free(&b);
+	return closed;
+}
+
+/* As systemd does when it is told to read its units again. */
+static void a_guard_keeps_it_closed(void **state)
+{
+	static const struct fence f = { .group = "/kubepods/podu", .limit = "max" }, gone = { .group = "/kubepods/podgone", .limit = "max" }, none = { .group = "" };
+	static const char *const values[] = { "max\n", "100\n", "max\n" };
+	struct fence_guard *g = NULL;
+	struct error err = { 0 };
+
+	(void)state;
+	assert_int_equal(fence_guard_start(root, &none, &g, &err), 0);
+	assert_null(g);
+	assert_int_equal(fence_guard_start(root, &gone, &g, &err), 0);
+	assert_null(g);
+	fence_guard_stop(g);
+	assert_int_equal(fence_close(root, &f, &err), 0);
+	assert_int_equal(fence_guard_start(root, &f, &g, &err), 0);
+	assert_non_null(g);
+	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+		write_pids_max(values[i]);
+		for (int n = 0; n < 2000 && !is_closed(); n++)
+			usleep(5000);
+		assert_true(is_closed());
+	}
+	fence_guard_stop(g);
 	assert_int_equal(fence_lift(root, &f, &err), 0);
 	assert_limit("max");
 }
@@ -92,6 +144,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(closed_and_lifted),
+		cmocka_unit_test(a_guard_keeps_it_closed),
 		cmocka_unit_test(only_a_group_that_is_gone_needs_none),
 	};
 
