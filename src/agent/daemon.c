@@ -23,6 +23,7 @@
 #include "base/quantity.h"
 #include "children.h"
 #include "container/cgroup_options.h"
+#include "container/mounts_below.h"
 #include "container/runc.h"
 #include "destination_note.h"
 #include "health.h"
@@ -414,9 +415,31 @@ static void end_unstarted_dumps(struct daemon *d, const char *migration)
 	}
 }
 
+/* Another worker takes it up, and lets run what CRIU has restored from there. */
+static bool is_being_restored(const struct daemon *d, const char *sandbox)
+{
+	for (int i = 0; i < d->n_pods; i++)
+		if (!strcmp(d->pods[i].sandbox, sandbox) && strcmp(d->pods[i].state, "running") && strcmp(d->pods[i].state, "failed"))
+			return true;
+	return false;
+}
+
+static void remove_images(const struct daemon *d, int dir, const char *kind, const char *name)
+{
+	struct error err = { 0 };
+	char folder[512];
+	int r = tree_remove(dir, name, &err);
+
+	/* CRIU was killed, and the one who looks after it too (src/runtime/criu_yard.h). */
+	if (r == -EXDEV && path_format(folder, sizeof(folder), "%s/%s/%s", PM_RUN_DIR, kind, name) == 0 && mounts_below_detach(d->o->host_pid, folder, &err) == 0)
+		r = tree_remove(dir, name, &err);
+	if (r < 0)
+		log_error("memory images could not be removed", LOG_S("err", err.message));
+}
+
 /*
  * Memory images of a worker that crashed, or that CRIU still wrote into when they were removed, do not stay; but those of a source that is still frozen, by which
- * the CRIU that holds it is found.
+ * the CRIU that holds it is found, and those of a destination of which the outcome is not known.
  */
 static void sweep_images(struct daemon *d)
 {
@@ -428,7 +451,6 @@ static void sweep_images(struct daemon *d)
 
 	for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++) {
 		cleanup_closedir DIR *dir = NULL;
-		struct error err = { 0 };
 		struct dirent *e;
 
 		if (agent_host_path(d->o, path, sizeof(path), "%s/%s", PM_RUN_DIR, dirs[i].name) == 0)
@@ -436,12 +458,11 @@ static void sweep_images(struct daemon *d)
 		while (dir && (e = readdir(dir))) {
 			struct child *c = e->d_name[0] == '.' ? NULL : children_find(&d->children, dirs[i].kind, e->d_name);
 
-			if (e->d_name[0] == '.' || (c && c->pid) || (i == 0 && journal_exists(d, e->d_name)))
+			if (e->d_name[0] == '.' || (c && c->pid) || (i == 0 ? journal_exists(d, e->d_name) : is_being_restored(d, e->d_name)))
 				continue;
 			if (i == 0)
 				end_unstarted_dumps(d, e->d_name);
-			if (tree_remove(dirfd(dir), e->d_name, &err) < 0)
-				log_error("memory images could not be removed", LOG_S("err", err.message));
+			remove_images(d, dirfd(dir), dirs[i].name, e->d_name);
 		}
 	}
 }

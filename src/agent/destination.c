@@ -163,11 +163,16 @@ static void find_cause(struct destination *d, enum input in)
 
 void destination_drop_parts(struct destination *d)
 {
-	char host[4096];
 	struct error why = { 0 };
+	char host[4096];
+	int r;
 
 	destination_close_parts(d);
-	if (d->run_dir[0] && agent_host_path(d->o, host, sizeof(host), "%s", d->run_dir) == 0 && tree_remove(AT_FDCWD, host, &why) < 0)
+	if (!d->run_dir[0] || agent_host_path(d->o, host, sizeof(host), "%s", d->run_dir) < 0)
+		return;
+	r = tree_remove(AT_FDCWD, host, &why);
+	/* A CRIU that is at its end has the node's cgroups mounted there still: its folder is removed by the daemon, which tells when it cannot. */
+	if (r < 0 && r != -EXDEV)
 		log_error("memory images could not be removed", LOG_S("err", why.message));
 }
 
@@ -251,7 +256,14 @@ static int run(struct destination *d, struct error *err)
 static void release(struct destination *d)
 {
 	destination_join(d);
-	destination_drop_parts(d);
+	/* What cannot go on yet, another worker takes up: CRIU stands by, or at the barrier, in these folders. */
+	if (machine_destination.states[d->driver.state].at & AT_END) {
+		if (d->driver.state == DST_GivenUp)
+			destination_wait_undone(d);
+		destination_drop_parts(d);
+	} else {
+		destination_close_parts(d);
+	}
 	destination_hang_up(d);
 	record_close(d->record);
 	if (d->listen_fd >= 0)

@@ -168,6 +168,7 @@ int destination_open(struct destination *d, struct error *err);         /* lets 
 int destination_wait_fillers(struct destination *d, struct error *err);
 void destination_filled(struct destination *d);                         /* once they run: until their memory is complete */
 void destination_abort(struct destination *d);                          /* kills what was restored; idempotent */
+void destination_wait_undone(struct destination *d);                    /* after that: until CRIU has ended, and needs its folders no more, or for a while */
 cJSON *destination_prepared_json(const struct destination *d);
 cJSON *destination_restored_json(const struct destination *d);          /* for record_decide() */
 /* err: message "" for none. */

@@ -23,6 +23,7 @@
 #define OPEN_TIMEOUT_US 30000000
 #define FILL_TIMEOUT_US 600000000
 #define REST_TIMEOUT_US 60000000
+#define UNDO_TIMEOUT_US 10000000
 
 /* CRIU's images with our pages in them. */
 static int complete_images(struct destination_container *c, const pid_t *pids, int n, struct error *err)
@@ -297,6 +298,18 @@ void destination_abort(struct destination *d)
 
 		if (connect_one(&d->containers[i], &ignored) == 0)
 			monitor_abort(d->containers[i].monitor, &ignored);
+	}
+}
+
+void destination_wait_undone(struct destination *d)
+{
+	int64_t deadline = clock_mono_us() + UNDO_TIMEOUT_US;
+
+	for (int i = 0; i < d->n; i++) {
+		struct error ignored = { 0 };
+
+		if (d->containers[i].monitor)
+			monitor_wait(d->containers[i].monitor, "failed", deadline, &ignored);
 	}
 }
 
