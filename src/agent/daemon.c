@@ -46,6 +46,7 @@ struct daemon {
 	struct children children;
 	struct monitor_info *pods;      /* last scan of the waiting and restored containers */
 	int64_t scan_us;                /* when the next one is due (clock_mono_us); 0: by the next event */
+	int64_t look_us;                /* when everything is looked at at the latest, however many events there are */
 	int n_pods;
 	int inotify_fd, event_fd, signal_fd;
 	struct health *health;
@@ -538,9 +539,9 @@ static int build_poll(struct daemon *d, struct pollfd *p, int *which)
 /* Until a worker that failed is tried again or a scan is due; *ret_due: the time has come for one. */
 static int next_try_ms(struct daemon *d, bool *ret_due)
 {
-	int64_t now = clock_mono_us(), first = now + LOOK_US;
+	int64_t now = clock_mono_us(), first = d->look_us;
 
-	*ret_due = d->scan_us && d->scan_us <= now;
+	*ret_due = d->look_us <= now || (d->scan_us && d->scan_us <= now);
 	if (d->scan_us && d->scan_us < first)
 		first = d->scan_us;
 	for (int i = 0; i < d->children.n; i++) {
@@ -560,6 +561,7 @@ static int next_try_ms(struct daemon *d, bool *ret_due)
 
 static void take_up(struct daemon *d)
 {
+	d->look_us = clock_mono_us() + LOOK_US;
 	scan(d);
 	resume_frozen(d);
 	give_up_crashed(d);
@@ -573,6 +575,7 @@ static int run(struct daemon *d)
 
 	scan(d);
 	resume_frozen(d);
+	d->look_us = clock_mono_us() + LOOK_US;
 	for (;;) {
 		bool ended = false, due;
 		int timeout = next_try_ms(d, &due), n = build_poll(d, p, which), r = poll(p, (nfds_t)n, timeout);
