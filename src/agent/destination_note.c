@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/text.h"
 #include "migration/machine.h"
 
 #define NOTE_MAX 65536
@@ -23,24 +24,19 @@ static int note_path(const struct agent_options *o, const char *sandbox, char *o
 	return 0;
 }
 
-static int copy(char *out, size_t size, const char *s)
-{
-	return s && path_format(out, size, "%s", s) == 0 ? 0 : -EINVAL;
-}
-
 static int parse(const cJSON *j, struct destination_note *n)
 {
 	const cJSON *e;
 
-	if (copy(n->migration, sizeof(n->migration), json_str(j, "migration")) < 0 || copy(n->ns, sizeof(n->ns), json_str(j, "namespace")) < 0 ||
-	    copy(n->name, sizeof(n->name), json_str(j, "name")) < 0 ||
-	    copy(n->source_node, sizeof(n->source_node), json_str(j, "sourceNode")) < 0)
+	if (text_copy(n->migration, sizeof(n->migration), json_str(j, "migration")) < 0 || text_copy(n->ns, sizeof(n->ns), json_str(j, "namespace")) < 0 ||
+	    text_copy(n->name, sizeof(n->name), json_str(j, "name")) < 0 ||
+	    text_copy(n->source_node, sizeof(n->source_node), json_str(j, "sourceNode")) < 0)
 		return -EINVAL;
 	n->decider = json_bool(j, "decider");
 	n->later = json_bool(j, "later");
 	n->told = json_bool(j, "told");
 	cJSON_ArrayForEach(e, json_at(j, "containers"))
-		if (n->n == WIRE_CONTAINERS_MAX || !cJSON_IsString(e) || copy(n->containers[n->n++], sizeof(n->containers[0]), e->valuestring) < 0)
+		if (n->n == WIRE_CONTAINERS_MAX || !cJSON_IsString(e) || text_copy(n->containers[n->n++], sizeof(n->containers[0]), e->valuestring) < 0)
 			return -EINVAL;
 	return n->n ? 0 : -EINVAL;
 }

@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/text.h"
 
 #define ENTRY_MAX 8192
 
@@ -68,17 +69,12 @@ int journal_write(const struct agent_options *o, const struct journal_entry *e, 
 	return r < 0 ? error_wrap(err, r, "journal") : 0;
 }
 
-static int copy(char *out, size_t size, const char *s)
-{
-	return s && path_format(out, size, "%s", s) == 0 ? 0 : -EINVAL;
-}
-
 static int parse_fence(const cJSON *o, struct fence *f)
 {
 	if (!o)
 		return 0;
 	f->v2 = json_bool(o, "v2");
-	if (copy(f->group, sizeof(f->group), json_str(o, "group")) < 0 || copy(f->limit, sizeof(f->limit), json_str(o, "limit")) < 0)
+	if (text_copy(f->group, sizeof(f->group), json_str(o, "group")) < 0 || text_copy(f->limit, sizeof(f->limit), json_str(o, "limit")) < 0)
 		return -EINVAL;
 	return fence_is_sound(f) ? 0 : -EINVAL;
 }
@@ -88,10 +84,10 @@ static int parse_entry(const cJSON *j, struct journal_entry *e)
 	const char *step = json_str_or(j, "step", "");
 	int64_t port;
 
-	if (copy(e->migration, sizeof(e->migration), json_str(j, "migration")) < 0 ||
-	    copy(e->ns, sizeof(e->ns), json_str(j, "namespace")) < 0 || copy(e->name, sizeof(e->name), json_str(j, "name")) < 0 ||
-	    copy(e->pod_uid, sizeof(e->pod_uid), json_str(j, "podUID")) < 0 ||
-	    copy(e->pod_ip, sizeof(e->pod_ip), json_str(j, "podIP")) < 0 || json_int(j, "port", 0, 65535, &port) < 0 ||
+	if (text_copy(e->migration, sizeof(e->migration), json_str(j, "migration")) < 0 ||
+	    text_copy(e->ns, sizeof(e->ns), json_str(j, "namespace")) < 0 || text_copy(e->name, sizeof(e->name), json_str(j, "name")) < 0 ||
+	    text_copy(e->pod_uid, sizeof(e->pod_uid), json_str(j, "podUID")) < 0 ||
+	    text_copy(e->pod_ip, sizeof(e->pod_ip), json_str(j, "podIP")) < 0 || json_int(j, "port", 0, 65535, &port) < 0 ||
 	    parse_fence(json_at(j, "fence"), &e->fence) < 0)
 		return -EINVAL;
 	e->port = (uint16_t)port;

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/text.h"
 #include "migration/reason.h"
 #include "runtime/monitor.h"
 
@@ -27,24 +28,19 @@ struct monitor {
 	char state[16];
 };
 
-static int copy(char *out, size_t size, const char *s)
-{
-	return s && path_format(out, size, "%s", s) == 0 ? 0 : -EINVAL;
-}
-
 static int parse_info(const cJSON *j, struct monitor_info *m)
 {
-	if (copy(m->id, sizeof(m->id), json_str(j, "id")) < 0 || copy(m->name, sizeof(m->name), json_str(j, "name")) < 0 ||
-	    copy(m->sandbox, sizeof(m->sandbox), json_str(j, "sandbox")) < 0 ||
-	    copy(m->migration, sizeof(m->migration), json_str(j, "migration")) < 0 ||
-	    copy(m->pod_ns, sizeof(m->pod_ns), json_str(j, "pod/namespace")) < 0 ||
-	    copy(m->pod_name, sizeof(m->pod_name), json_str(j, "pod/name")) < 0 ||
-	    copy(m->pod_uid, sizeof(m->pod_uid), json_str(j, "pod/uid")) < 0 ||
-	    copy(m->bundle, sizeof(m->bundle), json_str(j, "bundle")) < 0 ||
-	    copy(m->cgroup, sizeof(m->cgroup), json_str_or(j, "cgroup", "")) < 0 ||
-	    copy(m->netns, sizeof(m->netns), json_str_or(j, "netns", "")) < 0 ||
-	    copy(m->key_dir, sizeof(m->key_dir), json_str_or(j, "keyDir", "")) < 0 ||
-	    copy(m->order_dir, sizeof(m->order_dir), json_str_or(j, "orderDir", "")) < 0)
+	if (text_copy(m->id, sizeof(m->id), json_str(j, "id")) < 0 || text_copy(m->name, sizeof(m->name), json_str(j, "name")) < 0 ||
+	    text_copy(m->sandbox, sizeof(m->sandbox), json_str(j, "sandbox")) < 0 ||
+	    text_copy(m->migration, sizeof(m->migration), json_str(j, "migration")) < 0 ||
+	    text_copy(m->pod_ns, sizeof(m->pod_ns), json_str(j, "pod/namespace")) < 0 ||
+	    text_copy(m->pod_name, sizeof(m->pod_name), json_str(j, "pod/name")) < 0 ||
+	    text_copy(m->pod_uid, sizeof(m->pod_uid), json_str(j, "pod/uid")) < 0 ||
+	    text_copy(m->bundle, sizeof(m->bundle), json_str(j, "bundle")) < 0 ||
+	    text_copy(m->cgroup, sizeof(m->cgroup), json_str_or(j, "cgroup", "")) < 0 ||
+	    text_copy(m->netns, sizeof(m->netns), json_str_or(j, "netns", "")) < 0 ||
+	    text_copy(m->key_dir, sizeof(m->key_dir), json_str_or(j, "keyDir", "")) < 0 ||
+	    text_copy(m->order_dir, sizeof(m->order_dir), json_str_or(j, "orderDir", "")) < 0)
 		return -EINVAL;
 	return 0;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/text.h"
 #include "handover.h"
 #include "migration/reason.h"
 #include "names.h"
@@ -20,13 +21,6 @@
 #define HOSTNAME_MAX 63
 
 /* --- names --- */
-
-static uint64_t fnv1a(uint64_t h, const char *s)
-{
-	for (; *s; s++)
-		h = (h ^ (unsigned char)*s) * 0x100000001b3u;
-	return h;
-}
 
 static const char *first_name(const cJSON *source)
 {
@@ -47,7 +41,7 @@ int destination_pod_name(const cJSON *source, const char *migration_uid, int att
 	if (!len)
 		return error_set(err, -EINVAL, "the pod has no name");
 	snprintf(number, sizeof(number), "/%d", attempt);
-	h = fnv1a(fnv1a(0xcbf29ce484222325u, migration_uid), number);
+	h = text_hash(text_hash(TEXT_HASH, migration_uid), number);
 	for (int i = 0; i < SUFFIX; i++, h /= sizeof(letters) - 1)
 		suffix[i] = letters[h % (sizeof(letters) - 1)];
 	if (len > POD_NAME_SIZE - 2 - SUFFIX)

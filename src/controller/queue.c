@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/text.h"
 
 #define BUCKETS 4096
 #define NOT_IN_HEAP (-1)
@@ -69,13 +70,9 @@ void queue_free(struct queue *q)
 
 /* --- the table of keys --- */
 
-static unsigned hash(const char *s)
+static size_t hash(const char *s)
 {
-	unsigned h = 2166136261u;
-
-	for (; *s; s++)
-		h = (h ^ (unsigned char)*s) * 16777619u;
-	return h % BUCKETS;
+	return (size_t)(text_hash(TEXT_HASH, s) % BUCKETS);
 }
 
 static struct item *find(struct queue *q, const char *key, bool make)

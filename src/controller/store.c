@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "migration/phase.h"
 #include "names.h"
 #include "view.h"
@@ -103,13 +104,9 @@ void store_free(struct store *s)
 	free(s);
 }
 
-static unsigned hash(const char *s)
+static size_t hash(const char *s)
 {
-	unsigned h = 2166136261u;
-
-	for (; *s; s++)
-		h = (h ^ (unsigned char)*s) * 16777619u;
-	return h % BUCKETS;
+	return (size_t)(text_hash(TEXT_HASH, s) % BUCKETS);
 }
 
 int store_key(const cJSON *object, char out[STORE_KEY_SIZE])

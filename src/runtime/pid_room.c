@@ -14,6 +14,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/text.h"
 
 #define LAST_PID "/proc/sys/kernel/ns_last_pid"
 #define PID_MAX "/proc/sys/kernel/pid_max"
@@ -22,11 +23,7 @@
 /* Somewhere in the middle half: the application's numbers are mostly at the lower end, and those of an earlier move at another place. */
 static long first_of(long max, const char *seed)
 {
-	uint32_t h = 2166136261u;
-
-	for (; *seed; seed++)
-		h = (h ^ (unsigned char)*seed) * 16777619u;
-	return max / 4 + (long)(h % (uint32_t)(max / 2));
+	return max / 4 + (long)(text_hash(TEXT_HASH, seed) % (uint64_t)(max / 2));
 }
 
 /* Both files speak of the namespace of the process that has opened or writes them (pid_namespaces(7)): we are in it. */

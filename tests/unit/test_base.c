@@ -21,6 +21,7 @@
 #include "base/json.h"
 #include "base/quantity.h"
 #include "base/process.h"
+#include "base/text.h"
 
 static void errors_keep_reason_and_nest(void **state)
 {
@@ -224,6 +225,22 @@ static void what_is_mounted_keeps_nothing_else_from_being_removed(void **state)
 	assert_int_equal(rmdir(dir), 0);
 }
 
+static void texts_are_copied_whole_or_not_at_all(void **state)
+{
+	char out[4] = "old";
+
+	(void)state;
+	assert_int_equal(text_copy(out, sizeof(out), "abc"), 0);
+	assert_string_equal(out, "abc");
+	assert_int_equal(text_copy(out, sizeof(out), "abcd"), -EINVAL);
+	assert_int_equal(text_copy(out, sizeof(out), NULL), -EINVAL);
+	assert_string_equal(out, "abc");
+	/* Names of pods are made of it: it must stay what it is (FNV-1a, 64 bits, draft-eastlake-fnv). */
+	assert_true(text_hash(TEXT_HASH, "") == 0xcbf29ce484222325u);
+	assert_true(text_hash(TEXT_HASH, "foobar") == 0x85944171f73967e8u);
+	assert_true(text_hash(text_hash(TEXT_HASH, "foo"), "bar") == text_hash(TEXT_HASH, "foobar"));
+}
+
 static void children_run_are_bounded_and_report(void **state)
 {
 	const char *const echo[] = { "echo", "one two", NULL }, *const fail[] = { "ls", "/does/not/exist", NULL };
@@ -318,6 +335,7 @@ int main(void)
 		cmocka_unit_test(base64_round_trips_and_refuses_junk),
 		cmocka_unit_test(files_are_replaced_whole_and_paths_stay_beneath),
 		cmocka_unit_test(what_is_mounted_keeps_nothing_else_from_being_removed),
+		cmocka_unit_test(texts_are_copied_whole_or_not_at_all),
 		cmocka_unit_test(children_run_are_bounded_and_report),
 		cmocka_unit_test(a_child_joins_its_groups_before_it_runs),
 	};

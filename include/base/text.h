@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BASE_TEXT_H
+#define BASE_TEXT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * FNV-1a, for tables and for numbers that only have to lie scattered: who chooses the texts can make them meet.  h: TEXT_HASH, or what came of the text before.
+ */
+#define TEXT_HASH 0xcbf29ce484222325u
+uint64_t text_hash(uint64_t h, const char *s);
+
+/* 0, or -EINVAL when there is none (NULL) or it does not fit. */
+int text_copy(char *out, size_t size, const char *s);
+
+#endif
