@@ -285,6 +285,9 @@ static void *container_main(void *arg)
 	c->result = c->source->frozen ? dump_container(c, &c->err) : source_precopy_container(c, &c->err);
 	if (c->result < 0)
 		error_wrap(&c->err, c->result, "container %s", c->info.name);
+	/* The pod goes back: it shall not stand still until all the others have sent their memory in vain. */
+	if (c->result < 0)
+		wire_cancel(c->source->wire);
 	return NULL;
 }
 
@@ -365,6 +368,8 @@ int source_precopy(struct source *s, struct error *err)
 			source_tell_memory(s);
 	if (r == 0)
 		r = send_files_again(s, err);
+	if (r < 0)
+		wire_cancel(s->wire);
 	tell_files_went(s);
 	return join_all(s, r, err);
 }
@@ -380,6 +385,8 @@ int source_send_all(struct source *s, struct error *err)
 	r = start_threads(s, err);
 	if (r == 0)
 		r = source_send_volumes(s, err);
+	if (r < 0)
+		wire_cancel(s->wire);
 	tell_volumes_sent(s);
 	r = join_all(s, r, err);
 	sem_destroy(&s->turns);

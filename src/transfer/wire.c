@@ -40,6 +40,7 @@ struct wire {
 	struct tally sent;
 	bool send_failed;               /* half a frame may be out: nothing can follow */
 	uint8_t first[FIRST];
+	_Atomic bool cancelled;
 
 	struct tally received;          /* of the one receiving thread */
 	struct tally before_end;        /* as it was when ALL_SENT came; hash unused */
@@ -212,6 +213,16 @@ static int checked_header(enum wire_type type, uint16_t container, size_t len, s
 	return broken ? error_set(err, -EINVAL, "cannot send a %s frame of %zu bytes: %s", wire_type_name(type), len, broken) : 0;
 }
 
+void wire_cancel(struct wire *w)
+{
+	atomic_store(&w->cancelled, true);
+}
+
+static bool is_content(enum wire_type type)
+{
+	return type == WIRE_PAGES || type == WIRE_ZEROS || type == WIRE_PACKED || type == WIRE_DATA;
+}
+
 int wire_send(struct wire *w, enum wire_type type, uint16_t container, const void *head, size_t head_len, const void *data,
 	      size_t data_len, struct error *err)
 {
@@ -226,6 +237,8 @@ int wire_send(struct wire *w, enum wire_type type, uint16_t container, const voi
 		data_len = head_len;
 		head_len = 0;
 	}
+	if (is_content(type) && atomic_load(&w->cancelled))
+		return error_reason(err, -ECANCELED, REASON_TransferFailed, "nothing more is sent, since something else has failed");
 	r = checked_header(type, container, head_len + data_len, &h, err);
 	if (r < 0)
 		return r;

@@ -616,6 +616,34 @@ static void no_faster_than_allowed(void **state)
 	assert_int_equal(pace_take(&p, 1 << 30, now), 0);
 }
 
+/* One that gives up says so on the same stream, whole frames being out. */
+static void cancelled_content_leaves_room_for_words(void **state)
+{
+	static const enum wire_type contents[] = { WIRE_PAGES, WIRE_ZEROS, WIRE_PACKED, WIRE_DATA };
+	uint8_t head[WIRE_PAGES_HEAD], page[4096] = { 1 };
+	struct error err = { 0 };
+	struct wire_frame f;
+	struct wire *w[2];
+
+	(void)state;
+	wire_pages_pack(&(struct wire_pages){ .ns_pid = 1, .address = 4096, .pages = 1 }, head);
+	wire_pair(w, 5000000);
+	assert_int_equal(wire_send(w[0], WIRE_PAGES, 0, head, sizeof(head), page, sizeof(page), &err), 0);
+	wire_cancel(w[0]);
+	for (size_t i = 0; i < sizeof(contents) / sizeof(contents[0]); i++) {
+		err = (struct error){ 0 };
+		assert_int_equal(wire_send(w[0], contents[i], 0, head, sizeof(head), page, sizeof(page), &err), -ECANCELED);
+		assert_int_equal(err.reason, REASON_TransferFailed);
+	}
+	assert_int_equal(wire_send(w[0], WIRE_ABORT, WIRE_NO_CONTAINER, NULL, 0, "{}", 2, &err), 0);
+	assert_int_equal(wire_receive(w[1], 0, &f, &err), 0);
+	assert_int_equal(f.type, WIRE_PAGES);
+	assert_int_equal(wire_receive(w[1], 0, &f, &err), 0);
+	assert_int_equal(f.type, WIRE_ABORT);
+	wire_free(w[0]);
+	wire_free(w[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -624,7 +652,7 @@ int main(void)
 		cmocka_unit_test(out_of_sequence),   cmocka_unit_test(random_bytes),    cmocka_unit_test(not_json),
 		cmocka_unit_test(many_senders),      cmocka_unit_test(wrong_end),       cmocka_unit_test(interrupted),
 		cmocka_unit_test(slow_is_not_stuck), cmocka_unit_test(packed_pages), cmocka_unit_test(packing_pays),
-		cmocka_unit_test(no_faster_than_allowed),
+		cmocka_unit_test(no_faster_than_allowed), cmocka_unit_test(cancelled_content_leaves_room_for_words),
 	};
 
 	signal(SIGPIPE, SIG_IGN);
