@@ -256,6 +256,8 @@ static int run(struct destination *d, struct error *err)
 static void release(struct destination *d)
 {
 	destination_join(d);
+	/* A source that still sends stands frozen until then. */
+	destination_hang_up(d);
 	/* What cannot go on yet, another worker takes up: CRIU stands by, or at the barrier, in these folders. */
 	if (machine_destination.states[d->driver.state].at & AT_END) {
 		if (d->driver.state == DST_GivenUp)
@@ -264,7 +266,6 @@ static void release(struct destination *d)
 	} else {
 		destination_close_parts(d);
 	}
-	destination_hang_up(d);
 	record_close(d->record);
 	if (d->listen_fd >= 0)
 		close(d->listen_fd);
