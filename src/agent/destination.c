@@ -232,9 +232,11 @@ static int prepare(struct destination *d, struct error *err)
 		r = error_set(err, -ENAMETOOLONG, "image path too long");
 	if (r == 0)
 		r = destination_open_listener(d, err);
-	/* Listening first: the source may already be dialling while criu is asked for its version. */
-	if (r == 0)
+	/* Listening first: the source may already be dialling while criu is asked for its version.  Only what is still to come must fit this node. */
+	if (r == 0 && in == INPUT_FoundWaiting)
 		r = node_facts(d->o, false, d->facts, err);
+	else
+		node_words(d->o, d->facts);
 	return r < 0 ? r : in;
 }
 

@@ -63,6 +63,14 @@ static int add_cpuinfo(const struct agent_options *o, cJSON *out, struct error *
 	return 0;
 }
 
+void node_words(const struct agent_options *o, cJSON *out)
+{
+	cJSON_AddNumberToObject(out, "protocol", WIRE_PROTOCOL);
+	cJSON_AddNumberToObject(out, "protocolOldest", WIRE_PROTOCOL_OLDEST);
+	cJSON_AddStringToObject(out, "agent", PM_VERSION_STRING);
+	cJSON_AddStringToObject(out, "node", o->node);
+}
+
 int node_facts(const struct agent_options *o, bool with_cpu, cJSON *out, struct error *err)
 {
 	struct utsname u;
@@ -74,10 +82,7 @@ int node_facts(const struct agent_options *o, bool with_cpu, cJSON *out, struct 
 		return error_reason(err, r, REASON_CRIUIncompatible, "node %s has no usable criu: %s", o->node, err->message);
 	if (uname(&u) < 0)
 		return error_errno(err, "uname");
-	cJSON_AddNumberToObject(out, "protocol", WIRE_PROTOCOL);
-	cJSON_AddNumberToObject(out, "protocolOldest", WIRE_PROTOCOL_OLDEST);
-	cJSON_AddStringToObject(out, "agent", PM_VERSION_STRING);
-	cJSON_AddStringToObject(out, "node", o->node);
+	node_words(o, out);
 	cJSON_AddNumberToObject(out, "criu", version);
 	cJSON_AddStringToObject(out, "kernel", u.release);
 	cJSON_AddStringToObject(out, "arch", u.machine);

@@ -11,6 +11,8 @@
  * CRIU's image) from the source.
  */
 int node_facts(const struct agent_options *o, bool with_cpu, cJSON *out, struct error *err);
+/* The part of it that two agents need to speak with each other.  Nothing of the node is asked: what is committed goes on while its CRIU cannot be run. */
+void node_words(const struct agent_options *o, cJSON *out);
 
 /* Which security module confines a process with this /proc/PID/attr/current ("apparmor", "selinux"); NULL: none. */
 const char *lsm_of_label(const char *label);

@@ -119,13 +119,14 @@ static cJSON *hello_json(struct source *s, bool resume, struct error *err)
 	names = cJSON_AddArrayToObject(j, "containers");
 	for (int i = 0; i < s->n; i++)
 		cJSON_AddItemToArray(names, cJSON_CreateString(s->containers[i].info.name));
-	if (!resume) {
-		cJSON_AddNumberToObject(j, "ipcOwner", source_ipc_owner(s));
-		cJSON_AddNumberToObject(j, "stateBytes", (double)source_state_bytes(s));
+	if (resume) {
+		node_words(s->o, j);
+		return j;
 	}
-	if (!resume)
-		add_confinement(s, j);
-	if ((!resume && contents_add(s->o, s->containers[0].bundle, cJSON_AddObjectToObject(j, "contents"), err) < 0) || node_facts(s->o, !resume, j, err) < 0) {
+	cJSON_AddNumberToObject(j, "ipcOwner", source_ipc_owner(s));
+	cJSON_AddNumberToObject(j, "stateBytes", (double)source_state_bytes(s));
+	add_confinement(s, j);
+	if (contents_add(s->o, s->containers[0].bundle, cJSON_AddObjectToObject(j, "contents"), err) < 0 || node_facts(s->o, true, j, err) < 0) {
 		cJSON_Delete(j);
 		return NULL;
 	}
