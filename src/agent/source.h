@@ -145,6 +145,11 @@ int source_greet(struct source *s, bool resume, struct error *err);
  * the stream.
  */
 int source_expect(struct source *s, enum wire_type type, int64_t idle_us, cJSON **ret, struct error *err);
+/*
+ * After a failure to send, which *err tells of: a destination that gives up says why and hangs up while it is sent to, and its words lie there still.  Then *err is these, and
+ * peer_gave_up is set.
+ */
+void source_hear_last_word(struct source *s, struct error *err);
 void source_hang_up(struct source *s);
 void source_interrupt(void *source);
 

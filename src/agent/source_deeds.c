@@ -50,8 +50,9 @@ static enum input lost_or_free(const struct source *s)
 	return s->peer_never_ran ? INPUT_NeverRan : lost_or_given_up(s);
 }
 
-static enum input what_failed(const struct source *s)
+static enum input what_failed(struct source *s)
 {
+	source_hear_last_word(s, &s->err);
 	return s->peer_gave_up ? INPUT_PeerAbort : s->err.reason == REASON_TransferFailed ? INPUT_StreamLost : INPUT_Failed;
 }
 

@@ -17,6 +17,7 @@
 
 #define IDLE_US 20000000                /* nothing moves on the stream for so long: it is lost */
 #define REFUSED_PAUSE_US 20000
+#define LAST_WORD_US 100000
 
 /* From the control thread, while the main thread may be hanging up. */
 void source_interrupt(void *source)
@@ -169,6 +170,15 @@ int source_expect(struct source *s, enum wire_type type, int64_t idle_us, cJSON 
 	if (f.type != type)
 		return error_reason(err, -EPROTO, REASON_ProtocolError, "the destination sent frame type %d where %d was expected", f.type, type);
 	return wire_json(&f, ret, err);
+}
+
+void source_hear_last_word(struct source *s, struct error *err)
+{
+	cleanup_json cJSON *none = NULL;
+	struct error why = { 0 };
+
+	if (!s->peer_gave_up && err->reason == REASON_TransferFailed && source_expect(s, WIRE_PREPARED, LAST_WORD_US, &none, &why) == -ECONNABORTED)
+		*err = why;
 }
 
 /* One for each, since each has a thread of its own. */

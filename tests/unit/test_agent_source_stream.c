@@ -4,8 +4,10 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <signal.h>
 
 #include "agent/source_stream.c"
+#include "stream_pair.h"
 
 int source_answer(struct source *s, const struct wire_frame *f, struct error *err)
 {
@@ -71,6 +73,63 @@ uint64_t source_state_bytes(struct source *s)
 	return 0;
 }
 
+struct destination {
+	struct wire *wire;
+	bool speaks;
+};
+
+/* Reads one frame, and ends with others unread: the kernel resets the connection. */
+static void *destination_main(void *arg)
+{
+	struct destination *d = arg;
+	struct error err = { 0 };
+	struct wire_frame f;
+
+	wire_receive(d->wire, 0, &f, &err);
+	usleep(100000);
+	if (d->speaks) {
+		cleanup_json cJSON *j = cJSON_CreateObject();
+
+		cJSON_AddStringToObject(j, "reason", "NoSpace");
+		cJSON_AddStringToObject(j, "message", "the node is full");
+		wire_send_json(d->wire, WIRE_ABORT, WIRE_NO_CONTAINER, j, &err);
+	}
+	wire_free(d->wire);
+	return NULL;
+}
+
+static struct source *sent(bool speaks, struct error *err)
+{
+	static const uint8_t data[WIRE_DATA_MAX];
+	struct source *s = calloc(1, sizeof(*s));
+	struct destination d = { .speaks = speaks };
+	uint64_t offset = 0;
+	struct wire *w[2];
+	pthread_t t;
+	int r = 0;
+
+	assert_non_null(s);
+	signal(SIGPIPE, SIG_IGN);
+	wire_pair(w, 20000000);
+	pthread_mutex_init(&s->wire_lock, NULL);
+	s->wire = w[0];
+	d.wire = w[1];
+	assert_int_equal(pthread_create(&t, NULL, destination_main, &d), 0);
+	while (r == 0)
+		r = wire_send(s->wire, WIRE_DATA, 0, &offset, sizeof(offset), data, sizeof(data), err);
+	pthread_join(t, NULL);
+	assert_int_equal(err->reason, REASON_TransferFailed);
+	source_hear_last_word(s, err);
+	return s;
+}
+
+static void end(struct source *s)
+{
+	source_hang_up(s);
+	pthread_mutex_destroy(&s->wire_lock);
+	free(s);
+}
+
 static void who_dials_again_needs_no_criu(void **state)
 {
 	struct source *s = calloc(1, sizeof(*s));
@@ -91,10 +150,38 @@ static void who_dials_again_needs_no_criu(void **state)
 	free(s);
 }
 
+/* --- what a destination says when it gives up in the midst of what is sent to it --- */
+
+static void what_it_said_before_it_hung_up_is_the_reason(void **state)
+{
+	struct error err = { 0 };
+	struct source *s = sent(true, &err);
+
+	(void)state;
+	assert_true(s->peer_gave_up);
+	assert_int_equal(err.reason, REASON_NoSpace);
+	assert_string_equal(err.message, "the node is full");
+	end(s);
+}
+
+static void of_one_that_said_nothing_the_stream_broke(void **state)
+{
+	struct error err = { 0 };
+	struct source *s = sent(false, &err);
+
+	(void)state;
+	assert_false(s->peer_gave_up);
+	assert_int_equal(err.reason, REASON_TransferFailed);
+	assert_non_null(strstr(err.message, "DATA frame"));
+	end(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(who_dials_again_needs_no_criu),
+		cmocka_unit_test(what_it_said_before_it_hung_up_is_the_reason),
+		cmocka_unit_test(of_one_that_said_nothing_the_stream_broke),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
