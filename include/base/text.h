@@ -14,4 +14,10 @@ uint64_t text_hash(uint64_t h, const char *s);
 /* 0, or -EINVAL when there is none (NULL) or it does not fit. */
 int text_copy(char *out, size_t size, const char *s);
 
+/*
+ * Makes a text fit for one line of anybody's: control characters become spaces; what is not UTF-8 (a file's name may be anything, and a text that was cut may
+ * end within a character), and what YAML does not take as it is (C1 controls, U+FEFF, U+FFFE, U+FFFF), becomes '?', byte by byte.  In place, of the same length.
+ */
+void text_clean(char *s);
+
 #endif

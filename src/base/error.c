@@ -6,13 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Error text ends up in one-line places (conditions, Events, logs): control characters become spaces. */
-static void flatten(char *s)
-{
-	for (; *s; s++)
-		if ((unsigned char)*s < 0x20 || *s == 0x7f)
-			*s = ' ';
-}
+#include "base/text.h"
 
 static void format(struct error *err, const char *fmt, va_list ap)
 {
@@ -20,7 +14,8 @@ static void format(struct error *err, const char *fmt, va_list ap)
 	char tmp[sizeof(err->message)];
 
 	vsnprintf(tmp, sizeof(tmp), fmt, ap);
-	flatten(tmp);
+	/* It ends up in one-line places (conditions, Events, logs). */
+	text_clean(tmp);
 	memcpy(err->message, tmp, sizeof(tmp));
 }
 
@@ -63,7 +58,7 @@ int error_wrap(struct error *err, int code, const char *fmt, ...)
 	memcpy(inner, err->message, sizeof(inner));
 	/* What does not fit is the end of the inner text. */
 	snprintf(err->message, sizeof(err->message), "%s: %.*s", outer, (int)(sizeof(inner) - sizeof(outer) - 3), inner);
-	flatten(err->message);
+	text_clean(err->message);
 	return code;
 }
 

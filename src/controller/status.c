@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/text.h"
 #include "migration/names.h"
 #include "migration/reason.h"
 #include "names.h"
@@ -212,7 +213,7 @@ static cJSON *condition_json(const cJSON *migration, const char *type, const str
 {
 	const cJSON *old = view_condition(migration, type);
 	char when[CLOCK_RFC3339_SIZE];
-	cJSON *j;
+	cJSON *j, *message;
 
 	if (old && !c->reason)
 		return cJSON_Duplicate(old, 1);
@@ -225,7 +226,10 @@ static cJSON *condition_json(const cJSON *migration, const char *type, const str
 	cJSON_AddStringToObject(j, "lastTransitionTime",
 				old && !strcmp(json_str_or(old, "status", ""), truth_name[c->truth]) ? json_str_or(old, "lastTransitionTime", when) : when);
 	cJSON_AddStringToObject(j, "reason", c->reason ? c->reason : "NotChecked");
-	cJSON_AddStringToObject(j, "message", c->message ? c->message : "");
+	message = cJSON_AddStringToObject(j, "message", c->message ? c->message : "");
+	/* One byte that is no text, and the API server refuses the whole status; that would be the end that is never written. */
+	if (message)
+		text_clean(message->valuestring);
 	return j;
 }
 

@@ -6,6 +6,9 @@
 #include <xxhash.h>
 
 #include "base/clock.h"
+#include "base/text.h"
+
+#define NAME_KEPT 220           /* of 253, with a dot and 16 digits behind it */
 
 static const char *or_empty(const char *s)
 {
@@ -67,7 +70,7 @@ static struct series *find(struct series_table *t, const uint64_t key[2])
 	return best;
 }
 
-/* Cuts at a character's start, as the API server wants UTF-8. */
+/* Cuts at a character's start: the API server makes three bytes of one that is no UTF-8, and the note too long. */
 static void cut_note(const char *note, char out[EVENT_NOTE_MAX + 1])
 {
 	size_t n = strlen(note);
@@ -77,6 +80,7 @@ static void cut_note(const char *note, char out[EVENT_NOTE_MAX + 1])
 			continue;
 	memcpy(out, note, n);
 	out[n] = '\0';
+	text_clean(out);
 }
 
 static void add_ref(cJSON *o, const char *key, const struct kube_object_ref *r)
@@ -110,6 +114,16 @@ static cJSON *event_object(const struct series *s, const struct event_source *sr
 	return o;
 }
 
+/* As client-go names them: the object's name and a number that does not come twice.  A long name is cut where a name may end. */
+static void name_event(char *out, size_t size, const char *object, unsigned long long number)
+{
+	size_t n = strnlen(object, NAME_KEPT);
+
+	while (n && (object[n - 1] == '-' || object[n - 1] == '.'))
+		n--;
+	snprintf(out, size, "%.*s.%llx", (int)n, object, number);
+}
+
 cJSON *series_note(struct series_table *t, const struct event_source *src, const struct event_text *e, uint64_t serial, int64_t now_us,
 		   int64_t real_us, const char **ret_ns)
 {
@@ -127,8 +141,7 @@ cJSON *series_note(struct series_table *t, const struct event_source *src, const
 	*s = (struct series){ .used = true, .key = { key[0], key[1] }, .count = 1, .written = 1, .last_us = now_us, .last_real_us = real_us };
 	/* Events of objects outside namespaces live in "default", as client-go's do. */
 	snprintf(s->ns, sizeof(s->ns), "%s", *or_empty(e->regarding->ns) ? e->regarding->ns : "default");
-	/* As client-go names them: the object's name and a number that does not come twice. */
-	snprintf(s->name, sizeof(s->name), "%.220s.%llx", e->regarding->name, (unsigned long long)real_us + serial);
+	name_event(s->name, sizeof(s->name), e->regarding->name, (unsigned long long)real_us + serial);
 	*ret_ns = s->ns;
 	return event_object(s, src, e, real_us);
 }

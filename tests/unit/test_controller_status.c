@@ -240,6 +240,33 @@ static void test_note(void **state)
 	cJSON_Delete(m);
 }
 
+/* What was cut within a character, or comes from a file's name, or YAML does not read: the rest of the message is written, and the same is not written twice. */
+static void test_clean_message(void **state)
+{
+	static const struct {
+		const char *message, *written;
+	} cases[] = {
+		{ "plain, na\xc3\xafve, \xe2\x82\xac, \xf0\x9f\x90\xb3", "plain, na\xc3\xafve, \xe2\x82\xac, \xf0\x9f\x90\xb3" },
+		{ "cut \xe2\x82", "cut ??" },
+		{ "latin-1 \xe9t\xe9", "latin-1 ?t?" },
+		{ "tab\t, line\n, escape \x1b[0m, delete \x7f", "tab , line , escape  [0m, delete  " },
+		{ "C1 \xc2\x85, BOM \xef\xbb\xbf, \xef\xbf\xbe", "C1 ??, BOM ???, ???" },
+		{ "overlong \xc0\xaf, surrogate \xed\xa0\x80, beyond \xf4\x90\x80\x80, \xff", "overlong ??, surrogate ???, beyond ????, ?" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct status_change c = { .phase = PHASE_Failed, .reason = REASON_RestoreFailed, .message = cases[i].message, .now_us = 1000000 };
+		cJSON *m = quoted(fresh), *o = status_build(m, &c);
+
+		assert_string_equal(json_str_or(condition(o, "Succeeded"), "message", ""), cases[i].written);
+		cJSON_AddItemToObject(m, "status", cJSON_DetachItemFromObjectCaseSensitive(o, "status"));
+		assert_null(status_build(m, &c));
+		cJSON_Delete(o);
+		cJSON_Delete(m);
+	}
+}
+
 static void test_bytes(void **state)
 {
 	static const struct {
@@ -401,7 +428,7 @@ static void test_orders(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_refused), cmocka_unit_test(test_unchanged), cmocka_unit_test(test_success_and_stuck), cmocka_unit_test(test_thaw_unknown), cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_refused), cmocka_unit_test(test_unchanged), cmocka_unit_test(test_clean_message), cmocka_unit_test(test_success_and_stuck), cmocka_unit_test(test_thaw_unknown), cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_bytes), cmocka_unit_test(test_times), cmocka_unit_test(test_problems), cmocka_unit_test(test_problem_events),
 		cmocka_unit_test(test_orders), cmocka_unit_test(test_attention), cmocka_unit_test(test_note),
 	};
