@@ -323,6 +323,61 @@ static void keep_hostname(cJSON *spec, const cJSON *source)
 		cJSON_AddStringToObject(spec, "hostname", name);
 }
 
+/* Has selector an expression for the label key? */
+static bool selects_by(const cJSON *selector, const char *key)
+{
+	const cJSON *e;
+
+	cJSON_ArrayForEach(e, json_at(selector, "matchExpressions")) {
+		if (!strcmp(json_str_or(e, "key", ""), key))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The API server has merged what matchLabelKeys and mismatchLabelKeys mean into the labelSelector beside them, with the values that the pod's labels had (pkg/registry/core/pod,
+ * strategy.go), and refuses a pod that has a key in both.  What is in the selector stays; the key goes.
+ */
+static void drop_merged_keys(cJSON *term)
+{
+	static const char *const lists[] = { "matchLabelKeys", "mismatchLabelKeys" };
+
+	for (size_t i = 0; i < COUNT(lists); i++) {
+		cJSON *keys = at(term, lists[i]), *k = keys ? keys->child : NULL;
+
+		while (k) {
+			cJSON *next = k->next;
+
+			if (cJSON_IsString(k) && selects_by(at(term, "labelSelector"), k->valuestring))
+				cJSON_Delete(cJSON_DetachItemViaPointer(keys, k));
+			k = next;
+		}
+		if (keys && !keys->child)
+			drop(term, lists[i]);
+	}
+}
+
+static void unmerge_selectors(cJSON *spec)
+{
+	static const char *const affinities[] = { "podAffinity", "podAntiAffinity" };
+	cJSON *e;
+
+	cJSON_ArrayForEach(e, at(spec, "topologySpreadConstraints")) {
+		drop_merged_keys(e);
+	}
+	for (size_t i = 0; i < COUNT(affinities); i++) {
+		cJSON *a = at(at(spec, "affinity"), affinities[i]);
+
+		cJSON_ArrayForEach(e, at(a, "requiredDuringSchedulingIgnoredDuringExecution")) {
+			drop_merged_keys(e);
+		}
+		cJSON_ArrayForEach(e, at(a, "preferredDuringSchedulingIgnoredDuringExecution")) {
+			drop_merged_keys(at(e, "podAffinityTerm"));
+		}
+	}
+}
+
 static void place(cJSON *spec, const struct destination_spec *d)
 {
 	put_str(spec, "nodeName", d->node);
@@ -353,6 +408,7 @@ static cJSON *build_spec(const cJSON *migration, const cJSON *source, const stru
 	drop(at(spec, "affinity"), "nodeAffinity");
 	if (at(spec, "affinity") && !at(spec, "affinity")->child)
 		drop(spec, "affinity");
+	unmerge_selectors(spec);
 	filter(spec, "volumes", volume_unwanted);
 	add_volumes(spec, secret);
 	keep_hostname(spec, source);

@@ -41,12 +41,22 @@ char *handover_withhold(const cJSON *source)
 	return cJSON_PrintUnformatted(o);
 }
 
+/* Admission has told the destination where it is (plugin PodTopologyLabels); what the source was told is not true there. */
+static void keep_place(cJSON *labels, const cJSON *destination)
+{
+	static const char *const keys[] = { "topology.kubernetes.io/zone", "topology.kubernetes.io/region" };
+
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+		if (view_label(destination, keys[i])[0])
+			cJSON_DeleteItemFromObjectCaseSensitive(labels, keys[i]);
+}
+
 int handover_patch(const cJSON *destination, cJSON **ret, struct error *err)
 {
 	const char *text = view_annotation(destination, ANN_WITHHELD);
 	const cJSON *owners = json_at(destination, "metadata/ownerReferences");
 	cleanup_json cJSON *withheld = NULL;
-	cJSON *patch, *meta, *list;
+	cJSON *patch, *meta, *list, *labels;
 	int r = json_parse(text, strlen(text), WITHHELD_MAX, &withheld, err);
 
 	if (r < 0)
@@ -57,7 +67,9 @@ int handover_patch(const cJSON *destination, cJSON **ret, struct error *err)
 	meta = cJSON_AddObjectToObject(patch, "metadata");
 	cJSON_AddStringToObject(meta, "uid", view_uid(destination));
 	cJSON_AddStringToObject(meta, "resourceVersion", json_str_or(destination, "metadata/resourceVersion", ""));
-	cJSON_AddItemToObject(meta, "labels", cJSON_Duplicate(json_at(withheld, "labels"), 1));
+	labels = cJSON_Duplicate(json_at(withheld, "labels"), 1);
+	keep_place(labels, destination);
+	cJSON_AddItemToObject(meta, "labels", labels);
 	list = cJSON_IsArray(owners) ? cJSON_Duplicate(owners, 1) : cJSON_CreateArray();
 	cJSON_AddItemToArray(list, cJSON_Duplicate(json_at(withheld, "owner"), 1));
 	cJSON_AddItemToObject(meta, "ownerReferences", list);

@@ -289,12 +289,39 @@ static void test_nothing_to_build(void **state)
 	cJSON_Delete(m);
 }
 
+/* As the API server keeps a pod with such keys: it has merged them, and would refuse the key and what it became beside each other. */
+static void test_merged_keys(void **state)
+{
+#define MERGED "'labelSelector':{'matchExpressions':[{'key':'app','operator':'In','values':['web']},{'key':'hash','operator':'In','values':['7']}]}"
+	static const char text[] =
+		"{'metadata':{'name':'web','namespace':'shop','uid':'s'},'spec':{'containers':[{'name':'a','image':'i'}],"
+		"'topologySpreadConstraints':[{" MERGED ",'matchLabelKeys':['hash','tier']},{'labelSelector':{},'matchLabelKeys':['hash']},{'matchLabelKeys':[7]}],"
+		"'affinity':{'podAffinity':{'preferredDuringSchedulingIgnoredDuringExecution':[{'weight':1,'podAffinityTerm':{" MERGED ",'matchLabelKeys':['hash']}},{}]},"
+		"'podAntiAffinity':{'requiredDuringSchedulingIgnoredDuringExecution':[{" MERGED ",'matchLabelKeys':['app'],'mismatchLabelKeys':['hash']}]}}}}";
+#undef MERGED
+	cJSON *pod = build(text, "n2", "");
+	const cJSON *spread = json_at(pod, "spec/topologySpreadConstraints"), *affinity = json_at(pod, "spec/affinity");
+
+	(void)state;
+	assert_str(spread, "0/matchLabelKeys/0", "tier");
+	assert_absent(spread, "0/matchLabelKeys/1");
+	assert_str(spread, "0/labelSelector/matchExpressions/1/key", "hash");
+	assert_str(spread, "1/matchLabelKeys/0", "hash");
+	assert_int(spread, "2/matchLabelKeys/0", 7);
+	assert_absent(affinity, "podAffinity/preferredDuringSchedulingIgnoredDuringExecution/0/podAffinityTerm/matchLabelKeys");
+	assert_str(affinity, "podAffinity/preferredDuringSchedulingIgnoredDuringExecution/0/podAffinityTerm/labelSelector/matchExpressions/1/values/0", "7");
+	assert_absent(affinity, "podAntiAffinity/requiredDuringSchedulingIgnoredDuringExecution/0/matchLabelKeys");
+	assert_absent(affinity, "podAntiAffinity/requiredDuringSchedulingIgnoredDuringExecution/0/mismatchLabelKeys");
+	cJSON_Delete(pod);
+}
+
 /* --- a pod with an owner --- */
 
 static void test_owned(void **state)
 {
 	cJSON *m = quoted("{'metadata':{'name':'m','namespace':'shop','uid':'11111111-2222-3333-4444-555555555555'},'spec':{'podName':'web'}}");
-	cJSON *source = quoted("{'metadata':{'name':'web-1','namespace':'shop','uid':'s','labels':{'app':'web','pod-template-hash':'7','podmigration.dev/migration-uid':'x'},"
+	cJSON *source = quoted("{'metadata':{'name':'web-1','namespace':'shop','uid':'s','labels':{'app':'web','pod-template-hash':'7','podmigration.dev/migration-uid':'x',"
+			       "'topology.kubernetes.io/zone':'here','topology.kubernetes.io/region':'r'},"
 			       "'ownerReferences':[{'apiVersion':'v1','kind':'ConfigMap','name':'c','uid':'o2'},{'apiVersion':'apps/v1','kind':'ReplicaSet','name':'web',"
 			       "'uid':'o1','controller':true,'blockOwnerDeletion':true}]},'spec':{'containers':[{'name':'a','image':'i'}]}}");
 	struct destination_spec d = { .name = "web-1-bcdfg", .node = "n2", .cluster = "" };
@@ -323,6 +350,13 @@ static void test_owned(void **state)
 	assert_null(json_at(patch, "metadata/ownerReferences/1/blockOwnerDeletion"));
 	assert_true(cJSON_IsNull(json_at(patch, "metadata/annotations/podmigration.dev~1withheld")));
 	cJSON_Delete(patch);
+	/* Of its place the destination knows better, as far as it was told. */
+	assert_str(pod, "metadata/labels/topology.kubernetes.io~1zone", NULL);
+	cJSON_AddStringToObject(cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(pod, "metadata"), "labels"), "topology.kubernetes.io/zone", "there");
+	assert_int_equal(handover_patch(pod, &patch, &err), 0);
+	assert_absent(patch, "metadata/labels/topology.kubernetes.io~1zone");
+	assert_str(patch, "metadata/labels/topology.kubernetes.io~1region", "r");
+	cJSON_Delete(patch);
 	cJSON_Delete(pod);
 	/* Somebody has written something else there. */
 	pod = quoted("{'metadata':{'name':'x','annotations':{'podmigration.dev/withheld':'{}'}}}");
@@ -337,7 +371,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_metadata), cmocka_unit_test(test_spec), cmocka_unit_test(test_containers), cmocka_unit_test(test_sidecar),
 		cmocka_unit_test(test_liqo), cmocka_unit_test(test_twice), cmocka_unit_test(test_owned), cmocka_unit_test(test_names), cmocka_unit_test(test_hostname),
-		cmocka_unit_test(test_nothing_to_build),
+		cmocka_unit_test(test_nothing_to_build), cmocka_unit_test(test_merged_keys),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
