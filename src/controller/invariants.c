@@ -103,6 +103,14 @@ static bool frozen_has_deadline(const struct seen *s)
 	return false;
 }
 
+/* By the controller, or by an agent, as far as it says when; else 0. */
+static int64_t aborted_at(const struct seen *s)
+{
+	int64_t t = view_time_us(s->m, "status/abort/time");
+
+	return t ? t : view_time_us(s->m, "status/source/updated");
+}
+
 static bool phase_has_deadline(const struct seen *s)
 {
 	int64_t since = s->phase == PHASE_Pending ? view_time_us(s->m, "metadata/creationTimestamp") : view_phase_time_us(s->m, s->phase);
@@ -112,6 +120,11 @@ static bool phase_has_deadline(const struct seen *s)
 		return false;
 	if (!since)
 		return violated(s, "when phase %s began is not recorded", phase_name(s->phase));
+	/* Controllers that were away for long abort when they come back: what is to go then has its time from there on. */
+	if (s->decision == DECISION_ABORT && aborted_at(s) > since + view_timeout_us(s->m)) {
+		since = aborted_at(s);
+		limit = LIMIT_THAW + LIMIT_POD_GONE + LIMIT_SLACK;
+	}
 	/* What is committed ends when it can; a person is told when it cannot (FrozenHasDeadline). */
 	if (s->phase == PHASE_Committed || !late(s, since, limit))
 		return false;
