@@ -68,6 +68,7 @@ static const struct {
 	{ "FailedMount", "", REASON_DestinationPodFailed, 50 * SECONDS },
 	{ "FailedCreatePodContainer", "", REASON_DestinationPodFailed, 20 * SECONDS },
 	{ "OutOf", "", REASON_InsufficientResources, 0 },
+	{ "FailedScheduling", "Insufficient", REASON_InsufficientResources, 60 * SECONDS },
 	{ "", "RuntimeClass", REASON_RuntimeClassMissing, 20 * SECONDS },
 	{ "", "exceeded quota", REASON_InsufficientResources, 20 * SECONDS },
 	{ "", "", REASON_DestinationPodFailed, 60 * SECONDS },
@@ -165,9 +166,10 @@ static void of_event(const cJSON *e, struct problem *ret)
 
 /*
  * Warnings that keep no pod from running.  A failed probe proves that the container is there; a startup probe of the user's own fails until the restore, by design.
- * The kubelet warns of the node's DNS (pkg/kubelet/network/dns) at each look at the pod and goes on without.
+ * The kubelet warns of the node's DNS (pkg/kubelet/network/dns), and of a pull secret that is not there, at each look at the pod and goes on without.  Policy engines
+ * that only audit write PolicyViolation.
  */
-static const char *const harmless[] = { "Unhealthy", "MissingClusterDNS", "DNSConfigForming", "CheckLimitsForResolvConf" };
+static const char *const harmless[] = { "Unhealthy", "MissingClusterDNS", "DNSConfigForming", "CheckLimitsForResolvConf", "FailedToRetrieveImagePullSecret", "PolicyViolation" };
 
 static bool is_trouble(const cJSON *e)
 {
@@ -198,7 +200,8 @@ void problem_of_events(const cJSON *list, struct problem *ret, bool *ret_pulling
 			warning = e;
 		}
 	}
-	if (warning)
+	/* Who pulls has got over what he warned of before. */
+	if (warning && !*ret_pulling)
 		of_event(warning, ret);
 }
 

@@ -348,6 +348,16 @@ static void test_problem_events(void **state)
 		{ "{'items':[{'type':'Warning','reason':'Odd','message':'?'}]}", REASON_DestinationPodFailed, false },
 		{ "{'items':[{'type':'Warning','reason':'Unhealthy','message':'Startup probe failed: '}]}", REASON_NONE, false },
 		{ "{'items':[{'type':'Warning','reason':'MissingClusterDNS','message':'pod: kubelet does not have ClusterDNS IP configured'}]}", REASON_NONE, false },
+		{ "{'items':[{'type':'Warning','reason':'FailedToRetrieveImagePullSecret','message':'regcred'}]}", REASON_NONE, false },
+		{ "{'items':[{'type':'Warning','reason':'PolicyViolation','message':'policy x (audit)'}]}", REASON_NONE, false },
+		{ "{'items':[{'type':'Warning','reason':'FailedScheduling','message':'0/3 nodes are available: 3 Insufficient cpu.'}]}", REASON_InsufficientResources, false },
+		{ "{'items':[{'type':'Warning','reason':'FailedScheduling','message':'0/3 nodes are available: 3 node(s) had untolerated taint'}]}", REASON_DestinationPodFailed,
+		  false },
+		/* Whatever it was, it is past: the sandbox is there, and the kubelet pulls. */
+		{ "{'items':[{'type':'Warning','reason':'FailedCreatePodSandBox','message':'no network yet','lastTimestamp':'2026-01-01T00:00:01Z'},"
+		  "{'type':'Normal','reason':'Pulling','lastTimestamp':'2026-01-01T00:00:02Z'}]}", REASON_NONE, true },
+		{ "{'items':[{'type':'Normal','reason':'Pulling','lastTimestamp':'2026-01-01T00:00:01Z'},"
+		  "{'type':'Warning','reason':'Failed','message':'no such image','lastTimestamp':'2026-01-01T00:00:02Z'}]}", REASON_DestinationPodFailed, false },
 		{ "{'items':[{'type':'Warning','reason':'FailedMount','message':'no disk','lastTimestamp':'2026-01-01T00:00:00Z'},"
 		  "{'type':'Warning','reason':'MissingClusterDNS','message':'no','lastTimestamp':'2026-01-01T00:00:09Z'}]}", REASON_DestinationPodFailed, false },
 	};
