@@ -126,22 +126,14 @@ static int patch_finalizers(struct worker *w, struct turn *t, bool add, struct e
 	return r;
 }
 
-static int write_status(struct worker *w, struct turn *t, struct status_change *c, struct error *err)
+/* built: from status.h, NULL when there is nothing to write; it is freed. */
+static int apply_status(struct worker *w, struct turn *t, cJSON *built, struct error *err)
 {
-	enum phase from = view_phase(t->migration);
-	cleanup_json cJSON *o = NULL;
+	cleanup_json cJSON *o = built;
 	cJSON *answer = NULL;
-	enum attention before;
 	char path[1024];
 	int r;
 
-	if ((from != c->phase && !phase_may_follow(from, c->phase)) ||
-	    (c->phase == PHASE_Succeeded && from != PHASE_Committed && from != c->phase && !json_bool(t->migration, "spec/dryRun")))
-		return error_reason(err, -EPROTO, REASON_InternalError, "phase %s may not follow %s", phase_name(c->phase), phase_name(from));
-	c->epoch = w->c->epoch;
-	c->now_us = clock_real_us();
-	before = status_attention(t->migration);
-	o = status_build(t->migration, c);
 	t->unchanged = !o;
 	if (!o)
 		return 0;
@@ -152,9 +144,26 @@ static int write_status(struct worker *w, struct turn *t, struct status_change *
 		set_gone(w, t);
 		return 0;
 	}
-	if (r < 0)
+	if (r == 0)
+		take_answer(w, t, answer);
+	return r;
+}
+
+static int write_status(struct worker *w, struct turn *t, struct status_change *c, struct error *err)
+{
+	enum phase from = view_phase(t->migration);
+	enum attention before;
+	int r;
+
+	if ((from != c->phase && !phase_may_follow(from, c->phase)) ||
+	    (c->phase == PHASE_Succeeded && from != PHASE_Committed && from != c->phase && !json_bool(t->migration, "spec/dryRun")))
+		return error_reason(err, -EPROTO, REASON_InternalError, "phase %s may not follow %s", phase_name(c->phase), phase_name(from));
+	c->epoch = w->c->epoch;
+	c->now_us = clock_real_us();
+	before = status_attention(t->migration);
+	r = apply_status(w, t, status_build(t->migration, c), err);
+	if (r < 0 || t->unchanged || t->gone)
 		return r;
-	take_answer(w, t, answer);
 	if (from != c->phase)
 		notify_phase(w->c, t->migration, from, c->phase, c->reason, c->message);
 	if (status_attention(t->migration) != ATTENTION_NONE && status_attention(t->migration) != before)
@@ -176,6 +185,11 @@ static int pod_path(const cJSON *m, const char *name, char out[1024], struct err
 {
 	return path_of(out, "v1", view_namespace(m), "pods", name, NULL, err);
 }
+int act_observe(struct worker *w, struct turn *t, struct error *err)
+{
+	return apply_status(w, t, status_observe(t->migration, w->c->epoch), err);
+}
+
 
 static void forget_pod(struct worker *w, const cJSON *pod)
 {

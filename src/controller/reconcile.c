@@ -239,6 +239,9 @@ int reconcile(struct worker *w, const char *key, struct error *err)
 		r = -EAGAIN;
 	for (int i = 0; r == 1 && i < STEPS_MAX; i++)
 		r = one_step(w, &t, err);
+	/* A conflict is another change, of which the watch tells. */
+	if (r == 0 && !t.gone && check_epoch(w, t.migration, err) == 0 && act_observe(w, &t, err) < 0)
+		log_debug("the change of spec is not noted yet", LOG_S("PodMigration", key), LOG_S("err", err->message));
 	if (r >= 0 && !t.gone && inspect(w, &t, INVARIANTS_ALL, err) < 0)
 		r = -EAGAIN;
 	if (r == 1)

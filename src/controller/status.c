@@ -366,15 +366,11 @@ static cJSON *status_json(const cJSON *migration, const struct status_change *c)
 	return status;
 }
 
-cJSON *status_build(const cJSON *migration, const struct status_change *change)
+/* For kube_apply: the object that was read, and no other. */
+static cJSON *object_json(const cJSON *migration, cJSON *status)
 {
-	cJSON *status = status_json(migration, change), *o, *meta;
+	cJSON *o = cJSON_CreateObject(), *meta;
 
-	if (same(migration, status)) {
-		cJSON_Delete(status);
-		return NULL;
-	}
-	o = cJSON_CreateObject();
 	cJSON_AddStringToObject(o, "apiVersion", MIGRATION_API);
 	cJSON_AddStringToObject(o, "kind", MIGRATION_KIND);
 	meta = cJSON_AddObjectToObject(o, "metadata");
@@ -384,4 +380,42 @@ cJSON *status_build(const cJSON *migration, const struct status_change *change)
 	cJSON_AddStringToObject(meta, "resourceVersion", json_str_or(migration, "metadata/resourceVersion", ""));
 	cJSON_AddItemToObject(o, "status", status);
 	return o;
+}
+
+cJSON *status_build(const cJSON *migration, const struct status_change *change)
+{
+	cJSON *status = status_json(migration, change);
+
+	if (same(migration, status)) {
+		cJSON_Delete(status);
+		return NULL;
+	}
+	return object_json(migration, status);
+}
+
+static void put_number(cJSON *o, const char *key, int64_t n)
+{
+	cJSON_DeleteItemFromObjectCaseSensitive(o, key);
+	cJSON_AddNumberToObject(o, key, (double)n);
+}
+
+cJSON *status_observe(const cJSON *migration, int64_t epoch)
+{
+	/* What status_json writes; applying less would take it away. */
+	static const char *const ours[] = { "phase", "phaseTransitionTimestamps", "sourcePod", "destinationPod", "downtime", "bytesTransferred", "transferred",
+					    "completionTime", "conditions" };
+	int64_t generation = 0, observed = 0;
+	cJSON *status, *c;
+
+	if (json_int(migration, "metadata/generation", 0, INT64_MAX, &generation) < 0 || json_int(migration, "status/observedGeneration", 0, INT64_MAX, &observed) < 0 ||
+	    observed >= generation)
+		return NULL;
+	status = cJSON_CreateObject();
+	for (size_t i = 0; i < COUNT(ours); i++)
+		keep_or_set(status, migration, ours[i], NULL);
+	put_number(status, "observedGeneration", generation);
+	put_number(status, "epoch", epoch);
+	cJSON_ArrayForEach(c, cJSON_GetObjectItemCaseSensitive(status, "conditions"))
+		put_number(c, "observedGeneration", generation);
+	return object_json(migration, status);
 }

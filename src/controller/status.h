@@ -61,3 +61,6 @@ cJSON *status_build(const cJSON *migration, const struct status_change *change);
 void bytes_format(int64_t bytes, char *out, size_t size);
 
 #endif
+/* The same when nothing but metadata.generation has changed since it was written (a change of spec that leads to nothing); NULL when that has not. */
+cJSON *status_observe(const cJSON *migration, int64_t epoch);
+

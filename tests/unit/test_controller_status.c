@@ -240,6 +240,37 @@ static void test_note(void **state)
 	cJSON_Delete(m);
 }
 
+/* A change of spec from which nothing follows: only the generation is new, and all of ours is there, or it would be taken away. */
+static void test_observe(void **state)
+{
+	struct status_change end = { .phase = PHASE_Failed, .reason = REASON_TimedOut, .message = "too long", .epoch = 2, .destination_stays = true, .now_us = 1000000 };
+	cJSON *m = quoted("{'metadata':{'name':'m','uid':'u','generation':3},'status':{'phase':'Restoring','decision':'Abort','sourcePod':{'name':'w','uid':'s','node':'n'},"
+			  "'source':{'state':'Aborted','bytesTransferred':5}}}"), *ended, *seen;
+	const cJSON *e, *meta;
+
+	(void)state;
+	ended = status_build(m, &end);
+	assert_null(status_observe(m, 4));                      /* nothing was ever written: that comes first */
+	meta = json_at(ended, "metadata");
+	cJSON_AddNumberToObject(cJSON_GetObjectItemCaseSensitive(ended, "metadata"), "generation", 3);
+	assert_null(status_observe(ended, 4));
+	cJSON_SetNumberValue(cJSON_GetObjectItemCaseSensitive(meta, "generation"), 4);
+	seen = status_observe(ended, 4);
+	assert_non_null(seen);
+	assert_int_equal(json_at(seen, "status/observedGeneration")->valuedouble, 4);
+	assert_int_equal(json_at(seen, "status/epoch")->valuedouble, 4);
+	assert_condition(seen, "AttentionNeeded", "True", "DestinationNotRemoved");
+	cJSON_ArrayForEach(e, json_at(ended, "status"))
+		if (!json_at(json_at(seen, "status"), e->string))
+			fail_msg("%s would be taken away", e->string);
+	cJSON_ArrayForEach(e, json_at(seen, "status/conditions"))
+		assert_int_equal(json_at(e, "observedGeneration")->valuedouble, 4);
+	assert_string_equal(json_str_or(view_condition(seen, "Stalled"), "message", ""), "too long");
+	cJSON_Delete(seen);
+	cJSON_Delete(ended);
+	cJSON_Delete(m);
+}
+
 /* What was cut within a character, or comes from a file's name, or YAML does not read: the rest of the message is written, and the same is not written twice. */
 static void test_clean_message(void **state)
 {
@@ -438,7 +469,7 @@ static void test_orders(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_refused), cmocka_unit_test(test_unchanged), cmocka_unit_test(test_clean_message), cmocka_unit_test(test_success_and_stuck), cmocka_unit_test(test_thaw_unknown), cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_refused), cmocka_unit_test(test_unchanged), cmocka_unit_test(test_clean_message), cmocka_unit_test(test_observe), cmocka_unit_test(test_success_and_stuck), cmocka_unit_test(test_thaw_unknown), cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_bytes), cmocka_unit_test(test_times), cmocka_unit_test(test_problems), cmocka_unit_test(test_problem_events),
 		cmocka_unit_test(test_orders), cmocka_unit_test(test_attention), cmocka_unit_test(test_note),
 	};
