@@ -33,6 +33,7 @@
 	R(ImageMismatch, "The destination's image of this name differs; use digests.")                                   \
 	R(DestinationPodFailed, "Read the destination pod's events; the source pod goes on.")                            \
 	R(InsufficientResources, "Free CPU, memory or disk at the destination or raise its quota.")                      \
+	R(RequestRefused, "Let what the message names (a policy, a webhook, a missing right) pass what podmigration writes; docs/security.md lists it.") \
 	/* the nodes */                                                                                                 \
 	R(CPUIncompatible, "Choose a destination node whose CPU has all features of the source's.")                      \
 	R(CRIUIncompatible, "Install CRIU 4.2 or newer, on the destination not older than on the source.")               \

@@ -39,6 +39,12 @@ static int migration_path(const cJSON *m, const char *sub, char out[1024], struc
 	return path_of(out, MIGRATION_API, view_namespace(m), MIGRATION_PLURAL, view_name(m), sub, err);
 }
 
+/* A policy, a webhook, a right that is missing: the same would be said the next time. */
+static bool is_refusal(int r)
+{
+	return r == -EACCES || r == -EINVAL;
+}
+
 /* --- the PodMigration --- */
 
 /* The server's answer becomes what we know. */
@@ -179,17 +185,48 @@ int act_note(struct worker *w, struct turn *t, const char *violated, struct erro
 	return write_status(w, t, &c, err);
 }
 
+/* "step: METHOD path: HTTP 403": the server's own words may be others each time (addresses, numbers of requests). */
+static size_t head_of(const char *refusal)
+{
+	const char *http = strstr(refusal, ": HTTP ");
+
+	return http ? (size_t)(http - refusal) + strlen(": HTTP 403") : strlen(refusal);
+}
+
+int act_tell(struct worker *w, struct turn *t, const char *why, struct error *err)
+{
+	const char *said = json_str_or(view_condition(t->migration, "Succeeded"), "message", "");
+	struct status_change c = { .source_gone = !t->source };
+	char text[sizeof(t->step.message)];
+	int64_t since = view_phase_time_us(t->migration, PHASE_Committed);
+	int r, reason;
+
+	status_keep(t->migration, &c);
+	reason = c.reason;
+	/* Up to the commit there are limits of time; behind it a person has to be asked for, but not for an API server that only just comes up. */
+	if (c.phase == PHASE_Committed && reason == REASON_NONE && since && clock_real_us() > since + LIMIT_RUNNING)
+		c.reason = REASON_RequestRefused;
+	snprintf(text, sizeof(text), STATUS_CANNOT "%s", why);
+	if (c.reason == reason && !strncmp(said, text, head_of(text)))
+		return 0;
+	c.message = text;
+	r = write_status(w, t, &c, err);
+	if (r == 0 && !t->gone && !t->unchanged)
+		notify_refused(w->c, t->migration, text);
+	return r;
+}
+
+int act_observe(struct worker *w, struct turn *t, struct error *err)
+{
+	return apply_status(w, t, status_observe(t->migration, w->c->epoch), err);
+}
+
 /* --- pods --- */
 
 static int pod_path(const cJSON *m, const char *name, char out[1024], struct error *err)
 {
 	return path_of(out, "v1", view_namespace(m), "pods", name, NULL, err);
 }
-int act_observe(struct worker *w, struct turn *t, struct error *err)
-{
-	return apply_status(w, t, status_observe(t->migration, w->c->epoch), err);
-}
-
 
 static void forget_pod(struct worker *w, const cJSON *pod)
 {
@@ -228,10 +265,18 @@ int act_read_pod(struct worker *w, const char *ns, const char *name, const char 
 	return 0;
 }
 
-/* The pod is gone, or another one has its name by now: a UID that does not match is a conflict, in a patch an invalid change. */
-static bool is_another(int r)
+/*
+ * Was a write by name and UID answered so because the pod is gone, or another one has its name by now?  A UID that does not match is a conflict, in a patch an invalid
+ * change; but invalid, and even a bad request, is also what policies and webhooks refuse: then it is there.
+ */
+static bool is_another(struct worker *w, const cJSON *pod, int r)
 {
-	return r == -ENOENT || r == -EAGAIN || r == -EINVAL;
+	cleanup_json cJSON *now = NULL;
+	struct error ignored = { 0 };
+
+	if (r != -EINVAL)
+		return r == -ENOENT || r == -EAGAIN;
+	return act_read_pod(w, view_namespace(pod), view_name(pod), view_uid(pod), &now, &ignored) == 0 && !now;
 }
 
 /* Deletes exactly this pod and looks at what has become of it. */
@@ -243,8 +288,11 @@ static int delete_pod(struct worker *w, struct turn *t, cJSON **pod, struct erro
 
 	if (r == 0)
 		r = kube_delete(w->client, path, view_uid(old), DELETE_GRACE_S, err);
-	if (r < 0 && !is_another(r))
-		return error_wrap(err, r, "delete pod %s", view_name(old));
+	if (r < 0 && !is_another(w, old, r)) {
+		error_wrap(err, r, "delete pod %s", view_name(old));
+		*pod = take_ptr(old);
+		return r;
+	}
 	r = act_read_pod(w, view_namespace(old), view_name(old), view_uid(old), pod, err);
 	if (r == 0 && !*pod)
 		forget_pod(w, old);
@@ -313,6 +361,16 @@ static int refuse(struct worker *w, struct turn *t, const struct preflight *p, s
 	return write_status(w, t, &c, err);
 }
 
+static int refuse_for(struct worker *w, struct turn *t, struct error *err)
+{
+	int reason = problem_of_refusal(err->message);
+	char text[sizeof(err->message) + 64];
+	struct status_change c = { .phase = PHASE_Failed, .reason = reason, .message = text, .migratable = text };
+
+	snprintf(text, sizeof(text), "%s: %s", reason_name(reason), err->message);
+	return write_status(w, t, &c, err);
+}
+
 /* What must be there before an agent sees the phase Preparing: the label and, for an agent of this cluster, the key. */
 static int begin(struct worker *w, struct turn *t, const cJSON *pod, const struct preflight *p, struct error *err)
 {
@@ -323,6 +381,8 @@ static int begin(struct worker *w, struct turn *t, const cJSON *pod, const struc
 
 	if (r == 0)
 		r = label_source(w, t->migration, pod, json_str(pod, "metadata/resourceVersion"), view_uid(t->migration), err);
+	if (is_refusal(r))
+		return refuse_for(w, t, err);
 	if (r == 0 && !p->source_cluster[0])
 		r = secrets_create_for_agent(w, view_uid(t->migration), err);
 	if (r < 0)
@@ -446,6 +506,7 @@ static int do_prepare(struct worker *w, struct turn *t, struct error *err)
 {
 	const char *name = json_str_or(t->migration, "status/sourcePod/name", ""), *uid = json_str_or(t->migration, "status/sourcePod/uid", "");
 	cleanup_json cJSON *source = NULL, *pod = NULL;
+	char why[sizeof(err->message)];
 	int r = act_read_pod(w, view_namespace(t->migration), name, uid, &source, err);
 
 	if (r < 0)
@@ -462,6 +523,12 @@ static int do_prepare(struct worker *w, struct turn *t, struct error *err)
 	if (!t->mismatch[0])
 		r = secrets_create_for_pod(w, view_uid(t->migration), pod, err);
 	FAULT_POINT("controller.created", view_name(t->migration));
+	/* It is recorded first, so that it is found and deleted. */
+	if (is_refusal(r)) {
+		snprintf(why, sizeof(why), "%s", err->message);
+		r = record_destination(w, t, pod, err);
+		return r == 0 ? abort_for(w, t, problem_of_refusal(why), why, err) : r;
+	}
 	if (r == 0)
 		r = record_destination(w, t, pod, err);
 	return r == 0 && t->mismatch[0] ? abort_mismatch(w, t, err) : r;
@@ -486,7 +553,7 @@ static int write_order(struct worker *w, struct turn *t, const cJSON *pod, enum 
 		r = pod_path(t->migration, view_name(pod), path, err);
 	if (r == 0)
 		r = kube_merge_patch(w->client, path, PM_MANAGER_CONTROLLER, patch, &answer, err);
-	if (is_another(r)) {
+	if (r < 0 && is_another(w, pod, r)) {
 		forget_pod(w, pod);
 		return 0;
 	}
@@ -590,7 +657,9 @@ static int cheapen_source(struct worker *w, struct turn *t, struct error *err)
 	r = pod_path(t->migration, view_name(t->source), path, err);
 	if (r == 0)
 		r = kube_merge_patch(w->client, path, PM_MANAGER_CONTROLLER, patch, &answer, err);
-	return is_another(r) ? 0 : r;
+	if (r < 0 && is_another(w, t->source, r))
+		return 0;
+	return r < 0 ? error_wrap(err, r, "deletion cost of pod %s", view_name(t->source)) : 0;
 }
 
 /*
@@ -610,7 +679,7 @@ static int do_hand_over(struct worker *w, struct turn *t, struct error *err)
 	if (r == 0)
 		r = kube_get(w->client, path, &pod, err);
 	if (r < 0)
-		return is_another(r) ? 0 : r;
+		return r == -ENOENT ? 0 : r;
 	remember_pod(w, pod);
 	o.destination = pod;
 	if (!seen_fact(&o, FACT_AT_MayHandOver, &t->step) || !view_annotation(pod, ANN_WITHHELD)[0])
@@ -619,7 +688,7 @@ static int do_hand_over(struct worker *w, struct turn *t, struct error *err)
 	if (r == 0)
 		r = kube_merge_patch(w->client, path, PM_MANAGER_CONTROLLER, patch, &answer, err);
 	if (r < 0)
-		return r;
+		return error_wrap(err, r, "labels and owner of pod %s", view_name(pod));
 	remember_pod(w, answer);
 	cJSON_Delete(answer);
 	/* At once, and with our short grace: a frozen process does not hear the signal that the owner would wait for. */
@@ -641,7 +710,10 @@ static int unmark_source(struct worker *w, struct turn *t, struct error *err)
 	if (!t->source || strcmp(view_label(t->source, PM_LABEL_MIGRATION), view_uid(t->migration)))
 		return 0;
 	r = label_source(w, t->migration, t->source, NULL, bringing[0] ? bringing : NULL, err);
-	return is_another(r) ? 0 : r;
+	/* A mark that may not be taken away is no reason to keep the migration from its end. */
+	if (is_refusal(r))
+		log_warning("the mark stays on the source", LOG_S("namespace", view_namespace(t->migration)), LOG_S("name", view_name(t->migration)), LOG_S("err", err->message));
+	return is_refusal(r) || r == -ENOENT || r == -EAGAIN ? 0 : r;
 }
 
 static int do_end(struct worker *w, struct turn *t, struct error *err)

@@ -24,6 +24,9 @@ int act_do(struct worker *w, struct turn *t, struct error *err);
 /* Writes what is wrong with it (status.h, "violated") and nothing else that is new. */
 int act_note(struct worker *w, struct turn *t, const char *violated, struct error *err);
 
+/* After a failure that the API server has answered: says so in the object, where a person looks; what is said already is not written again. */
+int act_tell(struct worker *w, struct turn *t, const char *why, struct error *err);
+
 /* Writes that a change of spec was seen, when nothing else follows from it: who waits for observedGeneration (kstatus) would wait for ever. */
 int act_observe(struct worker *w, struct turn *t, struct error *err);
 

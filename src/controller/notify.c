@@ -70,6 +70,11 @@ void notify_violation(struct controller *c, const cJSON *m, enum invariant i, co
 		  LOG_S("invariant", invariant_name(i)), LOG_S("err", text));
 }
 
+void notify_refused(struct controller *c, const cJSON *m, const char *message)
+{
+	event(c, m, "Warning", reason_name(REASON_RequestRefused), "Retry", message);
+}
+
 void notify_abort(struct controller *c, const cJSON *m, int reason, const char *message)
 {
 	/* How a dry run ends. */

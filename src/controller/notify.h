@@ -13,6 +13,8 @@ void notify_phase(struct controller *c, const cJSON *migration, enum phase from,
 void notify_attention(struct controller *c, const cJSON *migration, enum attention a);
 /* An invariant (invariants.h) does not hold. */
 void notify_violation(struct controller *c, const cJSON *migration, enum invariant i, const char *text);
+/* The API server has refused a step, which is tried again. */
+void notify_refused(struct controller *c, const cJSON *migration, const char *message);
 /* The decision to abort. */
 void notify_abort(struct controller *c, const cJSON *migration, int reason, const char *message);
 

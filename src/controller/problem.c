@@ -81,7 +81,7 @@ static const struct {
 	{ "RuntimeClass", REASON_RuntimeClassMissing },
 	{ "exceeded quota", REASON_InsufficientResources },
 	{ "quota", REASON_InsufficientResources },
-	{ "", REASON_DestinationPodFailed },
+	{ "", REASON_RequestRefused },
 };
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -210,5 +210,5 @@ int problem_of_refusal(const char *message)
 	for (size_t i = 0; i < COUNT(refusals); i++)
 		if (strstr(message, refusals[i].text))
 			return refusals[i].reason;
-	return REASON_DestinationPodFailed;
+	return REASON_RequestRefused;
 }

@@ -19,7 +19,7 @@ void problem_of_pod(const cJSON *pod, struct problem *ret);
 /* From a List of core/v1 Events of the pod: the newest warning. *ret_pulling: the newest Event of all is the start of an image pull. */
 void problem_of_events(const cJSON *list, struct problem *ret, bool *ret_pulling);
 
-/* From the API server's refusal to create the pod. */
+/* From the API server's refusal to create the pod or its Secret, or to mark the source. */
 int problem_of_refusal(const char *message);
 
 #endif

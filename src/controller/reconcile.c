@@ -227,6 +227,18 @@ static int inspect(struct worker *w, struct turn *t, uint32_t which, struct erro
 	return bad && check_epoch(w, t->migration, err) == 0 ? tell_violations(w, t, bad, texts, err) : 0;
 }
 
+/* What the API server has answered is said in the object; that it did not answer is not, since that could not be said either. */
+static void tell_failure(struct worker *w, struct turn *t, int r, const struct error *why)
+{
+	bool answered = r == -EACCES || r == -EINVAL || (r == -EIO && strstr(why->message, ": HTTP 5"));
+	struct error err = { 0 };
+
+	if (!answered || t->gone || phase_ended(view_phase(t->migration)) || check_epoch(w, t->migration, &err) < 0)
+		return;
+	if (act_tell(w, t, why->message, &err) < 0)
+		log_debug("the failure is not written down", LOG_S("name", view_name(t->migration)), LOG_S("err", err.message));
+}
+
 int reconcile(struct worker *w, const char *key, struct error *err)
 {
 	struct turn t = { .migration = store_migration(w->c->store, key) };
@@ -239,6 +251,8 @@ int reconcile(struct worker *w, const char *key, struct error *err)
 		r = -EAGAIN;
 	for (int i = 0; r == 1 && i < STEPS_MAX; i++)
 		r = one_step(w, &t, err);
+	if (r < 0)
+		tell_failure(w, &t, r, err);
 	/* A conflict is another change, of which the watch tells. */
 	if (r == 0 && !t.gone && check_epoch(w, t.migration, err) == 0 && act_observe(w, &t, err) < 0)
 		log_debug("the change of spec is not noted yet", LOG_S("PodMigration", key), LOG_S("err", err->message));

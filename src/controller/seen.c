@@ -11,6 +11,7 @@
 #include "migration/reason.h"
 #include "names.h"
 #include "order.h"
+#include "status.h"
 #include "view.h"
 
 /* --- writing --- */
@@ -219,6 +220,8 @@ static bool frozen_too_long(const struct observed *o, struct step *s)
 
 static bool timed_out(const struct observed *o, struct step *s)
 {
+	const char *said = json_str_or(view_condition(o->migration, "Succeeded"), "message", "");
+	bool told;
 	char text[32];
 
 	if (frozen_too_long(o, s))
@@ -226,7 +229,8 @@ static bool timed_out(const struct observed *o, struct step *s)
 	if (!seen_over(o, s, entered(o, PHASE_Preparing), view_timeout_us(o->migration)))
 		return false;
 	duration_format(view_timeout_us(o->migration), text, sizeof(text));
-	return because(s, REASON_TimedOut, "not committed within %s; it was %s", text, phase_name(view_phase(o->migration)));
+	told = !strncmp(said, STATUS_CANNOT, strlen(STATUS_CANNOT));
+	return because(s, REASON_TimedOut, "not committed within %s; it was %s%s%s", text, phase_name(view_phase(o->migration)), told ? ": " : "", told ? said : "");
 }
 
 /* The agents tell more than an exit code when a restore fails, but a little later. */

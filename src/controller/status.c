@@ -175,6 +175,8 @@ static enum attention attention_of(const struct now *n)
 		return ATTENTION_SourceNotThawed;
 	if (given_up && n->c->destination_stays)
 		return ATTENTION_DestinationNotRemoved;
+	if (n->stuck && n->c->reason == REASON_RequestRefused)
+		return ATTENTION_RequestRefused;
 	if (n->stuck && n->state == SOURCE_Running && n->c->reason == REASON_DestinationPodFailed)
 		return ATTENTION_DestinationNotReady;
 	return n->stuck ? ATTENTION_CommittedNotRunning : ATTENTION_NONE;

@@ -34,7 +34,8 @@ struct status_change {
 				 "nothing that runs.")                                                                          \
 	A(CommittedNotRunning, "Look after the podmigration-agents of both nodes. Never thaw or delete the source before you know that the destination runs.") \
 	A(DestinationNotReady, "Find out why the destination's readiness probe fails; it runs, and takes the source's place as soon as it is Ready. Or delete the source " \
-			       "pod: then it does at once.")
+			       "pod: then it does at once.")                                                                      \
+	A(RequestRefused, "Let the policy, the webhook or the rights that the message of Stalled names pass what podmigration writes; it goes on by itself then.")
 
 enum attention {
 	ATTENTION_NONE,
@@ -60,7 +61,10 @@ cJSON *status_build(const cJSON *migration, const struct status_change *change);
 /* "65.2Mi" */
 void bytes_format(int64_t bytes, char *out, size_t size);
 
-#endif
+/* Of one that the API server refuses: the message begins so. */
+#define STATUS_CANNOT "cannot go on: "
+
 /* The same when nothing but metadata.generation has changed since it was written (a change of spec that leads to nothing); NULL when that has not. */
 cJSON *status_observe(const cJSON *migration, int64_t epoch);
 
+#endif

@@ -198,6 +198,8 @@ static void test_attention(void **state)
 		  REASON_DestinationLost, false, false, "True", "CommittedNotRunning" },
 		{ "it runs, and is not Ready", "{'metadata':{'name':'m','uid':'u'},'status':{'phase':'Committed','decision':'Commit','source':{'state':'Running'}}}",
 		  PHASE_Committed, REASON_DestinationPodFailed, false, false, "True", "DestinationNotReady" },
+		{ "it runs, and a step that is left is refused", "{'metadata':{'name':'m','uid':'u'},'status':{'phase':'Committed','decision':'Commit','source':{'state':'Running'}}}",
+		  PHASE_Committed, REASON_RequestRefused, false, false, "True", "RequestRefused" },
 		{ "not stuck any more", "{'metadata':{'name':'m','uid':'u'},'status':{'phase':'Committed','decision':'Commit','source':{'state':'Running'},'conditions':"
 		  "[{'type':'AttentionNeeded','status':'True','reason':'CommittedNotRunning'}]}}", PHASE_Succeeded, REASON_NONE, true, false, "False", "Resolved" },
 	};
@@ -406,7 +408,7 @@ static void test_problem_events(void **state)
 	}
 	assert_int_equal(problem_of_refusal("pods \"x\" is forbidden: pod rejected: RuntimeClass \"podmigration\" not found"), REASON_RuntimeClassMissing);
 	assert_int_equal(problem_of_refusal("exceeded quota: q"), REASON_InsufficientResources);
-	assert_int_equal(problem_of_refusal("violates PodSecurity"), REASON_DestinationPodFailed);
+	assert_int_equal(problem_of_refusal("violates PodSecurity"), REASON_RequestRefused);
 }
 
 /* --- orders --- */

@@ -13,6 +13,7 @@ import test_dry
 import test_flow
 import test_guard
 import test_owned
+import test_policies
 import test_preflight
 import test_second_way
 from harness import NS, Checks, Controller, Kubelet, World, until
@@ -108,13 +109,15 @@ def main():
         f, p = test_flow, test_preflight
         c.run("flow", f.forward, w)
         c.run("speed", f.speed, w)
-        a = test_accidents
+        a, o = test_accidents, test_policies
+        c.run("policies", o.policies, w)
         c.run("at each phase", a.at_each_phase, w)
         c.together([("preflight pods", p.pods, w), ("thaw not reported", f.thaw_is_not_reported, w), ("timeout", f.times_out, w),
                     ("no agent", f.agent_is_missing, w), ("second way", test_second_way.unheard, w),
                     ("race", f.race, w), ("nobody reports", a.nobody_reports_running, w),
                     ("dry run without an agent", test_dry.silent_agent, w),
-                    ("destination stays", a.destination_does_not_go, w, first), ("frozen too long", a.frozen_too_long, w)])
+                    ("destination stays", a.destination_does_not_go, w, first), ("frozen too long", a.frozen_too_long, w),
+                    ("deletion refused", o.deletion_is_refused, w, first)])
         for test in (test_dry.well, test_dry.beside, test_dry.agent_finds, test_dry.refused, test_dry.remote, test_dry.cancelled):
             c.run(f"dry run {test.__name__}", test, w)
         c.run("pending", a.pending, w, first.stopped)
@@ -124,6 +127,8 @@ def main():
         c.run("not thawed", a.source_is_not_thawed, w, first)
         c.run("late destination", a.late_destination, w)
         c.run("invariants", a.invariants, w, first)
+        for test in (o.mark_is_refused, o.secret_is_refused, o.admission, o.any_text, o.observed):
+            c.run(f"policies {test.__name__}", test, w)
         c.run("preflight destinations", p.destinations, w)
         for name, test in (("competing", p.competing), ("flood", p.flood), ("cancel", f.cancelled), ("delete", f.deleted), ("agent fails", f.agent_fails),
                            ("thaw", f.thaw_is_waited_for), ("source goes", f.source_goes), ("label goes", f.label_goes),
