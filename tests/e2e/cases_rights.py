@@ -91,6 +91,8 @@ PATCHES = [
     ("here", {"sourcePod": {"name": "x", "uid": "u", "node": "elsewhere"}}, "source, destination and decision only"),
     ("here", {"conditions": [{"type": "Succeeded", "status": "True", "reason": "X", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]},
      "source, destination and decision only"),
+    ("here", {"phaseTransitionTimestamps": [{"phase": "Preparing", "time": "2036-01-01T00:00:00Z"}]}, "source, destination and decision only"),
+    ("here", {"completionTime": "2026-01-01T00:00:00Z"}, "source, destination and decision only"),
     ("here", {"source": {"state": "Ready"}}, None),
     ("there", {"source": {"state": "Connecting"}}, None),
     ("here", {"decision": "Commit"}, None),
