@@ -261,11 +261,11 @@ static int handle_http(void *ctx, const char *path, const char *query, struct bu
 
 static int start_watches(struct program *p, struct error *err)
 {
-	struct kube_watch_spec migrations = { .path = PM_API "/" MIGRATION_PLURAL, .name = "podmigrations", .on_upsert = on_migration,
+	struct kube_watch_spec migrations = { .path = PM_API "/" MIGRATION_PLURAL, .want = store_migration_want, .name = "podmigrations", .on_upsert = on_migration,
 					      .on_delete = on_migration_gone, .on_synced = on_migrations_synced, .ctx = p };
 	/* Only pods that a migration has marked: the rest of the cluster's pods costs nothing. */
-	struct kube_watch_spec pods = { .path = "/api/v1/pods", .label_selector = PM_LABEL_MIGRATION, .name = "pods", .on_upsert = on_pod,
-					.on_delete = on_pod_gone, .on_synced = on_pods_synced, .ctx = p };
+	struct kube_watch_spec pods = { .path = "/api/v1/pods", .label_selector = PM_LABEL_MIGRATION, .want = store_pod_want, .name = "pods",
+					.on_upsert = on_pod, .on_delete = on_pod_gone, .on_synced = on_pods_synced, .ctx = p };
 	int r = kube_watch_start(p->c.config, &pods, &p->pods, err);
 
 	return r == 0 ? kube_watch_start(p->c.config, &migrations, &p->migrations, err) : r;

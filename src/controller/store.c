@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/cleanup.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -30,9 +31,11 @@ struct migration {
 	struct store_past past;
 };
 
+/* There may be thousands: one piece of memory each. */
 struct pod {
 	struct pod *by_uid;
-	char *uid, *migration, *version, *text;
+	const char *migration, *version, *text; /* behind uid */
+	char uid[];
 };
 
 /*
@@ -77,15 +80,6 @@ static void migration_free(struct migration *m)
 	free(m);
 }
 
-static void pod_free(struct pod *p)
-{
-	free(p->uid);
-	free(p->migration);
-	free(p->version);
-	free(p->text);
-	free(p);
-}
-
 void store_free(struct store *s)
 {
 	if (!s)
@@ -97,7 +91,7 @@ void store_free(struct store *s)
 		}
 		for (struct pod *p = s->pods[i], *next; p; p = next) {
 			next = p->by_uid;
-			pod_free(p);
+			free(p);
 		}
 	}
 	pthread_mutex_destroy(&s->lock);
@@ -146,12 +140,39 @@ static bool is_gone(const struct gone *g, const char *uid, const char *version)
 	return false;
 }
 
-static char *text_of(const cJSON *o)
-{
-	char *s = cJSON_PrintUnformatted(o);
+/* --- what is kept --- */
 
-	/* cJSON grows its buffer by doubling; what is kept for long is kept exactly. */
-	return s ? realloc(s, strlen(s) + 1) : NULL;
+static const struct json_want migration_metadata[] = { UNWANTED("managedFields"), WANT("*"), WANT_END };
+const struct json_want store_migration_want[] = { WANT_OF("metadata", migration_metadata), WANT("spec"), WANT("status"), WANT_END };
+
+/* Of a pod, what decide(), the invariants, the handing over and problem_of_pod() read. */
+static const struct json_want pod_labels[] = { WANT(PM_LABEL_MIGRATION), WANT_END };
+static const struct json_want pod_annotations[] = {
+	WANT(PM_ANN_MIGRATION), WANT(PM_ANN_ORIGINAL_NAME), WANT(ANN_ORDERED), WANT(ANN_WITHHELD), WANT_END,
+};
+static const struct json_want pod_metadata[] = {
+	WANT("name"), WANT("namespace"), WANT("uid"), WANT("resourceVersion"), WANT("deletionTimestamp"), WANT("creationTimestamp"),
+	WANT_OF("labels", pod_labels), WANT_OF("annotations", pod_annotations), WANT_END,
+};
+static const struct json_want container[] = { WANT("name"), WANT("restartPolicy"), WANT_END };
+static const struct json_want pod_spec[] = { WANT("nodeName"), WANT_OF("containers", container), WANT_OF("initContainers", container), WANT_END };
+static const struct json_want condition[] = { WANT("type"), WANT("status"), WANT_END };
+static const struct json_want container_status[] = {
+	WANT("name"), WANT("state"), WANT("lastState"), WANT("imageID"), WANT("containerID"), WANT("restartCount"), WANT_END,
+};
+static const struct json_want pod_status[] = {
+	WANT("phase"), WANT("reason"), WANT("message"), WANT("podIP"), WANT_OF("conditions", condition), WANT_OF("containerStatuses", container_status),
+	WANT_OF("initContainerStatuses", container_status), WANT_END,
+};
+const struct json_want store_pod_want[] = { WANT_OF("metadata", pod_metadata), WANT_OF("spec", pod_spec), WANT_OF("status", pod_status), WANT_END };
+
+/* What is wanted of an object, as text of exactly its length; NULL: out of memory, or too large. */
+static char *text_of(const cJSON *o, const struct json_want *want)
+{
+	cleanup_buf struct buf b = BUF_INIT(OBJECT_MAX);
+	cleanup_free char *s = cJSON_PrintUnformatted(o);
+
+	return s && json_pick(s, strlen(s), want, &b) == 0 ? strdup(b.data) : NULL;
 }
 
 static cJSON *parsed(const char *text)
@@ -207,31 +228,23 @@ static void link_migration(struct store *s, struct migration *m)
 
 static struct migration *new_migration(const cJSON *object, const char *key)
 {
-	static const char *const kept[] = { "metadata", "spec", "status" };
 	struct migration *m = calloc(1, sizeof(*m));
-	cJSON *slim = cJSON_CreateObject();
 
-	for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
-		if (json_at(object, kept[i]))
-			cJSON_AddItemToObject(slim, kept[i], cJSON_Duplicate(json_at(object, kept[i]), 1));
-	cJSON_DeleteItemFromObjectCaseSensitive(cJSON_GetObjectItemCaseSensitive(slim, "metadata"), "managedFields");
-	if (m) {
-		m->key = strdup(key);
-		m->uid = strdup(view_uid(object));
-		m->pod_name = strdup(json_str_or(object, "spec/podName", ""));
-		m->pod_uid = strdup(json_str_or(object, "status/sourcePod/uid", ""));
-		m->created = strdup(json_str_or(object, "metadata/creationTimestamp", ""));
-		m->version = strdup(json_str_or(object, "metadata/resourceVersion", ""));
-		m->text = text_of(slim);
-		m->phase = view_phase(object);
-		m->dry = json_bool(object, "spec/dryRun");
-	}
-	cJSON_Delete(slim);
-	if (m && (!m->key || !m->uid || !m->pod_name || !m->pod_uid || !m->created || !m->version || !m->text)) {
-		migration_free(m);
-		m = NULL;
-	}
-	return m;
+	if (!m)
+		return NULL;
+	m->key = strdup(key);
+	m->uid = strdup(view_uid(object));
+	m->pod_name = strdup(json_str_or(object, "spec/podName", ""));
+	m->pod_uid = strdup(json_str_or(object, "status/sourcePod/uid", ""));
+	m->created = strdup(json_str_or(object, "metadata/creationTimestamp", ""));
+	m->version = strdup(json_str_or(object, "metadata/resourceVersion", ""));
+	m->text = text_of(object, store_migration_want);
+	m->phase = view_phase(object);
+	m->dry = json_bool(object, "spec/dryRun");
+	if (m->key && m->uid && m->pod_name && m->pod_uid && m->created && m->version && m->text)
+		return m;
+	migration_free(m);
+	return NULL;
 }
 
 bool store_put_migration(struct store *s, const cJSON *object)
@@ -369,111 +382,28 @@ void store_count(struct store *s, int *by_phase, int *ret_pods)
 
 /* --- pods --- */
 
-/* Container statuses without images and resources: what decide() and problem_of_pod() read. */
-static void copy_statuses(cJSON *to, const cJSON *pod, const char *key)
-{
-	static const char *const kept[] = { "name", "state", "lastState", "imageID", "containerID", "restartCount" };
-	const cJSON *from = cJSON_GetObjectItemCaseSensitive(json_at(pod, "status"), key), *s;
-	cJSON *list;
-
-	if (!cJSON_IsArray(from))
-		return;
-	list = cJSON_AddArrayToObject(to, key);
-	cJSON_ArrayForEach(s, from) {
-		cJSON *e = cJSON_CreateObject();
-
-		for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
-			if (json_at(s, kept[i]))
-				cJSON_AddItemToObject(e, kept[i], cJSON_Duplicate(json_at(s, kept[i]), 1));
-		cJSON_AddItemToArray(list, e);
-	}
-}
-
-/* Only whether they are true. */
-static void copy_conditions(cJSON *to, const cJSON *pod)
-{
-	const cJSON *from = json_at(pod, "status/conditions"), *c;
-	cJSON *list;
-
-	if (!cJSON_IsArray(from))
-		return;
-	list = cJSON_AddArrayToObject(to, "conditions");
-	cJSON_ArrayForEach(c, from) {
-		cJSON *e = cJSON_CreateObject();
-
-		cJSON_AddStringToObject(e, "type", json_str_or(c, "type", ""));
-		cJSON_AddStringToObject(e, "status", json_str_or(c, "status", ""));
-		cJSON_AddItemToArray(list, e);
-	}
-}
-
-static void copy_container_names(cJSON *spec, const cJSON *pod, const char *key)
-{
-	const cJSON *from = cJSON_GetObjectItemCaseSensitive(json_at(pod, "spec"), key), *c;
-	cJSON *list;
-
-	if (!cJSON_IsArray(from))
-		return;
-	list = cJSON_AddArrayToObject(spec, key);
-	cJSON_ArrayForEach(c, from) {
-		cJSON *e = cJSON_CreateObject();
-
-		cJSON_AddStringToObject(e, "name", json_str_or(c, "name", ""));
-		if (view_is_sidecar(c))
-			cJSON_AddStringToObject(e, "restartPolicy", "Always");
-		cJSON_AddItemToArray(list, e);
-	}
-}
-
-static void copy_strings(cJSON *to, const cJSON *from, const char *const *keys, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		const cJSON *v = cJSON_GetObjectItemCaseSensitive(from, keys[i]);
-
-		if (cJSON_IsString(v))
-			cJSON_AddStringToObject(to, keys[i], v->valuestring);
-	}
-}
-
-#define COPY(to, from, ...) \
-	copy_strings(to, from, (const char *const[]){ __VA_ARGS__ }, sizeof((const char *const[]){ __VA_ARGS__ }) / sizeof(char *))
-
-static cJSON *slim_pod(const cJSON *pod)
-{
-	cJSON *o = cJSON_CreateObject(), *meta = cJSON_AddObjectToObject(o, "metadata"), *spec, *status;
-
-	COPY(meta, json_at(pod, "metadata"), "name", "namespace", "uid", "resourceVersion", "deletionTimestamp", "creationTimestamp");
-	COPY(cJSON_AddObjectToObject(meta, "labels"), json_at(pod, "metadata/labels"), PM_LABEL_MIGRATION);
-	COPY(cJSON_AddObjectToObject(meta, "annotations"), json_at(pod, "metadata/annotations"), PM_ANN_MIGRATION, PM_ANN_ORIGINAL_NAME, ANN_ORDERED,
-	     ANN_WITHHELD);
-	spec = cJSON_AddObjectToObject(o, "spec");
-	COPY(spec, json_at(pod, "spec"), "nodeName");
-	copy_container_names(spec, pod, "containers");
-	copy_container_names(spec, pod, "initContainers");
-	status = cJSON_AddObjectToObject(o, "status");
-	COPY(status, json_at(pod, "status"), "phase", "reason", "message", "podIP");
-	copy_conditions(status, pod);
-	copy_statuses(status, pod, "containerStatuses");
-	copy_statuses(status, pod, "initContainerStatuses");
-	return o;
-}
-
 static struct pod *new_pod(const cJSON *object)
 {
-	struct pod *p = calloc(1, sizeof(*p));
-	cJSON *slim = slim_pod(object);
+	cleanup_free char *text = text_of(object, store_pod_want);
+	const char *const part[] = { view_uid(object), view_label(object, PM_LABEL_MIGRATION), json_str_or(object, "metadata/resourceVersion", ""), text };
+	char *put[sizeof(part) / sizeof(part[0])], *at;
+	size_t size = 0;
+	struct pod *p;
 
-	if (p) {
-		p->uid = strdup(view_uid(object));
-		p->migration = strdup(view_label(object, PM_LABEL_MIGRATION));
-		p->version = strdup(json_str_or(object, "metadata/resourceVersion", ""));
-		p->text = text_of(slim);
+	for (size_t i = 0; text && i < sizeof(part) / sizeof(part[0]); i++)
+		size += strlen(part[i]) + 1;
+	p = text ? malloc(sizeof(*p) + size) : NULL;
+	if (!p)
+		return NULL;
+	at = p->uid;
+	for (size_t i = 0; i < sizeof(part) / sizeof(part[0]); i++) {
+		put[i] = memcpy(at, part[i], strlen(part[i]) + 1);
+		at += strlen(part[i]) + 1;
 	}
-	cJSON_Delete(slim);
-	if (p && (!p->uid || !p->migration || !p->version || !p->text)) {
-		pod_free(p);
-		p = NULL;
-	}
+	p->by_uid = NULL;
+	p->migration = put[1];
+	p->version = put[2];
+	p->text = put[3];
 	return p;
 }
 
@@ -509,13 +439,13 @@ bool store_put_pod(struct store *s, const cJSON *object, char ret_key[STORE_KEY_
 	at = find_pod(s, fresh->uid);
 	old = *at;
 	if ((old && version_older(fresh->version, old->version)) || is_gone(&s->gone_pods, fresh->uid, fresh->version)) {
-		pod_free(fresh);
+		free(fresh);
 	} else {
 		fresh->by_uid = old ? old->by_uid : NULL;
 		*at = fresh;
 		s->n_pods += !old;
 		if (old)
-			pod_free(old);
+			free(old);
 	}
 	pthread_mutex_unlock(&s->lock);
 	return known;
@@ -534,7 +464,7 @@ bool store_remove_pod(struct store *s, const cJSON *object, char ret_key[STORE_K
 		known = key_of(s, old->migration, ret_key);
 		*at = old->by_uid;
 		s->n_pods--;
-		pod_free(old);
+		free(old);
 	}
 	pthread_mutex_unlock(&s->lock);
 	return known;

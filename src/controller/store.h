@@ -8,12 +8,16 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/json_pick.h"
 
 /*
  * What the watches have seen, as compact JSON text: PodMigrations without managedFields, and of labelled pods only the parts that are looked at.
  * (A parsed tree of cJSON takes six times the text.)  Thread-safe; what is handed out is the caller's own copy.
  */
 struct store;
+
+/* What is kept of each; watches need not read more. */
+extern const struct json_want store_migration_want[], store_pod_want[];
 
 #define STORE_KEY_SIZE 512              /* "namespace/name" */
 

@@ -374,11 +374,8 @@ static int list_page(struct kube_watch *w, char *token, int *ret_retry_after, st
 	/* No resourceVersion: the newest, whatever it costs the server.  An older one could bring back what was deleted. */
 	r = request(w, &t, parameters, "", token, 0);
 	*ret_retry_after = t.retry_after;
-	if (r == 0) {
-		r = json_parse(t.body.data ? t.body.data : "", t.body.len, PAGE_BYTES_MAX, &page, err);
-		if (r < 0)
-			r = error_wrap(err, -EBADMSG, "list");
-	}
+	if (r == 0)
+		r = watch_state_parse_page(&w->state, t.body.data ? t.body.data : "", t.body.len, PAGE_BYTES_MAX, &page, err);
 	buf_free(&t.body);
 	if (r == 0)
 		r = watch_state_page(&w->state, page, token, CONTINUE_MAX, err);

@@ -7,14 +7,19 @@
 
 #include "base/json.h"
 #include "base/log.h"
-#include "managed_fields.h"
 #include "status.h"
 
 #define SLIM_KEEP_MAX 65536
 
+static const struct json_want slim_metadata[] = { UNWANTED("managedFields"), WANT("*"), WANT_END };
+static const struct json_want slim_object[] = { WANT_OF("metadata", slim_metadata), WANT("*"), WANT_END };
+
 int watch_state_init(struct watch_state *s, const struct kube_watch_spec *spec, struct error *err)
 {
-	*s = (struct watch_state){ .spec = spec, .known = known_new(), .slim = BUF_INIT(WATCH_LINE_MAX) };
+	const struct json_want *want = spec->want ? spec->want : slim_object;
+
+	*s = (struct watch_state){ .spec = spec, .known = known_new(), .slim = BUF_INIT(WATCH_LINE_MAX), .event = { WANT("type"), WANT_OF("object", want) },
+				   .page = { WANT("apiVersion"), WANT("kind"), WANT("metadata"), WANT_OF("items", want) } };
 	return s->known ? 0 : error_set(err, -ENOMEM, "out of memory");
 }
 
@@ -160,17 +165,36 @@ static const struct {
 	{ "ADDED", on_put }, { "MODIFIED", on_put }, { "DELETED", on_deleted }, { "BOOKMARK", on_bookmark }, { "ERROR", on_error },
 };
 
+/* What is wanted of an object says nothing of bookmarks and errors.  A server that wrote these lines in another way would be understood all the same. */
+static bool is_about_object(const char *line, size_t len)
+{
+	static const char *const begins[] = { "{\"type\":\"ADDED\",", "{\"type\":\"MODIFIED\",", "{\"type\":\"DELETED\"," };
+
+	for (size_t i = 0; i < sizeof(begins) / sizeof(begins[0]); i++)
+		if (len > strlen(begins[i]) && !memcmp(line, begins[i], strlen(begins[i])))
+			return true;
+	return false;
+}
+
+/* What cannot be cut down is parsed as it is, which tells what is wrong with it. */
+static int parse(struct watch_state *s, const struct json_want *want, const char *text, size_t len, size_t max, cJSON **ret, struct error *err)
+{
+	bool slim = want && json_pick(text, len, want, &s->slim) == 0;
+	int r = json_parse(slim ? s->slim.data : text, slim ? s->slim.len : len, max, ret, err);
+
+	/* One large event should not keep its memory for the life of a watch. */
+	if (s->slim.cap > SLIM_KEEP_MAX)
+		buf_free(&s->slim);
+	return r;
+}
+
 int watch_state_line(struct watch_state *s, const char *line, size_t len, struct error *err)
 {
 	cleanup_json cJSON *e = NULL;
 	const cJSON *o;
 	const char *type;
-	bool cut = managed_fields_cut(line, len, &s->slim) == 0;
-	int r = json_parse(cut ? s->slim.data : line, cut ? s->slim.len : len, WATCH_LINE_MAX, &e, err);
+	int r = parse(s, is_about_object(line, len) ? s->event : NULL, line, len, WATCH_LINE_MAX, &e, err);
 
-	/* One large event should not keep its memory for the life of a watch. */
-	if (s->slim.cap > SLIM_KEEP_MAX)
-		buf_free(&s->slim);
 	if (r < 0)
 		return error_wrap(err, r == -ENOMEM ? r : -EBADMSG, "watch event");
 	type = json_str(e, "type");
@@ -187,6 +211,13 @@ int watch_state_line(struct watch_state *s, const char *line, size_t len, struct
 }
 
 /* --- lists --- */
+
+int watch_state_parse_page(struct watch_state *s, const char *text, size_t len, size_t max, cJSON **ret, struct error *err)
+{
+	int r = parse(s, s->page, text, len, max, ret, err);
+
+	return r < 0 ? error_wrap(err, r == -ENOMEM ? r : -EBADMSG, "list") : 0;
+}
 
 /* Items of a list of built-in objects bear no kind: it is the list's, without "List". */
 static void learn_list_kind(struct watch_state *s, const cJSON *page)

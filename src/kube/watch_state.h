@@ -22,7 +22,8 @@
 struct watch_state {
 	const struct kube_watch_spec *spec;
 	struct known *known;
-	struct buf slim;                /* the event at hand, without what nobody reads */
+	struct json_want event[3], page[5];     /* what is read of an event about an object, and of a list */
+	struct buf slim;                /* that of the event at hand */
 	char rv[RV_MAX];
 	bool initial;                   /* within the initial events of a WatchList: unordered, no place to go on from */
 	bool just_synced;               /* set when a complete set has arrived, cleared by the caller */
@@ -43,6 +44,8 @@ void watch_state_begin(struct watch_state *s, bool initial_events);
  */
 int watch_state_line(struct watch_state *s, const char *line, size_t len, struct error *err);
 
+/* The tree of a list's page of len bytes, of what is read of it, for the next one. */
+int watch_state_parse_page(struct watch_state *s, const char *text, size_t len, size_t max, cJSON **ret, struct error *err);
 /* One page of a list, after watch_state_begin(.., false). ret_continue: the next page's token, "" after the last; size bytes. */
 int watch_state_page(struct watch_state *s, cJSON *page, char *ret_continue, size_t size, struct error *err);
 

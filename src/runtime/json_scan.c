@@ -4,152 +4,12 @@
 #include <errno.h>
 #include <string.h>
 
-static void skip_space(struct span *c)
-{
-	while (c->p < c->end && (*c->p == ' ' || *c->p == '\t' || *c->p == '\n' || *c->p == '\r'))
-		c->p++;
-}
-
-static bool take(struct span *c, char wanted)
-{
-	if (c->p == c->end || *c->p != wanted)
-		return false;
-	c->p++;
-	return true;
-}
-
-static int hex(char c)
-{
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-static bool skip_escape(struct span *c)
-{
-	if (c->p == c->end)
-		return false;
-	if (*c->p != 'u')
-		return *c->p && strchr("\"\\/bfnrt", *c->p++);
-	if (c->end - c->p < 5)
-		return false;
-	for (int i = 1; i < 5; i++)
-		if (hex(c->p[i]) < 0)
-			return false;
-	c->p += 5;
-	return true;
-}
-
-static bool skip_string(struct span *c)
-{
-	if (!take(c, '"'))
-		return false;
-	while (c->p < c->end) {
-		unsigned char ch = (unsigned char)*c->p++;
-
-		if (ch == '"')
-			return true;
-		if (ch < 0x20 || (ch == '\\' && !skip_escape(c)))
-			return false;
-	}
-	return false;
-}
-
-static bool skip_digits(struct span *c)
-{
-	const char *from = c->p;
-
-	while (c->p < c->end && *c->p >= '0' && *c->p <= '9')
-		c->p++;
-	return c->p > from;
-}
-
-static bool skip_number(struct span *c)
-{
-	take(c, '-');
-	if (!take(c, '0') && !skip_digits(c))
-		return false;
-	if (take(c, '.') && !skip_digits(c))
-		return false;
-	if (!take(c, 'e') && !take(c, 'E'))
-		return true;
-	if (!take(c, '+'))
-		take(c, '-');
-	return skip_digits(c);
-}
-
-static bool skip_literal(struct span *c)
-{
-	static const char *const literals[] = { "true", "false", "null" };
-
-	for (size_t i = 0; i < sizeof(literals) / sizeof(literals[0]); i++) {
-		size_t len = strlen(literals[i]);
-
-		if ((size_t)(c->end - c->p) >= len && !memcmp(c->p, literals[i], len)) {
-			c->p += len;
-			return true;
-		}
-	}
-	return false;
-}
-
-static bool skip_value(struct span *c, int depth);
-
-static bool skip_list(struct span *c, char close, int depth)
-{
-	c->p++;
-	skip_space(c);
-	if (take(c, close))
-		return true;
-	do {
-		skip_space(c);
-		if (close == '}') {
-			if (!skip_string(c))
-				return false;
-			skip_space(c);
-			if (!take(c, ':'))
-				return false;
-		}
-		if (!skip_value(c, depth + 1))
-			return false;
-	} while (take(c, ','));
-	return take(c, close);
-}
-
-/* With the space on both sides. */
-static bool skip_value(struct span *c, int depth)
-{
-	bool ok;
-
-	skip_space(c);
-	if (c->p == c->end || depth > JSON_SCAN_DEPTH_MAX)
-		return false;
-	switch (*c->p) {
-	case '{':
-		ok = skip_list(c, '}', depth);
-		break;
-	case '[':
-		ok = skip_list(c, ']', depth);
-		break;
-	case '"':
-		ok = skip_string(c);
-		break;
-	case 't':
-	case 'f':
-	case 'n':
-		ok = skip_literal(c);
-		break;
-	default:
-		ok = skip_number(c);
-	}
-	skip_space(c);
-	return ok;
-}
-
 /* Without the space. */
 static struct span trim(const char *from, const char *to)
 {
 	struct span s = { from, to };
 
-	skip_space(&s);
+	json_skip_space(&s);
 	while (s.end > s.p && strchr(" \t\r\n", s.end[-1]))
 		s.end--;
 	return s;
@@ -159,7 +19,7 @@ int json_scan(const char *text, size_t len, struct span *ret)
 {
 	struct span c = { text, text + len };
 
-	if (!text || !skip_value(&c, 0) || c.p != c.end)
+	if (!text || !json_skip_value(&c, 0) || c.p != c.end)
 		return -EINVAL;
 	*ret = trim(text, text + len);
 	return 0;
@@ -177,25 +37,25 @@ bool json_next(struct span *at, struct span *name, struct span *value)
 	struct span n = { at->p, at->p };
 	const char *from;
 
-	skip_space(at);
+	json_skip_space(at);
 	if (at->p == at->end)
 		return false;
 	from = at->p;
-	if (*at->p == '"' && skip_string(at)) {
+	if (*at->p == '"' && json_skip_string(at)) {
 		n = (struct span){ from, at->p };
-		skip_space(at);
-		if (take(at, ':'))
+		json_skip_space(at);
+		if (json_skip_char(at, ':'))
 			from = at->p;
 		else
 			n.p = n.end;
 	}
 	/* A string element of an array has been skipped already. */
 	if (n.p < n.end || at->p == from)
-		skip_value(at, 0);
+		json_skip_value(at, 0);
 	if (name)
 		*name = n;
 	*value = trim(from, at->p);
-	take(at, ',');
+	json_skip_char(at, ',');
 	return true;
 }
 
@@ -249,6 +109,11 @@ bool json_equals(struct span value, const char *s)
 	char text[1024];
 
 	return strlen(s) < sizeof(text) && json_copy(value, text, sizeof(text)) == 0 && !strcmp(text, s);
+}
+
+static int hex(char c)
+{
+	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
 static unsigned unicode(const char *p)
@@ -339,7 +204,7 @@ int json_number_at(struct span object, const char *path, int64_t min, int64_t ma
 
 	if (!json_find(object, path, &v))
 		return -ENOENT;
-	negative = take(&v, '-');
+	negative = json_skip_char(&v, '-');
 	if (v.p == v.end)
 		return -EINVAL;
 	for (; v.p < v.end; v.p++) {

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "base/json_skip.h"
 
 /*
  * JSON (RFC 8259) read where it lies: no tree, no allocation, no library, because this program is static and its monitor should cost a node next to nothing.
@@ -14,11 +15,7 @@
  *
  * A span is the text of one value.  Only json_scan makes the first one, after it has checked the whole text; all others come out of it.
  */
-struct span {
-	const char *p, *end;
-};
-
-#define JSON_SCAN_DEPTH_MAX 64
+#define JSON_SCAN_DEPTH_MAX JSON_SKIP_DEPTH_MAX
 
 /* The one value in a text of len bytes; -EINVAL when it is anything else, or nested deeper than JSON_SCAN_DEPTH_MAX. */
 int json_scan(const char *text, size_t len, struct span *ret);

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The small parsers; the first byte chooses: an HTTP request, a sealed order, a JSON text, base64, a duration. */
+/* The small parsers; the first byte chooses: an HTTP request, a sealed order, a JSON text (and what is picked out of it), base64, a duration. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/json_pick.h"
 #include "migration/keys.h"
 #include "net/http_request.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void pick(const char *text, size_t len);
 
 static void json(const char *text, size_t len)
 {
@@ -26,6 +29,43 @@ static void json(const char *text, size_t len)
 	cJSON_Delete(p);
 	buf_free(&out);
 	buf_free(&again);
+	pick(text, len);
+}
+
+/* As text: cJSON_Compare takes an object in which a name stands twice for another one. */
+static bool same(const cJSON *a, const cJSON *b)
+{
+	char *s = a ? cJSON_PrintUnformatted(a) : NULL, *t = b ? cJSON_PrintUnformatted(b) : NULL;
+	bool r = s && t ? !strcmp(s, t) : s == t;
+
+	cJSON_free(s);
+	cJSON_free(t);
+	return r;
+}
+
+/* Nothing grows, what is wanted is as it was, and nothing else is there. */
+static void pick(const char *text, size_t len)
+{
+	static const struct json_want inner[] = { WANT("b"), WANT_END };
+	static const struct json_want want[] = { WANT_OF("a", inner), WANT("c"), WANT_END }, all[] = { WANT("*"), WANT_END };
+	struct buf out = BUF_INIT(65536);
+	struct error err;
+	cJSON *o = NULL, *p = NULL, *q = NULL;
+	bool whole = json_parse(text, len, 65536, &o, &err) == 0;
+
+	if (json_pick(text, len, want, &out) == 0) {
+		if (out.len > len || strlen(out.data) != out.len || whole != (json_parse(out.data, out.len, 65536, &p, &err) == 0 && whole))
+			abort();
+		/* A name with escapes is not found in the text. */
+		if (whole && !memchr(text, '\\', len) && (!same(json_at(o, "a/b"), json_at(p, "a/b")) || !same(json_at(o, "c"), json_at(p, "c")) || json_at(p, "d") || json_at(p, "a/c")))
+			abort();
+		if (json_pick(text, len, all, &out) < 0 || (whole && (json_parse(out.data, out.len, 65536, &q, &err) < 0 || !same(o, q))))
+			abort();
+	}
+	cJSON_Delete(o);
+	cJSON_Delete(p);
+	cJSON_Delete(q);
+	buf_free(&out);
 }
 
 static void base64(const char *text, size_t len)

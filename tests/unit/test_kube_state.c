@@ -12,7 +12,6 @@
 
 #include "base/json.h"
 #include "kube/lease_record.h"
-#include "kube/managed_fields.h"
 #include "kube/watch_state.h"
 
 static void put(void *ctx, char sign, const cJSON *o)
@@ -124,40 +123,79 @@ static void bad_lines(void **state)
 	watch_state_free(&s);
 }
 
-/* More names than the table starts with: all are found, and all are swept. */
-/* What is cut out leaves the same object; what only looks like it stays. */
-static void managed_fields_are_not_read(void **state)
+static char read_of[512];
+
+static void note_read(void *ctx, const cJSON *o)
 {
+	char *text = cJSON_PrintUnformatted(o);
+
+	(void)ctx;
+	assert_non_null(text);
+	snprintf(read_of, sizeof(read_of), "%s", text);
+	cJSON_free(text);
+}
+
+#define HEAD "\"kind\":\"K\",\"apiVersion\":\"v1\",\"metadata\":{\"name\":\"n\",\"uid\":\"u\",\"resourceVersion\":\"3\""
+
+/* What nobody asked for is not even parsed; whatever is no event about an object is read in whole, and so is one that is written in another way. */
+static void only_what_is_wanted_is_read(void **state)
+{
+	static const struct json_want metadata[] = { WANT("name"), WANT("uid"), WANT("resourceVersion"), WANT_END };
+	static const struct json_want want[] = { WANT("kind"), WANT("apiVersion"), WANT_OF("metadata", metadata), WANT("spec"), WANT_END };
 	static const struct {
-		const char *text, *left; /* NULL: nothing is cut */
+		const struct json_want *want;
+		const char *text, *read;
 	} rows[] = {
-		{ "{\"managedFields\":[]}", "{}" },
-		{ "{\"a\":1,\"managedFields\":[{\"f\":[[]],\"k\":\"]}\\\"]\"}],\"b\":2}", "{\"a\":1,\"b\":2}" },
-		{ "{\"managedFields\":[1,[2]],\"b\":2}", "{\"b\":2}" },
-		{ "{\"a\":1,\"managedFields\":[3]}", "{\"a\":1}" },
-		{ "{\"a\":\",\\\"managedFields\\\":[1]\"}", NULL },
-		{ "{\"a\":[\"managedFields\"],\"b\":[1]}", NULL },
-		{ "{\"x\\\"managedFields\":[1]}", NULL },
-		{ "{\"managedFields\":{\"a\":[1]}}", NULL },
-		{ "{\"managedFields\":[1,[2]", NULL },
-		{ "{\"managedFields\":[\"1,[2]]", NULL },
-		{ "{\"managedFields\":[\"\\", NULL },
-		{ "\"managedFields\":[1]", NULL },
-		{ "", NULL },
+		{ want, "{\"type\":\"ADDED\",\"object\":{" HEAD ",\"labels\":{}},\"spec\":{\"a\":[1]},\"status\":{}}}", "{" HEAD "},\"spec\":{\"a\":[1]}}" },
+		{ want, "{\"type\":\"DELETED\",\"object\":{" HEAD "},\"status\":{}}}", "{" HEAD "}}" },
+		{ want, "{\"object\":{" HEAD "},\"status\":{}},\"type\":\"MODIFIED\"}", "{" HEAD "},\"status\":{}}" },
+		{ NULL, "{\"type\":\"MODIFIED\",\"object\":{" HEAD ",\"managedFields\":[{\"f\":{}}],\"labels\":{}},\"status\":{\"managedFields\":[1]}}}",
+		  "{" HEAD ",\"labels\":{}},\"status\":{\"managedFields\":[1]}}" },
 	};
-	struct buf out = BUF_INIT(4096);
+	struct error err = { 0 };
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		int r = managed_fields_cut(rows[i].text, strlen(rows[i].text), &out);
+		struct kube_watch_spec spec = { .name = "t", .want = rows[i].want, .on_upsert = note_read, .on_delete = note_read };
+		struct watch_state s;
 
-		assert_int_equal(r, rows[i].left ? 0 : -ENOENT);
-		if (rows[i].left)
-			assert_string_equal(out.data, rows[i].left);
+		assert_int_equal(watch_state_init(&s, &spec, &err), 0);
+		line(&s, rows[i].text, 0);
+		assert_string_equal(read_of, rows[i].read);
+		assert_string_equal(s.rv, "3");
+		watch_state_begin(&s, true);
+		line(&s, END("70"), 0);
+		assert_string_equal(s.rv, "70");
+		line(&s, "{\"type\":\"ERROR\",\"object\":{\"code\":429,\"details\":{\"retryAfterSeconds\":7}}}", -EBUSY);
+		assert_int_equal(s.retry_after, 7);
+		watch_state_free(&s);
 	}
-	buf_free(&out);
 }
 
+static void only_what_is_wanted_of_a_list(void **state)
+{
+	static const struct json_want metadata[] = { WANT("name"), WANT("uid"), WANT("resourceVersion"), WANT_END };
+	static const struct json_want want[] = { WANT_OF("metadata", metadata), WANT_END };
+	static const char text[] = "{\"kind\":\"KList\",\"apiVersion\":\"v1\",\"metadata\":{\"resourceVersion\":\"9\"},\"items\":[{\"metadata\":{\"name\":\"n\",\"uid\":\"u\","
+				   "\"labels\":{}},\"spec\":{}}]}";
+	struct kube_watch_spec spec = { .name = "t", .want = want, .on_upsert = note_read, .on_delete = note_read };
+	struct error err = { 0 };
+	struct watch_state s;
+	cJSON *page = NULL;
+	char token[8];
+
+	(void)state;
+	assert_int_equal(watch_state_init(&s, &spec, &err), 0);
+	assert_int_equal(watch_state_parse_page(&s, text, sizeof(text) - 2, 4096, &page, &err), -EBADMSG);
+	assert_int_equal(watch_state_parse_page(&s, text, sizeof(text) - 1, 4096, &page, &err), 0);
+	assert_int_equal(watch_state_page(&s, page, token, sizeof(token), &err), 0);
+	assert_string_equal(read_of, "{\"metadata\":{\"name\":\"n\",\"uid\":\"u\"},\"kind\":\"K\",\"apiVersion\":\"v1\"}");
+	assert_string_equal(s.rv, "9");
+	cJSON_Delete(page);
+	watch_state_free(&s);
+}
+
+/* More names than the table starts with: all are found, and all are swept. */
 static void many_names(void **state)
 {
 	struct known *k = known_new();
@@ -222,7 +260,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(versions),   cmocka_unit_test(relist),      cmocka_unit_test(bad_lines),
-		cmocka_unit_test(managed_fields_are_not_read), cmocka_unit_test(many_names), cmocka_unit_test(lease_rules),
+		cmocka_unit_test(only_what_is_wanted_is_read), cmocka_unit_test(only_what_is_wanted_of_a_list), cmocka_unit_test(many_names), cmocka_unit_test(lease_rules),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
