@@ -24,4 +24,12 @@ $(BUILD)/bench/stream: tests/bench/stream.c tests/unit/stream_pair.h $(LIB) | $(
 	@echo "  LD      $@"
 	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(LIB) -lcmocka $(LIBS)
 
-.PHONY: bench-stream bench bench-seated bench-compare bench-controller
+# What a watch event costs the controller, without any cluster; WRAPPER="valgrind --tool=callgrind" counts instructions.
+bench-watch: $(BUILD)/bench/watch
+	$(Q)tests/bench/watch.py $< $(WRAPPER)
+
+$(BUILD)/bench/watch: tests/bench/watch.c $(filter-out %/main.o,$(call objs,controller)) $(LIB) | $(DEPS)
+	@echo "  LD      $@"
+	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) -Isrc $(CFLAGS) $(LDFLAGS) -o $@ $< $(filter %.o,$^) $(LIB) $(LIBS)
+
+.PHONY: bench-stream bench-watch bench bench-seated bench-compare bench-controller
