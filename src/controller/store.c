@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "base/buf.h"
-#include "base/cleanup.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -18,6 +17,8 @@
 
 #define BUCKETS 4096
 #define OBJECT_MAX (4u << 20)
+#define TEXT_FIRST 4096u
+#define TEXT_KEEP 65536u
 #define GONE 256
 #define UID_MAX 64
 #define VERSION_MAX 32
@@ -51,6 +52,7 @@ struct gone {
 
 struct store {
 	pthread_mutex_t lock;
+	struct buf printed, slim;       /* of the object at hand: what lives shortly beside what is kept leaves holes when it is allocated each time */
 	struct migration *by_key[BUCKETS], *by_uid[BUCKETS];
 	struct pod *pods[BUCKETS];
 	int n_pods;
@@ -64,6 +66,7 @@ int store_new(struct store **ret, struct error *err)
 	if (!s)
 		return error_set(err, -ENOMEM, "out of memory");
 	pthread_mutex_init(&s->lock, NULL);
+	s->printed = s->slim = (struct buf)BUF_INIT(OBJECT_MAX);
 	*ret = s;
 	return 0;
 }
@@ -94,6 +97,8 @@ void store_free(struct store *s)
 			free(p);
 		}
 	}
+	buf_free(&s->printed);
+	buf_free(&s->slim);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
 }
@@ -166,13 +171,22 @@ static const struct json_want pod_status[] = {
 };
 const struct json_want store_pod_want[] = { WANT_OF("metadata", pod_metadata), WANT_OF("spec", pod_spec), WANT_OF("status", pod_status), WANT_END };
 
-/* What is wanted of an object, as text of exactly its length; NULL: out of memory, or too large. */
-static char *text_of(const cJSON *o, const struct json_want *want)
+/* What is wanted of an object, as text that is good until the next one; NULL: out of memory, or too large.  Locked. */
+static const char *text_of(struct store *s, const cJSON *o, const struct json_want *want)
 {
-	cleanup_buf struct buf b = BUF_INIT(OBJECT_MAX);
-	cleanup_free char *s = cJSON_PrintUnformatted(o);
+	cJSON *object = (cJSON *)(uintptr_t)o;  /* it is only read */
+	size_t size = TEXT_FIRST;
 
-	return s && json_pick(s, strlen(s), want, &b) == 0 ? strdup(b.data) : NULL;
+	if (s->printed.cap > TEXT_KEEP) {
+		buf_free(&s->printed);
+		buf_free(&s->slim);
+	}
+	while (buf_reserve(&s->printed, size) == 0) {
+		if (cJSON_PrintPreallocated(object, s->printed.data, (int)s->printed.cap, 0))
+			return json_pick(s->printed.data, strlen(s->printed.data), want, &s->slim) == 0 ? s->slim.data : NULL;
+		size = 2 * s->printed.cap;
+	}
+	return NULL;
 }
 
 static cJSON *parsed(const char *text)
@@ -226,9 +240,10 @@ static void link_migration(struct store *s, struct migration *m)
 	*p = m;
 }
 
-static struct migration *new_migration(const cJSON *object, const char *key)
+static struct migration *new_migration(struct store *s, const cJSON *object, const char *key)
 {
-	struct migration *m = calloc(1, sizeof(*m));
+	const char *text = text_of(s, object, store_migration_want);
+	struct migration *m = text ? calloc(1, sizeof(*m)) : NULL;
 
 	if (!m)
 		return NULL;
@@ -238,7 +253,7 @@ static struct migration *new_migration(const cJSON *object, const char *key)
 	m->pod_uid = strdup(json_str_or(object, "status/sourcePod/uid", ""));
 	m->created = strdup(json_str_or(object, "metadata/creationTimestamp", ""));
 	m->version = strdup(json_str_or(object, "metadata/resourceVersion", ""));
-	m->text = text_of(object, store_migration_want);
+	m->text = strdup(text);
 	m->phase = view_phase(object);
 	m->dry = json_bool(object, "spec/dryRun");
 	if (m->key && m->uid && m->pod_name && m->pod_uid && m->created && m->version && m->text)
@@ -255,12 +270,13 @@ bool store_put_migration(struct store *s, const cJSON *object)
 
 	if (store_key(object, key) < 0)
 		return false;
-	fresh = new_migration(object, key);
+	pthread_mutex_lock(&s->lock);
+	fresh = new_migration(s, object, key);
 	if (!fresh) {
+		pthread_mutex_unlock(&s->lock);
 		log_error("out of memory, a PodMigration is not followed", LOG_S("name", view_name(object)));
 		return false;
 	}
-	pthread_mutex_lock(&s->lock);
 	old = find_key(s, key);
 	/* Another UID: an object of the same name made anew. */
 	if ((old && !strcmp(old->uid, fresh->uid) && version_older(fresh->version, old->version)) || is_gone(&s->gone_migrations, fresh->uid, fresh->version))
@@ -382,9 +398,9 @@ void store_count(struct store *s, int *by_phase, int *ret_pods)
 
 /* --- pods --- */
 
-static struct pod *new_pod(const cJSON *object)
+static struct pod *new_pod(struct store *s, const cJSON *object)
 {
-	cleanup_free char *text = text_of(object, store_pod_want);
+	const char *text = text_of(s, object, store_pod_want);
 	const char *const part[] = { view_uid(object), view_label(object, PM_LABEL_MIGRATION), json_str_or(object, "metadata/resourceVersion", ""), text };
 	char *put[sizeof(part) / sizeof(part[0])], *at;
 	size_t size = 0;
@@ -427,14 +443,16 @@ static bool key_of(struct store *s, const char *migration_uid, char ret_key[STOR
 
 bool store_put_pod(struct store *s, const cJSON *object, char ret_key[STORE_KEY_SIZE])
 {
-	struct pod *fresh = new_pod(object), **at, *old;
+	struct pod *fresh, **at, *old;
 	bool known;
 
+	pthread_mutex_lock(&s->lock);
+	fresh = new_pod(s, object);
 	if (!fresh) {
+		pthread_mutex_unlock(&s->lock);
 		log_error("out of memory, a pod is not followed", LOG_S("pod", view_name(object)));
 		return false;
 	}
-	pthread_mutex_lock(&s->lock);
 	known = key_of(s, fresh->migration, ret_key);
 	at = find_pod(s, fresh->uid);
 	old = *at;

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a watch event costs the controller: its own watch of pods and its own store, fed by tests/bench/watch.py, which says where the parts of the run begin by pods named mark-PART and tells
- * in an event's version when it was sent (microseconds, CLOCK_MONOTONIC).  usage: watch KUBECONFIG.  A line for each part: name, events, processor and wall time in us, mean and longest way in us.
+ * in an event's version when it was sent (microseconds, CLOCK_MONOTONIC).  usage: watch KUBECONFIG.  A line for each part: name, events, processor time in us, mean and longest way in us, and
+ * how much more of memory is resident than before, in bytes.
  */
 #include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/json.h"
@@ -18,7 +20,7 @@
 
 struct part {
 	char name[32];
-	int64_t events, cpu_us, wall_us, way_us, longest_us;
+	int64_t events, cpu_us, way_us, longest_us, resident;
 };
 
 struct bench {
@@ -36,15 +38,28 @@ static int64_t cpu_us(void)
 	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
+static int64_t resident(void)
+{
+	long long pages = 0;
+	FILE *f = fopen("/proc/self/statm", "re");
+
+	if (f) {
+		if (fscanf(f, "%*s %lld", &pages) != 1)
+			pages = 0;
+		fclose(f);
+	}
+	return pages * sysconf(_SC_PAGESIZE);
+}
+
 static void next_part(struct bench *b, const char *name)
 {
 	struct part *p = &b->part;
 
 	if (p->events)
-		printf("%s %lld %lld %lld %lld %lld\n", p->name, (long long)p->events, (long long)(cpu_us() - p->cpu_us), (long long)(clock_mono_us() - p->wall_us),
-		       (long long)(p->way_us / p->events), (long long)p->longest_us);
+		printf("%s %lld %lld %lld %lld %lld\n", p->name, (long long)p->events, (long long)(cpu_us() - p->cpu_us), (long long)(p->way_us / p->events),
+		       (long long)p->longest_us, (long long)(resident() - p->resident));
 	fflush(stdout);
-	*p = (struct part){ .cpu_us = cpu_us(), .wall_us = clock_mono_us() };
+	*p = (struct part){ .cpu_us = cpu_us(), .resident = resident() };
 	snprintf(p->name, sizeof(p->name), "%s", name);
 	if (!strcmp(name, "end"))
 		sem_post(&b->over);

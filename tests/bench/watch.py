@@ -35,6 +35,8 @@ def containers(n):
 
 
 def status(n):
+    if n == 0:
+        return {"phase": "Pending", "qosClass": "BestEffort"}
     at = "2026-11-26T07:00:00Z"
     return {"phase": "Running", "hostIP": "172.30.0.11", "podIP": "10.10.0.7", "podIPs": [{"ip": "10.10.0.7"}], "startTime": at, "qosClass": "Burstable",
             "conditions": [{"type": t, "observedGeneration": 1, "status": "True", "lastProbeTime": None, "lastTransitionTime": at}
@@ -46,7 +48,7 @@ def status(n):
 
 
 def pod(n):
-    """One that runs, with n containers."""
+    """One that runs, with n containers; 0: one that waits for a node."""
     fields = {"f:metadata": {"f:labels": {".": {}, "f:" + LABEL: {}}},
               "f:spec": {"f:containers": {'k:{"name":"app-%d"}' % i: {".": {}, "f:image": {}, "f:imagePullPolicy": {}, "f:name": {}, "f:resources": {}, "f:env": {".": {}},
                                                                        "f:terminationMessagePath": {}, "f:terminationMessagePolicy": {}} for i in range(n)},
@@ -59,7 +61,7 @@ def pod(n):
             "metadata": {"name": "NAME", "namespace": "default", "uid": "UID", "resourceVersion": "VERSION", "generation": 1, "creationTimestamp": "2026-11-26T07:00:00Z",
                          "labels": {LABEL: "UID", "app": "web"}, "annotations": {"turn": "17"}, "managedFields": [managed(fields, "bench"), managed(kubelet, "kubelet")]},
             "spec": {"volumes": [{"name": "kube-api-access-x7k2p", "projected": {"sources": [{"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}}, {"configMap": {
-                "name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}}], "defaultMode": 420}}], "containers": containers(n), "restartPolicy": "Always",
+                "name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}}], "defaultMode": 420}}], "containers": containers(max(n, 1)), "restartPolicy": "Always",
                 "terminationGracePeriodSeconds": 30, "dnsPolicy": "ClusterFirst", "serviceAccountName": "default", "serviceAccount": "default", "nodeName": "nowhere",
                 "securityContext": {}, "schedulerName": "default-scheduler", "priority": 0, "enableServiceLinks": True, "preemptionPolicy": "PreemptLowerPriority",
                 "tolerations": [{"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}]},
@@ -125,17 +127,18 @@ def measure(command, n, folder):
             out = program.communicate()[0]
     for line in out.splitlines():
         name, *numbers = line.split()
-        events, cpu, wall, way, longest = map(int, numbers)
-        print("| %d containers, %d bytes | %s | %d | %.1f | %d | %.1f | %.1f |" % (n, len(template), name, events, cpu / events, events * 1000000 // max(cpu, 1), way / 1000, longest / 1000), flush=True)
+        events, cpu, way, longest, resident = map(int, numbers)
+        print("| %d, %d bytes | %s | %d | %.1f | %d | %.1f | %.1f | %d |" % (n, len(template), name, events, cpu / events, events * 1000000 // max(cpu, 1), way / 1000, longest / 1000,
+                                                                      resident // events), flush=True)
 
 
 def main():
     program, wrapper = sys.argv[1], sys.argv[2:]
-    print("| pods | part | events | us of a core for each | events a second of a core | way in ms, mean | longest |\n| --- | --- | --- | --- | --- | --- | --- |")
+    print("| containers | part | events | us of a core for each | events a second of a core | way in ms, mean | longest | bytes more for each |\n" + "| --- " * 8 + "|")
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=bench", "-days", "2", "-keyout", f"{folder}/key",
                         "-out", f"{folder}/cert"], check=True, stderr=subprocess.DEVNULL)
-        for n in map(int, os.environ.get("CONTAINERS", "1 2").split()):
+        for n in map(int, os.environ.get("CONTAINERS", "0 1 2").split()):
             measure([*wrapper, program], n, folder)
 
 
