@@ -56,8 +56,10 @@ bool child_crashed(const struct child *c)
 }
 
 /* The worker is this same program with the same settings. */
-static int spawn(const struct agent_options *o, enum child_kind kind, const char *key, int stdin_fd, struct process *ret, struct error *err)
+static int spawn(const struct children *c, enum child_kind kind, const char *key, int stdin_fd, struct process *ret, struct error *err)
 {
+	const struct agent_options *o = c->o;
+	const int keep[] = { c->lock_fd > 0 ? c->lock_fd : -1, -1 };
 	char port[16], max[32], pid[16];
 	const char *argv[ARGS_MAX] = {
 		"/proc/self/exe", kind == CHILD_SOURCE ? "source" : "destination", "--node", o->node, "--host-root", o->host_root,
@@ -65,7 +67,7 @@ static int spawn(const struct agent_options *o, enum child_kind kind, const char
 		"--max-bytes", max, NULL,
 	};
 	int n = 0;
-	struct process_spec spec = { .argv = argv, .stdin_fd = stdin_fd, .stdout_fd = 2, .stderr_fd = 2, .die_with_parent = 1 };
+	struct process_spec spec = { .argv = argv, .stdin_fd = stdin_fd, .stdout_fd = 2, .stderr_fd = 2, .keep_fds = keep, .die_with_parent = 1 };
 
 	while (argv[n])
 		n++;
@@ -101,7 +103,7 @@ static struct child *find_or_make(struct children *c, enum child_kind kind, cons
 }
 
 /* *ret_control: the other end of its stdin, -1 without one. */
-static int start(const struct agent_options *o, enum child_kind kind, const char *key, bool has_line, struct process *ret, int *ret_control, struct error *err)
+static int start(const struct children *c, enum child_kind kind, const char *key, bool has_line, struct process *ret, int *ret_control, struct error *err)
 {
 	cleanup_close int r_end = -1, w_end = -1;
 	int pipe_fd[2], r;
@@ -112,7 +114,7 @@ static int start(const struct agent_options *o, enum child_kind kind, const char
 		r_end = pipe_fd[0];
 		w_end = pipe_fd[1];
 	}
-	r = spawn(o, kind, key, r_end, ret, err);
+	r = spawn(c, kind, key, r_end, ret, err);
 	if (r == 0)
 		*ret_control = take_fd(&w_end);
 	return r;
@@ -127,7 +129,7 @@ struct child *children_start(struct children *c, enum child_kind kind, const cha
 
 	if (!item)
 		return NULL;
-	if (start(c->o, kind, key, first_line != NULL, &p, &control, err) < 0) {
+	if (start(c, kind, key, first_line != NULL, &p, &control, err) < 0) {
 		/* One that has an entry is taken for begun: it is tried again at the next occasion. */
 		if (!known)
 			children_forget(c, item);

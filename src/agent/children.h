@@ -29,6 +29,7 @@ struct child {
 
 struct children {
 	const struct agent_options *o;
+	int lock_fd;                    /* lock.h; 0: none */
 	struct child items[CHILDREN_MAX];
 	int n;
 };

@@ -29,6 +29,7 @@
 #include "health.h"
 #include "journal.h"
 #include "kube/watch.h"
+#include "lock.h"
 #include "migration/phase.h"
 #include "migration/reason.h"
 #include "monitors.h"
@@ -624,6 +625,24 @@ static int open_fds(struct daemon *d, struct error *err)
 	return r;
 }
 
+#define LOCK_LOOK_MS 200        /* nobody tells but to who waits in the kernel, deaf to signals */
+
+static int wait_lock(struct daemon *d, struct error *err)
+{
+	struct pollfd p = { d->signal_fd, POLLIN, 0 };
+	int fd = lock_open(d->o, err), r = fd < 0 ? fd : lock_take(fd, err);
+
+	d->children.lock_fd = fd;
+	if (r == -EAGAIN)
+		log_warning("another agent works on this node; this one waits for its end", LOG_S("node", d->o->node));
+	while (r == -EAGAIN) {
+		if (poll(&p, 1, LOCK_LOOK_MS) > 0)
+			return error_set(err, -ECANCELED, "it was to end while another agent worked on this node");
+		r = lock_take(fd, err);
+	}
+	return r;
+}
+
 static int start_watch(struct daemon *d, struct kube_config *config, struct kube_watch **ret, struct error *err)
 {
 	char selector[320];
@@ -652,6 +671,8 @@ int agent_daemon(const struct agent_options *o)
 	r = d->pods ? open_fds(d, &err) : -ENOMEM;
 	if (r == 0)
 		r = health_start(o, &d->health, &err);
+	if (r == 0)
+		r = wait_lock(d, &err);
 	if (r == 0)
 		r = kube_config_load(o->kubeconfig, NULL, &config, &err);
 	if (r == 0)

@@ -12,8 +12,10 @@
 #include <unistd.h>
 
 #include "agent/children.c"
+#include "agent/host_path.c"
+#include "agent/lock.c"
 
-/* The workers of these tests are this program, which ends at once. */
+/* The workers of these tests are this program, which lives for as long as it may be told something. */
 
 static const struct agent_options options = { .node = "n", .host_root = "", .runc_root = "/r", .containerd_socket = "/c" };
 
@@ -30,6 +32,7 @@ static void end(struct child *c)
 {
 	struct pollfd p = { c->pidfd, POLLIN, 0 };
 
+	close(take_fd(&c->control_fd));
 	assert_int_equal(poll(&p, 1, 20000), 1);
 	child_reap(c);
 }
@@ -70,13 +73,48 @@ static void one_that_could_not_be_started_leaves_no_entry(void **state)
 	free(c);
 }
 
+/* A daemon may be gone before its workers are: until then the next one must not think that they are. */
+static void the_lock_is_free_when_the_last_worker_has_ended(void **state)
+{
+	static char root[] = "/tmp/pm-lock-XXXXXX";
+	const struct agent_options o = { .node = "n", .host_root = root, .runc_root = "/r", .containerd_socket = "/c" };
+	struct children *c = calloc(1, sizeof(*c));
+	struct error err = { 0 };
+	int next;
+
+	(void)state;
+	assert_non_null(mkdtemp(root));
+	c->o = &o;
+	c->lock_fd = lock_open(&o, &err);
+	next = lock_open(&o, &err);
+	assert_true(c->lock_fd > 0 && next > 0);
+	assert_int_equal(lock_take(c->lock_fd, &err), 0);
+	assert_int_equal(lock_take(c->lock_fd, &err), 0);
+	assert_int_equal(lock_take(next, &err), -EAGAIN);
+	assert_non_null(begin(c, "a"));
+	close(c->lock_fd);
+	assert_int_equal(lock_take(next, &err), -EAGAIN);
+	end(children_find(c, CHILD_SOURCE, "a"));
+	assert_int_equal(lock_take(next, &err), 0);
+	close(next);
+	children_forget(c, &c->items[0]);
+	free(c);
+	assert_int_equal(tree_remove(AT_FDCWD, root, NULL), 0);
+}
+
 int main(int argc, char **argv)
 {
+	char c;
+
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_that_could_not_be_started_leaves_no_entry),
+		cmocka_unit_test(the_lock_is_free_when_the_last_worker_has_ended),
 	};
 
-	if (argc > 1 && !strcmp(argv[1], "source"))
+	if (argc > 1 && !strcmp(argv[1], "source")) {
+		while (read(0, &c, 1) > 0)
+			;
 		return 0;
+	}
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
