@@ -42,6 +42,7 @@ struct pages_source {
 	pid_t pid;                      /* the node's */
 	pid_t ns_pid;                   /* the one in the images */
 	bool running;                   /* a round ahead: what vanishes while it is read is left out */
+	int pidfd;                      /* of one that runs, taken while pid was its number: another process may have the number by the time it is read; 0: nobody looks */
 	struct packer *packer;          /* NULL: pages go as they are */
 	struct pages_known *known;      /* NULL: every page is sent */
 	bool later;                     /* most comes when it is asked for (pages_answer): only what may not be readable is sent now */

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/calm.h"
 #include "base/cleanup.h"
@@ -17,11 +19,28 @@
 #define MEMORY_SHARE 4
 #define CALM_US 100000
 
+/*
+ * A round can take minutes, and a busy node uses a number again within one: what was in the list when it began may be a process of another pod by now.  Those that were put into the
+ * container (source_strangers.c) are not dumped either.
+ */
+static int hold_process(const struct source_container *c, pid_t pid, struct error *err)
+{
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+	if (fd >= 0 && process_descends(pid, c->init_pid))
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	return error_set(err, -ESRCH, "process %d is not the container's", (int)pid);
+}
+
 static int send_process(struct source_container *c, pid_t pid, enum pages_which which, bool running, struct error *err)
 {
 	struct pages_source from = { .container = c->index, .pid = pid, .running = running, .known = c->known, .packer = c->packer };
-	int r = process_ns_pid(pid, &from.ns_pid, err);
+	cleanup_close int held = running ? hold_process(c, pid, err) : -1;
+	int r = running && held < 0 ? held : process_ns_pid(pid, &from.ns_pid, err);
 
+	from.pidfd = held;
 	if (r < 0)
 		return r;
 	from.later = c->later && !running;

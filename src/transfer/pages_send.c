@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -52,6 +53,16 @@ struct sender {
 	struct spans fresh;             /* of a tracked process: where nobody watched yet */
 };
 
+/* From its end on its number may be another's: what has been read before this says no is its own. */
+static int check_alive(const struct sender *s, struct error *err)
+{
+	struct pollfd p = { s->from->pidfd, POLLIN, 0 };
+
+	if (s->from->pidfd <= 0 || poll(&p, 1, 0) == 0)
+		return 0;
+	return error_set(err, -ESRCH, "process %d ended while its memory was read", (int)s->from->pid);
+}
+
 static bool is_zero(const uint8_t *page)
 {
 	/* Most pages that are not zero show it in the first bytes; the rest is compared with itself, one step ahead, at memcmp's
@@ -92,7 +103,10 @@ static int flush_zeros(struct sender *s, struct error *err)
 	while (s->zero_start < s->zero_end) {
 		uint64_t pages = (s->zero_end - s->zero_start) / PAGE;
 		uint32_t n = pages < WIRE_ZEROS_MAX ? (uint32_t)pages : WIRE_ZEROS_MAX;
-		int r = send_run(s, WIRE_ZEROS, s->zero_start, n, NULL, err);
+		int r = check_alive(s, err);
+
+		if (r == 0)
+			r = send_run(s, WIRE_ZEROS, s->zero_start, n, NULL, err);
 
 		if (r < 0)
 			return r;
@@ -240,6 +254,9 @@ static int flush_batch(struct sender *s, struct error *err)
 	uint32_t first = 0;
 	int r = s->count ? read_batch(s, err) : 0;
 
+	/* Before it is noted as what the other side has. */
+	if (r == 0)
+		r = check_alive(s, err);
 	if (r == 0)
 		r = sort_out(s, err);
 	for (size_t i = 0; i < s->count && r == 0; i++) {

@@ -884,6 +884,11 @@ static void sleep_goes_on_by_its_name(void **state)
 	end(pid);
 }
 
+static uint64_t looked_at(const struct transfer *t)
+{
+	return t->stats.pages + t->stats.zero_pages + t->stats.same_pages;
+}
+
 static _Alignas(4096) uint8_t left_alone[2 * 4096];
 
 static uint64_t count_written(struct transfer *t, pid_t pid)
@@ -899,9 +904,8 @@ static uint64_t count_written(struct transfer *t, pid_t pid)
 /* Else what was sent of it before would be taken for what is there. */
 static void what_could_not_be_read_counts_as_written(void **state)
 {
-	struct pages_stats before;
 	struct transfer t;
-	uint64_t n;
+	uint64_t n, before;
 	pid_t pid;
 
 	(void)state;
@@ -916,12 +920,49 @@ static void what_could_not_be_read_counts_as_written(void **state)
 	track_forget(track_set_get(t.set, pid, false), (uint64_t)(uintptr_t)left_alone);
 	assert_int_equal(count_written(&t, pid), n + 1);
 	assert_null(track_broken(track_set_get(t.set, pid, false)));
-	before = t.stats;
+	before = looked_at(&t);
 	send_round(&t, pid, false);
-	assert_int_equal(t.stats.pages + t.stats.zero_pages + t.stats.same_pages - before.pages - before.zero_pages - before.same_pages, n + 1);
+	assert_int_equal(looked_at(&t) - before, n + 1);
 	finish(&t);
 	verify(&t, pid);
 	end(pid);
+	transfer_free(&t);
+}
+
+/* The process whose number it was has ended, and the number is another one's. */
+static void who_has_the_number_by_now_is_not_sent(void **state)
+{
+	pid_t gone = fork(), pid;
+	struct error err = { 0 };
+	struct transfer t;
+	int ended, own;
+
+	(void)state;
+	if (gone == 0)
+		_exit(0);
+	ended = (int)syscall(SYS_pidfd_open, gone, 0);
+	waitpid(gone, NULL, 0);
+	fresh_shared();
+	pid = start(quiet);
+	wait_ticks(1);
+	own = (int)syscall(SYS_pidfd_open, pid, 0);
+	assert_true(ended > 0 && own > 0);
+	transfer_begin(&t);
+	{
+		struct pages_source from = { .pid = pid, .ns_pid = pid, .running = true, .known = t.known, .pidfd = ended };
+
+		assert_int_equal(pages_send(t.w[0], &from, PAGES_ALL, &t.stats, &err), -ESRCH);
+		assert_int_equal(looked_at(&t), 0);
+		from.pidfd = own;
+		assert_int_equal(pages_send(t.w[0], &from, PAGES_ALL, &t.stats, &err), 0);
+		/* Nor was anything noted as sent. */
+		assert_int_equal(t.stats.same_pages, 0);
+		assert_true(t.stats.pages > BIG / PAGE);
+	}
+	finish(&t);
+	end(pid);
+	close(ended);
+	close(own);
 	transfer_free(&t);
 }
 
@@ -966,7 +1007,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(quiet_is_small), T(wild_is_whole), T(exec_is_whole), T(direct_is_refused), T(own_userfaultfd_is_refused), T(stopped_is_refused),
 		T(tracker_is_killed), T(program_does_not_notice), T(sleep_goes_on_by_its_name), T(seccomp_is_no_obstacle),
-		T(what_could_not_be_read_counts_as_written),
+		T(what_could_not_be_read_counts_as_written), T(who_has_the_number_by_now_is_not_sent),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
