@@ -163,6 +163,13 @@ static void check_no_ephemeral_containers(const struct check *c)
 		found(c, REASON_UnsupportedContainer, "the pod has an ephemeral container (%s)", json_str_or(e, "name", "?"));
 }
 
+/* CRIU restores the mapping of the source, and the destination's kubelet has given the pod another one. */
+static void check_user_namespace(const struct check *c)
+{
+	if (cJSON_IsFalse(json_at(c->pod, "spec/hostUsers")))
+		found(c, REASON_UnsupportedContainer, "the pod has a user namespace of its own (hostUsers: false)");
+}
+
 static void check_runtime_class(const struct check *c)
 {
 	static const char *const ours[] = { PM_RUNTIME_CLASS, LIQO_RUNTIME_CLASS };
@@ -254,6 +261,43 @@ static void check_node(const struct check *c)
 		found(c, REASON_NoSuchDestination, "the pod is in cluster %s already", cluster);
 }
 
+/* v1 Toleration: without a key all keys, without an effect all effects, without an operator "Equal". */
+static bool tolerates(const cJSON *toleration, const cJSON *taint)
+{
+	const char *key = json_str_or(toleration, "key", ""), *effect = json_str_or(toleration, "effect", ""), *operator = json_str_or(toleration, "operator", "Equal");
+
+	if ((effect[0] && strcmp(effect, json_str_or(taint, "effect", ""))) || (key[0] && strcmp(key, json_str_or(taint, "key", ""))))
+		return false;
+	return !strcmp(operator, "Exists") || (key[0] && !strcmp(operator, "Equal") && !strcmp(json_str_or(toleration, "value", ""), json_str_or(taint, "value", "")));
+}
+
+static bool pod_tolerates(const struct check *c, const cJSON *taint)
+{
+	const cJSON *t;
+
+	/* The destination pod gets this one. */
+	if (c->out->cluster[0] && !strcmp(json_str_or(taint, "key", ""), LIQO_TAINT))
+		return true;
+	cJSON_ArrayForEach(t, json_at(c->pod, "spec/tolerations")) {
+		if (tolerates(t, taint))
+			return true;
+	}
+	return false;
+}
+
+/* Who is bound to a node by name is not kept from it by NoSchedule; by NoExecute the kubelet refuses it (pkg/kubelet/lifecycle/predicate.go), or it is evicted at once. */
+static void check_taints(const struct check *c)
+{
+	const cJSON *t;
+
+	if (!c->pod)
+		return;
+	cJSON_ArrayForEach(t, json_at(c->node, "spec/taints")) {
+		if (!strcmp(json_str_or(t, "effect", ""), "NoExecute") && !pod_tolerates(c, t))
+			found(c, REASON_DestinationNotReady, "node %s has the taint %.100s:NoExecute, which the pod does not tolerate", view_name(c->node), json_str_or(t, "key", "?"));
+	}
+}
+
 /* What can be known from here; what else runs there only its scheduler and kubelet know, and say it of the destination pod. */
 static void check_room(const struct check *c)
 {
@@ -324,10 +368,10 @@ typedef void (*check_fn)(const struct check *c);
 /* Order: the first finding names the migration's reason, so what explains the others comes first. */
 static const check_fn pod_checks[] = {
 	check_identity, check_not_deleting, check_not_in_use, check_not_static, check_owner, check_host_namespaces,
-	check_volumes, check_containers, check_no_ephemeral_containers, check_runtime_class, check_source_cluster, check_running,
+	check_volumes, check_containers, check_no_ephemeral_containers, check_user_namespace, check_runtime_class, check_source_cluster, check_running,
 };
 
-static const check_fn destination_checks[] = { check_node, check_room, check_local_runtime, check_peer, check_offloaded };
+static const check_fn destination_checks[] = { check_node, check_taints, check_room, check_local_runtime, check_peer, check_offloaded };
 
 void preflight_check(const cJSON *migration, const cJSON *facts, struct preflight *ret)
 {

@@ -22,7 +22,7 @@
 
 struct finding {
 	int reason;
-	char text[320];
+	char text[640];                 /* with two names of 253 characters in it */
 };
 
 struct preflight {

@@ -161,10 +161,10 @@ class World:
             self.number += 1
             return f"{base}-{self.run}-{self.number}"
 
-    def node(self, name, ready=True, labels=None, unschedulable=False, pressure=None, allocatable=None):
+    def node(self, name, ready=True, labels=None, unschedulable=False, pressure=None, allocatable=None, taints=None):
         self.kube.delete(f"/api/v1/nodes/{name}")
         self.kube.create("/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels or {}},
-                                           "spec": {"unschedulable": unschedulable}})
+                                           "spec": {"unschedulable": unschedulable, "taints": taints or []}})
         conditions = {"Ready": ready, **({pressure: True} if pressure else {})}
         self.kube.merge(f"/api/v1/nodes/{name}/status", {"status": {"allocatable": allocatable or {}, "conditions": [
             {"type": t, "status": "True" if v else "False", "reason": "Test", "message": "",

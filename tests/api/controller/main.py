@@ -61,6 +61,7 @@ def furnish(w):
     w.node("n-down", ready=False)
     w.node("n-cordoned", unschedulable=True)
     w.node("n-pressed", pressure="DiskPressure")
+    w.node("n-tainted", taints=[{"key": "example.com/drain", "value": "a", "effect": "NoExecute"}, {"key": "example.com/other", "effect": "NoSchedule"}])
     w.node("n-small", allocatable={"cpu": "4", "memory": "1Gi"})
     peer(w, "b")
     peer(w, "down", node_ready=False)

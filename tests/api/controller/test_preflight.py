@@ -29,6 +29,7 @@ PODS = [
      {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}], "containers": [{**CONTAINER, "volumeDevices": [{"name": "v", "devicePath": "/d"}]}]}),
     ("stdin", ["TerminalAttached"], {}, {"containers": [{**CONTAINER, "stdin": True}]}),
     ("a tty", ["TerminalAttached"], {}, {"containers": [{**CONTAINER, "tty": True}]}),
+    ("a user namespace of its own", ["UnsupportedContainer"], {}, {"hostUsers": False}),
     ("a runtime of its own", ["UnsupportedRuntime"], {}, {"runtimeClassName": "kata"}),
     ("a pod behind a virtual node that nobody brought there", ["UnsupportedSource"], {}, {"nodeName": "virtual-b"}),
     ("all of it at once", ["OwnedPod", "HostNamespace", "UnsupportedVolume", "DeviceInUse", "TerminalAttached"], owner("Job"),
@@ -43,6 +44,7 @@ DESTINATIONS = [
     ("a node that is not Ready", "DestinationNotReady", {"nodeName": "n-down"}),
     ("a cordoned node", "DestinationNotReady", {"nodeName": "n-cordoned"}),
     ("a node whose disk is full", "InsufficientResources", {"nodeName": "n-pressed"}),
+    ("a node with a taint that evicts", "DestinationNotReady", {"nodeName": "n-tainted"}),
     ("a virtual node that is not Ready", "DestinationNotReady", {"liqoCluster": "down"}),
     ("a namespace that is not offloaded", "NamespaceNotOffloaded", {"liqoCluster": "lonely"}),
     ("a peer that only consumes", "NoSuchDestination", {"liqoCluster": "consumer"}),
@@ -109,6 +111,18 @@ def destinations(w):
     pod = w.pod(containers=[{**CONTAINER, "resources": {"requests": {"cpu": "1", "memory": "1025Mi"}}}])
     is_refused(w, "a node too small for the pod", w.migrate(pod["metadata"]["name"], destination={"nodeName": "n-small"}), ["InsufficientResources"])
     untouched(w, "a node too small for the pod", pod)
+    for toleration in ({"operator": "Exists"}, {"key": "example.com/drain", "value": "a"}, {"key": "example.com/drain", "operator": "Exists", "effect": "NoExecute"}):
+        pod = w.pod(tolerations=[toleration])
+        m = w.wait_phase(w.migrate(pod["metadata"]["name"], destination={"nodeName": "n-tainted"}), "Transferring")
+        w.c.check(f"preflight: {toleration} tolerates it", True)
+        w.kube.merge(w.path(m), {"spec": {"cancel": True}})
+    pod = w.pod(tolerations=[{"key": "example.com/drain", "value": "b"}, {"key": "example.com/drain", "operator": "Exists", "effect": "NoSchedule"}])
+    is_refused(w, "a taint of another value", w.migrate(pod["metadata"]["name"], destination={"nodeName": "n-tainted"}), ["DestinationNotReady"])
+    long = "a" * 61 + "." + "b" * 63 + "." + "c" * 63 + "." + "d" * 63
+    pod = w.pod(name=long, metadata=owner("StatefulSet"))
+    m = is_refused(w, "names of 253 characters", w.migrate(long, name=long), ["OwnedPod"])
+    w.c.check("preflight: names of 253 characters: the message is whole", condition(m, "Migratable")["message"].endswith("belongs to StatefulSet x"),
+              condition(m, "Migratable")["message"])
     rc = w.kube.get("/apis/node.k8s.io/v1/runtimeclasses/podmigration")
     w.kube.delete("/apis/node.k8s.io/v1/runtimeclasses/podmigration")
     pod = w.pod()
