@@ -323,6 +323,33 @@ static void test_events(void **state)
 	cJSON_Delete(d);
 }
 
+/* What kept it is quoted, when the API server has said it; else the phase has to do. */
+static void test_timed_out(void **state)
+{
+	static const struct {
+		const char *said, *message;
+	} texts[] = {
+		{ "waiting for the destination pod to run", "not committed within 10m0s; it was Preparing" },
+		{ "cannot go on: create the destination pod: HTTP 500: no webhook", "not committed within 10m0s; it was Preparing: cannot go on: create the destination pod: HTTP 500: no webhook" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		char text[2048];
+		struct step step;
+		cJSON *m, *s = quoted(WEB);
+
+		snprintf(text, sizeof(text), "{" META "," SPEC "," STATUS("Preparing", ",'conditions':[{'type':'Succeeded','status':'Unknown','message':'%s'}]") "}", texts[i].said);
+		m = quoted(text);
+		decide(&(struct observed){ .migration = m, .source = s, .now_us = time_parse_us("2026-11-24T16:10:01Z") }, &step);
+		assert_int_equal(step.action, ACT_ABORT);
+		assert_int_equal(step.reason, REASON_TimedOut);
+		assert_string_equal(step.message, texts[i].message);
+		cJSON_Delete(m);
+		cJSON_Delete(s);
+	}
+}
+
 /* --- a simulation: migrations with accidents at every moment, in no time --- */
 
 /*
@@ -592,7 +619,7 @@ static void test_simulation(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_table), cmocka_unit_test(test_rows), cmocka_unit_test(test_events), cmocka_unit_test(test_simulation) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_table), cmocka_unit_test(test_rows), cmocka_unit_test(test_events), cmocka_unit_test(test_timed_out), cmocka_unit_test(test_simulation) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
