@@ -110,6 +110,20 @@ int kubectl_object(const struct kubectl *k, const char *const *args, const cJSON
 	return json_parse(json, out.len - (size_t)(json - out.data), OBJECT_MAX, ret, err);
 }
 
+/* {"type": .., "object": ..}.  1: enough was seen. */
+static int take_event(const char *text, size_t len, bool (*each)(void *ctx, const cJSON *object), void *ctx, struct error *err)
+{
+	cleanup_json cJSON *e = NULL;
+	int r = json_parse(text, len, OBJECT_MAX, &e, err);
+
+	if (r < 0)
+		return r;
+	if (cJSON_IsObject(json_at(e, "object")) && each(ctx, json_at(e, "object")))
+		return 1;
+	/* Nothing more is heard of it, but the stream stays open. */
+	return strcmp(json_str_or(e, "type", ""), "DELETED") ? 0 : error_set(err, -ENOENT, "the PodMigration was deleted");
+}
+
 /* 1: enough was seen; 0: the stream has ended. */
 static int read_stream(int fd, bool (*each)(void *ctx, const cJSON *object), void *ctx, struct error *err)
 {
@@ -127,14 +141,11 @@ static int read_stream(int fd, bool (*each)(void *ctx, const cJSON *object), voi
 		if (buf_append(&line, chunk, (size_t)n) < 0)
 			return error_set(err, -E2BIG, "a PodMigration of more than %u bytes", OBJECT_MAX);
 		while (line.len && (end = memchr(line.data, '\n', line.len))) {
-			cleanup_json cJSON *o = NULL;
 			size_t len = (size_t)(end - line.data);
-			int r = len ? json_parse(line.data, len, OBJECT_MAX, &o, err) : 0;
+			int r = len ? take_event(line.data, len, each, ctx, err) : 0;
 
-			if (r < 0)
+			if (r)
 				return r;
-			if (o && each(ctx, o))
-				return 1;
 			buf_consume(&line, len + 1);
 		}
 	}
@@ -142,8 +153,8 @@ static int read_stream(int fd, bool (*each)(void *ctx, const cJSON *object), voi
 
 int kubectl_follow(const struct kubectl *k, const char *name, bool (*each)(void *ctx, const cJSON *object), void *ctx, struct error *err)
 {
-	/* One object on one line; `--output=json` would spread it over many. */
-	const char *const args[] = { "get", "podmigrations.podmigration.dev", name, "--watch", "--output=jsonpath={@}{\"\\n\"}", NULL };
+	/* One event on one line; `--output=json` would spread it over many. */
+	const char *const args[] = { "get", "podmigrations.podmigration.dev", name, "--watch", "--output-watch-events", "--output=jsonpath={@}{\"\\n\"}", NULL };
 
 	for (int failures = 0; failures < FOLLOW_FAILURES_MAX;) {
 		cleanup_close int r_end = -1, w_end = -1;

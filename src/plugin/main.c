@@ -20,7 +20,9 @@ static const char usage[] =
 	"  --to-node NODE          a node of this cluster; the way back home\n"
 	"  --name NAME             of the PodMigration; one is made up when not given\n"
 	"  --strategy S            PreCopy, StopAndCopy or PostCopy\n"
+	"  --bandwidth B           send no more bytes a second, such as 12.5M\n"
 	"  --timeout D             give up after so long, such as 5m\n"
+	"  --freeze-timeout D      give up when the pod has stood still for so long, such as 5s\n"
 	"  --ttl D                 delete the PodMigration so long after its end\n"
 	"  --dry-run               only say whether the pod could be moved, and what is in the way\n"
 	"  --no-wait               do not wait for the end\n"
@@ -28,21 +30,24 @@ static const char usage[] =
 	"\n"
 	"Ends with 0 when it succeeded, 1 when it failed, 3 when it was cancelled.\n";
 
-enum { OPT_CLUSTER = 256, OPT_NODE, OPT_NAME, OPT_STRATEGY, OPT_TIMEOUT, OPT_TTL, OPT_DRY_RUN, OPT_NO_WAIT, OPT_CONTEXT, OPT_KUBECONFIG };
+enum { OPT_CLUSTER = 256, OPT_NODE, OPT_NAME, OPT_STRATEGY, OPT_BANDWIDTH, OPT_TIMEOUT, OPT_FREEZE_TIMEOUT, OPT_TTL, OPT_DRY_RUN, OPT_NO_WAIT, OPT_CONTEXT, OPT_KUBECONFIG };
 
 static const struct option options[] = {
 	{ "to-cluster", required_argument, NULL, OPT_CLUSTER }, { "to-node", required_argument, NULL, OPT_NODE },
 	{ "name", required_argument, NULL, OPT_NAME },          { "strategy", required_argument, NULL, OPT_STRATEGY },
 	{ "timeout", required_argument, NULL, OPT_TIMEOUT },    { "ttl", required_argument, NULL, OPT_TTL },
+	{ "bandwidth", required_argument, NULL, OPT_BANDWIDTH }, { "freeze-timeout", required_argument, NULL, OPT_FREEZE_TIMEOUT },
 	{ "dry-run", no_argument, NULL, OPT_DRY_RUN },          { "no-wait", no_argument, NULL, OPT_NO_WAIT },
 	{ "context", required_argument, NULL, OPT_CONTEXT },    { "kubeconfig", required_argument, NULL, OPT_KUBECONFIG },
 	{ "namespace", required_argument, NULL, 'n' },          { "help", no_argument, NULL, 'h' },
 	{ NULL, 0, NULL, 0 },
 };
 
+static const char try_help[] = "Try kubectl migrate --help\n";
+
 static int wrong_usage(const char *text)
 {
-	fprintf(stderr, "kubectl migrate: %s\nTry kubectl migrate --help\n", text);
+	fprintf(stderr, "kubectl migrate: %s\n%s", text, try_help);
 	return PLUGIN_USAGE;
 }
 
@@ -60,6 +65,7 @@ static int take_option(struct request *r, int opt)
 	} texts[] = {
 		{ OPT_CLUSTER, &r->to_cluster }, { OPT_NODE, &r->to_node },         { OPT_NAME, &r->name },
 		{ OPT_STRATEGY, &r->strategy },  { OPT_TIMEOUT, &r->timeout },      { OPT_TTL, &r->ttl },
+		{ OPT_BANDWIDTH, &r->bandwidth }, { OPT_FREEZE_TIMEOUT, &r->freeze_timeout },
 		{ 'n', &r->kubectl.ns },         { OPT_CONTEXT, &r->kubectl.context }, { OPT_KUBECONFIG, &r->kubectl.kubeconfig },
 	};
 
@@ -158,15 +164,21 @@ int main(int argc, char **argv)
 {
 	struct request r = { .wait = true };
 	const char *words[2] = { NULL, NULL };
+	char own_name[] = "kubectl migrate";
 	int opt, n = 0;
 
+	/* For what getopt_long(3) says: a person has typed this, not where the program lies. */
+	if (argc > 0)
+		argv[0] = own_name;
 	while ((opt = getopt_long(argc, argv, "n:h", options, NULL)) != -1) {
 		if (opt == 'h') {
 			fputs(usage, stdout);
 			return 0;
 		}
-		if (take_option(&r, opt) < 0)
+		if (take_option(&r, opt) < 0) {
+			fputs(try_help, stderr);
 			return PLUGIN_USAGE;
+		}
 	}
 	for (; optind < argc; optind++) {
 		if (n == 2)

@@ -32,7 +32,9 @@ cJSON *request_object(const struct request *r)
 	add(destination, "liqoCluster", r->to_cluster);
 	add(destination, "nodeName", r->to_node);
 	add(spec, "strategy", r->strategy);
+	add(spec, "bandwidth", r->bandwidth);
 	add(spec, "timeout", r->timeout);
+	add(spec, "freezeTimeout", r->freeze_timeout);
 	add(spec, "ttlAfterFinished", r->ttl);
 	if (r->dry_run)
 		cJSON_AddBoolToObject(spec, "dryRun", 1);

@@ -55,12 +55,10 @@ static void show_end(struct progress *p, const cJSON *m, enum phase phase)
 
 bool show_progress(struct progress *p, const cJSON *m)
 {
-	enum phase phase = phase_from_name(json_str(m, "status/phase"));
-	const char *name = json_str(m, "status/phase"), *said = json_str_or(condition(m, "Succeeded"), "message", "");
+	const char *name = json_str_or(m, "status/phase", "Pending"), *said = json_str_or(condition(m, "Succeeded"), "message", "waiting for podmigration-controller");
+	enum phase phase = phase_from_name(name);
 
-	if (!name)
-		return false;
-	if (strcmp(p->phase, name) || strcmp(p->said, said)) {
+	if (strcmp(p->phase, name) || strncmp(p->said, said, sizeof(p->said) - 1)) {
 		snprintf(p->phase, sizeof(p->phase), "%s", name);
 		snprintf(p->said, sizeof(p->said), "%s", said);
 		printf("%-12s  ", phase_name(phase));
