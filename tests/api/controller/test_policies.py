@@ -37,7 +37,7 @@ def policies(w):
             return False
         except ApiError as e:
             return e.code == 422
-    until(refused, 30, "the policy")
+    until(refused, 60, "the policy")
 
 
 def refusing(w, rule, **more):
