@@ -39,6 +39,11 @@ void source_files_free(struct source *s)
 	(void)s;
 }
 
+void source_fence_end(struct source *s)
+{
+	(void)s;
+}
+
 void source_blinkers_free(struct source_blinkers *b)
 {
 	(void)b;
