@@ -94,11 +94,11 @@ int page_store_offset(struct page_store_view *v, uint64_t vaddr, uint64_t *ret);
 /* The store's file, a new fd for the caller; it stays good when the store is freed. */
 int page_store_fd(const struct page_store *s, struct error *err);
 /*
- * A place for a page that comes later, and is put there then; the file reaches as far once page_store_reach was called with the last such place.  In the thread that
+ * A place for a page that comes later, and is put there then; the file reaches as far once page_store_reach was called with the end of the last such place.  In the thread that
  * works on the container.
  */
 int page_store_reserve(struct page_store_view *v, uint64_t vaddr, uint64_t *ret, struct error *err);
-int page_store_reach(struct page_store *s, uint64_t offset, struct error *err);
+int page_store_reach(struct page_store *s, uint64_t end, struct error *err);
 /* What was ever taken of max_bytes: pages and the index. */
 uint64_t page_store_used(struct page_store *s);
 /* The memory of one container is given back; its pages are unknown again. */

@@ -19,7 +19,7 @@ struct fill_list {
 	struct fill_run run;            /* the one that may still grow; pages 0: none */
 	struct buf out;                 /* the others */
 	bool later;                     /* what is missing comes later */
-	uint64_t reach;                 /* the last place for it; 0: none */
+	uint64_t reach;                 /* where the last place for it ends; 0: there is none */
 };
 
 int fill_list_new(struct page_store *s, uint16_t container, bool later, struct fill_list **ret, struct error *err)
@@ -83,9 +83,11 @@ static int find_place(struct fill_list *l, uint64_t vaddr, uint64_t *ret, struct
 		return error_reason(err, -ENODATA, REASON_TransferFailed, "page 0x%llx of process %d was not transferred", (unsigned long long)vaddr,
 				    l->view.ns_pid);
 	known = page_store_reserve(&l->view, vaddr, ret, err);
-	l->reach = *ret;
+	if (known < 0)
+		return known;
+	l->reach = *ret + FILL_PAGE;
 	*ret |= FILL_LATER;
-	return known < 0 ? known : 1;
+	return 1;
 }
 
 int fill_list_add(void *list, pid_t ns_pid, uint64_t vaddr, uint64_t pages, struct error *err)

@@ -349,9 +349,9 @@ int page_store_reserve(struct page_store_view *v, uint64_t vaddr, uint64_t *ret,
 }
 
 /* By a byte that nobody has written yet: the file may grow in another thread meanwhile, and must not be cut. */
-int page_store_reach(struct page_store *s, uint64_t offset, struct error *err)
+int page_store_reach(struct page_store *s, uint64_t end, struct error *err)
 {
-	return pwrite(s->fd, "", 1, (off_t)(offset + PAGE - 1)) == 1 ? 0 : error_errno(err, "make room for pages that come later");
+	return pwrite(s->fd, "", 1, (off_t)(end - 1)) == 1 ? 0 : error_errno(err, "make room for pages that come later");
 }
 
 uint64_t page_store_used(struct page_store *s)

@@ -273,6 +273,30 @@ static void fill_list_names_slots(void **state)
 	close(fd);
 }
 
+/* The first place of an empty store, and the only one. */
+static void a_single_page_that_comes_later_has_its_place(void **state)
+{
+	static const struct fill_run want[] = { { 7, 1, 0x1000, FILL_LATER } };
+	struct page_store *s = new_store(1u << 20);
+	struct error err = { 0 };
+	struct fill_list *l;
+	struct stat st;
+	int fd, store;
+
+	(void)state;
+	assert_int_equal(fill_list_new(s, 3, true, &l, &err), 0);
+	assert_int_equal(fill_list_add(l, 7, 0x1000, 1, &err), 0);
+	fd = fill_list_finish(l, &err);
+	expect_runs(fd, want, 1);
+	store = page_store_fd(s, &err);
+	assert_int_equal(fstat(store, &st), 0);
+	assert_int_equal(st.st_size, PAGE);
+	close(store);
+	close(fd);
+	fill_list_free(l);
+	page_store_free(s);
+}
+
 static void fill_list_misses_a_page(void **state)
 {
 	static uint8_t data[2 * PAGE];
@@ -799,7 +823,7 @@ int main(void)
 		cmocka_unit_test(store_model),     cmocka_unit_test(store_many_processes), cmocka_unit_test(store_limit),
 		cmocka_unit_test(store_refuses),   cmocka_unit_test(whole_process),        cmocka_unit_test(several_processes),
 		cmocka_unit_test(executable_apart), cmocka_unit_test(both_page_maps),      cmocka_unit_test(gone_process),
-		cmocka_unit_test(throughput),      cmocka_unit_test(fill_list_names_slots), cmocka_unit_test(fill_list_misses_a_page),
+		cmocka_unit_test(throughput),      cmocka_unit_test(fill_list_names_slots), cmocka_unit_test(a_single_page_that_comes_later_has_its_place), cmocka_unit_test(fill_list_misses_a_page),
 	};
 
 	signal(SIGPIPE, SIG_IGN);
