@@ -33,11 +33,11 @@ def policies(w):
 
     def refused():
         try:
-            w.kube.call("DELETE", f"{PODS}/{probe}?dryRun=All", {})
+            w.kube.call("DELETE", f"{PODS}/{probe}", {"dryRun": ["All"]})
             return False
         except ApiError as e:
             return e.code == 422
-    until(refused, 60, "the policy")
+    until(refused, 30, "the policy")
 
 
 def refusing(w, rule, **more):
