@@ -10,7 +10,7 @@ import processes
 import victims
 from cluster import Failed, parallel
 
-LEFT_S = 30
+LEFT_S = 75             # a source whose lost destination was deleted beside it dials for a minute before it looks whether its own pod is gone
 PLACES = ("/run/podmigration/source/*", "/run/podmigration/destination/*", "/var/lib/podmigration/journal/*")
 PROGRAMS = ("criu", "runc")
 
