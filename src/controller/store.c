@@ -32,10 +32,10 @@ struct migration {
 	struct store_past past;
 };
 
-/* There may be thousands: one piece of memory each. */
+/* There may be thousands: one piece of memory each, and nothing in it twice. */
 struct pod {
 	struct pod *by_uid;
-	const char *migration, *version, *text; /* behind uid */
+	const char *migration, *version, *text; /* behind uid; the text is without these three */
 	char uid[];
 };
 
@@ -155,10 +155,9 @@ static const struct json_want pod_labels[] = { WANT(PM_LABEL_MIGRATION), WANT_EN
 static const struct json_want pod_annotations[] = {
 	WANT(PM_ANN_MIGRATION), WANT(PM_ANN_ORIGINAL_NAME), WANT(ANN_ORDERED), WANT(ANN_WITHHELD), WANT_END,
 };
-static const struct json_want pod_metadata[] = {
-	WANT("name"), WANT("namespace"), WANT("uid"), WANT("resourceVersion"), WANT("deletionTimestamp"), WANT("creationTimestamp"),
-	WANT_OF("labels", pod_labels), WANT_OF("annotations", pod_annotations), WANT_END,
-};
+#define POD_METADATA WANT("name"), WANT("namespace"), WANT("deletionTimestamp"), WANT("creationTimestamp"), WANT_OF("annotations", pod_annotations)
+static const struct json_want pod_metadata[] = { POD_METADATA, WANT_END };
+static const struct json_want watched_metadata[] = { POD_METADATA, WANT("uid"), WANT("resourceVersion"), WANT_OF("labels", pod_labels), WANT_END };
 static const struct json_want container[] = { WANT("name"), WANT("restartPolicy"), WANT_END };
 static const struct json_want pod_spec[] = { WANT("nodeName"), WANT_OF("containers", container), WANT_OF("initContainers", container), WANT_END };
 static const struct json_want condition[] = { WANT("type"), WANT("status"), WANT_END };
@@ -169,7 +168,9 @@ static const struct json_want pod_status[] = {
 	WANT("phase"), WANT("reason"), WANT("message"), WANT("podIP"), WANT_OF("conditions", condition), WANT_OF("containerStatuses", container_status),
 	WANT_OF("initContainerStatuses", container_status), WANT_END,
 };
-const struct json_want store_pod_want[] = { WANT_OF("metadata", pod_metadata), WANT_OF("spec", pod_spec), WANT_OF("status", pod_status), WANT_END };
+#define POD_REST WANT_OF("spec", pod_spec), WANT_OF("status", pod_status), WANT_END
+static const struct json_want pod_text[] = { WANT_OF("metadata", pod_metadata), POD_REST };
+const struct json_want store_pod_want[] = { WANT_OF("metadata", watched_metadata), POD_REST };
 
 /* What is wanted of an object, as text that is good until the next one; NULL: out of memory, or too large.  Locked. */
 static const char *text_of(struct store *s, const cJSON *o, const struct json_want *want)
@@ -400,7 +401,7 @@ void store_count(struct store *s, int *by_phase, int *ret_pods)
 
 static struct pod *new_pod(struct store *s, const cJSON *object)
 {
-	const char *text = text_of(s, object, store_pod_want);
+	const char *text = text_of(s, object, pod_text);
 	const char *const part[] = { view_uid(object), view_label(object, PM_LABEL_MIGRATION), json_str_or(object, "metadata/resourceVersion", ""), text };
 	char *put[sizeof(part) / sizeof(part[0])], *at;
 	size_t size = 0;
@@ -488,21 +489,29 @@ bool store_remove_pod(struct store *s, const cJSON *object, char ret_key[STORE_K
 	return known;
 }
 
+static cJSON *pod_object(const struct pod *p)
+{
+	cJSON *o = parsed(p->text), *meta = cJSON_GetObjectItemCaseSensitive(o, "metadata"), *labels = cJSON_AddObjectToObject(meta, "labels");
+
+	if (cJSON_AddStringToObject(meta, "uid", p->uid) && cJSON_AddStringToObject(meta, "resourceVersion", p->version) &&
+	    cJSON_AddStringToObject(labels, PM_LABEL_MIGRATION, p->migration))
+		return o;
+	cJSON_Delete(o);
+	return NULL;
+}
+
 cJSON *store_pod(struct store *s, const char *uid)
 {
-	struct pod *p;
-	char *text = NULL;
-	cJSON *o;
+	const struct pod *p;
+	cJSON *o = NULL;
 
 	if (!uid[0])
 		return NULL;
 	pthread_mutex_lock(&s->lock);
 	p = *find_pod(s, uid);
 	if (p)
-		text = strdup(p->text);
+		o = pod_object(p);
 	pthread_mutex_unlock(&s->lock);
-	o = parsed(text);
-	free(text);
 	return o;
 }
 
@@ -513,19 +522,19 @@ static bool is_made_by(const struct pod *p, const char *migration_uid, const cha
 
 cJSON *store_stray_pod(struct store *s, const char *migration_uid, const char *not_pod_uid)
 {
-	char *text = NULL;
-	cJSON *o;
+	const struct pod *found = NULL;
+	cJSON *o = NULL;
 
 	if (!migration_uid[0])
 		return NULL;
 	pthread_mutex_lock(&s->lock);
-	for (int i = 0, left = s->n_pods; i < BUCKETS && left > 0 && !text; i++)
-		for (struct pod *p = s->pods[i]; p && !text; p = p->by_uid, left--)
+	for (int i = 0, left = s->n_pods; i < BUCKETS && left > 0 && !found; i++)
+		for (const struct pod *p = s->pods[i]; p && !found; p = p->by_uid, left--)
 			if (is_made_by(p, migration_uid, not_pod_uid))
-				text = strdup(p->text);
+				found = p;
+	if (found)
+		o = pod_object(found);
 	pthread_mutex_unlock(&s->lock);
-	o = parsed(text);
-	free(text);
 	if (o && !strcmp(view_annotation(o, PM_ANN_MIGRATION), migration_uid))
 		return o;
 	cJSON_Delete(o);
