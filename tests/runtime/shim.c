@@ -368,6 +368,18 @@ static int find_group(const char *dir, const char *id, int depth)
 	return n;
 }
 
+/* Ended, and not yet waited for: in version 2 it is still listed with the cgroup that it was in, in version 1 with the root (cgroup-v2.rst, kernel/cgroup/cgroup.c, proc_cgroup_show). */
+static char state_of(const char *pid)
+{
+	cleanup_buf struct buf b = BUF_INIT(4096);
+	const char *name_end;
+	char path[320];
+
+	snprintf(path, sizeof(path), "/proc/%s/stat", pid);
+	name_end = file_read(AT_FDCWD, path, &b, NULL) == 0 && b.data ? strrchr(b.data, ')') : NULL;
+	return name_end && name_end[1] ? name_end[2] : '?';
+}
+
 /* Processes that name the container: our monitors do not, so every process with its bundle open or in its command line or cgroup. */
 static int find_processes(const char *id)
 {
@@ -386,8 +398,8 @@ static int find_processes(const char *id)
 
 			snprintf(path, sizeof(path), "/proc/%s/%s", e->d_name, files[i]);
 			if (file_read(AT_FDCWD, path, &b, NULL) == 0 && b.len && memmem(b.data, b.len, id, strlen(id))) {
-				printf("# left: process %s (%s)\n", e->d_name, files[i]);
-				n++;
+				printf("# left: process %s (%s, state %c)\n", e->d_name, files[i], state_of(e->d_name));
+				n += state_of(e->d_name) != 'Z';
 				break;
 			}
 		}
