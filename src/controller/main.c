@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -454,6 +455,8 @@ int main(int argc, char **argv)
 		take_option(&p->o, opt);
 	log_init("controller", p->o.level, STDERR_FILENO);
 	forbid_cores();
+	/* The C library's arena for each thread keeps what was free there for ever (mallopt(3)); our threads mostly wait, and can share one. */
+	mallopt(M_ARENA_MAX, 1);
 	make_identity(p->o.identity, sizeof(p->o.identity));
 	p->c.ns = p->o.ns;
 	p->c.agent_ns = p->o.agent_ns;
