@@ -43,10 +43,14 @@ vm_root() {
 
 # vm_disk ROOT IMAGE: the lab's cache lies in it where the lab looks for it, and is in the machine's own path.
 vm_disk() {
-	local kind at=$1/opt/podmigration-cache
+	local kind program at=$1/opt/podmigration-cache
 	mkdir -p "$at" "$1/usr/local/bin" "$1/usr/local/lib"
 	for kind in root tools k8s liqo; do cp -a "${cache_path[$kind]}" "$at/"; done
-	for kind in k8s liqo; do ln -s "/opt/podmigration-cache/${cache_path[$kind]##*/}"/usr/local/bin/* "$1/usr/local/bin/" 2>/dev/null || true; done
+	for kind in k8s liqo; do
+		for program in "${cache_path[$kind]}"/usr/local/bin/*; do
+			ln -s "/opt/podmigration-cache/${cache_path[$kind]##*/}/usr/local/bin/${program##*/}" "$1/usr/local/bin/" 2>/dev/null || true
+		done
+	done
 	mke2fs -q -t ext4 -O ^has_journal -E lazy_itable_init=1,nodiscard -m 0 -d "$1" "$2" $vm_size
 }
 
