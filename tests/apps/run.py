@@ -28,6 +28,7 @@ from pods import NS, condition, explain, is_running, migrate, migration, reason_
 OUT = os.path.join(ROOT, "build/apps.json")
 EVIDENCE = os.path.join(ROOT, "build/check/apps")
 THREADS = 4
+CALM_S = 3
 
 
 def load(name):
@@ -169,17 +170,20 @@ def moved(case, home, app, away, moves):
     client = Client(home, app, home.get("service", app["name"], NS)["spec"]["clusterIP"])
     case.clean(client.close)
     client.say("mark")
-    name, downs, gaps, sizes, errors, answers = app["name"], [], [], [], {}, 0
+    time.sleep(CALM_S)
+    calm = client.say("mark")
+    name, downs, gaps, sizes, steps, errors = app["name"], [], [], [], [], {}
     for i in range(moves):
         name, down, size = move(case, home, app, name, i + 1, {"node": home.name} if i % 2 else {"cluster": away.name})
         seen = client.say("mark")
         downs.append(down)
         sizes.append(size)
         gaps.append(seen["gap_ms"])
+        steps.append([seen["p50_ms"], seen["p99_ms"]])
         for kind, n in seen["errors"].items():
             errors[kind] = errors.get(kind, 0) + n
     seen = client.say("stop")
-    return {"verdict": "moves", "downtime_ms": downs, "bytes": sizes, "client_gap_ms": gaps, "errors": errors, "answers": seen["answers"], "verified": seen["verified"]}
+    return {"verdict": "moves", "downtime_ms": downs, "bytes": sizes, "client_gap_ms": gaps, "client_ms_calm": [calm["p50_ms"], calm["p99_ms"]], "client_ms": steps, "errors": errors, "answers": seen["answers"], "verified": seen["verified"]}
 
 
 def evidence(app, home, away, text):

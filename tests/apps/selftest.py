@@ -107,10 +107,11 @@ class Clients(unittest.TestCase):
 
 class Table(unittest.TestCase):
     def test_lines(self):
-        moved = {"name": "x", "title": "X", "verdict": "moves", "downtime_ms": [200, None, 300], "client_gap_ms": [2000], "bytes": [1 << 20, 3 << 20], "errors": {"TimeoutError": 2},
+        moved = {"name": "x", "title": "X", "verdict": "moves", "downtime_ms": [200, None, 300], "client_gap_ms": [2000], "client_ms_calm": [1.2, 4.0],
+                 "client_ms": [[1, 9.0], [1, 30.0]], "bytes": [1 << 20, 3 << 20], "errors": {"TimeoutError": 2},
                  "verified": 7, "verified_what": "keys", "configure": "A=1", "why": "because"}
-        self.assertRegex(table.line(moved), r"^x +moves +200-300 +2000-2000 +3 +2 +7  TimeoutError 2$")
-        self.assertIn("| X | moves | 200-300 | 2000-2000 | 3 | 2 | 7: keys | A=1: because |", table.markdown([moved]))
+        self.assertRegex(table.line(moved), r"^x +moves +200-300 +2000-2000 +4, 9-30 +3 +2 +7  TimeoutError 2$")
+        self.assertIn("| X | moves | 200-300 | 2000-2000 | 4, 9-30 | 3 | 2 | 7: keys | A=1: because |", table.markdown([moved]))
         self.assertRegex(table.line({"name": "y", "verdict": "FAILS", "problem": "lost"}), "^y +FAILS +lost$")
 
     def test_durations(self):

@@ -15,7 +15,8 @@ import time
 from common import Closed, Wrong
 
 KINDS = {"redis": "resp", "memcached": "memcached", "files": "web:Files", "kv": "web:Store", "etcd": "web:Etcd", "prometheus": "web:Prometheus", "growing": "web:Growing",
-         "postgres": "postgres", "mysql": "mysql", "stomp": "stomp", "nats": "nats", "ask": "ask"}
+         "postgres": "postgres", "mysql": "mysql", "stomp": "stomp", "nats": "nats", "ask": "ask",
+         "zookeeper": "zookeeper"}
 SETTLE_S = 60
 
 
@@ -30,16 +31,18 @@ class Worker(threading.Thread):
         self.session, self.stopping = session, threading.Event()
         self.good, self.errors, self.wrong = 0, collections.Counter(), []
         self.changed = threading.Condition()
-        self.last, self.gap = time.monotonic(), 0.0
+        self.last, self.gap, self.times = time.monotonic(), 0.0, []
 
     def run(self):
+        since = time.monotonic()
         while not self.stopping.is_set():
             try:
                 self.session.open()
                 while not self.stopping.is_set():
                     self.session.step()
-                    self.succeeded()
+                    self.succeeded(since)
                     self.stopping.wait(self.session.pause)
+                    since = time.monotonic()
             except Wrong as e:
                 self.failed(str(e))
                 return
@@ -52,10 +55,12 @@ class Worker(threading.Thread):
             finally:
                 self.session.close()
 
-    def succeeded(self):
+    def succeeded(self, since):
+        """A step took from when it was first tried, through every error and connection, to its answer."""
         now = time.monotonic()
         with self.changed:
             self.good += 1
+            self.times.append(now - since)
             self.gap = max(self.gap, now - self.last)
             self.last = now
             self.changed.notify_all()
@@ -90,12 +95,21 @@ class Worker(threading.Thread):
                 self.session.close()
 
 
+def share(times, of):
+    """The time within which this share of the steps had its answer, in ms."""
+    return round(1000 * times[min(len(times) - 1, int(len(times) * of))], 1) if times else None
+
+
 def report(workers, **more):
-    errors = collections.Counter()
+    errors, times = collections.Counter(), []
     for w in workers:
+        with w.changed:
+            times += w.times
+            w.times = []
         errors.update(w.errors)
         w.errors = collections.Counter()
-    out = {"answers": sum(w.good for w in workers), "errors": dict(errors), "gap_ms": round(1000 * max(w.gap for w in workers)), "wrong": [t for w in workers for t in w.wrong], **more}
+    times.sort()
+    out = {"answers": sum(w.good for w in workers), "errors": dict(errors), "p50_ms": share(times, 0.5), "p99_ms": share(times, 0.99), "gap_ms": round(1000 * max(w.gap for w in workers)), "wrong": [t for w in workers for t in w.wrong], **more}
     for w in workers:
         w.gap = 0.0
     print(json.dumps(out), flush=True)
