@@ -49,6 +49,12 @@ fi
 for reason in $(sed -nE 's/^[[:space:]]R\(([A-Za-z]+), ".*/\1/p' include/migration/reason.h); do
 	grep -q "^| $reason |" docs/troubleshooting.md || { echo "docs: reason $reason is not in docs/troubleshooting.md" >&2; bad=1; }
 done
+# Every metric, too, and no other is.
+metrics() { grep -ohE '"(podmigration|controller_runtime|workqueue|leader_election)_[a-z_]+"' src/controller/metrics.c src/agent/health.c | tr -d '"' | sort -u; }
+for metric in $(diff <(metrics) <(sed '/^## Alerts/,$d' docs/monitoring.md | grep -oE '^\| `.*' | cut -d'|' -f2 | grep -oE '`[a-z_]+' | tr -d '`' | sort -u) | sed -n 's/^[<>] //p'); do
+	echo "docs: metric $metric is not both in docs/monitoring.md and in the programs" >&2
+	bad=1
+done
 # Every test that the list of threats names is there: `test_FILE::NAME` (or `::NAME`, of the same file), e2e `CASE`, fuzz `NAME`, SUITE "words of a check".
 threats() { sed -n '/^## Threats/,/^### Not closed/p' docs/security.md; }
 file=""
