@@ -32,15 +32,16 @@ static bool has_word(const struct buf *b, const char *word)
 	return !strncmp(b->data, word, strlen(word)) && (b->data[strlen(word)] == '\n' || b->data[strlen(word)] == '\0');
 }
 
+/* A claim that is damaged, or cannot be read, counts as used: nothing is started by mistake. */
 static enum claim read_claim(int dir_fd, const char *name)
 {
 	cleanup_buf struct buf b = BUF_INIT(CLAIM_MAX);
+	int r = file_read(dir_fd, name, &b, NULL);
 
-	if (file_read(dir_fd, name, &b, NULL) < 0)
-		return CLAIM_NONE;
+	if (r < 0)
+		return r == -ENOENT ? CLAIM_NONE : CLAIM_USED;
 	if (has_word(&b, "opened") || has_word(&b, "cold"))
 		return CLAIM_OPENED;
-	/* A damaged claim counts as used: nothing is started by mistake. */
 	return has_word(&b, "opening") ? CLAIM_OPENING : CLAIM_USED;
 }
 
@@ -59,7 +60,7 @@ int claim_look(const struct claim_key *k, enum claim *ret, bool *ret_committed, 
 	d = opendir(CLAIM_DIR);
 	if (!d)
 		return errno == ENOENT ? 0 : error_errno(err, "open %s", CLAIM_DIR);
-	while ((e = readdir(d))) {
+	for (errno = 0; (e = readdir(d)); errno = 0) {
 		const char *dot = strrchr(e->d_name, '.');
 		enum claim one;
 
@@ -70,7 +71,8 @@ int claim_look(const struct claim_key *k, enum claim *ret, bool *ret_committed, 
 		if (!strcmp(e->d_name + len + 1, k->name))
 			*ret = one;
 	}
-	return 0;
+	/* A claim that was not seen must not count as none. */
+	return errno ? error_errno(err, "read %s", CLAIM_DIR) : 0;
 }
 
 static bool pod_is_gone(int dir_fd, const char *name)
