@@ -24,8 +24,15 @@ struct scan {
 #define SCAN_IOCTL _IOWR('f', 16, struct scan)
 #define RANGES_AT_ONCE 64
 
-/* Whose page map an fd is: "/proc/PID/pagemap"; 0: none's. */
-static uint64_t pid_of(int fd)
+/* Less than the lines of one mapping in smaps have; and what all of them may have. */
+#define SMAPS_AT_ONCE 512
+#define SMAPS_MAX (4u << 20)
+
+/* MFD_CLOEXEC | MFD_NOEXEC_SEAL, kernel 6.3: PAGEMAP_SCAN, without which the list is of no use, is younger. */
+#define SEALED_MEMFD 9u
+
+/* Whose file of this name an fd is: "/proc/PID/pagemap"; 0: none's. */
+static uint64_t pid_of(int fd, const char *name)
 {
 	char path[32] = "/proc/self/fd/", target[64], digits[12];
 	size_t at = strlen(path), n = 0;
@@ -48,41 +55,79 @@ static uint64_t pid_of(int fd)
 		return 0;
 	for (p = target + 6; *p >= '0' && *p <= '9'; p++)
 		pid = pid * 10 + (uint64_t)(*p - '0');
-	return strcmp(p, "/pagemap") == 0 ? pid : 0;
+	return *p == '/' && strcmp(p + 1, name) == 0 ? pid : 0;
 }
 
-static bool in_list(int list, uint64_t pid, const struct scan *s)
+/* Is a range of this process that holds this one on the list? */
+static bool in_list(uint64_t pid, uint64_t start, uint64_t end)
 {
+	const char *path = getenv(BLINKERS_ENV);
+	int list = path ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
 	struct blinkers_range some[RANGES_AT_ONCE];
+	bool found = false;
 	ssize_t n;
 
-	while ((n = read(list, some, sizeof(some))) > 0)
+	while (list >= 0 && !found && (n = read(list, some, sizeof(some))) > 0)
 		for (size_t i = 0; i < (size_t)n / sizeof(some[0]); i++)
-			if (some[i].pid == pid && some[i].start <= s->start && s->end <= some[i].end)
-				return true;
-	return false;
+			found |= some[i].pid == pid && some[i].start <= start && end <= some[i].end;
+	if (list >= 0)
+		close(list);
+	return found;
 }
 
 static bool is_hidden(int fd, const struct scan *s)
 {
-	const char *path = getenv(BLINKERS_ENV);
-	int saved = errno, list;
-	bool found = false;
+	int saved = errno;
+	bool found;
 	uint64_t pid;
 
-	if (!path || s->size < sizeof(*s) || s->flags || s->end <= s->start || s->end - s->start < BLINKERS_MIN)
+	if (s->size < sizeof(*s) || s->flags || s->end <= s->start || s->end - s->start < BLINKERS_MIN)
 		return false;
-	pid = pid_of(fd);
-	list = pid ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
-	if (list >= 0) {
-		found = in_list(list, pid, s);
-		close(list);
-	}
+	pid = pid_of(fd, "pagemap");
+	found = pid && in_list(pid, s->start, s->end);
 	errno = saved;
 	return found;
 }
 
-/* The C library's, as far as CRIU is concerned. */
+static bool copy_slowly(int from, int to)
+{
+	char some[SMAPS_AT_ONCE];
+	size_t all = 0;
+	ssize_t n;
+
+	while ((n = read(from, some, sizeof(some))) > 0)
+		if ((all += (size_t)n) > SMAPS_MAX || write(to, some, (size_t)n) != n)
+			return false;
+	return n == 0 && lseek(to, 0, SEEK_SET) == 0;
+}
+
+/*
+ * What smaps says of a mapping costs a walk through all of it, some 20 ms for each GiB.  The kernel puts as many mappings as fit into a page of text, and forgets the one that does
+ * not fit any more when it has walked through it, to do so again for the next read (fs/seq_file.c).  Who asks for less than one mapping's text gets each walked through once.
+ */
+static int smaps_of(int fd)
+{
+	int copy, saved = errno;
+	uint64_t pid = pid_of(fd, "smaps");
+
+	/* Every range of this process holds the empty one. */
+	if (!pid || !in_list(pid, UINT64_MAX, 0))
+		return fd;
+	copy = (int)syscall(SYS_memfd_create, "smaps", SEALED_MEMFD);
+	if (copy >= 0 && copy_slowly(fd, copy)) {
+		close(fd);
+		errno = saved;
+		return copy;
+	}
+	if (copy >= 0)
+		close(copy);
+	lseek(fd, 0, SEEK_SET);
+	errno = saved;
+	return fd;
+}
+
+/* The C library's from here on, as far as CRIU is concerned. */
+
 __attribute__((visibility("default"))) int ioctl(int fd, unsigned long request, ...)
 {
 	struct scan *s;
@@ -99,3 +144,25 @@ __attribute__((visibility("default"))) int ioctl(int fd, unsigned long request, 
 	}
 	return (int)syscall(SYS_ioctl, fd, request, arg);
 }
+
+static int open_at(int dir, const char *path, int flags, mode_t mode)
+{
+	int fd = (int)syscall(SYS_openat, dir, path, flags, mode);
+
+	return fd >= 0 && (flags & ~(O_CLOEXEC | O_LARGEFILE)) == O_RDONLY && strcmp(path, "smaps") == 0 ? smaps_of(fd) : fd;
+}
+
+/* Which of the two names CRIU knows is a matter of how it was built. */
+__attribute__((visibility("default"))) int openat(int dir, const char *path, int flags, ...)
+{
+	mode_t mode = 0;
+	va_list ap;
+
+	va_start(ap, flags);
+	if (flags & (O_CREAT | __O_TMPFILE))
+		mode = va_arg(ap, mode_t);
+	va_end(ap);
+	return open_at(dir, path, flags, mode);
+}
+
+__attribute__((visibility("default"), alias("openat"))) int openat64(int dir, const char *path, int flags, ...);

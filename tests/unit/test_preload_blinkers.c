@@ -8,12 +8,14 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -38,6 +40,7 @@ struct world {
 	uint8_t *memory;
 	int pagemap;
 	int (*ioctl)(int fd, unsigned long request, ...);
+	int (*openat64)(int dir, const char *path, int flags, ...);
 };
 
 static int setup(void **state)
@@ -55,6 +58,8 @@ static int setup(void **state)
 	*(void **)&w->ioctl = dlsym(library, "ioctl");
 	assert_non_null(w->ioctl);
 	assert_ptr_not_equal(w->ioctl, &ioctl);
+	*(void **)&w->openat64 = dlsym(library, "openat64");
+	assert_non_null(w->openat64);
 	snprintf(w->list, sizeof(w->list), "/tmp/test-blinkers-XXXXXX");
 	close(mkstemp(w->list));
 	w->memory = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -186,11 +191,88 @@ static void locked_memory_is_noticed(void **state)
 	assert_true(process_locks_memory(0x7ffffff0));
 }
 
+/* Of smaps what CRIU reads: where the mappings are, and their flags. The rest changes when others look at the same pages. */
+static char *what_counts(int fd)
+{
+	char *all = NULL, *line = NULL;
+	size_t len = 0, size = 0;
+	FILE *in = fdopen(fd, "r"), *out = open_memstream(&all, &len);
+
+	assert_non_null(in);
+	while (getline(&line, &size, in) > 0)
+		if (line[0] < 'A' || line[0] > 'Z' || strncmp(line, "VmFlags:", 8) == 0)
+			fputs(line, out);
+	free(line);
+	fclose(in);
+	fclose(out);
+	return all;
+}
+
+static bool is_a_copy(int fd)
+{
+	char path[64], target[64] = "";
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	assert_true(readlink(path, target, sizeof(target) - 1) > 0);
+	return strncmp(target, "/memfd:smaps", 12) == 0;
+}
+
+static void smaps_is_the_kernels(void **state)
+{
+	struct world *w = *state;
+	pid_t pid = fork();
+	char dir_path[32], *copy, *own;
+	int dir, fd;
+
+	if (pid == 0)
+		for (;;)
+			pause();
+	snprintf(dir_path, sizeof(dir_path), "/proc/%d", (int)pid);
+	dir = open(dir_path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	assert_true(dir >= 0);
+	/* As it is where no large memory is, for another process, for other files, and for who would not read. */
+	fd = w->openat64(dir, "smaps", O_RDONLY);
+	assert_false(is_a_copy(fd));
+	own = what_counts(fd);
+	assert_true(strlen(own) > 500);
+	write_list(w, (uint64_t)pid + 1, w->memory, SIZE);
+	fd = w->openat64(dir, "smaps", O_RDONLY);
+	assert_false(is_a_copy(fd));
+	close(fd);
+	write_list(w, (uint64_t)pid, w->memory, SIZE);
+	fd = w->openat64(dir, "maps", O_RDONLY);
+	assert_false(is_a_copy(fd));
+	close(fd);
+	fd = w->openat64(dir, "smaps", O_PATH);
+	assert_false(is_a_copy(fd));
+	close(fd);
+	/* Else a copy with the same in it. */
+	fd = w->openat64(dir, "smaps", O_RDONLY);
+	assert_true(is_a_copy(fd));
+	copy = what_counts(fd);
+	assert_string_equal(copy, own);
+	free(copy);
+	free(own);
+	/* All other calls are what they were. */
+	assert_int_equal(w->openat64(dir, "none", O_RDONLY), -1);
+	fd = w->openat64(AT_FDCWD, w->list, O_CREAT | O_EXCL | O_WRONLY, 0600);
+	assert_int_equal(fd, -1);
+	unlink(w->list);
+	fd = w->openat64(AT_FDCWD, w->list, O_CREAT | O_EXCL | O_WRONLY, 0640);
+	assert_true(fd >= 0);
+	assert_int_equal(access(w->list, X_OK), -1);
+	close(fd);
+	close(dir);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(what_is_on_the_list_is_not_seen, setup, teardown),
 		cmocka_unit_test_setup_teardown(everything_else_is_seen, setup, teardown),
+		cmocka_unit_test_setup_teardown(smaps_is_the_kernels, setup, teardown),
 		cmocka_unit_test_setup_teardown(large_memory_is_found, setup, teardown),
 		cmocka_unit_test_setup_teardown(locked_memory_is_noticed, setup, teardown),
 	};
