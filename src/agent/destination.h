@@ -133,7 +133,8 @@ void destination_close_parts(struct destination *d);
 int destination_check_limit(const struct destination_container *c, int list, struct error *err);
 
 /* destination_withdraw.c */
-bool destination_opened_any(struct destination *d);                     /* a container was let run, and may have ended since */
+bool destination_opened_any(const struct destination *d);               /* a container was let run, and may have ended since */
+bool destination_ran(const struct destination_container *c);            /* its monitor has seen it run, and the next one of its name starts from its image */
 bool destination_never_ran(struct destination *d);                      /* kills what was restored; true: none of it ran, and none will, for certain */
 
 /*

@@ -147,9 +147,20 @@ static int connect_one(struct destination_container *c, struct error *err)
 	return monitor_connect(c->d->o, c->info.id, &c->monitor, err);
 }
 
+/*
+ * A monitor that has ended cannot say any more that its container runs.  When it has written so, the kubelet starts that container anew from its image, as one that ran and
+ * has crashed: it did come up, and a source that is kept for it would stand frozen beside the new one.  Not so with PostCopy, where its memory may be missing.
+ */
+static int unless_it_ran(const struct destination_container *c, int r)
+{
+	bool ended = r == -EPIPE || r == -ECONNREFUSED || r == -ENOENT;
+
+	return ended && !c->d->note.later && destination_ran(c) ? 0 : r;
+}
+
 static int open_one(struct destination_container *c, struct error *err)
 {
-	int r = monitor_wait(c->monitor, "running", clock_mono_us() + OPEN_TIMEOUT_US, err);
+	int r = unless_it_ran(c, monitor_wait(c->monitor, "running", clock_mono_us() + OPEN_TIMEOUT_US, err));
 
 	c->open_us = clock_mono_us() - c->d->committed_us;
 	return r < 0 ? error_wrap(err, r, "container %s", c->info.name) : 0;
@@ -234,7 +245,9 @@ int destination_open(struct destination *d, struct error *err)
 			d->containers[i].err = why;
 	}
 	for (int i = 0; i < d->n; i++)
-		if (result[i] == 0)
+		if (result[i] < 0)
+			result[i] = unless_it_ran(&d->containers[i], result[i]);
+		else
 			result[i] = open_one(&d->containers[i], &d->containers[i].err);
 	d->running_us = clock_mono_us();
 	for (int i = 0; i < d->n; i++) {

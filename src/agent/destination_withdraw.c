@@ -14,23 +14,28 @@
 #define END_TIMEOUT_US 20000000
 #define TRIES 3                         /* a connection may be closed by a monitor that lives */
 
-static bool is(struct destination *d, int i, enum monitor_claim claim)
+static enum monitor_claim claim_of(const struct destination *d, int i)
 {
-	return monitor_claim(d->o, d->first.pod_uid, d->containers[i].info.name) == claim;
+	return monitor_claim(d->o, d->first.pod_uid, d->containers[i].info.name);
 }
 
-bool destination_opened_any(struct destination *d)
+bool destination_opened_any(const struct destination *d)
 {
 	for (int i = 0; i < d->n; i++)
-		if (is(d, i, MONITOR_OPENED))
+		if (claim_of(d, i) >= MONITOR_OPENED)
 			return true;
 	return false;
 }
 
-static bool is_used(struct destination *d)
+bool destination_ran(const struct destination_container *c)
+{
+	return claim_of(c->d, c->index) == MONITOR_RAN;
+}
+
+static bool is_used(const struct destination *d)
 {
 	for (int i = 0; i < d->n; i++)
-		if (!is(d, i, MONITOR_USED))
+		if (claim_of(d, i) != MONITOR_USED)
 			return false;
 	return true;
 }

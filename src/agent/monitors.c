@@ -120,6 +120,8 @@ enum monitor_claim monitor_claim(const struct agent_options *o, const char *pod_
 	    agent_host_path(o, path, sizeof(path), "%s/claims/%s_%s", PM_STATE_DIR, pod_uid, name) < 0 || file_read(AT_FDCWD, path, &b, NULL) < 0)
 		return MONITOR_UNCLAIMED;
 	len = strcspn(b.data, "\n");
+	if (len == 6 && !strncmp(b.data, "opened", 6))
+		return MONITOR_RAN;
 	return len == 4 && !strncmp(b.data, "used", 4) ? MONITOR_USED : MONITOR_OPENED;
 }
 

@@ -28,8 +28,8 @@ int monitors_list(const struct agent_options *o, struct monitor_info *ret, int m
 /* The key file of a pod's migration. */
 int monitor_key(const struct agent_options *o, const struct monitor_info *m, uint8_t key[PM_KEY_SIZE], struct error *err);
 
-/* What the node remembers of a pod's container (runtime/monitor.h); USED: its restore was begun, and it was not opened. */
-enum monitor_claim { MONITOR_UNCLAIMED, MONITOR_USED, MONITOR_OPENED };
+/* What the node remembers of a pod's container (runtime/monitor.h); USED: its restore was begun, and it was not opened; RAN: seen to run. */
+enum monitor_claim { MONITOR_UNCLAIMED, MONITOR_USED, MONITOR_OPENED, MONITOR_RAN };
 enum monitor_claim monitor_claim(const struct agent_options *o, const char *pod_uid, const char *name);
 
 struct monitor;

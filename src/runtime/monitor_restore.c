@@ -316,6 +316,7 @@ void restore_open(struct monitor *m)
 	m->opened = true;
 	FAULT_POINT("monitor.open", m->spec->migration);
 	relay_release(&m->relay);
+	FAULT_POINT("monitor.released", m->spec->migration);
 }
 
 /*
@@ -325,6 +326,7 @@ void restore_open(struct monitor *m)
 static void runs(struct monitor *m)
 {
 	claim_opened(&m->spec->claim, false, NULL);
+	FAULT_POINT("monitor.opened", m->spec->migration);
 	monitor_enter(m, STATE_RUNNING);
 	claim_opened(&m->spec->claim, true, NULL);
 }

@@ -139,6 +139,29 @@ static void what_was_opened_ran(void **state)
 	assert_false(asked("used", "cold", false, NULL));
 }
 
+/* Of a monitor that ended before it could say that its container runs. */
+static void what_was_seen_to_run_came_up(void **state)
+{
+	static const struct {
+		const char *claim;
+		bool ran, opened;
+	} rows[] = { { "opened", true, true }, { "opening", false, true }, { "cold", false, true }, { "", false, true }, { "used", false, false }, { NULL, false, false } };
+	struct destination *d = calloc(1, sizeof(*d));
+
+	(void)state;
+	d->o = &options;
+	d->n = 1;
+	d->containers[0].d = d;
+	snprintf(d->first.pod_uid, sizeof(d->first.pod_uid), "pod");
+	snprintf(d->containers[0].info.name, sizeof(d->containers[0].info.name), "web");
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		put_claim("web", rows[i].claim);
+		assert_int_equal(destination_ran(&d->containers[0]), rows[i].ran);
+		assert_int_equal(destination_opened_any(d), rows[i].opened);
+	}
+	free(d);
+}
+
 static void what_is_not_known_is_not_said(void **state)
 {
 	(void)state;
@@ -176,6 +199,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_was_begun_and_has_ended_never_ran),
 		cmocka_unit_test(what_was_opened_ran),
+		cmocka_unit_test(what_was_seen_to_run_came_up),
 		cmocka_unit_test(what_is_not_known_is_not_said),
 	};
 
