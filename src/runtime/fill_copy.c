@@ -167,6 +167,15 @@ static int probe_registration(const struct fill_task *t, uint64_t vaddr, struct 
 	return ioctl(t->uffd, UFFDIO_CONTINUE, &c) < 0 && errno == ENOENT ? copy_error(t, vaddr, ENOENT, err) : 0;
 }
 
+bool fill_is_gone(const struct fill_task *t)
+{
+	const struct fill_seg *seg = pending_next(&t->pending, 0);
+	struct uffdio_continue c = { .range = { seg ? seg->vaddr : 0, FILL_PAGE } };
+
+	/* Refused in any case, as above; whether there is memory at all is looked at before. */
+	return !seg || (ioctl(t->uffd, UFFDIO_CONTINUE, &c) < 0 && errno == ESRCH);
+}
+
 int fill_probe(struct fill_source *s, struct fill_task *t, uint64_t *pages, struct error *err)
 {
 	uint64_t at = 0, end = 0;

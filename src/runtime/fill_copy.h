@@ -52,6 +52,8 @@ void fill_wake(struct fill_source *s, bool all);
 int fill_ask_ahead(struct fill_source *s, const struct fill_task *t, struct error *err);
 /* Lets who waits there ask again, after a moment. */
 void fill_try_again(const struct fill_task *t, uint64_t address);
+/* It lacks nothing any more, or has ended. */
+bool fill_is_gone(const struct fill_task *t);
 /* Answers it with zeros whatever should be there: only for a restore that is given up. */
 void fill_serve_zero(const struct fill_task *t, uint64_t address);
 

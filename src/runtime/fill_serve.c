@@ -24,6 +24,7 @@
 #define HOLD_US 250000                  /* from the open: only what is asked for, while the pod's other containers are being resumed */
 #define FIXED 4                         /* in polls, before the tasks */
 #define LOOK_MS 1000                    /* whether what was asked for is overdue */
+#define LOST_MS 1000                    /* whether those that nobody can fill any more have ended */
 #define RETRY_MS 1                      /* when a page cannot be placed for the moment */
 #define BLOCKED_US 5000000              /* an address that is not registered for so long never will be */
 #define NO_MEMORY_US 10000000
@@ -127,9 +128,6 @@ static void monitor_died(struct filling *f)
 	for (int i = 0; i < 2; i++)
 		if (f->cut[i] >= 0)
 			shutdown(f->cut[i], SHUT_RDWR);
-	/* What cannot be filled any more is ended by the shim, which has seen its monitor die; then nobody waits here. */
-	if (f->over)
-		alarm(600);
 }
 
 /* --- CRIU --- */
@@ -330,6 +328,25 @@ static void release(struct filling *f)
 	tell(f, FILL_DONE, text);
 }
 
+/* The program runs, its memory will never be complete, and the monitor, which would end it, has died. */
+static bool is_last(const struct filling *f)
+{
+	return f->over && f->open && f->monitor_fd < 0;
+}
+
+/*
+ * The shim, which has seen its monitor die, ends the container, now or later.  Until then this process must stay: without it the kernel would give zeros for what is missing.  After that
+ * nobody must hold the memory that is in the store.
+ */
+static void leave_the_dead(struct filling *f)
+{
+	for (uint32_t i = f->tasks.n; i > 0; i--)
+		if (fill_is_gone(&f->tasks.items[i - 1]))
+			remove_task(f, i - 1);
+	if (f->tasks.n == 0)
+		_exit(0);
+}
+
 /* --- the loop --- */
 
 /*
@@ -348,6 +365,8 @@ static int how_long(const struct filling *f)
 {
 	int64_t held = held_us(f);
 
+	if (is_last(f))
+		return LOST_MS;
 	if (f->over || f->done || !f->ready || held < 0 || whom_to_fill(f) == UINT32_MAX)
 		return f->source.later && !f->over && !f->done ? LOOK_MS : -1;
 	return held > 0 ? (int)((held + 999) / 1000) : f->wait ? RETRY_MS : f->starved ? LOOK_MS : 0;
@@ -444,6 +463,8 @@ static int step(struct filling *f, struct error *err)
 		r = hear_monitor(f, err);
 	if (r == 0 && f->polls[2].revents)
 		monitor_died(f);
+	if (is_last(f))
+		leave_the_dead(f);
 	if (r == 0 && !f->connected && readable(f->listen_fd))
 		r = accept_criu(f, err);
 	/* All that it has said: what came before the barrier has been heard before that is looked at. */

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -1116,6 +1117,53 @@ static void memory_that_stays_away(void **state)
 	assert_true(is_silent(w, 0));
 }
 
+/* A monitor that loses the program's memory, and is killed before it has ended the program. */
+static void __attribute__((noreturn)) be_monitor(struct world *w, int out)
+{
+	struct error err = { 0 };
+	pid_t told[2];
+
+	start_busy(w);
+	told[0] = w->filler.pid;
+	told[1] = w->tasks[0];
+	shutdown(w->agent, SHUT_RDWR);
+	if (hear(w, &err) < 0 && write(out, told, sizeof(told)) == sizeof(told))
+		raise(SIGKILL);
+	_exit(1);
+}
+
+static bool ends(pid_t pid, int ms)
+{
+	for (; ms > 0 && waitpid(pid, NULL, WNOHANG) == 0; ms -= 10)
+		usleep(10000);
+	return ms > 0;
+}
+
+/* As long as the program is there somebody must hold its userfaultfd, or it would read zeros; when it has ended nobody may hold its memory. */
+static void filler_outlives_its_monitor(void **state)
+{
+	struct world *w = *state;
+	pid_t monitor, told[2] = { 0 };
+	int p[2];
+
+	if (!can())
+		skip();
+	assert_int_equal(pipe2(p, O_CLOEXEC), 0);
+	assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
+	monitor = fork();
+	if (monitor == 0)
+		be_monitor(w, p[1]);
+	close(p[1]);
+	assert_int_equal(read(p[0], told, sizeof(told)), sizeof(told));
+	close(p[0]);
+	assert_int_equal(waitpid(monitor, NULL, 0), monitor);
+	assert_false(ends(told[0], 1500));
+	assert_int_equal(kill(told[1], SIGKILL), 0);
+	assert_int_equal(waitpid(told[1], NULL, 0), told[1]);
+	assert_true(ends(told[0], 3000));
+	prctl(PR_SET_CHILD_SUBREAPER, 0);
+}
+
 /* Not a test of speed: the figure is for who reads it. */
 static void how_fast(void **state)
 {
@@ -1150,7 +1198,7 @@ int main(void)
 		T(all_memory_is_in_place), T(no_pages_are_fine), T(memory_that_never_comes), T(task_that_never_comes), T(criu_goes_away),
 		T(leaves_no_core), T(filler_is_killed), T(changes_are_followed), T(store_is_cut_off), T(another_language), T(damaged_lists),
 		T(damaged_list_is_told), T(pending_model), T(program_runs_while_it_is_filled), T(program_waits_when_the_filler_dies), T(program_runs_while_its_memory_comes),
-		T(memory_that_stays_away), T(how_fast),
+		T(memory_that_stays_away), T(filler_outlives_its_monitor), T(how_fast),
 	};
 #undef T
 	return cmocka_run_group_tests(tests, NULL, NULL);
