@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 
 /*
@@ -68,15 +69,30 @@ static bool ends(struct destination_container *c, int64_t deadline_us)
 	return false;
 }
 
-bool destination_never_ran(struct destination *d)
+static bool all_end(struct destination *d)
 {
 	int64_t deadline = clock_mono_us() + END_TIMEOUT_US;
 
-	if (!is_used(d))
-		return false;
-	destination_abort(d);
 	for (int i = 0; i < d->n; i++)
 		if (!ends(&d->containers[i], deadline))
 			return false;
 	return is_used(d);
+}
+
+/* A monitor that was asleep may have opened, and refuse the abort when it wakes up: that must not be taken for the answer to what it is asked next. */
+static void forget_aborts(struct destination *d)
+{
+	for (int i = 0; i < d->n; i++)
+		monitor_close(take_ptr(d->containers[i].monitor));
+}
+
+bool destination_never_ran(struct destination *d)
+{
+	if (!is_used(d))
+		return false;
+	destination_abort(d);
+	if (all_end(d))
+		return true;
+	forget_aborts(d);
+	return false;
 }
