@@ -173,7 +173,7 @@ def run_all(selected, clusters):
     print(LINE % ("", "who", "what", "step", "ended", "reason", "run+frozen"[:5], "counts, gap", "s", ""))
     for group in batches(selected):
         side = victims.Side(a, a, b) if group[0].way == "there" else victims.Side(a, b, a)
-        results += run_batch([pod.Moved(r, side, kept.take(side.source)) for r in group], clusters, kept)
+        results += run_batch([pod.Moved(r, side, kept.take(side.source, r.containers)) for r in group], clusters, kept)
         left = state.recover(clusters, (a, b), group[0], kept) + kept.check()
         for text in left:
             print("FAIL %s: %s" % (group[0].id, text), flush=True)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """One row's pod and its PodMigration: brought to its step, watched to its end, judged."""
 import http.client
-import json
 import os
 import time
 
+import person
 import pods
 import pool
 import processes
@@ -20,13 +20,13 @@ PATIENCE = int(os.environ.get("FAULTS_PATIENCE", "1"))  # a busy machine gets so
 TIMEOUT = "%ds" % (120 * PATIENCE)      # of the PodMigration: what nobody finishes before the commit is given up then
 LOOK_S = 0.4            # a copy that runs sleeps some hundred times meanwhile
 
-# A monitor that is killed behind its word that it opens, and before it does, has lost the pod, by design (KNOWN_LIMITS, Safety): nobody can tell whether it ran.
-# Then nothing runs, the source stays frozen, and the PodMigration says so; and when the kubelet wants to start the destination's container anew from its image, the node's runtime
-# refuses. This row must end so, or well.
-MAY_LOSE = {"monitor/kill/monitor.open"}
+# A monitor, or what it has restored, that is killed behind its word that it opens, and before it has seen it run, has lost the container, by design (KNOWN_LIMITS, Safety): nobody can
+# tell whether it ran. Then it runs nowhere, the source stays frozen, and the PodMigration says so; and when the kubelet wants to start the destination's container anew from its image, the
+# node's runtime refuses, until a person says otherwise. The pod's other containers run at the destination. These rows must end so.
+LOSES = {"monitor/kill/monitor.open", "monitor/kill/monitor.released", "restored/kill/monitor.open", "one-monitor/kill/monitor.open"}
 # Once it runs it is an ordinary container, and whoever kills the process that containerd waits for has killed it: the kubelet starts it anew. (So too where the source stands at
 # its step, and the destination has heard of the commit another way meanwhile: note_running().)
-MAY_RESTART = {"monitor/kill/" + step for step in ("destination.Telling", "destination.Reporting", "source.NotingRunning", "source.Reporting", "controller.delete")}
+MAY_RESTART = {"monitor/kill/" + step for step in ("monitor.opened", "destination.Telling", "destination.Reporting", "source.NotingRunning", "source.Reporting", "controller.delete")}
 
 
 def patiently(f, seconds=120):
@@ -48,12 +48,18 @@ def look(moved):
         m.migration = items.get(m.row.name, m.migration)
 
 
+def total(copies):
+    """(running, frozen) of all containers."""
+    return sum(r for r, _ in copies.values()), sum(f for _, f in copies.values())
+
+
 class Moved:
     """What the judge needs of a row."""
 
     def __init__(self, row, side, chain=None):
         self.row, self.side, self.home, self.chain = row, side, side.home, chain
         self.migration, self.point, self.problem = None, None, None
+        self.source = None      # the name of its pod
         self.begin_ms = self.seconds = None
         self.good = self.ran_there = False
         self.made = 0           # restarts that its container had before it was restored
@@ -67,7 +73,8 @@ class Moved:
     def start(self):
         """Its application runs where it is to be moved from. If not, this row alone has not been run."""
         try:
-            self.chain = pool.brought(self.chain, self.home, self.side.source)
+            self.chain = pool.brought(self.chain, self.home, self.side.source, self.row.containers)
+            self.source, self.row.programs = self.chain.pod, self.chain.containers
         except Failed as e:
             self.chain, self.problem = None, str(e)
 
@@ -82,6 +89,7 @@ class Moved:
         self.row.uid = m["metadata"]["uid"]
         if not early:
             self.point = Point(host, self.row.step, self.row.uid)
+        self.row.stands = self.point.who
 
     # --- to the end ---
 
@@ -92,14 +100,14 @@ class Moved:
         """As it was last seen. Also: committed and lost, and said so."""
         if product.ended(self.migration):
             return True
-        return self.row.plain in MAY_LOSE and self.phase() == "Committed" and \
+        return self.row.plain in LOSES and self.phase() == "Committed" and \
             pods.condition(self.migration, "Stalled").get("status") == "True"
 
     def note_running(self):
         """Whether it runs at the destination before the fault."""
-        before = processes.counters(self.side.destination, self.chain.container)
+        before = processes.counters(self.side.destination, self.chain.containers[0])
         time.sleep(LOOK_S)
-        after = processes.counters(self.side.destination, self.chain.container)
+        after = processes.counters(self.side.destination, self.chain.containers[0])
         self.ran_there = any(n > before.get(pid, n) for pid, n in after.items())
 
     def given_up(self):
@@ -109,13 +117,16 @@ class Moved:
     # --- the judgement ---
 
     def copies(self):
-        """(running, frozen) in both clusters."""
+        """{container: (running, frozen)} in both clusters."""
         both = (self.side.source, self.side.destination)
-        before = [processes.counters(m, self.chain.container) for m in both]
+        before = {c: [processes.counters(m, c) for m in both] for c in self.chain.containers}
         time.sleep(LOOK_S)
-        after = [processes.counters(m, self.chain.container) for m in both]
-        running = sum(n > b.get(pid, n) for b, a in zip(before, after) for pid, n in a.items())
-        return running, sum(map(len, after)) - running
+        after = {c: [processes.counters(m, c) for m in both] for c in self.chain.containers}
+        found = {}
+        for c in self.chain.containers:
+            running = sum(n > b.get(pid, n) for b, a in zip(before[c], after[c]) for pid, n in a.items())
+            found[c] = running, sum(map(len, after[c])) - running
+        return found
 
     def phase(self):
         return (self.migration or {}).get("status", {}).get("phase", "none")
@@ -125,15 +136,19 @@ class Moved:
         c = pods.condition(self.migration or {}, "Succeeded")
         return c.get("reason", ""), c.get("message", "")
 
-    def is_refused(self, seconds=60):
-        """The kubelet has tried, or soon will, to start the destination's container anew, and the runtime has refused: the pod's status says what to do."""
-        end = time.monotonic() + seconds * PATIENCE
-        while time.monotonic() < end:
-            p = self.api("GET", "%s/%s" % (workload.collection(NS), self.destination()))
-            if any("podmigration.dev/start-cold" in json.dumps(s) for s in p["status"].get("containerStatuses", [])):
-                return True
-            time.sleep(0.5)
-        return False
+    def find(self, path):
+        """What is there, or None."""
+        try:
+            return self.api("GET", path)
+        except ApiError as e:
+            if e.status != 404:
+                raise
+            return None
+
+    def refused(self):
+        """Names of the containers that the kubelet has tried to start anew, more than once, and that the node's runtime has refused: the pod's status says what to do."""
+        path = "%s/%s" % (workload.collection(NS), self.destination())
+        return sorted(person.wait_refused(lambda: self.find(path), person.TRIES, person.TRY_S * PATIENCE))
 
     def is_violated(self):
         """The PodMigration says that something was seen that must never be."""
@@ -159,24 +174,47 @@ class Moved:
         return ""
 
     def judge_lost(self, reason, message):
-        refused = self.is_refused()
-        running, frozen = self.copies()
-        good = running == 0 and frozen == 1 and refused and reason and message and not self.is_violated()
-        return running, frozen, None, None if good else "lost, %d run, %s, and it says %s: %s" % (
-            running, "the next start is refused" if refused else "no start was refused", reason, message)
+        """One container runs nowhere; the others, at the destination, go on counting. Then a person lets it start from its image."""
+        refused = self.refused()
+        each = self.copies()
+        running, frozen = total(each)
+        wrong = [c for c, n in each.items() if n != ((0, 1) if c in refused else (1, 1))]
+        if len(refused) != 1 or wrong or not (reason and message) or self.is_violated() or self.row.plain not in LOSES:
+            return running, frozen, None, "lost, %d run, %s, and it says %s: %s" % (
+                running, "the next starts of %s are refused" % refused if refused else "no start was refused", reason, message)
+        try:
+            gap = self.count_others(refused[0])
+            person.start_cold(self, refused[0], PATIENCE)
+            each = self.copies()
+            gone = all(n == (1, 0) for n in each.values())
+            return running, frozen, gap, None if gone else "started from its image by a person, and there are copies %s" % each
+        except Failed as e:
+            return running, frozen, None, str(e)
+
+    def count_others(self, lost):
+        """The longest pause of the containers that came up, or None when there are no others."""
+        self.chain.lose(lost)
+        if not self.chain.logs:
+            return None
+        self.chain.moved(self.destination(), self.side.destination)
+        self.chain.more()
+        return self.chain.check(self.begin_ms)
 
     def judge(self):
         """(running, frozen, gap, problem)"""
         if not self.chain:
             return 0, 0, None, self.problem
-        running, frozen = self.copies()
+        each = self.copies()
+        running, frozen = total(each)
         if self.problem:
             return running, frozen, None, self.problem
         reason, message = self.said()
         if self.phase() == "Committed":
             return self.judge_lost(reason, message)
-        if running != 1 or frozen:
+        if any(n != (1, 0) for n in each.values()):
             return running, frozen, None, "%d copies run, %d are frozen" % (running, frozen)
+        if self.row.plain in LOSES:
+            return running, frozen, None, "it ended %s, and should have been lost" % self.phase()
         if self.phase() != "Succeeded" and not (reason and message):
             return running, frozen, None, "it ended %s and does not say why" % self.phase()
         again = self.started_anew()
@@ -200,7 +238,7 @@ class Moved:
             kept.give(self.chain)
             return
         self.chain.close()
-        for name in {self.chain.pod, (self.migration or {}).get("status", {}).get("destinationPod", {}).get("name")} - {None}:
+        for name in {self.source, self.chain.pod, (self.migration or {}).get("status", {}).get("destinationPod", {}).get("name")} - {None}:
             self.forget("%s/%s" % (workload.collection(NS), name), {"gracePeriodSeconds": 1})
 
     def forget(self, path, options):

@@ -20,23 +20,33 @@ NUMBERS = itertools.count(1)
 
 
 class Chain:
-    """One application: the pod in which it runs now, on which machine, and the logs of all its pods."""
+    """One application for each container: the pod in which they run now, on which machine, and the logs of all its pods."""
 
-    def __init__(self, home):
+    def __init__(self, home, containers=1):
         self.home, self.at = home, home
         self.pod = "p%d-%x" % (next(NUMBERS), os.getpid())
-        self.container = self.pod + "-c"        # all its life
-        self.logs = []
+        self.containers = ["%s-c%d" % (self.pod, i) for i in range(containers)]         # all its life
+        self.logs = {c: [] for c in self.containers}
         self.made = 0           # so often the kubelet made its container in vain, before it was restored
 
     def start(self):
-        self.home.api.call("POST", workload.collection(NS), pods.pod(self.pod, [pods.container(self.container, MIB)], NS, self.home.name))
+        self.home.api.call("POST", workload.collection(NS), pods.pod(self.pod, [pods.container(c, MIB) for c in self.containers], NS, self.home.name))
         self.home.api.wait(workload.collection(NS), self.pod, workload.is_running)
         self.follow()
-        self.logs[0].wait_ticks(1)
+        self.counts()
 
     def follow(self):
-        self.logs.append(workload.Log(self.at, self.pod, self.container))
+        for c, logs in self.logs.items():
+            logs.append(workload.Log(self.at, self.pod, c))
+
+    def counts(self):
+        for logs in self.logs.values():
+            logs[-1].wait_ticks(1)
+
+    def lose(self, container):
+        """It is not looked at any more."""
+        for log in self.logs.pop(container):
+            log.close()
 
     def bring(self, there):
         """To the other cluster, so that it can be moved back."""
@@ -48,7 +58,7 @@ class Chain:
             self.moved(m["status"]["destinationPod"]["name"], there)
         finally:
             self.home.api.delete("%s/%s" % (path, name))
-        self.logs[-1].wait_ticks(1)
+        self.counts()
 
     def moved(self, pod, machine, made=0):
         self.pod, self.at, self.made = pod, machine, made
@@ -56,13 +66,17 @@ class Chain:
 
     def more(self, timeout=20):
         """It goes on counting."""
-        self.logs[-1].wait_ticks(len(continuity.ticks(self.logs[-1].lines())) + 1, timeout)
+        for logs in self.logs.values():
+            logs[-1].wait_ticks(len(continuity.ticks(logs[-1].lines())) + 1, timeout)
 
     def check(self, since_ms=0):
         """Every count of every log is there, once. The longest pause that ended after the given time, in ms; short ones are not noticed."""
-        lines = [log.lines() for log in self.logs]
-        continuity.check(lines)
-        return max((g[0] for one in lines for g in continuity.gaps(one) if g[2] >= since_ms), default=0)
+        longest = 0
+        for logs in self.logs.values():
+            lines = [log.lines() for log in logs]
+            continuity.check(lines)
+            longest = max([longest] + [g[0] for one in lines for g in continuity.gaps(one) if g[2] >= since_ms])
+        return longest
 
     def restarts(self):
         p = self.home.api.get("%s/%s" % (workload.collection(NS), self.pod))
@@ -78,9 +92,8 @@ class Chain:
             return str(e)
 
     def close(self):
-        for log in self.logs:
-            log.close()
-        self.logs = []
+        for container in list(self.logs):
+            self.lose(container)
 
     def remove(self):
         self.close()
@@ -91,9 +104,10 @@ class Pool:
     def __init__(self, home, limit):
         self.home, self.limit, self.idle = home, limit, []
 
-    def take(self, machine):
-        """One that is there, or one at home, or None. Called for one row after the other."""
-        found = next((c for c in self.idle if c.at is machine), None) or next((c for c in self.idle if c.at is self.home), None)
+    def take(self, machine, containers):
+        """One of so many containers that is there, or one at home, or None. Called for one row after the other."""
+        fit = [c for c in self.idle if len(c.containers) == containers]
+        found = next((c for c in fit if c.at is machine), None) or next((c for c in fit if c.at is self.home), None)
         if found:
             self.idle.remove(found)
         return found
@@ -118,13 +132,13 @@ class Pool:
         self.idle = []
 
 
-def brought(chain, home, machine, tries=2):
+def brought(chain, home, machine, containers, tries=2):
     """chain, or a new one, running on the machine. This is not what a row is about: it is tried again."""
     for left in reversed(range(tries)):
-        mine = chain or Chain(home)
-        chain = None
+        mine = chain or Chain(home, containers)
+        fresh, chain = not chain, None
         try:
-            mine.more() if mine.logs else mine.start()
+            mine.start() if fresh else mine.more()
             if mine.at is not machine:
                 mine.bring(machine)
             return mine

@@ -11,6 +11,8 @@ THERE = ["controller.create", "controller.created", "source.Dialling", "source.S
 BACK = ["controller.created", "source.SendingAhead", "source.dump", "source.InDoubt", "destination.restore", "monitor.barrier", "destination.Committing",
         "destination.Opening", "monitor.open", "destination.Telling", "destination.Reporting", "source.NotingRunning", "controller.delete"]
 STEPS = {"there": THERE, "back": BACK}
+# In the instant of the opening, both ways; for the rows of SINGLE alone.
+OPENING = ["monitor.open", "monitor.released", "monitor.opened"]
 
 # Who is not born before, or is gone after, these steps.
 FROM = {"source-worker": {"there": "source.Dialling", "back": "source.SendingAhead"}, "destination-worker": {"there": "source.SendingAhead", "back": "source.SendingAhead"},
@@ -28,7 +30,8 @@ KINDS += [("link", "cut"), ("link", "severed"), ("link", "loss"), ("clock-a", "p
 SINGLE = [("disk", "full-dump", "source.Freezing"), ("disk", "full-receive", "source.Freezing"), ("disk", "full-restore", "destination.restore"),
           ("memory", "limit", "destination.restore"), ("source-worker", "kill-late", "source.Delivering"), ("source-worker", "kill-late", "source.InDoubt"),
           ("containerd-a", "restart", "source.SendingAhead"), ("containerd-b", "restart", "source.SendingAhead"), ("containerd-a", "restart", "destination.restore"),
-          ("containerd-b", "restart", "destination.restore")]
+          ("containerd-b", "restart", "destination.restore"), ("monitor", "kill", "monitor.released"), ("monitor", "kill", "monitor.opened"),
+          ("restored", "kill", "monitor.open"), ("one-monitor", "kill", "monitor.open")]
 
 # For four minutes, the lab included: workers and the agent on each side of the commit, the record out of reach at the commit, a commit that nobody can open.
 FAST = ["source-worker/kill/source.dump", "source-worker/kill/source.Committing", "source-worker/kill/source.Delivering", "source-worker/kill-late/source.Delivering", "source-agent/kill/source.Sent",
@@ -41,6 +44,7 @@ class Row:
         self.plain = "%s/%s/%s" % (who, what, step)
         self.id = self.plain + ("" if way == "there" else "@back")
         self.name = "f%d" % number      # of the PodMigration
+        self.containers = 2 if who.startswith("one-") else 1    # of the pod that is moved
         self.missed = None              # why its victim could not be hit
 
     @property
@@ -58,7 +62,7 @@ def exists(who, step, way):
 
 def everything():
     found = [(who, what, step, way) for who, what in KINDS for way in STEPS for step in STEPS[way] if exists(who, step, way)]
-    found += [(who, what, step, way) for who, what, step in SINGLE for way in STEPS if step in STEPS[way]]
+    found += [(who, what, step, way) for who, what, step in SINGLE for way in STEPS if step in STEPS[way] + OPENING]
     return [Row(i + 1, *r) for i, r in enumerate(found)]
 
 

@@ -3,11 +3,13 @@
 """The judge must fail a row when something is wrong: outcomes made by hand, each with one fault."""
 import os
 import unittest
+from unittest import mock
 
 os.environ.setdefault("LAB_NAME", "none")
 import paths  # noqa: E402,F401
 
 import continuity  # noqa: E402
+import person  # noqa: E402
 import pod  # noqa: E402
 import rows  # noqa: E402
 
@@ -30,19 +32,22 @@ class Log:
 
 
 class Judged(pod.Moved):
-    """As it is after the end; the clusters are not asked."""
+    """As it is after the end; the clusters are not asked. A person lets the container c start, and later copies are there then."""
 
     def __init__(self, phase, reason="R", message="m", copies=(1, 0), logs=None, again="", row="source-worker/kill/source.Sent"):
         super().__init__(rows.select([row])[0], type("Side", (), {"home": None}), chain=True)
         self.migration = {"status": {"phase": phase, "conditions": [{"type": "Succeeded", "reason": reason, "message": message}]}}
-        self.seen, self.again, self.refused, self.violated = copies, again, True, False
+        self.seen, self.later, self.again, self.no, self.violated = copies if isinstance(copies, dict) else {"c": copies}, {"c": (1, 0)}, again, ["c"], False
         self.all = logs or [Log("c start tick=0 ms=1 mib=8 pid=1 boot=" + BOOT, tick(1), tick(2))]
 
     def copies(self):
         return self.seen
 
-    def is_refused(self):
-        return self.refused
+    def refused(self):
+        return self.no
+
+    def count_others(self, lost):
+        return None
 
     def is_violated(self):
         return self.violated
@@ -56,7 +61,13 @@ class Judged(pod.Moved):
 
 class Judge(unittest.TestCase):
     def problem(self, *a, **more):
-        return Judged(*a, **more).judge()[3]
+        return self.judge(Judged(*a, **more))
+
+    def judge(self, m):
+        def start_cold(m, container, patience):
+            m.seen = m.later
+        with mock.patch("person.start_cold", start_cold):
+            return m.judge()[3]
 
     def test_good(self):
         self.assertIsNone(self.problem("Failed"))
@@ -87,20 +98,51 @@ class Judge(unittest.TestCase):
     def test_not_ended(self):
         self.assertIn("lost, 0 run", self.problem("Committed", reason="", copies=(0, 1)))
         self.assertIn("lost, 1 run", self.problem("Committed", copies=(1, 0)))
+        self.assertIn("lost, 0 run", self.problem("Committed", copies=(0, 1)))
         self.assertIsNone(self.problem("Committed", copies=(0, 1), row="monitor/kill/monitor.open"))
 
     def test_lost_and_nothing_starts_in_its_place(self):
-        for copies, refused, violated, good in (((0, 1), True, False, True), ((0, 1), False, False, False), ((0, 1), True, True, False), ((1, 1), True, False, False),
-                                                ((2, 0), True, False, False), ((0, 0), True, False, False)):
-            m = Judged("Committed", copies=copies, row="monitor/kill/monitor.open")
-            m.refused, m.violated = refused, violated
-            self.assertEqual(m.judge()[3] is None, good, (copies, refused, violated))
+        for copies, refused, violated, good in (((0, 1), ["c"], False, True), ((0, 1), [], False, False), ((0, 1), ["c"], True, False), ((1, 1), ["c"], False, False),
+                                                ((2, 0), ["c"], False, False), ((0, 0), ["c"], False, False)):
+            m = Judged("Committed", copies=copies, row="monitor/kill/monitor.released")
+            m.no, m.violated = refused, violated
+            self.assertEqual(self.judge(m) is None, good, (copies, refused, violated))
+
+    def test_one_of_two_is_lost(self):
+        for lost, other, refused, good in (((0, 1), (1, 1), ["c"], True), ((0, 1), (0, 1), ["c"], False), ((1, 1), (1, 1), ["c"], False), ((0, 1), (1, 1), ["c", "d"], False),
+                                           ((0, 1), (1, 1), ["d"], False), ((0, 1), (2, 0), ["c"], False)):
+            m = Judged("Committed", copies={"c": lost, "d": other}, row="one-monitor/kill/monitor.open")
+            m.no, m.later = refused, {"c": (1, 0), "d": (1, 0)}
+            self.assertEqual(self.judge(m) is None, good, (lost, other, refused))
+
+    def test_a_person_lets_it_start(self):
+        for later in ((0, 0), (0, 1), (1, 1), (2, 0)):
+            m = Judged("Committed", copies=(0, 1), row="monitor/kill/monitor.open")
+            m.later = {"c": later}
+            self.assertIn("started from its image", self.judge(m))
+
+    def test_what_should_be_lost_is(self):
+        self.assertIn("should have been lost", self.problem("Succeeded", row="restored/kill/monitor.open"))
 
     def test_killed_when_it_ran_already(self):
         m = Judged("Succeeded", again="cold start: 1 restarts", row="monitor/kill/source.Delivering")
         self.assertIn("cold start", m.judge()[3])
         m.ran_there = True
         self.assertIsNone(m.judge()[3])
+
+
+class Refusals(unittest.TestCase):
+    def status(self, restarts, said):
+        return {"status": {"containerStatuses": [{"name": "c", "restartCount": restarts, "lastState": {"terminated": {"message": said}}}, {"name": "d", "restartCount": 9}]}}
+
+    def test_more_than_once(self):
+        said = "annotate it with podmigration.dev/start-cold=true"
+        seen = iter([None, self.status(1, "OOM"), self.status(1, said), self.status(2, said)])
+        self.assertEqual(person.wait_refused(lambda: next(seen), 2, 60), {"c": 2})
+
+    def test_not_often_enough(self):
+        self.assertEqual(person.wait_refused(lambda: self.status(1, "start-cold"), 1, 0.1), {})
+        self.assertEqual(person.wait_refused(lambda: self.status(1, "podmigration.dev/start-cold"), 2, 0.1), {})
 
 
 class Table(unittest.TestCase):

@@ -55,6 +55,16 @@ def monitor(side, row):
     return processes.monitors(side.destination, row.uid)
 
 
+def one_monitor(side, row):
+    """Of several containers' that which stands at the point; the others go on."""
+    return [pid for pid in [processes.host_pid(side.destination, row.stands())] if pid]
+
+
+def restored(side, row):
+    """What has been restored and does not run yet."""
+    return [pid for name in row.programs for pid in processes.counters(side.destination, name)]
+
+
 class Programs:
     """Processes that somebody else starts again: the kubelet, the agent, nobody."""
 
@@ -103,7 +113,7 @@ WHO = {
     "source-worker": Programs(source_worker, each=True),
     "destination-agent": Programs(destination_agent, pods="podmigration-agent"),
     "destination-worker": Programs(destination_worker, each=True),
-    "monitor": Programs(monitor, each=True),
+    "monitor": Programs(monitor, each=True), "one-monitor": Programs(one_monitor, each=True), "restored": Programs(restored, each=True),
     "containerd-a": Component("a", "containerd"), "containerd-b": Component("b", "containerd"),
     "kubelet-a": Component("a", "kubelet"), "kubelet-b": Component("b", "kubelet"),
     "apiserver-a": Component("a", "apiserver"), "apiserver-b": Component("b", "apiserver"),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One-shot: what the kubelet's next container of the same name may be, after each way the first one can end. */
+#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -145,6 +146,55 @@ static void killed_in_the_instant_of_opening(struct setup *s)
 	close(fd);
 }
 
+/* The CRIU that a `runc restore` has started. */
+static pid_t criu_of(pid_t runc)
+{
+	DIR *d = opendir("/proc");
+	struct dirent *e;
+	pid_t found = 0;
+
+	while (d && !found && (e = readdir(d))) {
+		cleanup_buf struct buf stat = BUF_INIT(4096);
+		char path[320];
+		int pid, parent;
+
+		snprintf(path, sizeof(path), "/proc/%s/stat", e->d_name);
+		if (e->d_name[0] > '0' && e->d_name[0] <= '9' && file_read(AT_FDCWD, path, &stat, NULL) == 0 &&
+		    sscanf(stat.data, "%d (criu) %*c %d", &pid, &parent) == 2 && parent == runc)
+			found = pid;
+	}
+	if (d)
+		closedir(d);
+	return found;
+}
+
+/* Its monitor is killed when CRIU has been let go, and before it has heard that the application runs: it may have run, and nothing of it is left. */
+static void killed_when_let_go(struct setup *s)
+{
+	static const struct bundle_options o = { .migration = MIGRATION, .pod_uid = "cccccccc-0000-4000-8000-000000000004" };
+	struct box a;
+	int64_t ran;
+	pid_t criu;
+	int fd;
+
+	shim_bundle(&a, s, &o);
+	shim_create(&a);
+	up_to(&a, &fd, s, "barrier");
+	criu = criu_of(runc_of(&a));
+	/* It takes one request after the other: when it answers the second one, the first is done. */
+	check(criu > 1 && kill(criu, SIGSTOP) == 0 && agent_say(fd, "{\"op\":\"open\"}") && agent_say(fd, "{\"op\":\"status\"}") && agent_wait(fd, "barrier", 3000) &&
+	      claim_says(o.pod_uid, "app", "opening"), "CRIU is let go, and the application does not run yet: the claim says opening");
+	kill(a.pid, SIGKILL);
+	kill(criu, SIGCONT);
+	check(shim_wait(&a, 3000) == 137 && shim_delete(&a, true) == 0 && box_gone(&a), "what CRIU has let run for nobody is gone with the container");
+	ran = box_count(&a);
+	usleep(50000);
+	check(box_count(&a) == ran, "and does not go on");
+	close(a.out_fd);
+	check(claim_says(o.pod_uid, "app", "opening") && is_refused(s, &o, "only the frozen source"), "whether it ran is not known: the kubelet's next container is refused");
+	close(fd);
+}
+
 /* Of two containers one runs, and the other has died at the barrier: only the first one may crash and be started anew. */
 static void one_of_two_dies(struct setup *s)
 {
@@ -234,6 +284,7 @@ void suite_once(struct setup *s)
 {
 	crashed_after_commit(s);
 	killed_in_the_instant_of_opening(s);
+	killed_when_let_go(s);
 	one_of_two_dies(s);
 	failed_before_commit(s);
 	aborted_while_waiting(s);
