@@ -40,7 +40,6 @@ int inject_userfaultfd(pid_t pid, int *ret_fd, int64_t *ret_stopped_us, struct e
 #define SYSCALL_STOP (SIGTRAP | 0x80)   /* PTRACE_O_TRACESYSGOOD */
 #define CODE_MAX 65536u                 /* of a mapping, in search of a system call */
 #define RSEQ_TRIES 100
-#define USER_MODE_ONLY 1                /* UFFD_USER_MODE_ONLY: allowed to every user (kernel 5.11) */
 #define CODE32 0x23                     /* cs of 32-bit code */
 #define SYSCALL_SIZE 2                  /* of the instruction */
 #define ERESTART_RESTARTBLOCK 516       /* include/linux/errno.h of the kernel: seen by tracers only */
@@ -120,6 +119,25 @@ static int find_gate(struct injection *i)
 	return i->gate ? 0 : error_set(&i->err, -EOPNOTSUPP, "no system call instruction found in process %d", (int)i->pid);
 }
 
+/* --- its state --- */
+
+/* Line "key" of /proc/PID/status, in base 16; all ones when it cannot be read. */
+static uint64_t status_bits(const struct injection *i, const char *key)
+{
+	cleanup_buf struct buf status = BUF_INIT(65536);
+	const char *line;
+	char path[64];
+
+	path_format(path, sizeof(path), "/proc/%d/status", (int)i->pid);
+	line = file_read(AT_FDCWD, path, &status, NULL) < 0 ? NULL : strstr(status.data, key);
+	return line ? strtoull(line + strlen(key), NULL, 16) : ~0ull;
+}
+
+static bool has_filter(const struct injection *i)
+{
+	return status_bits(i, "\nSeccomp:") != 0;
+}
+
 /* --- stops --- */
 
 /*
@@ -195,15 +213,28 @@ static bool in_rseq(const struct injection *i)
 	return i->regs.rip - section.start < section.length;
 }
 
-static int stop(struct injection *i)
+/*
+ * userfaultfd is in few seccomp filters, and for what is not in them some end the process.  Only who has no filter himself may suspend another's (kernel/ptrace.c,
+ * check_ptrace_options).
+ */
+static int seize(struct injection *i)
 {
 	const long options = PTRACE_O_TRACESYSGOOD;
-	int64_t deadline = clock_mono_us() + STOP_TIMEOUT_US;
-	int r;
 
-	/* userfaultfd is in few seccomp filters. */
-	if (ptrace(PTRACE_SEIZE, i->pid, 0, options | PTRACE_O_SUSPEND_SECCOMP) < 0 && ptrace(PTRACE_SEIZE, i->pid, 0, options) < 0)
-		return failed(i, "ptrace");
+	if (ptrace(PTRACE_SEIZE, i->pid, 0, options | PTRACE_O_SUSPEND_SECCOMP) == 0)
+		return 0;
+	if (has_filter(i))
+		return error_set(&i->err, -EOPNOTSUPP, "process %d has a seccomp filter that cannot be suspended", (int)i->pid);
+	return ptrace(PTRACE_SEIZE, i->pid, 0, options) < 0 ? failed(i, "ptrace") : 0;
+}
+
+static int stop(struct injection *i)
+{
+	int64_t deadline = clock_mono_us() + STOP_TIMEOUT_US;
+	int r = seize(i);
+
+	if (r < 0)
+		return r;
 	i->seized = true;
 	for (int tries = 0;; tries++) {
 		r = interrupt(i, deadline);
@@ -303,21 +334,9 @@ static bool can_be_made_again(const struct user_regs_struct *r)
 	}
 }
 
-/* Line "key" of /proc/PID/status, a set of signals; all of them when it cannot be read. */
-static uint64_t signal_set(const char *status, const char *key)
-{
-	const char *line = strstr(status, key);
-
-	return line ? strtoull(line + strlen(key), NULL, 16) : ~0ull;
-}
-
 static bool has_signals(const struct injection *i)
 {
-	cleanup_buf struct buf status = BUF_INIT(65536);
-	char path[64];
-
-	path_format(path, sizeof(path), "/proc/%d/status", (int)i->pid);
-	return file_read(AT_FDCWD, path, &status, NULL) < 0 || ((signal_set(status.data, "\nSigPnd:") | signal_set(status.data, "\nShdPnd:")) & ~i->mask);
+	return (status_bits(i, "\nSigPnd:") | status_bits(i, "\nShdPnd:")) & ~i->mask;
 }
 
 /*

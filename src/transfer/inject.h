@@ -7,6 +7,8 @@
 
 #include "base/error.h"
 
+#define USER_MODE_ONLY 1                /* UFFD_USER_MODE_ONLY: allowed to every user (kernel 5.11) */
+
 /*
  * Makes a userfaultfd for the memory of another process, which knows nothing of it: one of its threads is stopped (ptrace), made to call userfaultfd(2) and
  * close(2), and goes on where it was; in between the fd is taken over (pidfd_getfd).  *ret_fd is the caller's; *ret_stopped_us: how long the thread stood.

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -23,6 +24,7 @@
 #define FEATURE_WP_ASYNC (1ull << 15)
 
 #define PAGE 4096u
+#define NO_WP_ASYNC "this kernel has no asynchronous write protection (6.7)"
 
 #define USES_USERFAULTFD "it uses userfaultfd itself"
 #define USES_DIRECT "it has a file open for direct I/O, which writes to memory unseen"
@@ -85,8 +87,19 @@ static int enable(int uffd, struct error *err)
 
 	if (ioctl(uffd, UFFDIO_API, &api) == 0)
 		return 0;
-	return errno == EINVAL ? error_set(err, -EOPNOTSUPP, "this kernel has no asynchronous write protection (6.7)") :
-				 error_errno(err, "userfaultfd");
+	return errno == EINVAL ? error_set(err, -EOPNOTSUPP, NO_WP_ASYNC) : error_errno(err, "userfaultfd");
+}
+
+/*
+ * Asked at our own memory, so that nobody's thread is stopped for nothing.  Before 5.13 it must not be stopped at all: the kernel does not tell of its restartable sequences (inject.c).
+ */
+static int check_kernel(struct error *err)
+{
+	cleanup_close int own = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | USER_MODE_ONLY);
+
+	if (own < 0 && errno != EINVAL && errno != ENOSYS)
+		return error_errno(err, "userfaultfd");
+	return own < 0 ? error_set(err, -EOPNOTSUPP, NO_WP_ASYNC) : enable(own, err);
 }
 
 int track_new(pid_t pid, struct track **ret, struct error *err)
@@ -95,8 +108,10 @@ int track_new(pid_t pid, struct track **ret, struct error *err)
 	cleanup_close int uffd = -1;
 	int64_t stopped = 0;
 	struct track *t;
-	int r = files ? error_set(err, -EOPNOTSUPP, "%s", files) : inject_userfaultfd(pid, &uffd, &stopped, err);
+	int r = files ? error_set(err, -EOPNOTSUPP, "%s", files) : check_kernel(err);
 
+	if (r == 0)
+		r = inject_userfaultfd(pid, &uffd, &stopped, err);
 	if (r == 0)
 		r = enable(uffd, err);
 	if (r < 0)

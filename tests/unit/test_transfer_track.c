@@ -1001,6 +1001,81 @@ static void seccomp_is_no_obstacle(void **state)
 	transfer_free(&t);
 }
 
+/* --- when we are filtered ourselves --- */
+
+struct attempt {
+	struct sock_filter *filter;
+	unsigned short len;
+	pid_t pid;
+	int result;
+	struct error err;
+};
+
+/* In a thread: a filter is for ever. */
+static void *try_filtered(void *arg)
+{
+	struct attempt *a = arg;
+	struct sock_fprog program = { a->len, a->filter };
+	struct track *t = NULL;
+
+	a->result = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0 ? -errno : track_new(a->pid, &t, &a->err);
+	track_free(t);
+	return NULL;
+}
+
+static int track_filtered(struct sock_filter *filter, size_t len, pid_t pid)
+{
+	struct attempt a = { .filter = filter, .len = (unsigned short)len, .pid = pid };
+	pthread_t thread;
+
+	assert_int_equal(pthread_create(&thread, NULL, try_filtered, &a), 0);
+	pthread_join(thread, NULL);
+	print_message("%d %s\n", a.result, a.err.message);
+	return a.result;
+}
+
+/* Who has a filter may suspend nobody's: a program that would be ended for the call is not made to do it. */
+static void filters_that_cannot_be_suspended(void **state)
+{
+	struct sock_filter all[] = { BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW) };
+	pid_t pid;
+
+	(void)state;
+	fresh_shared();
+	pid = start(filtered);
+	wait_ticks(1);
+	assert_int_equal(track_filtered(all, 1, pid), -EOPNOTSUPP);
+	assert_int_equal(waitpid(pid, NULL, WNOHANG), 0);
+	wait_ticks(5);
+	end(pid);
+	pid = start(quiet);
+	wait_ticks(5);
+	assert_int_equal(track_filtered(all, 1, pid), 0);
+	wait_ticks(5);
+	end(pid);
+}
+
+/* A kernel that cannot watch, and a ptrace(2) that nobody may come to. */
+static void nobody_is_stopped_for_nothing(void **state)
+{
+	struct sock_filter old[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_userfaultfd, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ptrace, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EXDEV),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	pid_t pid;
+
+	(void)state;
+	fresh_shared();
+	pid = start(quiet);
+	wait_ticks(1);
+	assert_int_equal(track_filtered(old, sizeof(old) / sizeof(old[0]), pid), -EOPNOTSUPP);
+	end(pid);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test(name)
@@ -1008,6 +1083,7 @@ int main(void)
 		T(quiet_is_small), T(wild_is_whole), T(exec_is_whole), T(direct_is_refused), T(own_userfaultfd_is_refused), T(stopped_is_refused),
 		T(tracker_is_killed), T(program_does_not_notice), T(sleep_goes_on_by_its_name), T(seccomp_is_no_obstacle),
 		T(what_could_not_be_read_counts_as_written), T(who_has_the_number_by_now_is_not_sent),
+		T(filters_that_cannot_be_suspended), T(nobody_is_stopped_for_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
