@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/file.h"
+#include "direct_io.h"
 #include "inject.h"
 #include "mappings.h"
 
@@ -28,6 +28,7 @@
 
 #define USES_USERFAULTFD "it uses userfaultfd itself"
 #define USES_DIRECT "it has a file open for direct I/O, which writes to memory unseen"
+#define FILES_UNKNOWN "it cannot be told what it has open"
 
 struct track {
 	pid_t pid;
@@ -38,35 +39,27 @@ struct track {
 
 /* --- one process --- */
 
-static bool is_direct(int dir, const char *name)
-{
-	cleanup_buf struct buf b = BUF_INIT(16384);
-	char path[64];
-	unsigned flags = 0;
-	const char *at;
-
-	path_format(path, sizeof(path), "%s", name);
-	if (file_read(dir, path, &b, NULL) < 0)
-		return false;
-	at = strstr(b.data, "flags:");
-	return at && sscanf(at + 6, "%o", &flags) == 1 && flags & O_DIRECT;
-}
-
 /* Why a process with these open files cannot be tracked, or NULL. */
 static const char *look_at_files(pid_t pid)
 {
 	cleanup_closedir DIR *d = NULL;
-	cleanup_close int info = -1;
+	cleanup_close int info = direct_io_open(pid, "fdinfo");
+	int fd = direct_io_open(pid, "fd");
 	struct dirent *e;
-	char path[64];
 
-	path_format(path, sizeof(path), "/proc/%d/fdinfo", (int)pid);
-	info = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	path_format(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	d = opendir(path);
-	while (d && info >= 0 && (e = readdir(d))) {
+	if (info == -ESRCH || fd == -ESRCH) {
+		cleanup_closep(&fd);
+		return NULL;
+	}
+	d = fd < 0 ? NULL : fdopendir(fd);
+	if (!d)
+		cleanup_closep(&fd);
+	if (!d || info < 0)
+		return FILES_UNKNOWN;
+	while ((e = readdir(d))) {
 		char target[64];
 		ssize_t n = e->d_name[0] == '.' ? -1 : readlinkat(dirfd(d), e->d_name, target, sizeof(target) - 1);
+		int direct;
 
 		if (n < 0)
 			continue;
@@ -74,8 +67,9 @@ static const char *look_at_files(pid_t pid)
 		if (!strcmp(target, "anon_inode:[userfaultfd]"))
 			return USES_USERFAULTFD;
 		/* Sockets and pipes know no such flag's meaning (a pipe's is packet mode). */
-		if (target[0] == '/' && is_direct(info, e->d_name))
-			return USES_DIRECT;
+		direct = target[0] == '/' ? direct_io_is(info, e->d_name) : 0;
+		if (direct)
+			return direct < 0 ? FILES_UNKNOWN : USES_DIRECT;
 	}
 	return NULL;
 }

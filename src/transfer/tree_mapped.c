@@ -15,6 +15,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "direct_io.h"
 
 /* A tick is at most 10 ms (CONFIG_HZ=100). */
 #define MARGIN_NS 20000000
@@ -24,6 +25,7 @@
 struct numbers {
 	uint64_t *list;
 	size_t n, room;
+	size_t sorted;                  /* so many of them, the first ones, ascend, each of them once */
 };
 
 struct tree_mapped {
@@ -59,8 +61,23 @@ int64_t tree_mapped_began(const struct tree_mapped *m)
 	return m->began_ns;
 }
 
+static int by_value(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static bool has(const struct numbers *a, uint64_t v)
+{
+	return a->sorted && bsearch(&v, a->list, a->sorted, sizeof(v), by_value);
+}
+
+/* A pod's processes have much the same mapped: what others of them have is not put again. */
 static int put(struct numbers *a, uint64_t v)
 {
+	if (has(a, v))
+		return 0;
 	if (a->n == a->room) {
 		size_t room = a->room ? a->room * 2 : 64;
 		uint64_t *more = room <= NUMBERS_MAX ? realloc(a->list, room * sizeof(*more)) : NULL;
@@ -74,22 +91,17 @@ static int put(struct numbers *a, uint64_t v)
 	return 0;
 }
 
-static int by_value(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
 static void sort(struct numbers *a)
 {
-	if (a->n)
-		qsort(a->list, a->n, sizeof(*a->list), by_value);
-}
+	size_t n = 0;
 
-static bool has(const struct numbers *a, uint64_t v)
-{
-	return a->n && bsearch(&v, a->list, a->n, sizeof(v), by_value);
+	if (a->n == a->sorted)
+		return;
+	qsort(a->list, a->n, sizeof(*a->list), by_value);
+	for (size_t i = 0; i < a->n; i++)
+		if (i == 0 || a->list[i] != a->list[n - 1])
+			a->list[n++] = a->list[i];
+	a->n = a->sorted = n;
 }
 
 static uint64_t name_number(const char *name, size_t len)
@@ -167,45 +179,52 @@ static int add_mappings(struct tree_mapped *m, pid_t pid, dev_t root, struct err
 	return r < 0 ? error_set(err, r, "cannot tell which files process %d has mapped", (int)pid) : 0;
 }
 
-/* Regular files that are open for writing with O_DIRECT. */
-static bool is_direct(int fds, int infos, const char *name, struct stat *st)
+/* Regular files that are open for writing with O_DIRECT: 1, 0, or a negative errno. */
+static int is_direct(int fds, int infos, const char *name, struct stat *st)
 {
-	cleanup_buf struct buf b = BUF_INIT(16384);
 	struct stat link;
-	unsigned flags = 0;
-	const char *at;
 
-	if (fstatat(fds, name, &link, AT_SYMLINK_NOFOLLOW) < 0 || !(link.st_mode & S_IWUSR) || fstatat(fds, name, st, 0) < 0 || !S_ISREG(st->st_mode) ||
-	    file_read(infos, name, &b, NULL) < 0)
-		return false;
-	at = strstr(b.data, "flags:");
-	return at && sscanf(at + 6, "%o", &flags) == 1 && flags & O_DIRECT;
+	if (fstatat(fds, name, &link, AT_SYMLINK_NOFOLLOW) < 0 || !(link.st_mode & S_IWUSR) || fstatat(fds, name, st, 0) < 0 || !S_ISREG(st->st_mode))
+		return 0;
+	return direct_io_is(infos, name);
+}
+
+static int add_open(struct tree_mapped *m, DIR *fds, int infos)
+{
+	char target[4097];
+	struct dirent *e;
+	int r = 0;
+
+	while (r >= 0 && (e = readdir(fds))) {
+		struct stat st;
+		ssize_t n;
+
+		r = e->d_name[0] == '.' ? 0 : is_direct(dirfd(fds), infos, e->d_name, &st);
+		if (r <= 0)
+			continue;
+		r = put(&m->inodes, st.st_ino);
+		n = readlinkat(dirfd(fds), e->d_name, target, sizeof(target) - 1);
+		target[n > 0 ? n : 0] = '\0';
+		if (r == 0)
+			r = put_name(m, target);
+	}
+	return r;
 }
 
 static int add_direct(struct tree_mapped *m, pid_t pid, struct error *err)
 {
 	cleanup_closedir DIR *d = NULL;
-	cleanup_close int infos = -1;
-	char path[64], target[4097];
-	struct dirent *e;
-	int r = 0;
+	cleanup_close int infos = direct_io_open(pid, "fdinfo");
+	int fd = infos < 0 ? infos : direct_io_open(pid, "fd"), r = fd < 0 ? fd : 0;
 
-	path_format(path, sizeof(path), "/proc/%d/fdinfo", (int)pid);
-	infos = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	path_format(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	d = opendir(path);
-	while (r == 0 && d && infos >= 0 && (e = readdir(d))) {
-		struct stat st;
-		ssize_t n;
-
-		if (e->d_name[0] == '.' || !is_direct(dirfd(d), infos, e->d_name, &st))
-			continue;
-		r = put(&m->inodes, st.st_ino);
-		n = readlinkat(dirfd(d), e->d_name, target, sizeof(target) - 1);
-		target[n > 0 ? n : 0] = '\0';
-		if (r == 0)
-			r = put_name(m, target);
+	if (r == -ESRCH)
+		return 0;
+	if (r == 0 && !(d = fdopendir(fd))) {
+		close(fd);
+		r = -ENOMEM;
 	}
+	if (r == 0)
+		r = add_open(m, d, infos);
 	return r < 0 ? error_set(err, r, "cannot tell which files process %d has open", (int)pid) : 0;
 }
 

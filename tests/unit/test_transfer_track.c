@@ -21,6 +21,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -598,15 +599,29 @@ static void direct(void)
 	quiet();
 }
 
-static void direct_is_refused(void **state)
+/* What the kernel tells of an open file then is long. */
+static void direct_with_locks(void)
+{
+	int fd = open("/var/tmp", O_TMPFILE | O_RDWR | O_DIRECT | O_CLOEXEC, 0600);
+
+	for (int i = 0; fd >= 0 && i < 500; i++) {
+		struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 2 * i, .l_len = 1 };
+
+		if (fcntl(fd, F_SETLK, &l) < 0)
+			_exit(4);
+	}
+	shared->ready = fd >= 0 ? 1 : 2;
+	quiet();
+}
+
+static void refuse_direct(void (*program)(void))
 {
 	struct transfer t;
 	uint64_t last;
 	pid_t pid;
 
-	(void)state;
 	fresh_shared();
-	pid = start(direct);
+	pid = start(program);
 	while (!shared->ready)
 		usleep(1000);
 	if (shared->ready == 2) {
@@ -623,6 +638,46 @@ static void direct_is_refused(void **state)
 		transfer_free(&t);
 	}
 	end(pid);
+}
+
+static void direct_is_refused(void **state)
+{
+	(void)state;
+	refuse_direct(direct);
+	refuse_direct(direct_with_locks);
+}
+
+/* Who has no file descriptor left sees no O_DIRECT either. */
+static void files_that_cannot_be_listed(void **state)
+{
+	struct track *t = NULL;
+	struct rlimit limit, none;
+	struct error err = { 0 };
+	int next;
+	pid_t pid;
+
+	(void)state;
+	fresh_shared();
+	pid = start(quiet);
+	wait_ticks(1);
+	assert_int_equal(track_new(pid, &t, &err), 0);
+	track_check(t);
+	assert_null(track_broken(t));
+	next = dup(0);
+	close(next);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = (struct rlimit){ (rlim_t)next, limit.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	track_check(t);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_non_null(track_broken(t));
+	track_free(t);
+	/* One that has ended has nothing open. */
+	assert_int_equal(track_new(pid, &t, &err), 0);
+	end(pid);
+	track_check(t);
+	assert_null(track_broken(t));
+	track_free(t);
 }
 
 static void own_userfaultfd(void)
@@ -1080,7 +1135,7 @@ int main(void)
 {
 #define T(name) cmocka_unit_test(name)
 	const struct CMUnitTest tests[] = {
-		T(quiet_is_small), T(wild_is_whole), T(exec_is_whole), T(direct_is_refused), T(own_userfaultfd_is_refused), T(stopped_is_refused),
+		T(quiet_is_small), T(wild_is_whole), T(exec_is_whole), T(direct_is_refused), T(files_that_cannot_be_listed), T(own_userfaultfd_is_refused), T(stopped_is_refused),
 		T(tracker_is_killed), T(program_does_not_notice), T(sleep_goes_on_by_its_name), T(seccomp_is_no_obstacle),
 		T(what_could_not_be_read_counts_as_written), T(who_has_the_number_by_now_is_not_sent),
 		T(filters_that_cannot_be_suspended), T(nobody_is_stopped_for_nothing),

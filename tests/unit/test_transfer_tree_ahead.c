@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -25,6 +26,7 @@
 #include "migration/reason.h"
 #include "stream_pair.h"
 #include "transfer/tree.h"
+#include "transfer/tree_mapped.h"
 #include "tree_compare.h"
 #include "tree_place.h"
 
@@ -389,6 +391,80 @@ static void mapped_files(void **state)
 	assert_int_equal(munmap(small, 10), 0);
 	assert_int_equal(munmap(large, 4 << 20), 0);
 	finish(&s, "src", 2, 10 + 2 * 65536);
+}
+
+/* Open with O_DIRECT, whatever else there is to tell of it. */
+static void direct_files(void **state)
+{
+	struct rlimit limit, little;
+	struct tree_mapped *m;
+	struct error err = { 0 };
+	struct stat st;
+	int fd, next;
+
+	(void)state;
+	make_text("direct", "0123456789");
+	assert_int_equal(stat("direct", &st), 0);
+	fd = open("direct", O_WRONLY | O_DIRECT | O_CLOEXEC);
+	if (fd < 0) {
+		print_message("no O_DIRECT here: %s\n", strerror(errno));
+		return;
+	}
+	for (int i = 0; i < 500; i++) {
+		struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 2 * i, .l_len = 1 };
+
+		assert_int_equal(fcntl(fd, F_SETLK, &l), 0);
+	}
+	assert_int_equal(tree_mapped_new(&m, &err), 0);
+	assert_int_equal(tree_mapped_add(m, getpid(), true, &err), 0);
+	assert_true(tree_mapped_has(m, false, "another name", &st));
+	tree_mapped_free(m);
+	/* One file descriptor is left: enough for a list of mappings, not for two folders. */
+	next = dup(0);
+	close(next);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	little = (struct rlimit){ (rlim_t)next + 1, limit.rlim_max };
+	assert_int_equal(tree_mapped_new(&m, &err), 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &little), 0);
+	assert_int_equal(tree_mapped_add(m, getpid(), false, &err), 0);
+	assert_int_equal(tree_mapped_add(m, getpid(), true, &err), -EMFILE);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	tree_mapped_free(m);
+	close(fd);
+	assert_int_equal(unlink("direct"), 0);
+}
+
+/* Many processes that have the same files mapped many times: what one more of them has is not kept again. */
+static void many_map_the_same(void **state)
+{
+	const size_t pieces = 8000;
+	struct tree_mapped *m;
+	struct error err = { 0 };
+	struct stat st;
+	char *p;
+	int fd;
+
+	(void)state;
+	make_text("mapped", "x");
+	assert_int_equal(stat("mapped", &st), 0);
+	fd = open("mapped", O_RDWR | O_CLOEXEC);
+	p = mmap(NULL, pieces * 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_true(fd >= 0 && p != MAP_FAILED);
+	/* The same page in each place, so that none becomes one with the next. */
+	for (size_t i = 0; i < pieces; i++)
+		assert_true(mmap(p + i * 4096, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED);
+	close(fd);
+	assert_int_equal(tree_mapped_new(&m, &err), 0);
+	for (int i = 0; i < 140; i++)
+		if (tree_mapped_add(m, getpid(), false, &err) < 0)
+			fail_msg("%d: %s", i, err.message);
+	assert_true(tree_mapped_has(m, false, "another name", &st));
+	st.st_ino += 1000000;
+	assert_true(tree_mapped_has(m, false, "mapped", &st));
+	assert_false(tree_mapped_has(m, false, "another name", &st));
+	tree_mapped_free(m);
+	munmap(p, pieces * 4096);
+	assert_int_equal(unlink("mapped"), 0);
 }
 
 /* Open for reading alone, it can never be written to. */
@@ -839,6 +915,8 @@ int main(void)
 		cmocka_unit_test(hard_links_come_and_go),
 		cmocka_unit_test(mapped_files),
 		cmocka_unit_test(mapped_to_read),
+		cmocka_unit_test(direct_files),
+		cmocka_unit_test(many_map_the_same),
 		cmocka_unit_test(bounds),
 		cmocka_unit_test(folders_keep_their_times),
 		cmocka_unit_test(opaque_folders),
