@@ -106,8 +106,17 @@ static bool prepare_record(struct tree_walk *w, struct tree_place *p, const stru
 	return false;
 }
 
-static int send_all(struct tree_walk *w, int fd, const struct stat *st, struct known *k, bool patch, struct error *err)
+/* From its entry on the other side has this file, whatever becomes of its content. */
+static void note_entry(struct tree_walk *w, struct known *k, const struct stat *st)
 {
+	known_drop_children(w->from->record, k);
+	k->ino = st->st_ino;
+	k->mode = st->st_mode;
+}
+
+static int send_all(struct tree_walk *w, struct tree_place *p, int fd, const struct stat *st, bool *ret_patch, struct error *err)
+{
+	bool running = w->from->running;
 	struct tree_entry e;
 	cJSON *xattrs = NULL;
 	char proc[64];
@@ -117,26 +126,32 @@ static int send_all(struct tree_walk *w, int fd, const struct stat *st, struct k
 	r = tree_xattrs_read(proc, &xattrs, err);
 	if (r < 0)
 		return error_wrap(err, r, "%.300s", w->path);
+	/* Only now: the record must not tell of a file that was not sent. */
+	*ret_patch = prepare_record(w, p, st);
 	tree_walk_attributes(w, st, &e);
 	e.type = TREE_FILE;
 	e.size = (uint64_t)st->st_size;
-	e.patch = patch;
+	e.patch = *ret_patch;
 	r = tree_walk_entry(w, &e, xattrs, err);
-	return r < 0 ? r : tree_content_send(w, fd, e.size, w->from->running || patch ? k : NULL, patch, err);
+	if (r == 0 && running)
+		note_entry(w, p->known, st);
+	return r < 0 ? r : tree_content_send(w, fd, e.size, running || *ret_patch ? p->known : NULL, *ret_patch, err);
 }
 
 static int send_file(struct tree_walk *w, struct tree_place *p, int fd, const struct stat *st, struct hardlink *l, struct error *err)
 {
-	struct known *k;
+	bool patch = false, whole;
 	struct stat after;
-	bool patch, whole;
+	struct known *k;
 	int r;
 
 	if (!tree_walk_may_send(w, p, st))
 		return 0;
 	k = p->known;
-	patch = prepare_record(w, p, st);
-	r = send_all(w, fd, st, k, patch, err);
+	r = send_all(w, p, fd, st, &patch, err);
+	/* Some of it may have been sent. */
+	if (r < 0 && w->from->running)
+		known_forget_digests(w->from->record, k);
 	if (r == 0 && fstat(fd, &after) < 0)
 		return error_errno(err, "stat %.300s", w->path);
 	if (r < 0)

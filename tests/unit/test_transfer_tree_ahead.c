@@ -4,6 +4,8 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -16,8 +18,11 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -47,6 +52,7 @@ struct sides {
 	int to_fd;
 	struct tree_stats stats;        /* of the last walk */
 	int64_t cpu_us;
+	struct sock_fprog refused;      /* what the sending thread's system calls come to; len 0: what they come to otherwise */
 	struct error err;
 	int result;
 };
@@ -87,6 +93,10 @@ static void *send_main(void *arg)
 				    .record = s->record, .mapped = s->mapped };
 	struct timespec cpu;
 
+	if (s->refused.len) {
+		assert_int_equal(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+		assert_int_equal(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &s->refused), 0);
+	}
 	s->result = tree_send(&from, &s->stats, &s->err);
 	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu);
 	s->cpu_us = cpu.tv_sec * SECOND + cpu.tv_nsec / 1000;
@@ -391,6 +401,76 @@ static void mapped_files(void **state)
 	assert_int_equal(munmap(small, 10), 0);
 	assert_int_equal(munmap(large, 4 << 20), 0);
 	finish(&s, "src", 2, 10 + 2 * 65536);
+}
+
+/* --- something vanishes between two looks --- */
+
+#define REFUSE(filter_) ((struct sock_fprog){ sizeof(filter_) / sizeof((filter_)[0]), (filter_) })
+
+/* An attribute goes between the list and the look: nothing was sent, so what the other side has is what it had. */
+static void an_attribute_goes(void **state)
+{
+	struct sock_filter no_attribute[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getxattr, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENODATA),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	char *zeros = calloc(1, 300 << 10);
+	struct sides s;
+
+	(void)state;
+	begin(&s);
+	make_large("src/file", 100 << 10);
+	usleep(SETTLE_US);
+	walk(&s, true);
+	write_at("src/file", 0, zeros, 300 << 10);
+	free(zeros);
+	if (set_xattr("src/file", "user.x", "y", 1)) {
+		s.refused = REFUSE(no_attribute);
+		walk(&s, true);
+		assert_int_equal(s.stats.entries, 0);
+		s.refused.len = 0;
+		assert_int_equal(removexattr("src/file", "user.x"), 0);
+	}
+	finish(&s, "src", 1, 300 << 10);
+}
+
+/* The content goes after the entry was sent: the other side has a file where it had none, which has to go when there is none again. */
+static void the_content_goes(void **state)
+{
+	struct sock_filter no_content[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_pread64, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
+		BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, 1, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENODATA),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sides s;
+
+	(void)state;
+	make_folder("src", 0755);
+	make_folder("dst", 0755);
+	make_text("dst/file", "of the image");
+	make_folder("want", 0755);
+	open_sides(&s, "src", true, "dst");
+	assert_int_equal(mknod("src/file", S_IFCHR, 0), 0);
+	usleep(SETTLE_US);
+	walk(&s, true);
+	assert_int_equal(access("dst/file", F_OK), -1);
+	assert_int_equal(unlink("src/file"), 0);
+	make_text("src/file", "content");
+	s.refused = REFUSE(no_content);
+	walk(&s, true);
+	s.refused.len = 0;
+	assert_int_equal(access("dst/file", F_OK), 0);
+	assert_int_equal(unlink("src/file"), 0);
+	assert_int_equal(mknod("src/file", S_IFCHR, 0), 0);
+	set_time("src", 1000, 0);
+	set_time("want", 1000, 0);
+	finish(&s, "want", 2, 0);
+	remove_all("want");
 }
 
 /* Open with O_DIRECT, whatever else there is to tell of it. */
@@ -915,6 +995,8 @@ int main(void)
 		cmocka_unit_test(hard_links_come_and_go),
 		cmocka_unit_test(mapped_files),
 		cmocka_unit_test(mapped_to_read),
+		cmocka_unit_test(an_attribute_goes),
+		cmocka_unit_test(the_content_goes),
 		cmocka_unit_test(direct_files),
 		cmocka_unit_test(many_map_the_same),
 		cmocka_unit_test(bounds),
