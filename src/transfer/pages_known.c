@@ -131,3 +131,10 @@ void pages_known_clear(struct pages_known *k, pid_t ns_pid, uint64_t start, uint
 			memset(&b->digest[at / PAGE % BLOCK_PAGES], 0, (next - at) / PAGE * sizeof(b->digest[0]));
 	}
 }
+
+void pages_known_forget(struct pages_known *k, pid_t ns_pid)
+{
+	for (size_t i = 0; i < k->size; i++)
+		if (k->table[i] && k->table[i]->ns_pid == ns_pid)
+			memset(k->table[i]->digest, 0, sizeof(k->table[i]->digest));
+}

@@ -12,5 +12,7 @@
 int pages_known_same(struct pages_known *k, pid_t ns_pid, uint64_t address, const uint8_t *page, bool *ret_same);
 /* The other side is told that these are zero. */
 void pages_known_clear(struct pages_known *k, pid_t ns_pid, uint64_t start, uint64_t end);
+/* Nobody knows what the other side holds of this process. */
+void pages_known_forget(struct pages_known *k, pid_t ns_pid);
 
 #endif

@@ -479,6 +479,9 @@ int pages_send(struct wire *w, const struct pages_source *from, enum pages_which
 		r = pagemap_open(from->pid, true, &map, err);
 	if (r == 0)
 		r = send_all(&s, map, which, err);
+	/* A page is noted before it is sent; and a new process may come to have the number of one that has ended. */
+	if (r < 0 && from->known)
+		pages_known_forget(from->known, from->ns_pid);
 	pagemap_close(map);
 	sender_close(&s);
 	stats->micros += clock_mono_us() - began;

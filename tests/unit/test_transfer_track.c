@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -100,6 +101,8 @@ struct transfer {
 	struct track_set *set;
 	struct pages_stats stats;
 	uint64_t found, found_end;      /* pages of memory that the last round told of, and where the last run of a process ended */
+	uint64_t tell_at;               /* a page: when it has come .. */
+	int tell_fd;                    /* .. this eventfd is told; 0: none */
 };
 
 static void *receive_main(void *arg)
@@ -108,9 +111,14 @@ static void *receive_main(void *arg)
 	struct wire_frame f;
 	struct error err = { 0 };
 
-	while ((t->result = wire_receive(t->w[1], 0, &f, &err)) == 0 && f.type != WIRE_ALL_SENT)
+	while ((t->result = wire_receive(t->w[1], 0, &f, &err)) == 0 && f.type != WIRE_ALL_SENT) {
+		struct wire_pages p;
+
+		if (t->tell_fd && wire_pages_unpack(&f, &p, &err) == 0 && p.address == t->tell_at)
+			eventfd_write(t->tell_fd, 1);
 		if ((t->result = page_store_put(t->store, &f, &err)) < 0)
 			break;
+	}
 	if (t->result < 0)
 		fprintf(stderr, "receiver: %s\n", err.message);
 	return NULL;
@@ -1021,6 +1029,44 @@ static void who_has_the_number_by_now_is_not_sent(void **state)
 	transfer_free(&t);
 }
 
+#define STRIPES 8192ul                  /* pages, more than the stream holds on the way */
+
+/*
+ * It ends in the midst of being sent (as the test has it, when some of it has come), and the next process of its number has the same in the same place: what was
+ * about to be sent was not.
+ */
+static void the_next_of_its_number_is_sent_whole(void **state)
+{
+	char *stripes = anonymous(STRIPES * PAGE);
+	struct error err = { 0 };
+	struct transfer t;
+	pid_t pid;
+
+	(void)state;
+	fresh_shared();
+	/* Every second page is zero: each goes by itself. */
+	for (unsigned long i = 0; i < STRIPES; i++)
+		stripes[i * PAGE] = i % 2 == 0;
+	pid = start(quiet);
+	wait_ticks(1);
+	transfer_begin(&t);
+	t.tell_at = (uint64_t)(uintptr_t)stripes + 2 * PAGE;
+	t.tell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	{
+		struct pages_source from = { .pid = pid, .ns_pid = pid, .running = true, .known = t.known, .pidfd = t.tell_fd };
+
+		assert_int_equal(pages_send(t.w[0], &from, PAGES_ALL, &t.stats, &err), -ESRCH);
+	}
+	stop_group(pid);
+	send_round(&t, pid, false);
+	finish(&t);
+	assert_true(verify(&t, pid) > STRIPES);
+	close(t.tell_fd);
+	end(pid);
+	transfer_free(&t);
+	munmap(stripes, STRIPES * PAGE);
+}
+
 /* A filter that kills for userfaultfd, close and pidfd_getfd cannot be asked; the process lives on with it. */
 static void filtered(void)
 {
@@ -1137,7 +1183,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(quiet_is_small), T(wild_is_whole), T(exec_is_whole), T(direct_is_refused), T(files_that_cannot_be_listed), T(own_userfaultfd_is_refused), T(stopped_is_refused),
 		T(tracker_is_killed), T(program_does_not_notice), T(sleep_goes_on_by_its_name), T(seccomp_is_no_obstacle),
-		T(what_could_not_be_read_counts_as_written), T(who_has_the_number_by_now_is_not_sent),
+		T(what_could_not_be_read_counts_as_written), T(who_has_the_number_by_now_is_not_sent), T(the_next_of_its_number_is_sent_whole),
 		T(filters_that_cannot_be_suspended), T(nobody_is_stopped_for_nothing),
 	};
 
