@@ -9,7 +9,7 @@
 
 /*
  * A small HTTP/1.1 server for probes and metrics: GET and HEAD only, one thread, bounded requests (8 KiB), bounded connections
- * (16), 5 s per request, Connection: close.
+ * (16), 5 s per request, 1 s when all places are taken and others wait, Connection: close.
  */
 struct http_server;
 

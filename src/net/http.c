@@ -17,6 +17,8 @@
 
 #define CONNECTIONS 16
 #define REQUEST_US 5000000LL
+#define PATIENCE_US 1000000LL           /* who takes longer makes room when all places are taken and somebody waits: a probe must not wait for those who say nothing */
+#define RETRY_US 100000LL               /* after an accept(2) that failed for want of something */
 #define BODY_MAX (1u << 20)
 
 /* A connection reads one request, writes one answer, then waits for the client to close, so that the answer is not lost to a
@@ -26,12 +28,13 @@ enum state { FREE, READING, WRITING, DRAINING };
 struct connection {
 	enum state state;
 	int fd;
-	int64_t deadline_us;
+	int64_t since_us, deadline_us;
 	struct buf in, out;
 };
 
 struct http_server {
 	int listen_fd, wake_fd;
+	int64_t accept_us;              /* not before */
 	http_handler handler;
 	void *ctx;
 	pthread_t thread;
@@ -124,22 +127,48 @@ static void on_writable(struct connection *c)
 	}
 }
 
+/* A free place, or the one that was taken first. */
+static struct connection *next_place(struct http_server *s)
+{
+	struct connection *oldest = &s->connections[0];
+
+	for (int i = 0; i < CONNECTIONS; i++) {
+		struct connection *c = &s->connections[i];
+
+		if (c->state == FREE)
+			return c;
+		if (c->since_us < oldest->since_us)
+			oldest = c;
+	}
+	return oldest;
+}
+
+/* When the next one may come in. */
+static int64_t next_accept(struct http_server *s)
+{
+	const struct connection *c = next_place(s);
+	int64_t at = c->state == FREE ? 0 : c->since_us + PATIENCE_US;
+
+	return at > s->accept_us ? at : s->accept_us;
+}
+
 static void accept_one(struct http_server *s)
 {
 	int fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int64_t now = clock_mono_us();
+	struct connection *c = next_place(s);
 
-	for (int i = 0; fd >= 0 && i < CONNECTIONS; i++) {
-		struct connection *c = &s->connections[i];
-
-		if (c->state != FREE)
-			continue;
-		*c = (struct connection){ .state = READING, .fd = fd, .deadline_us = clock_mono_us() + REQUEST_US };
-		c->in.max = HTTP_REQUEST_MAX;
-		c->out.max = BODY_MAX + 1024;
+	if (fd < 0) {
+		/* No file descriptor, no memory: the listener would be readable again at once. */
+		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+			s->accept_us = now + RETRY_US;
 		return;
 	}
-	if (fd >= 0)
-		close(fd);
+	if (c->state != FREE)
+		finish(c);
+	*c = (struct connection){ .state = READING, .fd = fd, .since_us = now, .deadline_us = now + REQUEST_US };
+	c->in.max = HTTP_REQUEST_MAX;
+	c->out.max = BODY_MAX + 1024;
 }
 
 static void on_deadline(struct connection *c)
@@ -153,24 +182,24 @@ static void on_deadline(struct connection *c)
 		c->deadline_us = clock_mono_us() + 1000000;
 }
 
-/* Slot 0: wake, 1: listener (only while there is room), then the connections. */
-static int fill_polls(struct http_server *s, struct pollfd *polls, int64_t now, int64_t *ret_next)
+/* Slot 0: wake, 1: listener (only when one may come in), then the connections. */
+static int fill_polls(struct http_server *s, struct pollfd *polls, int64_t now)
 {
-	bool room = false;
+	int64_t next = now + 3600 * 1000000LL, accept = next_accept(s);
 
-	*ret_next = now + 3600 * 1000000LL;
 	for (int i = 0; i < CONNECTIONS; i++) {
 		const struct connection *c = &s->connections[i];
 
 		polls[2 + i] = (struct pollfd){ .fd = c->state == FREE ? -1 : c->fd,
 						.events = c->state == WRITING ? POLLOUT : POLLIN };
-		room = room || c->state == FREE;
-		if (c->state != FREE && c->deadline_us < *ret_next)
-			*ret_next = c->deadline_us;
+		if (c->state != FREE && c->deadline_us < next)
+			next = c->deadline_us;
 	}
+	if (accept > now && accept < next)
+		next = accept;
 	polls[0] = (struct pollfd){ .fd = s->wake_fd, .events = POLLIN };
-	polls[1] = (struct pollfd){ .fd = room ? s->listen_fd : -1, .events = POLLIN };
-	return *ret_next > now ? (int)((*ret_next - now + 999) / 1000) : 0;
+	polls[1] = (struct pollfd){ .fd = accept <= now ? s->listen_fd : -1, .events = POLLIN };
+	return next > now ? (int)((next - now + 999) / 1000) : 0;
 }
 
 static void serve_connections(struct http_server *s, const struct pollfd *polls)
@@ -199,8 +228,7 @@ static void *server_main(void *arg)
 
 	for (;;) {
 		struct pollfd polls[2 + CONNECTIONS];
-		int64_t next;
-		int timeout = fill_polls(s, polls, clock_mono_us(), &next);
+		int timeout = fill_polls(s, polls, clock_mono_us());
 
 		if (poll(polls, 2 + CONNECTIONS, timeout) < 0)
 			continue;

@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -153,34 +157,50 @@ static void too_large(void **state)
 	assert_memory_equal(out2.data, "HTTP/1.1 414 ", 13);
 }
 
-/* Byte by byte, and many at once: more than there are connections. */
-static void slow_and_many(void **state)
+/* All of them are answered.  *took: until the first of the slow ones were done. */
+static bool crowd_is_served(struct fixture *f, int64_t *took)
 {
 	static const char request[] = "GET /healthz HTTP/1.1\r\n\r\n";
-	struct fixture *f = *state;
+	int64_t start_us = clock_mono_us();
+	bool all = true;
 	int fds[32];
 
 	for (int i = 0; i < 32; i++)
 		fds[i] = dial(f);
 	for (size_t k = 0; k < 10; k++)
 		for (int i = 0; i < 16; i++)
-			assert_int_equal(write(fds[i], request + k, 1), 1);
+			all = write(fds[i], request + k, 1) == 1 && all;
 	for (int i = 0; i < 32; i++) {
 		cleanup_buf struct buf out = BUF_INIT(4096);
 		const char *rest = i < 16 ? request + 10 : request;
 
-		assert_int_equal(write_full(fds[i], rest, strlen(rest)), 0);
-		read_all(fds[i], &out);
-		assert_memory_equal(out.data, "HTTP/1.1 200 ", 13);
+		all = all && write_full(fds[i], rest, strlen(rest)) == 0;
+		if (i == 15)
+			*took = clock_mono_us() - start_us;
+		if (all)
+			read_all(fds[i], &out);
+		all = all && out.len > 13 && memcmp(out.data, "HTTP/1.1 200 ", 13) == 0;
 		close(fds[i]);
 	}
-	assert_int_equal(f->calls, 32);
+	return all;
 }
 
-/* Clients that say nothing hold their places for 5 s, not longer. */
+/* Byte by byte, and many at once: more than there are connections.  Who is slower than the server's patience, on a machine that is busy, tries again. */
+static void slow_and_many(void **state)
+{
+	struct fixture *f = *state;
+	int64_t took = 0;
+	int tries = 0;
+
+	while (!crowd_is_served(f, &took))
+		assert_true(took > SECOND && tries++ < 10);
+	assert_true(tries ? f->calls > 32 : f->calls == 32);
+}
+
+/* Clients that say nothing hold their places for 5 s, not longer; for one when all places are theirs and somebody else comes. */
 static void silent_clients(void **state)
 {
-	cleanup_buf struct buf out = BUF_INIT(4096), silent = BUF_INIT(4096);
+	cleanup_buf struct buf out = BUF_INIT(4096), silent = BUF_INIT(4096), gone = BUF_INIT(64);
 	int64_t start_us = clock_mono_us(), took;
 	int fds[16];
 
@@ -189,11 +209,61 @@ static void silent_clients(void **state)
 	ask(*state, "GET /healthz HTTP/1.1\r\n\r\n", &out);
 	took = clock_mono_us() - start_us;
 	assert_memory_equal(out.data, "HTTP/1.1 200 ", 13);
-	assert_true(took > 4 * SECOND && took < 10 * SECOND);
-	read_all(fds[0], &silent);
+	assert_true(took > SECOND / 2 && took < 4 * SECOND);
+	/* The first of them has made room. */
+	read_all(fds[0], &gone);
+	assert_int_equal(gone.len, 0);
+	read_all(fds[1], &silent);
 	assert_memory_equal(silent.data, "HTTP/1.1 408 ", 13);
+	took = clock_mono_us() - start_us;
+	assert_true(took > 4 * SECOND && took < 10 * SECOND);
 	for (int i = 0; i < 16; i++)
 		close(fds[i]);
+}
+
+static double seconds_used(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* A client that waits while there is no file descriptor for it costs no processor, and is served when there is one. */
+static void no_descriptor_left(void **state)
+{
+	cleanup_buf struct buf out = BUF_INIT(4096);
+	struct rlimit limit, none;
+	double before;
+	int fd = dial(*state), waiting = socket(AF_INET, SOCK_STREAM, 0), used[64], n = 0;
+	struct sockaddr_in to;
+	socklen_t len = sizeof(to);
+
+	assert_int_equal(getpeername(fd, (struct sockaddr *)&to, &len), 0);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	/* The first one has its place by now. */
+	assert_int_equal(write(fd, "GET /healthz HTTP/1.1\r\n\r\n", 25), 25);
+	read_all(fd, &out);
+	buf_reset(&out);
+	/* poll(2) takes no more entries than there may be descriptors. */
+	do
+		used[n] = dup(waiting);
+	while (used[n++] < 63);
+	none = (struct rlimit){ 64, limit.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	assert_int_equal(connect(waiting, (struct sockaddr *)&to, len), 0);
+	before = seconds_used();
+	usleep(1000000);
+	before = seconds_used() - before;
+	while (n)
+		close(used[--n]);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_true(before < 0.1);
+	assert_int_equal(write(waiting, "GET /healthz HTTP/1.1\r\n\r\n", 25), 25);
+	read_all(waiting, &out);
+	assert_memory_equal(out.data, "HTTP/1.1 200 ", 13);
+	close(waiting);
+	close(fd);
 }
 
 static size_t take(char *data, size_t size, size_t n, void *out)
@@ -298,6 +368,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(too_large, start, stop),
 		cmocka_unit_test_setup_teardown(slow_and_many, start, stop),
 		cmocka_unit_test_setup_teardown(silent_clients, start, stop),
+		cmocka_unit_test_setup_teardown(no_descriptor_left, start, stop),
 		cmocka_unit_test_setup_teardown(curl_big, start, stop),
 		cmocka_unit_test_setup_teardown(client_leaves, start, stop),
 		cmocka_unit_test(stops_with_clients),
