@@ -37,6 +37,7 @@
 
 /* The source's own: what it keeps of the files that went ahead, of all trees of a migration (some 120 bytes for each, and 16 for each block of large ones). */
 #define TREE_RECORD_MAX (256u << 20)
+#define TREE_LINKS_MAX (512u << 20)     /* bytes: the first paths of files with several names, of one walk through one tree */
 #define TREE_BLOCK 65536u
 #define TREE_LARGE (4 * TREE_BLOCK)     /* from this size on, of a file that has changed only those blocks are sent that differ */
 #define TREE_WALKS_MAX 5                /* while the pod runs */

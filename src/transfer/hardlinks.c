@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "transfer/limits.h"
+
 static struct hardlink *find(const struct hardlinks *h, dev_t dev, ino_t ino)
 {
 	/* Fibonacci hashing: inode numbers of neighbours differ in their low bits. */
@@ -18,7 +20,7 @@ static struct hardlink *find(const struct hardlinks *h, dev_t dev, ino_t ino)
 
 static int grow(struct hardlinks *h)
 {
-	struct hardlinks bigger = { .size = h->size ? h->size * 2 : 64, .used = h->used };
+	struct hardlinks bigger = { .size = h->size ? h->size * 2 : 64, .used = h->used, .bytes = h->bytes };
 
 	bigger.table = calloc(bigger.size, sizeof(*bigger.table));
 	if (!bigger.table)
@@ -43,13 +45,21 @@ struct hardlink *hardlinks_get(struct hardlinks *h, dev_t dev, ino_t ino)
 	return l;
 }
 
+/* With its part of the table, which is half full at most. */
+static uint64_t bytes_of(const char *path)
+{
+	return path ? strlen(path) + 1 + 2 * sizeof(struct hardlink) : 0;
+}
+
 int hardlinks_set(struct hardlinks *h, struct hardlink *l, const char *path)
 {
-	char *copy = strdup(path);
+	uint64_t bytes = h->bytes - bytes_of(l->path) + bytes_of(path);
+	char *copy = bytes <= TREE_LINKS_MAX ? strdup(path) : NULL;
 
 	if (!copy)
-		return -ENOMEM;
+		return bytes <= TREE_LINKS_MAX ? -ENOMEM : -E2BIG;
 	h->used += !l->path;
+	h->bytes = bytes;
 	free(l->path);
 	l->path = copy;
 	return 0;

@@ -21,11 +21,12 @@ struct hardlink {
 struct hardlinks {
 	struct hardlink *table;         /* open addressing, a power of two, at most half full */
 	size_t size, used;
+	uint64_t bytes;                 /* that all of it takes; never more than TREE_LINKS_MAX */
 };
 
 /* The place of this file: path is NULL when it was not met yet.  Until the next call; NULL: out of memory. */
 struct hardlink *hardlinks_get(struct hardlinks *h, dev_t dev, ino_t ino);
-/* The first path is this one, from now on.  -ENOMEM. */
+/* The first path is this one, from now on.  -ENOMEM; -E2BIG: there are too many. */
 int hardlinks_set(struct hardlinks *h, struct hardlink *l, const char *path);
 void hardlinks_free(struct hardlinks *h);
 

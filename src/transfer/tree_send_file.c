@@ -5,6 +5,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "migration/reason.h"
 #include "tree_mapped.h"
 #include "tree_walk.h"
 
@@ -22,13 +23,18 @@ static bool unchanged(const struct stat *a, const struct stat *b)
 /* The other names become links to this one. */
 static int meet(struct tree_walk *w, struct hardlink *l, uint32_t group, uint64_t size, int64_t ctime_ns, uint8_t flags, struct error *err)
 {
+	int r;
+
 	if (!l)
 		return 0;
 	l->group = group;
 	l->size = size;
 	l->ctime_ns = ctime_ns;
 	l->flags = flags;
-	return hardlinks_set(&w->links, l, w->path) < 0 ? error_set(err, -ENOMEM, "out of memory for hard links") : 0;
+	r = hardlinks_set(&w->links, l, w->path);
+	if (r == -E2BIG)
+		return error_reason(err, -ENOTSUP, REASON_UnsupportedFile, "%.300s in %s: too many files have several names", w->path, w->from->tree);
+	return r < 0 ? error_set(err, r, "out of memory for hard links") : 0;
 }
 
 /* While the pod runs the first name may have become another file since, here and at the other side. */

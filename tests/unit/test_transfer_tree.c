@@ -26,6 +26,8 @@
 #include "base/json.h"
 #include "migration/reason.h"
 #include "stream_pair.h"
+#include "transfer/hardlinks.h"
+#include "transfer/limits.h"
 #include "transfer/tree.h"
 #include "tree_compare.h"
 #include "tree_place.h"
@@ -883,11 +885,39 @@ static void limits(void **state)
 	remove_all("root");
 }
 
+/* What a program may make the source keep: names of files with several names. */
+static void links_have_a_bound(void **state)
+{
+	struct hardlinks h = { 0 };
+	struct hardlink *l;
+	char path[64];
+
+	(void)state;
+	for (unsigned i = 0; i < 1000; i++) {
+		l = hardlinks_get(&h, 1, i);
+		assert_non_null(l);
+		assert_null(l->path);
+		path_format(path, sizeof(path), "folder/%u", i);
+		assert_int_equal(hardlinks_set(&h, l, path), 0);
+	}
+	assert_in_range(h.bytes, 1000 * sizeof(*l), 1000 * (2 * sizeof(*l) + sizeof(path)));
+	/* Another name in the place of one takes no more than it is longer. */
+	h.bytes = TREE_LINKS_MAX;
+	l = hardlinks_get(&h, 1, 7);
+	assert_int_equal(hardlinks_set(&h, l, "folder/8"), 0);
+	assert_int_equal(hardlinks_set(&h, l, "folder/17"), -E2BIG);
+	assert_string_equal(l->path, "folder/8");
+	l = hardlinks_get(&h, 1, 1000);
+	assert_int_equal(hardlinks_set(&h, l, "x"), -E2BIG);
+	assert_null(hardlinks_get(&h, 1, 1000)->path);
+	hardlinks_free(&h);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(everything),        cmocka_unit_test(deep), cmocka_unit_test(small_files),
-		cmocka_unit_test(folders_of_criu),
+		cmocka_unit_test(folders_of_criu),   cmocka_unit_test(links_have_a_bound),
 		cmocka_unit_test(overlay_round_trip), cmocka_unit_test(overlay_attributes),
 		cmocka_unit_test(source_refuses),    cmocka_unit_test(changed_while_read),
 		cmocka_unit_test(malicious_entries), cmocka_unit_test(malicious_sequences),
