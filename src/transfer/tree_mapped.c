@@ -146,11 +146,15 @@ static bool can_write(pid_t pid, uint64_t start, uint64_t end, const char *perms
 /* "7f1c-7f1d rw-s 0000 08:01 123   /path": proc(5). */
 static int take_line(struct tree_mapped *m, pid_t pid, char *line, dev_t root)
 {
+	const char *shared = strchr(line, ' ');
 	unsigned major = 0, minor = 0;
 	uint64_t start, end, inode;
 	char perms[5] = "";
 	int at = 0, r;
 
+	/* Nearly all are private, and the pod stands still: no more is read of them. */
+	if (shared && strnlen(shared, 5) == 5 && shared[4] == 'p')
+		return 0;
 	line[strcspn(line, "\n")] = '\0';
 	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*s %x:%x %" SCNu64 " %n", &start, &end, perms, &major, &minor, &inode, &at) < 6 || !at)
 		return -EIO;
