@@ -34,13 +34,13 @@ struct wire {
 	struct tls_stream *stream;
 	int64_t idle_us;
 
-	pthread_mutex_t send_lock;      /* one frame at a time; guards the five below */
+	pthread_mutex_t send_lock;      /* one frame at a time; guards the four below */
 	struct pace pace;
-	double cost;                    /* microseconds per byte, of the large frames sent last */
 	struct tally sent;
 	bool send_failed;               /* half a frame may be out: nothing can follow */
 	uint8_t first[FIRST];
 	_Atomic bool cancelled;
+	_Atomic double cost;            /* microseconds per byte, of the large frames sent last; written under the lock */
 
 	struct tally received;          /* of the one receiving thread */
 	struct tally before_end;        /* as it was when ALL_SENT came; hash unused */
@@ -147,20 +147,16 @@ static int write_steps(struct wire *w, const uint8_t *data, size_t len, struct e
 
 static void note_cost(struct wire *w, size_t bytes, int64_t us)
 {
-	double now = (double)us / (double)bytes;
+	double now = (double)us / (double)bytes, before = atomic_load(&w->cost);
 
 	if (bytes >= COST_BYTES)
-		w->cost = w->cost > 0 ? w->cost + (now - w->cost) * COST_WEIGHT : now;
+		atomic_store(&w->cost, before > 0 ? before + (now - before) * COST_WEIGHT : now);
 }
 
+/* Without the lock: who asks wants to pack while another one sends. */
 double wire_cost(struct wire *w)
 {
-	double cost;
-
-	pthread_mutex_lock(&w->send_lock);
-	cost = w->cost;
-	pthread_mutex_unlock(&w->send_lock);
-	return cost;
+	return atomic_load(&w->cost);
 }
 
 void wire_set_rate(struct wire *w, uint64_t bytes_per_s)

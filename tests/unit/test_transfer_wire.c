@@ -616,6 +616,47 @@ static void no_faster_than_allowed(void **state)
 	assert_int_equal(pace_take(&p, 1 << 30, now), 0);
 }
 
+/* Until nobody takes it. */
+static void *fill_the_link(void *w)
+{
+	static const uint8_t data[WIRE_DATA_MAX];
+	uint64_t offset = 0;
+	struct error err = { 0 };
+
+	while (wire_send(w, WIRE_DATA, 0, &offset, sizeof(offset), data, sizeof(data), &err) == 0)
+		;
+	return NULL;
+}
+
+/* What a byte costs is asked by threads that have something to pack: they do not wait for the one that sends. */
+static void the_cost_is_told_meanwhile(void **state)
+{
+	struct wire *w[2];
+	uint64_t before;
+	int64_t start;
+	pthread_t t;
+
+	(void)state;
+	wire_pair(w, 60 * SECOND);
+	assert_true(wire_cost(w[0]) <= 0);
+	start = clock_mono_us();
+	assert_int_equal(pthread_create(&t, NULL, fill_the_link, w[0]), 0);
+	while (wire_cost(w[0]) <= 0 && clock_mono_us() - start < 30 * SECOND)
+		usleep(1000);
+	/* Until it stands. */
+	do {
+		before = wire_bytes_sent(w[0]);
+		usleep(SECOND / 2);
+	} while (wire_bytes_sent(w[0]) != before);
+	start = clock_mono_us();
+	assert_true(wire_cost(w[0]) > 0);
+	assert_true(clock_mono_us() - start < 10 * SECOND);
+	wire_interrupt(w[0]);
+	pthread_join(t, NULL);
+	wire_free(w[0]);
+	wire_free(w[1]);
+}
+
 /* One that gives up says so on the same stream, whole frames being out. */
 static void cancelled_content_leaves_room_for_words(void **state)
 {
@@ -652,6 +693,7 @@ int main(void)
 		cmocka_unit_test(out_of_sequence),   cmocka_unit_test(random_bytes),    cmocka_unit_test(not_json),
 		cmocka_unit_test(many_senders),      cmocka_unit_test(wrong_end),       cmocka_unit_test(interrupted),
 		cmocka_unit_test(slow_is_not_stuck), cmocka_unit_test(packed_pages), cmocka_unit_test(packing_pays),
+		cmocka_unit_test(the_cost_is_told_meanwhile),
 		cmocka_unit_test(no_faster_than_allowed), cmocka_unit_test(cancelled_content_leaves_room_for_words),
 	};
 
