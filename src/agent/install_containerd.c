@@ -26,22 +26,30 @@
  * The entry, in the syntax of the main file: containerd merges a drop-in before it brings the main file to the newest version, so a drop-in of a
  * newer version would leave the main file as it is, its settings unread (containerd#12891).
  */
-static int entry_text(int version, bool systemd_cgroup, struct buf *out)
+static int entry_sections(int version, bool systemd_cgroup, struct buf *out)
 {
 	const char *plugin = version >= 3 ? "io.containerd.cri.v1.runtime" : "io.containerd.grpc.v1.cri";
 
 	return buf_printf(out,
-			  "# Written by podmigration-agent install. Do not edit: changes are overwritten.\n"
-			  "version = %d\n"
-			  "\n"
 			  "[plugins.'%s'.containerd.runtimes.%s]\n"
 			  "  runtime_type = 'io.containerd.runc.v2'\n"
 			  "  pod_annotations = ['%s']\n"
 			  "  [plugins.'%s'.containerd.runtimes.%s.options]\n"
 			  "    BinaryName = '%s'\n"
 			  "    SystemdCgroup = %s\n",
-			  version, plugin, PM_RUNTIME_CLASS, PM_ANN_MIGRATION, plugin, PM_RUNTIME_CLASS, INSTALL_RUNTIME_PATH,
-			  systemd_cgroup ? "true" : "false");
+			  plugin, PM_RUNTIME_CLASS, PM_ANN_MIGRATION, plugin, PM_RUNTIME_CLASS, INSTALL_RUNTIME_PATH, systemd_cgroup ? "true" : "false");
+}
+
+/* As a file of its own. */
+static int entry_text(int version, bool systemd_cgroup, struct buf *out)
+{
+	int r = buf_printf(out,
+			   "# Written by podmigration-agent install. Do not edit: changes are overwritten.\n"
+			   "version = %d\n"
+			   "\n",
+			   version);
+
+	return r < 0 ? r : entry_sections(version, systemd_cgroup, out);
 }
 
 /* --- how the running containerd was started --- */
@@ -142,12 +150,22 @@ static char **sorted_lines(struct buf *text, size_t *ret_n)
 	return lines;
 }
 
+/* The list of files that were read: containerd 1.7 prints it in the place of the setting, in any order, the drop-in with it. */
+static bool names_files(const char *line)
+{
+	static const char key[] = "imports";
+
+	return !strncmp(line, key, sizeof(key) - 1) && strchr(" =", line[sizeof(key) - 1]);
+}
+
 /* The first line that was there before and is not any more; NULL when the drop-in only added something. */
 static const char *lost_line(char **before, size_t n_before, char **after, size_t n_after)
 {
 	size_t a = 0;
 
 	for (size_t b = 0; b < n_before; b++) {
+		if (names_files(before[b]))
+			continue;
 		while (a < n_after && strcmp(after[a], before[b]) < 0)
 			a++;
 		if (a == n_after || strcmp(after[a], before[b]))
@@ -161,8 +179,7 @@ static const char *lost_line(char **before, size_t n_before, char **after, size_
  * containerd 1.x replaces a whole plugin's section by the one of an imported file (containerd#5837), and versions must not be mixed: so what the
  * node's configuration says without the drop-in must all be there with it.
  */
-static int check_added_only(const struct node *n, const struct command_line *c, struct buf *before, struct buf *after, const char *entry,
-			    struct error *err)
+static int check_added_only(const struct node *n, const struct command_line *c, struct buf *before, struct buf *after, struct error *err)
 {
 	bool found = after->data && strstr(after->data, INSTALL_RUNTIME_PATH);
 	cleanup_free char **b = NULL, **a = NULL;
@@ -180,8 +197,8 @@ static int check_added_only(const struct node *n, const struct command_line *c, 
 	lost = lost_line(b, n_b, a, n_a);
 	if (lost)
 		return error_set(err, -ENOTSUP,
-				 "this containerd would lose its setting  %s  if it read %s; add these lines to %s instead: %s", lost, n->drop_in,
-				 c->config, entry);
+				 "this containerd would lose its setting  %s  if it read %s; add the lines that are printed above to %s instead, and restart it",
+				 lost, n->drop_in, c->config);
 	return 0;
 }
 
@@ -222,35 +239,63 @@ static int dump_version(const struct buf *dump)
 	return version ? version : 2;
 }
 
-/* Writes the drop-in, and takes it back when containerd would not be well with it. 1 written, 0 was there. */
-static int write_entry(const struct node *n, const struct command_line *c, bool systemd_cgroup, struct error *err)
+static bool names_ours(const struct buf *dump)
 {
-	cleanup_buf struct buf before = BUF_INIT(CONFIG_MAX), after = BUF_INIT(CONFIG_MAX), text = BUF_INIT(4096), old = BUF_INIT(4096);
-	struct error ignored;
-	int version = config_version(n, c), r;
+	return dump->data && strstr(dump->data, INSTALL_RUNTIME_PATH);
+}
 
-	if (version && entry_text(version, systemd_cgroup, &text) == 0 && node_read(n, n->drop_in, &old, NULL) == 0 &&
-	    old.len == text.len && !memcmp(old.data, text.data, text.len) && config_dump(n, c, &after, err) == 0 && after.data &&
-	    strstr(after.data, INSTALL_RUNTIME_PATH))
-		return 0;
-	buf_reset(&after);
-	r = node_remove(n, n->drop_in, err);
-	if (r == 0)
-		r = config_dump(n, c, &before, err);
-	if (r < 0)
-		return r;
-	buf_reset(&text);
-	if (entry_text(version ? version : dump_version(&before), systemd_cgroup, &text) < 0)
+/* The drop-in is there as it would be written now, and containerd would read it. */
+static bool is_written(const struct node *n, const struct command_line *c, int version, bool systemd_cgroup)
+{
+	cleanup_buf struct buf text = BUF_INIT(4096), old = BUF_INIT(4096), dump = BUF_INIT(CONFIG_MAX);
+
+	return version && entry_text(version, systemd_cgroup, &text) == 0 && node_read(n, n->drop_in, &old, NULL) == 0 && old.len == text.len &&
+	       !memcmp(old.data, text.data, text.len) && config_dump(n, c, &dump, NULL) == 0 && names_ours(&dump);
+}
+
+/* Writes the drop-in, and takes it back when containerd would not be well with it: then -ENOTSUP, or 0 when a person has put the entry elsewhere. */
+static int try_entry(const struct node *n, const struct command_line *c, int version, bool systemd_cgroup, struct buf *before, struct error *err)
+{
+	cleanup_buf struct buf after = BUF_INIT(CONFIG_MAX), text = BUF_INIT(4096), sections = BUF_INIT(4096);
+	bool by_hand = names_ours(before);
+	struct error ignored;
+	int r;
+
+	if (entry_text(version, systemd_cgroup, &text) < 0 || entry_sections(version, systemd_cgroup, &sections) < 0)
 		return error_set(err, -ENOMEM, "out of memory");
 	r = node_write(n, n->drop_in, &text, 0644, err);
 	if (r < 0)
 		return r;
 	r = config_dump(n, c, &after, err);
 	if (r == 0)
-		r = check_added_only(n, c, &before, &after, text.data, err);
+		r = check_added_only(n, c, before, &after, err);
 	if (r < 0)
 		node_remove(n, n->drop_in, &ignored);
+	if (r == -ENOTSUP && by_hand)
+		return 0;
+	/* As lines, which an error is not. */
+	if (r == -ENOTSUP)
+		fputs(sections.data, stderr);
 	return r < 0 ? r : 1;
+}
+
+/* 1 written, 0 was there.  known: the running containerd has an entry of this name already, which is not as it must be. */
+static int write_entry(const struct node *n, const struct command_line *c, bool systemd_cgroup, bool known, struct error *err)
+{
+	cleanup_buf struct buf before = BUF_INIT(CONFIG_MAX);
+	int version = config_version(n, c), r;
+
+	if (is_written(n, c, version, systemd_cgroup))
+		return 0;
+	r = node_remove(n, n->drop_in, err);
+	if (r == 0)
+		r = config_dump(n, c, &before, err);
+	if (r == 0)
+		r = try_entry(n, c, version ? version : dump_version(&before), systemd_cgroup, &before, err);
+	/* Reading its file once more would not change it. */
+	if (r == 0 && known && !node_exists(n, n->drop_in))
+		return error_set(err, -EEXIST, "the entry of the runtime %s in %s is not as it must be; docs/install.md has it", PM_RUNTIME_CLASS, c->config);
+	return r;
 }
 
 /* --- the whole --- */
@@ -282,6 +327,7 @@ int containerd_entry_install(const struct node *n, struct error *err)
 {
 	struct cri_runtime usual = { 0 }, ours = { 0 };
 	struct command_line c;
+	bool known;
 	int r = cri_runtime(n->socket, NULL, &usual, err);
 
 	/* The cgroup driver must be the kubelet's, which the node's usual runtime has already. */
@@ -294,9 +340,10 @@ int containerd_entry_install(const struct node *n, struct error *err)
 	}
 	if (r < 0 && r != -ENOENT)
 		return r;
+	known = r == 0;
 	r = command_line(n, &c, err);
 	if (r == 0)
-		r = write_entry(n, &c, usual.systemd_cgroup, err);
+		r = write_entry(n, &c, usual.systemd_cgroup, known, err);
 	if (r == 0)
 		log_info("the entry was there, but containerd has not read it yet", LOG_S("dropIn", n->drop_in));
 	return r < 0 ? r : restart_containerd(n, err);

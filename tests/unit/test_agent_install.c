@@ -208,7 +208,7 @@ static int added_only(const char *before_text, const char *after_text, struct er
 
 	buf_puts(&before, before_text);
 	buf_puts(&after, after_text);
-	r = check_added_only(&node, &c, &before, &after, "THE ENTRY", err);
+	r = check_added_only(&node, &c, &before, &after, err);
 	buf_free(&before);
 	buf_free(&after);
 	return r;
@@ -223,6 +223,9 @@ static void an_entry_that_only_adds_may_stay(void **state)
 	(void)state;
 	assert_int_equal(added_only("version = 3\n[a]\nx = 1\n[b]\nx = 1\n", "version = 3\n[a]\n  x = 1\n[b]\nx = 1\n[ours]\n" OURS, &err), 0);
 	assert_int_equal(added_only("", OURS, &err), 0);
+	/* containerd 1.7 prints the files it has read, the drop-in among them, in the place of the setting. */
+	assert_int_equal(added_only("imports = ['/c']\nversion = 2\n", "imports = ['/c', '/conf.d/p']\nversion = 2\n" OURS, &err), 0);
+	assert_int_equal(added_only("importsomething = 1\n", OURS, &err), -ENOTSUP);
 }
 
 static void a_lost_setting_is_named_with_what_to_do(void **state)
@@ -232,7 +235,7 @@ static void a_lost_setting_is_named_with_what_to_do(void **state)
 	(void)state;
 	assert_int_equal(added_only("[a]\nx = 1\nsandbox = 'pause:1'\n", "[a]\nx = 1\nsandbox = ''\n" OURS, &err), -ENOTSUP);
 	assert_non_null(strstr(err.message, "sandbox = 'pause:1'"));
-	assert_non_null(strstr(err.message, "THE ENTRY"));
+	assert_non_null(strstr(err.message, "/etc/containerd/config.toml"));
 	/* The same line twice before and once after: one of two tables lost it. */
 	assert_int_equal(added_only("[a]\nx = 1\n[b]\nx = 1\n", "[a]\nx = 1\n[b]\n" OURS, &err), -ENOTSUP);
 }
@@ -245,6 +248,40 @@ static void a_file_that_is_not_read_is_explained(void **state)
 	assert_int_equal(added_only("[a]\n", "[a]\n", &err), -ENOENT);
 	assert_non_null(strstr(err.message, "imports = [\"/etc/containerd/conf.d/*.toml\"]"));
 	assert_non_null(strstr(err.message, "/etc/containerd/config.toml"));
+}
+
+/*
+ * A containerd that replaces whole sections: with the drop-in, what the main file says is gone.  Returns what came of it, and leaves the drop-in's existence to be looked at.
+ */
+static int told_by_one_that_replaces(const char *main_file, bool known, struct error *err)
+{
+	char program[128], script[512];
+	struct command_line c = { .program = program, .config = "/etc/containerd/config.toml" };
+
+	put("node/etc/main", main_file);
+	snprintf(program, sizeof(program), "%s/containerd", top);
+	snprintf(script, sizeof(script), "#!/bin/sh\ncat %s/node%s 2>/dev/null || cat %s/node/etc/main\n", top, node.drop_in, top);
+	put("containerd", script);
+	assert_int_equal(chmod(program, 0755), 0);
+	return write_entry(&node, &c, false, known, err);
+}
+
+static void what_a_person_has_added_is_enough(void **state)
+{
+	static const char plain[] = "version = 2\nsandbox_image = 'pause:1'\n", added[] = "version = 2\nsandbox_image = 'pause:1'\n" OURS;
+	struct error err = { 0 };
+
+	(void)state;
+	make_dir("node/etc/containerd");
+	make_dir("node/etc/containerd/conf.d");
+	assert_int_equal(told_by_one_that_replaces(plain, false, &err), -ENOTSUP);
+	assert_false(node_exists(&node, node.drop_in));
+	/* Added, and not read yet. */
+	assert_int_equal(told_by_one_that_replaces(added, false, &err), 0);
+	assert_false(node_exists(&node, node.drop_in));
+	/* Read, and not as it must be: another restart would not change that. */
+	assert_int_equal(told_by_one_that_replaces(added, true, &err), -EEXIST);
+	assert_false(node_exists(&node, node.drop_in));
 }
 
 static void the_main_files_version_is_followed(void **state)
@@ -267,6 +304,10 @@ static void the_main_files_version_is_followed(void **state)
 	assert_int_equal(entry_text(2, true, &entry), 0);
 	assert_non_null(strstr(entry.data, "[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.podmigration]"));
 	assert_non_null(strstr(entry.data, "SystemdCgroup = true"));
+	buf_reset(&entry);
+	/* For a file that is there: a version below its last section would be one of that section's settings. */
+	assert_int_equal(entry_sections(2, true, &entry), 0);
+	assert_null(strstr(entry.data, "version ="));
 	buf_free(&entry);
 }
 
@@ -277,7 +318,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(the_folder_is_made_and_then_left_alone), T(a_folder_that_differs_is_replaced_whole), T(the_running_program_is_not_written_to),
 		T(links_lead_where_they_lead_on_the_node), T(only_plain_files_are_installed), T(all_folders_come_and_go), T(an_entry_that_only_adds_may_stay),
-		T(a_lost_setting_is_named_with_what_to_do), T(a_file_that_is_not_read_is_explained), T(the_main_files_version_is_followed),
+		T(a_lost_setting_is_named_with_what_to_do), T(a_file_that_is_not_read_is_explained), T(what_a_person_has_added_is_enough), T(the_main_files_version_is_followed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
