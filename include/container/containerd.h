@@ -22,6 +22,9 @@ struct pod_container {
 	char bundle[512];    /* /run/containerd/io.containerd.runtime.v2.task/k8s.io/<id> */
 	char upperdir[1024]; /* overlayfs upper folder, "" when the snapshotter has none (then rootfs changes cannot be read) */
 	char image[512];
+	char shim[128];      /* containerd's name of its runtime, such as io.containerd.runc.v2 */
+	char binary[512];    /* the OCI runtime that the shim calls, "" for runc from PATH; both only of shims of runc's kind */
+	char root[512];      /* where that runtime keeps its state, "" for containerd's default */
 };
 
 struct pod_containers {
@@ -35,6 +38,8 @@ void containerd_close(struct containerd *c);
 int containerd_version(struct containerd *c, char *out, size_t size, struct error *err);
 /* Running containers of a pod (label io.kubernetes.pod.uid), the sandbox included. */
 int containerd_pod(struct containerd *c, const char *pod_uid, struct pod_containers *ret, struct error *err);
+/* Whether it was made by runc, or by something whose state runc knows; runc_root: where the caller looks for that.  Reason UnsupportedRuntime. */
+int containerd_check_runtime(const struct pod_container *c, const char *runc_root, struct error *err);
 /* Those that do not run: not yet, or not any more. */
 int containerd_pod_dead(struct containerd *c, const char *pod_uid, struct pod_containers *ret, struct error *err);
 

@@ -17,8 +17,10 @@
 
 static int find_container(struct source *s, struct source_container *c, struct error *err)
 {
-	int r = runc_init_pid(&s->runc, c->info.id, &c->init_pid, err);
+	int r = containerd_check_runtime(&c->info, s->o->runc_root, err);
 
+	if (r == 0)
+		r = runc_init_pid(&s->runc, c->info.id, &c->init_pid, err);
 	return r < 0 ? error_wrap(err, r, "container %s", c->info.name) : 0;
 }
 

@@ -17,6 +17,9 @@
 /* containerd's default state folder (config.toml `state`) and its runtime v2 plugin below it. */
 #define BUNDLE_ROOT "/run/containerd/io.containerd.runtime.v2.task/" NAMESPACE
 
+/* The type of what the CRI plugin says to the shims of runc's kind (containerd api/types/runc/options; typeurl registers it without a host). */
+#define RUNC_OPTIONS "containerd.runc.v1.Options"
+
 /* containerd's own cap on a received message (config.toml [grpc] max_recv_message_size). */
 #define REPLY_MAX (16u << 20)
 
@@ -161,6 +164,27 @@ static const char *label(const Containerd__Container *c, const char *key)
 	return "";
 }
 
+/* Other shims' options are of other types; theirs are of no use to us. */
+static int fill_runtime(const Containerd__Runtime *in, struct pod_container *out, struct error *err)
+{
+	Containerd__RuncOptions *o = NULL;
+	int r = 0;
+
+	if (!in)
+		return 0;
+	if (in->options && !strcmp(in->options->type_url, RUNC_OPTIONS)) {
+		o = containerd__runc_options__unpack(NULL, in->options->value.len, in->options->value.data);
+		if (!o)
+			return error_set(err, -EBADMSG, "containerd: runtime options of container %s cannot be read", out->id);
+	}
+	if (path_format(out->shim, sizeof(out->shim), "%s", in->name) < 0 || (o && path_format(out->binary, sizeof(out->binary), "%s", o->binary_name) < 0) ||
+	    (o && path_format(out->root, sizeof(out->root), "%s", o->root) < 0))
+		r = error_set(err, -ENAMETOOLONG, "containerd: the runtime's name of container %s is too long", out->id);
+	if (o)
+		containerd__runc_options__free_unpacked(o, NULL);
+	return r;
+}
+
 static int fill_container(struct containerd *c, const Containerd__Container *in, pid_t pid, struct pod_container *out,
 			  struct error *err)
 {
@@ -173,6 +197,8 @@ static int fill_container(struct containerd *c, const Containerd__Container *in,
 		return error_set(err, -ENAMETOOLONG, "containerd: a name of container %s is too long", in->id);
 	if (!out->sandbox && !out->name[0])
 		return error_set(err, -EBADMSG, "containerd: container %s has no io.kubernetes.container.name", in->id);
+	if (fill_runtime(in->runtime, out, err) < 0)
+		return -EBADMSG;
 	return out->sandbox ? 0 : fill_upperdir(c, in, out, err);
 }
 
