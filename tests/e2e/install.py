@@ -64,15 +64,28 @@ def apply(cluster, overlay):
             cluster.ok("rollout", "restart", "-n", "podmigration-system", "deployment/podmigration-controller")
 
 
+ADD_BY_HAND = "add the lines that are printed above to "
+
+
 def installed(pod):
+    """What an installation that has ended said, good or bad: (exit code, text). None as long as there is none."""
     for s in pod.get("status", {}).get("initContainerStatuses", []):
         for state in (s.get("state", {}), s.get("lastState", {})):
-            ended = state.get("terminated")
-            if ended and ended["exitCode"] == 0:
-                return True
-            if ended:
-                raise Failed("podmigration-agent install: %s" % ended.get("message", "").strip())
-    return False
+            if state.get("terminated"):
+                return state["terminated"]["exitCode"], state["terminated"].get("message", "").strip()
+    return None
+
+
+def add_by_hand(cluster, pod, said):
+    """What containerd 1.7 needs, as an operator does it: the lines go below the main file; the next try of the installation finds the runtime there."""
+    out = cluster.ok("logs", "-n", "podmigration-agent", pod, "-c", "install")
+    lines = [line for line in out.splitlines() if line and not line.startswith("{")]
+    path = said.split(ADD_BY_HAND)[1].split()[0]
+    if not lines or not lines[0].startswith("[plugins."):
+        raise Failed("podmigration-agent install printed no lines to add: %s" % out[-600:])
+    lab("exec", cluster.name, "sh", "-c", 'printf "\\n%s\\n" "$1" >>"$2"', "-", "\n".join(lines), path.rstrip(","))
+    lab("restart", cluster.name, "containerd")
+    cluster.watch("pods", pod, "podmigration-agent", lambda p: (installed(p) or (1,))[0] == 0, 120, "through with its installation, with the lines that were added")
 
 
 def start_agents(cluster):
@@ -81,7 +94,11 @@ def start_agents(cluster):
     pods = [p for p in agent_pods(cluster) if not p["metadata"].get("deletionTimestamp")]
     for p in pods:
         name = p["metadata"]["name"]
-        cluster.watch("pods", name, "podmigration-agent", installed, 90, "through with its installation")
+        rc, said = installed(cluster.watch("pods", name, "podmigration-agent", installed, 90, "through with its installation"))
+        if rc and ADD_BY_HAND in said:
+            add_by_hand(cluster, name, said)
+        elif rc:
+            raise Failed("podmigration-agent install: %s" % said)
         if "was not restarted" in cluster.ok("logs", "-n", "podmigration-agent", name, "-c", "install"):
             lab("restart", cluster.name, "containerd")
     cluster.watch("daemonset", "podmigration-agent", "podmigration-agent", ready, 120, "ready")

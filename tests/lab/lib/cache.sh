@@ -12,6 +12,12 @@ root_packages=(ca-certificates conntrack containerd containernetworking-plugins 
 	iproute2 iptables jq kmod nftables openssl procps runc socat strace tcpdump util-linux)
 
 k8s_programs=(kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet kubectl)
+
+# LAB_CONTAINERD: a version (2.4.2) to have instead of Debian's. ctr stays Debian's: its options differ from version to version.
+lab_containerd=${LAB_CONTAINERD:-}
+[ -z "$lab_containerd" ] || cache_kinds+=(containerd)
+containerd_programs=(containerd containerd-shim-runc-v2)
+
 liqo_programs=(liqo-controller-manager crd-replicator virtual-kubelet webhook liqoctl)
 
 # What each kind is made from, as text: whatever changes it changes its hash.
@@ -22,6 +28,7 @@ cache_recipe() {
 	tools) cat "$LAB_HOME"/src/{init,pause,forward,delay}.c "$LAB_HOME/lib/image.sh" ;;
 	shim) cat "$LAB_HOME/src/prlimit.c" ;;
 	k8s) cat "$LAB_HOME"/k8s/go.{mod,sum} && echo "${k8s_programs[*]}" ;;
+	containerd) echo "$lab_containerd ${containerd_programs[*]}" ;;
 	liqo) cat "$LAB_HOME"/liqo/go.{mod,sum} "$LAB_HOME/lib/image.sh" && echo "${liqo_programs[*]}" ;;
 	esac
 }
@@ -115,6 +122,23 @@ build_k8s() {
 		"${k8s_programs[@]/#/k8s.io/kubernetes/cmd/}"
 }
 
+# Of version 2 on, the module is another one.
+containerd_module() {
+	case $lab_containerd in
+	1.*) echo github.com/containerd/containerd ;;
+	*) echo github.com/containerd/containerd/v2 ;;
+	esac
+}
+
+# Built in the module's own directory: what it depends on is what its own go.mod and go.sum say, as in containerd's
+# releases. The module itself is checked by Go's checksum database.
+build_containerd() {
+	local module
+	module=$(containerd_module)
+	cd "$(GOFLAGS=-mod=mod GOWORK=off go mod download -json "$module@v$lab_containerd" | jq -er .Dir)"
+	go_build "$1/usr/local/bin" "-X $module/version.Version=v$lab_containerd" "${containerd_programs[@]/#/./cmd/}"
+}
+
 # One image holds all of Liqo's programs; every Deployment names its own command.
 build_liqo() {
 	local v src p image=$1/image
@@ -147,6 +171,7 @@ cache_fill_all() {
 	local go=
 	[[ " $* " != *" k8s "* ]] || go="k8s"
 	[[ " $* " != *" liqo "* ]] || go="$go liqo"
+	[[ " $* " != *" containerd "* ]] || go="$go containerd"
 	parallel "the cache is not complete" cache_fill_list "tools shim root" "$go"
 }
 

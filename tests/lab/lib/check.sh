@@ -84,6 +84,8 @@ check_memory() {
 check_name() {
 	[[ $LAB_NAME =~ ^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$ ]] ||
 		die "bad LAB_NAME: $LAB_NAME (small letters, digits and dashes)"
+	[[ -z $lab_containerd || $lab_containerd =~ ^[12]\.[0-9]+\.[0-9]+(-[a-z0-9.]+)?$ ]] ||
+		die "bad LAB_CONTAINERD: $lab_containerd (a version of containerd such as 1.7.35 or 2.4.2; none: Debian's)"
 	case $LAB_CACHE$LAB_BASE in
 	*[:,\\]*) die "LAB_STATE and PODMIGRATION_CACHE must not contain ':' ',' or '\\': they become mount options" ;;
 	esac

@@ -13,7 +13,7 @@ verb_up() {
 		shift
 	done
 	list=("${LAB_CLUSTERS[@]:0:n}")
-	prepare "$n" root tools shim k8s $with_liqo
+	prepare "$n" root tools shim k8s $with_liqo ${lab_containerd:+containerd}
 	for c in $(clusters); do
 		! machine_alive "$c" || die "lab $LAB_NAME is up already (lab down)"
 	done
@@ -24,7 +24,7 @@ verb_up() {
 	done
 	network_exists || network_make
 	# shellcheck disable=SC2046  # a word or none
-	layers=$(machine_layers $with_liqo k8s $(has_sys_resource || echo shim) tools root)
+	layers=$(machine_layers ${lab_containerd:+containerd} $with_liqo k8s $(has_sys_resource || echo shim) tools root)
 	for c in "${list[@]}"; do machine_start "$c" "$layers"; done
 	step "machines"
 	network_routes "${list[@]}"

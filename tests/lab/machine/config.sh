@@ -41,7 +41,28 @@ X
 # restrict_oom_score_adj: without CAP_SYS_RESOURCE the score cannot be lowered.
 systemd_driver=false
 [ "$CGROUP_DRIVER" != systemd ] || systemd_driver=true
-cat >/etc/containerd/config.toml <<X
+# Before 2.0 containerd reads no newer syntax than version 2, in which things have other names.
+if [[ $(containerd --version) == *" v1."* ]]; then
+	cat >/etc/containerd/config.toml <<X
+version = 2
+imports = ["/etc/containerd/conf.d/*.toml"]
+
+[plugins.'io.containerd.grpc.v1.cri']
+  sandbox_image = "localhost/lab/pause:1"
+  enable_unprivileged_ports = true
+  restrict_oom_score_adj = true
+  [plugins.'io.containerd.grpc.v1.cri'.cni]
+    bin_dir = "/usr/lib/cni"
+    conf_dir = "/etc/cni/net.d"
+  [plugins.'io.containerd.grpc.v1.cri'.containerd]
+    snapshotter = "overlayfs"
+    [plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+      [plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc.options]
+        SystemdCgroup = $systemd_driver
+X
+else
+	cat >/etc/containerd/config.toml <<X
 version = 3
 imports = ["/etc/containerd/conf.d/*.toml"]
 
@@ -61,6 +82,7 @@ imports = ["/etc/containerd/conf.d/*.toml"]
     [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
       SystemdCgroup = $systemd_driver
 X
+fi
 
 # The machine shares the host's disk and memory: kubelet must not evict because
 # of what else lies there.
