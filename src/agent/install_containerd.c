@@ -352,7 +352,10 @@ int containerd_entry_install(const struct node *n, struct error *err)
 int containerd_entry_remove(const struct node *n, struct error *err)
 {
 	bool was_there = node_exists(n, n->drop_in);
+	struct cri_runtime ours;
 	int r = node_remove(n, n->drop_in, err);
 
+	if (r == 0 && !was_there && cri_runtime(n->socket, PM_RUNTIME_CLASS, &ours, NULL) == 0)
+		log_warning("the runtime's entry is in a file of the node's own, where it was added by hand: remove it there", LOG_S("runtime", PM_RUNTIME_CLASS));
 	return r < 0 || !was_there ? r : restart_containerd(n, err);
 }
