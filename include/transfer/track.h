@@ -45,6 +45,8 @@ void track_set_round(struct track_set *s);
 struct track *track_set_get(struct track_set *s, pid_t pid, bool may_start);
 /* How many were asked for in this round, and how many of them are tracked; *ret_why: why the first of the others is not, or NULL. */
 void track_set_count(const struct track_set *s, int *ret_all, int *ret_tracked, const char **ret_why);
+/* -ENOTSUP, and why, when one of them was seen to be of a kind that CRIU would end instead of taking its image. */
+int track_set_refused(const struct track_set *s, struct error *err);
 /* The longest stop of a thread so far, microseconds. */
 int64_t track_set_stopped_us(const struct track_set *s);
 

@@ -45,6 +45,9 @@ static int send_process(struct source_container *c, pid_t pid, enum pages_which 
 		return r;
 	from.later = c->later && !running;
 	from.track = c->tracks ? track_set_get(c->tracks, pid, running) : NULL;
+	r = c->tracks && running ? track_set_refused(c->tracks, err) : 0;
+	if (r < 0)
+		return r;
 	/* Large memory holds no code. */
 	if (!running && which == PAGES_NOT_EXECUTABLE) {
 		source_blinkers_look(c, pid);

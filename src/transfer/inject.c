@@ -35,6 +35,7 @@ int inject_userfaultfd(pid_t pid, int *ret_fd, int64_t *ret_stopped_us, struct e
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "migration/reason.h"
 
 #define STOP_TIMEOUT_US 500000          /* to stop a thread; one that sleeps uninterruptibly is left alone */
 #define SYSCALL_STOP (SIGTRAP | 0x80)   /* PTRACE_O_TRACESYSGOOD */
@@ -49,6 +50,12 @@ int inject_userfaultfd(pid_t pid, int *ret_fd, int64_t *ret_stopped_us, struct e
 struct rseq_configuration {
 	uint64_t abi_pointer;
 	uint32_t abi_size, signature, flags, pad;
+};
+
+/* Kernel 6.4. */
+#define GET_DISPATCH_CONFIG 0x4211
+struct dispatch_configuration {
+	uint64_t mode, selector, offset, len;
 };
 
 struct injection {
@@ -214,6 +221,20 @@ static bool in_rseq(const struct injection *i)
 }
 
 /*
+ * Syscall user dispatch (prctl(2), PR_SET_SYSCALL_USER_DISPATCH): what is called outside of one range of code comes to the program as SIGSYS, which ends it when it is blocked, as it is
+ * while we call in its name, and while CRIU does (checkpoint-restore/criu#2037).
+ */
+static int check_dispatch(struct injection *i)
+{
+	struct dispatch_configuration c = { 0 };
+
+	if (ptrace(GET_DISPATCH_CONFIG, i->pid, sizeof(c), &c) < 0 || c.mode == 0)
+		return 0;
+	return error_reason(&i->err, -ENOTSUP, REASON_UnsupportedContainer,
+			    "process %d has its system calls given back to itself (prctl PR_SET_SYSCALL_USER_DISPATCH, as Wine from 11.5 on does); CRIU would end it", (int)i->pid);
+}
+
+/*
  * userfaultfd is in few seccomp filters, and for what is not in them some end the process.  Only who has no filter himself may suspend another's (kernel/ptrace.c,
  * check_ptrace_options).
  */
@@ -242,6 +263,9 @@ static int stop(struct injection *i)
 			return r;
 		if (ptrace(PTRACE_GETREGS, i->pid, 0, &i->regs) < 0)
 			return failed(i, "read the registers");
+		r = check_dispatch(i);
+		if (r < 0)
+			return r;
 		if (i->regs.cs == CODE32)
 			return error_set(&i->err, -EOPNOTSUPP, "process %d runs 32-bit code", (int)i->pid);
 		if (!in_rseq(i))

@@ -256,6 +256,7 @@ struct track_set {
 	size_t n, room;
 	unsigned round;
 	int64_t stopped_us;
+	struct error refused;           /* reason 0: nothing was */
 };
 
 int track_set_new(struct track_set **ret, struct error *err)
@@ -312,7 +313,9 @@ static void begin(struct track_set *s, struct entry *e)
 
 	track_free(take_ptr(e->track));
 	e->tries++;
-	if (track_new(e->pid, &e->track, &err) < 0)
+	if (track_new(e->pid, &e->track, &err) == -ENOTSUP && err.reason)
+		s->refused = err;
+	if (!e->track)
 		snprintf(e->why, sizeof(e->why), "%.200s", err.message);
 	else if (track_stopped_us(e->track) > s->stopped_us)
 		s->stopped_us = track_stopped_us(e->track);
@@ -345,6 +348,11 @@ void track_set_count(const struct track_set *s, int *ret_all, int *ret_tracked, 
 		if (why && !*ret_why)
 			*ret_why = why;
 	}
+}
+
+int track_set_refused(const struct track_set *s, struct error *err)
+{
+	return s->refused.reason ? error_reason(err, -ENOTSUP, s->refused.reason, "%s", s->refused.message) : 0;
 }
 
 int64_t track_set_stopped_us(const struct track_set *s)

@@ -34,6 +34,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "migration/reason.h"
 #include "stream_pair.h"
 #include "transfer/inject.h"
 #include "transfer/mappings.h"
@@ -709,6 +710,52 @@ static void own_userfaultfd_is_refused(void **state)
 	end(pid);
 }
 
+/* Whatever it called now would come back to it as a signal. */
+static void dispatched(void)
+{
+	static volatile char selector;
+
+	if (prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, 0, 0, &selector) < 0) {
+		shared->ready = 2;
+		quiet();
+	}
+	shared->ready = 1;
+	selector = SYSCALL_DISPATCH_FILTER_BLOCK;
+	for (volatile unsigned i = 0;; i++)
+		if (i % 100000 == 0)
+			shared->ticks++;
+}
+
+/* CRIU would end it, and so would we: it is refused, and goes on. */
+static void dispatched_is_refused(void **state)
+{
+	struct error err = { 0 };
+	struct track *t = NULL;
+	struct track_set *set;
+	pid_t pid;
+
+	(void)state;
+	fresh_shared();
+	pid = start(dispatched);
+	wait_ticks(1);
+	if (shared->ready == 1) {
+		assert_int_equal(track_new(pid, &t, &err), -ENOTSUP);
+		assert_int_equal(err.reason, REASON_UnsupportedContainer);
+		assert_int_equal(track_set_new(&set, &err), 0);
+		assert_int_equal(track_set_refused(set, &err), 0);
+		assert_null(track_set_get(set, pid, true));
+		err = (struct error){ 0 };
+		assert_int_equal(track_set_refused(set, &err), -ENOTSUP);
+		assert_non_null(strstr(err.message, "Wine"));
+		track_set_free(set);
+		assert_int_equal(waitpid(pid, NULL, WNOHANG), 0);
+		wait_ticks(5);
+	} else {
+		print_message("no syscall user dispatch in this kernel\n");
+	}
+	end(pid);
+}
+
 /* A stopped process is left alone, and stays stopped. */
 static void stopped_is_refused(void **state)
 {
@@ -1181,7 +1228,7 @@ int main(void)
 {
 #define T(name) cmocka_unit_test(name)
 	const struct CMUnitTest tests[] = {
-		T(quiet_is_small), T(wild_is_whole), T(exec_is_whole), T(direct_is_refused), T(files_that_cannot_be_listed), T(own_userfaultfd_is_refused), T(stopped_is_refused),
+		T(quiet_is_small), T(wild_is_whole), T(exec_is_whole), T(direct_is_refused), T(files_that_cannot_be_listed), T(own_userfaultfd_is_refused), T(dispatched_is_refused), T(stopped_is_refused),
 		T(tracker_is_killed), T(program_does_not_notice), T(sleep_goes_on_by_its_name), T(seccomp_is_no_obstacle),
 		T(what_could_not_be_read_counts_as_written), T(who_has_the_number_by_now_is_not_sent), T(the_next_of_its_number_is_sent_whole),
 		T(filters_that_cannot_be_suspended), T(nobody_is_stopped_for_nothing),
