@@ -194,7 +194,7 @@ static void slow_and_many(void **state)
 
 	while (!crowd_is_served(f, &took))
 		assert_true(took > SECOND && tries++ < 10);
-	assert_true(tries ? f->calls > 32 : f->calls == 32);
+	assert_true(tries ? f->calls >= 32 : f->calls == 32);
 }
 
 /* Clients that say nothing hold their places for 5 s, not longer; for one when all places are theirs and somebody else comes. */
