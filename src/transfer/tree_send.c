@@ -320,13 +320,14 @@ static int push_name(struct tree_walk *w, const char *name, struct error *err)
 
 /*
  * While CRIU archives a tmpfs that something is mounted on, it has a folder of its own for a moment: /tmp/cr-tmpfs.XXXXXX in the container, or at its root
- * (criu/mount.c, open_mountpoint).  The pod is frozen: it comes and goes under our eyes, and is none of its files.
+ * (criu/mount.c, open_mountpoint).  The pod is frozen: it comes and goes under our eyes, and is none of its files.  Anything else of such a name is.
  */
-static bool made_by_criu(const char *name)
+static bool made_by_criu(const struct dirent *e, unsigned depth)
 {
 	static const char prefix[] = "cr-tmpfs.";
 
-	return strncmp(name, prefix, sizeof(prefix) - 1) == 0 && strlen(name) == sizeof(prefix) - 1 + 6;
+	return depth <= 1 && (e->d_type == DT_DIR || e->d_type == DT_UNKNOWN) && strncmp(e->d_name, prefix, sizeof(prefix) - 1) == 0 &&
+	       strlen(e->d_name) == sizeof(prefix) - 1 + 6;
 }
 
 /* What was sent of this folder, and was not met in it any more. */
@@ -365,7 +366,7 @@ static int send_children(struct tree_walk *w, DIR *d, struct known *k, unsigned 
 		struct tree_place p = { .dir = dirfd(d), .name = e->d_name, .parent = k };
 		int r;
 
-		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || made_by_criu(e->d_name))
+		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || made_by_criu(e, depth))
 			continue;
 		p.known = known_find(w->from->record, k, e->d_name);
 		r = push_name(w, e->d_name, err);

@@ -292,8 +292,15 @@ static void folders_of_criu(void **state)
 	make_folder("src/tmp/cr-tmpfs.aB3xYz", 0700);
 	make_folder("src/cr-tmpfs.012345", 0700);
 	make_text("src/tmp/cr-tmpfs.aB3xYzz", "mine");
+	make_text("src/tmp/cr-tmpfs.abcdef", "a file");
+	make_text("src/cr-tmpfs.abcdef", "a file");
+	make_folder("src/tmp/deep", 0755);
+	make_folder("src/tmp/deep/cr-tmpfs.abcdef", 0755);
 	transfer("src", false, "dst", &stats, NULL);
-	assert_int_equal(stats.entries, 3);
+	assert_int_equal(stats.entries, 7);
+	assert_int_equal(stat("dst/cr-tmpfs.abcdef", &st), 0);
+	assert_int_equal(stat("dst/tmp/cr-tmpfs.abcdef", &st), 0);
+	assert_int_equal(stat("dst/tmp/deep/cr-tmpfs.abcdef", &st), 0);
 	assert_int_equal(stat("dst/tmp/cr-tmpfs.aB3xYzz", &st), 0);
 	assert_int_equal(stat("dst/tmp/cr-tmpfs.aB3xYz", &st), -1);
 	assert_int_equal(stat("dst/cr-tmpfs.012345", &st), -1);
