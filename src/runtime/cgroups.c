@@ -152,31 +152,35 @@ int cgroups_return(const struct cgroups *all, struct error *err)
 	return 0;
 }
 
-static void kill_group(const char *dir)
+static bool kill_group(const char *dir)
 {
+	bool any = false;
 	char path[1300];
 	FILE *f = path_format(path, sizeof(path), "%s/cgroup.procs", dir) < 0 ? NULL : fopen(path, "re");
 	int pid;
 
 	while (f && fscanf(f, "%d", &pid) == 1)
 		if (pid > 1)
-			kill(pid, SIGKILL);
+			any |= kill(pid, SIGKILL) == 0;
 	if (f)
 		fclose(f);
+	return any;
 }
 
 #define KILL_PASSES 3           /* one that forks while the list is read: its child is in the next */
 
-void cgroups_kill(const struct cgroups *all, const char *cgroups_path)
+bool cgroups_kill(const struct cgroups *all, const char *cgroups_path)
 {
 	char path[1024], dir[1200];
+	bool any = false;
 
 	if (cgroup_name_expand(cgroups_path, path, sizeof(path)) < 0)
-		return;
+		return false;
 	for (int pass = 0; pass < KILL_PASSES; pass++)
 		for (int i = 0; i < all->n; i++)
 			if (path_format(dir, sizeof(dir), "%s%s", all->items[i].mount, path) == 0)
-				kill_group(dir);
+				any |= kill_group(dir);
+	return any;
 }
 
 void cgroups_remove(const struct cgroups *all, const char *cgroups_path)

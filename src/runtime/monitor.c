@@ -23,6 +23,7 @@
 #include "runtime/monitor.h"
 
 #define GATE_LOOK_MS 5          /* nobody tells us when CRIU has opened a named pipe */
+#define GONE_LOOK_MS 100        /* nor that CRIU waits for somebody who has ended */
 
 /* The init of the application was reaped by somebody else: its status cannot be known. */
 #define EXIT_UNKNOWN 255
@@ -214,9 +215,10 @@ static void wait_event(struct monitor *m)
 		{ m->agent_fd < 0 ? m->listen_fd : -1, POLLIN, 0 },
 		{ m->filler.fd, POLLIN, 0 },
 		{ m->filler.pidfd, POLLIN, 0 },
+		{ m->init_gone_us ? -1 : m->init_fd, POLLIN, 0 },
 	};
 
-	if (poll(p, sizeof(p) / sizeof(p[0]), m->state == STATE_STARTING ? GATE_LOOK_MS : -1) < 0)
+	if (poll(p, sizeof(p) / sizeof(p[0]), m->state == STATE_STARTING ? GATE_LOOK_MS : m->init_gone_us ? GONE_LOOK_MS : -1) < 0)
 		return;
 	if (m->state == STATE_STARTING)
 		restore_gate_look(m);
@@ -229,6 +231,7 @@ static void wait_event(struct monitor *m)
 		fill_event(m);
 	if (p[0].revents)
 		handle_signals(m);
+	restore_look_after(m);
 	if (p[4].revents && m->exit_status < 0)
 		agent_handle(m);
 	if (p[5].revents && m->exit_status < 0)
@@ -278,8 +281,8 @@ static void forbid_cores(void)
 
 static void __attribute__((noreturn)) monitor_main(const struct monitor_spec *s, int ready, int go)
 {
-	struct monitor m = { .spec = s, .signal_fd = -1, .listen_fd = -1, .agent_fd = -1, .relay_listen_fd = -1, .relay = RELAY_NONE, .gate_fd = -1,
-			     .filler = FILLER_NONE, .given = { -1, -1, -1 }, .exit_status = -1 };
+	struct monitor m = { .spec = s, .signal_fd = -1, .listen_fd = -1, .agent_fd = -1, .relay_listen_fd = -1, .relay = RELAY_NONE, .gate_fd = -1, .init_fd = -1,
+			     .filler = FILLER_NONE, .guard = GUARD_NONE, .given = { -1, -1, -1 }, .exit_status = -1 };
 	int r;
 
 	keep_fds(&ready, &go);
@@ -301,6 +304,7 @@ static void __attribute__((noreturn)) monitor_main(const struct monitor_spec *s,
 	}
 	while (m.exit_status < 0)
 		wait_event(&m);
+	guard_end(&m.guard);
 	_exit(m.exit_status);
 }
 

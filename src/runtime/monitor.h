@@ -9,6 +9,7 @@
 #include "cgroups.h"
 #include "claim.h"
 #include "fill.h"
+#include "guard.h"
 #include "pass_fd.h"
 #include "record.h"
 #include "relay.h"
@@ -43,6 +44,9 @@ struct monitor {
 	struct filler filler;
 	int given[PASS_FDS_MAX];        /* fds that came with the request that is looked at: list of pages, page store, socket for later ones; -1: none */
 	char images[512], work[512];
+	struct guard guard;             /* from the begin of the restore on */
+	int init_fd;                    /* a pidfd of what is being let run; -1: none, or it runs */
+	int64_t init_gone_us;           /* since when it has ended */
 	int gate_fd;                    /* CRIU stands by and reads from there */
 	pid_t init;                     /* the restored application's, once it runs */
 	bool aborting;                  /* runc is giving up: the end of it is waited for */
@@ -90,6 +94,7 @@ void restore_gate_look(struct monitor *m);      /* while starting: does CRIU sta
 void restore_gate_refuse(struct monitor *m);    /* gives up there */
 void restore_open(struct monitor *m);
 void restore_ended(struct monitor *m, int wait_status);
+void restore_look_after(struct monitor *m);     /* from the opening until it runs: has it ended? */
 void restore_relay(struct monitor *m);  /* runc or CRIU has said something */
 
 #define MONITOR_EXIT_FAILED 125

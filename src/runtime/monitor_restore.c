@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/file.h"
 #include "base/process.h"
@@ -255,6 +256,8 @@ int restore_begin(struct monitor *m, const char *images, const char *work, bool 
 	if (r == 0)
 		r = cgroups_return(&m->home, err);
 	if (r == 0)
+		r = guard_start(&m->home, m->spec->cgroups_path, &m->guard, err);
+	if (r == 0)
 		r = gate = make_gate(m, images, err);
 	if (r >= 0)
 		r = prepare(m, images, work, config, sizeof(config), decoy, sizeof(decoy), err);
@@ -277,12 +280,47 @@ int restore_begin(struct monitor *m, const char *images, const char *work, bool 
 /* --- the barrier --- */
 
 /* CRIU, which waits for a word, does not notice it.  Also true of a zombie (pidfd_open(2)). */
-static bool has_ended(pid_t pid)
+static bool has_ended(int fd)
 {
-	cleanup_close int fd = pid > 1 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
 	struct pollfd p = { fd, POLLIN, 0 };
 
-	return pid > 1 && (fd < 0 ? errno == ESRCH : poll(&p, 1, 0) > 0);
+	return fd >= 0 && poll(&p, 1, 0) > 0;
+}
+
+/* False: it is not there any more. */
+static bool watch_init(struct monitor *m)
+{
+	if (m->relay.init <= 1)
+		return true;
+	m->init_fd = (int)syscall(SYS_pidfd_open, m->relay.init, 0);
+	return m->init_fd < 0 ? errno != ESRCH : !has_ended(m->init_fd);
+}
+
+static void forget_init(struct monitor *m)
+{
+	if (m->init_fd >= 0)
+		close(take_fd(&m->init_fd));
+	m->init_gone_us = 0;
+}
+
+/*
+ * Killed behind the last look at it, before CRIU has let it go: CRIU then waits for it, for ever.  One that has ended by itself as soon as it ran is told of by CRIU within this time.
+ */
+#define GONE_US 2000000
+
+void restore_look_after(struct monitor *m)
+{
+	if (m->state != STATE_BARRIER || !m->opened || !has_ended(m->init_fd))
+		return;
+	if (!m->init_gone_us)
+		m->init_gone_us = clock_mono_us();
+	if (clock_mono_us() - m->init_gone_us < GONE_US)
+		return;
+	forget_init(m);
+	error_set(&m->error, -ESRCH, "the restored application was killed in the instant in which it was let run");
+	monitor_abort(m, MONITOR_EXIT_FAILED);
+	/* CRIU is in there as well; runc then comes to its end. */
+	cgroups_kill(&m->home, m->spec->cgroups_path);
 }
 
 void restore_open(struct monitor *m)
@@ -297,7 +335,7 @@ void restore_open(struct monitor *m)
 		agent_tell(m, "open: CRIU does not wait any more");
 		return;
 	}
-	if (has_ended(m->relay.init)) {
+	if (!watch_init(m)) {
 		error_set(&m->error, -ESRCH, "the restored application was killed before it could be let run");
 		monitor_abort(m, MONITOR_EXIT_FAILED);
 		return;
@@ -326,6 +364,7 @@ void restore_open(struct monitor *m)
 static void runs(struct monitor *m)
 {
 	claim_opened(&m->spec->claim, false, NULL);
+	forget_init(m);
 	FAULT_POINT("monitor.opened", m->spec->migration);
 	monitor_enter(m, STATE_RUNNING);
 	claim_opened(&m->spec->claim, true, NULL);

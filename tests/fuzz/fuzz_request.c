@@ -113,7 +113,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const struct monitor_spec spec = { .id = "c1", .root = "/r", .bundle = "/b", .claim = { "u", "n", "" }, .program_dir = "/nonexistent" };
 	struct monitor m = { .spec = &spec, .signal_fd = -1, .listen_fd = -1, .relay_listen_fd = -1, .relay = RELAY_NONE, .filler = FILLER_NONE,
-			     .given = { -1, -1, -1 }, .gate_fd = -1, .exit_status = -1 };
+			     .guard = GUARD_NONE, .given = { -1, -1, -1 }, .gate_fd = -1, .init_fd = -1, .exit_status = -1 };
 	struct parts in = { data + 1, size ? size - 1 : 0 };
 	int pair[2], runc[2], criu[2];
 
@@ -142,6 +142,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	must(m.state < STATE_COUNT && m.runc == 0);
 	if (m.agent_fd >= 0)
 		close(m.agent_fd);
+	if (m.init_fd >= 0)
+		close(m.init_fd);
 	relay_close(&m.relay);
 	close(runc[1]);
 	close(criu[1]);
