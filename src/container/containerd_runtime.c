@@ -31,13 +31,12 @@ int containerd_check_runtime(const struct pod_container *c, const char *runc_roo
 	char root[sizeof(c->root) + 16];
 
 	if (c->shim[0] && strncmp(c->shim, SHIM, sizeof(SHIM) - 1))
-		return error_reason(err, -ENOTSUP, REASON_UnsupportedRuntime, "container %s runs with %s", c->name, c->shim);
+		return error_reason(err, -ENOTSUP, REASON_UnsupportedRuntime, "it runs with %s", c->shim);
 	if (is_other(c->binary))
-		return error_reason(err, -ENOTSUP, REASON_UnsupportedRuntime, "container %s was made by %s, which is the runtime of its node or of its RuntimeClass", c->name,
-				    c->binary);
+		return error_reason(err, -ENOTSUP, REASON_UnsupportedRuntime, "it was made by %s, the default runtime of its node or that of its RuntimeClass", c->binary);
 	/* The shim adds containerd's namespace. */
 	if (c->root[0] && (path_format(root, sizeof(root), "%s/k8s.io", c->root) < 0 || strcmp(root, runc_root)))
-		return error_reason(err, -ENOTSUP, REASON_UnsupportedRuntime, "runc keeps its state of container %s below %s; the agent looks in %s (its option --runc-root)",
-				    c->name, c->root, runc_root);
+		return error_reason(err, -ENOTSUP, REASON_UnsupportedRuntime, "runc keeps its state below %s; the agent looks in %s (its option --runc-root)", c->root,
+				    runc_root);
 	return 0;
 }

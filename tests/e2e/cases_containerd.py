@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What touches containerd most, for a run with another version of it (make check-containerd)."""
-from pods import Chain, container, pod
+from cases_refused import expect
+from cluster import Failed, lab
+from pods import Chain, container, explain, migrate, migration, pod
+
+CONFIG = "/etc/containerd/config.toml"
 
 
 def strategies(case, home, away):
@@ -15,5 +19,38 @@ def strategies(case, home, away):
     case.note(gap_ms=chain.check(), downtime=downtimes)
 
 
+DEFAULT_RUNTIME = """
+[plugins.'%(plugin)s'.containerd]
+  default_runtime_name = 'crun'
+[plugins.'%(plugin)s'.containerd.runtimes.crun]
+  runtime_type = 'io.containerd.runc.v2'
+  [plugins.'%(plugin)s'.containerd.runtimes.crun.options]
+    BinaryName = '%(crun)s'
+"""
+
+
+def default_runtime(case, home, away):
+    """UnsupportedRuntime: the default runtime of the node is crun (runc under that name where the node has no crun: it is refused by name)"""
+    def on_node(script, *args):
+        return lab("exec", home.name, "sh", "-euc", script, "-", *args)
+    main = on_node('cat "$1"', CONFIG)
+    crun = on_node('command -v crun || { mkdir -p /run/e2e; ln -s "$(command -v runc)" /run/e2e/crun; echo /run/e2e/crun; }').strip()
+    plugin = "io.containerd.cri.v1.runtime" if "io.containerd.cri.v1.runtime" in main else "io.containerd.grpc.v1.cri"
+    on_node('cp -p "$1" "$1.e2e"; printf %s "$2" >>"$1"', CONFIG, DEFAULT_RUNTIME % {"plugin": plugin, "crun": crun})
+
+    def put_back():
+        on_node('mv "$1.e2e" "$1"; rm -rf /run/e2e', CONFIG)
+        lab("restart", home.name, "containerd")
+    case.clean(put_back)
+    lab("restart", home.name, "containerd")
+    chain = Chain(case, home, pod("crun", [container("one", 8)]))
+    m = migrate(case, home, migration("crun", "crun", cluster=away.name))
+    expect(m, "UnsupportedRuntime")
+    if crun not in explain(m):
+        raise Failed("the message does not name the runtime: %s" % explain(m))
+    case.note(said=explain(m))
+    chain.check_untouched()
+
+
 CASES = {}
-ON_REQUEST = {"strategies": strategies}
+ON_REQUEST = {"strategies": strategies, "default-runtime": default_runtime}

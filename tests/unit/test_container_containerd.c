@@ -68,7 +68,6 @@ static void only_what_runc_knows_is_taken(void **state)
 		if (!cases[i].said)
 			continue;
 		assert_int_equal(err.reason, REASON_UnsupportedRuntime);
-		assert_non_null(strstr(err.message, "container one"));
 		assert_non_null(strstr(err.message, cases[i].said));
 	}
 }

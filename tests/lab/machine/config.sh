@@ -54,12 +54,10 @@ imports = ["/etc/containerd/conf.d/*.toml"]
   [plugins.'io.containerd.grpc.v1.cri'.cni]
     bin_dir = "/usr/lib/cni"
     conf_dir = "/etc/cni/net.d"
-  [plugins.'io.containerd.grpc.v1.cri'.containerd]
-    snapshotter = "overlayfs"
-    [plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc]
-      runtime_type = "io.containerd.runc.v2"
-      [plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc.options]
-        SystemdCgroup = $systemd_driver
+  [plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+    [plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc.options]
+      SystemdCgroup = $systemd_driver
 X
 else
 	cat >/etc/containerd/config.toml <<X
