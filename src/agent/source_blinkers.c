@@ -113,8 +113,9 @@ int source_blinkers_put_on(struct source_container *c, struct error *err)
 	c->blinkers = calloc(1, sizeof(*c->blinkers));
 	if (!c->blinkers)
 		return error_set(err, -ENOMEM, "out of memory for ranges of pages");
+	/* A probe's process can have joined the group after it was frozen and looked through (source_strangers.c): CRIU does not dump it, and has no image to add its pages to. */
 	for (int i = 0; r == 0 && i < n && n < SOURCE_PROCESSES_MAX; i++)
-		r = look_at(c->blinkers, pids[i], err);
+		r = process_descends(pids[i], c->init_pid) ? look_at(c->blinkers, pids[i], err) : 0;
 	return r == 0 ? write_list(c, err) : error_wrap(err, r, "large memory of %s", c->info.name);
 }
 

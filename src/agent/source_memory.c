@@ -99,8 +99,12 @@ int source_send_memory(struct source_container *c, enum pages_which which, bool 
 	if (c->tracks)
 		track_set_round(c->tracks);
 	for (int i = 0; i < n; i++) {
-		int r = send_process(c, pids[i], which, running, err);
+		int r;
 
+		/* Put into the frozen container; it may even end while CRIU lets the group run.  (While the pod runs, hold_process sees to that.) */
+		if (!running && !process_descends(pids[i], c->init_pid))
+			continue;
+		r = send_process(c, pids[i], which, running, err);
 		/* One that ended meanwhile, its number too. */
 		if (running && (r == -ESRCH || r == -ENOENT))
 			continue;
