@@ -21,7 +21,7 @@ check-e2e: images workloads lab
 	$(Q)tests/e2e/run.py $(E2E_ARGS)
 
 # make check-containerd LAB_CONTAINERD=1.7.35: what touches containerd most, with another version of it (docs/testing.md).  Not part of `make check`.
-CONTAINERD_CASES := install-again install-in-use strategies default-runtime emptydir rootfs deployment life together one-pid-namespace locked-down inside logs-exec-exit \
+CONTAINERD_CASES := install-again install-in-use strategies containerd-restart default-runtime emptydir rootfs deployment life together one-pid-namespace locked-down inside logs-exec-exit \
 	crash-barrier leftovers
 check-containerd: images workloads
 	$(Q)test -n "$(LAB_CONTAINERD)" || { echo "which containerd?  make check-containerd LAB_CONTAINERD=2.4.2"; exit 1; }

@@ -2,7 +2,7 @@
 """What touches containerd most, for a run with another version of it (make check-containerd)."""
 from cases_refused import expect
 from cluster import Failed, lab
-from pods import Chain, container, explain, migrate, migration, pod
+from pods import ENDED, NS, Chain, container, explain, migrate, migration, pod
 
 CONFIG = "/etc/containerd/config.toml"
 
@@ -17,6 +17,24 @@ def strategies(case, home, away):
         for where in ({"cluster": away.name}, {"node": home.name}):
             downtimes.append(chain.move(strategy=strategy, **where)["status"].get("downtime"))
     case.note(gap_ms=chain.check(), downtime=downtimes)
+
+
+def restart(case, home, away):
+    """containerd of the destination starts anew while the container waits there for its memory: the pod arrives with it, or stays"""
+    lab("link", "--rate", "100mbit")
+    case.clean(lambda: lab("link", "--clear", check=False))
+    chain = Chain(case, home, pod("anew", [container("one", 128)]))
+    home.apply(migration("anew", chain.name, cluster=away.name))
+    case.clean(lambda: home.delete("podmigration", "anew", NS))
+    home.watch("podmigrations", "anew", NS, lambda m: m.get("status", {}).get("phase") in ("Transferring", *ENDED), 60, "on its way")
+    lab("restart", away.name, "containerd")
+    m = home.watch("podmigrations", "anew", NS, lambda m: m.get("status", {}).get("phase") in ENDED, 120, "at an end")
+    case.note(ended=explain(m))
+    if m["status"]["phase"] == "Succeeded":
+        chain.arrived(m)
+        case.note(gap_ms=chain.check())
+    else:
+        chain.check_untouched()
 
 
 DEFAULT_RUNTIME = """
@@ -53,4 +71,4 @@ def default_runtime(case, home, away):
 
 
 CASES = {}
-ON_REQUEST = {"strategies": strategies, "default-runtime": default_runtime}
+ON_REQUEST = {"strategies": strategies, "containerd-restart": restart, "default-runtime": default_runtime}
