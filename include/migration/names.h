@@ -35,6 +35,7 @@
 
 /* In the agent's error message, when the source is still frozen and cannot be helped; the controller asks for a person by it. */
 #define PM_NOT_THAWED "THE SOURCE COULD NOT BE THAWED"
+#define PM_NOT_LIFTED "the CPU limit of a container could not be put back"
 
 #define PM_KEY_SIZE 32
 #define PM_STREAM_PORT 7117

@@ -35,6 +35,7 @@
 #include "monitors.h"
 #include "orders.h"
 #include "runtime/monitor.h"
+#include "throttle.h"
 
 #define PODS_MAX 1024
 #define QUEUE_MAX 4096
@@ -95,6 +96,7 @@ static cJSON *home_line(const cJSON *m)
 
 	if (json_int(m, "spec/preCopy/maxRounds", 1, 1000, &rounds) == 0)
 		cJSON_AddNumberToObject(line, "maxRounds", (double)rounds);
+	cJSON_AddBoolToObject(line, "autoConverge", json_bool(m, "spec/preCopy/allowAutoConverge"));
 	if (duration_parse(json_str_or(m, "spec/preCopy/maxDowntime", ""), 3600000000, &downtime_us) == 0)
 		cJSON_AddNumberToObject(line, "maxDowntimeMicros", (double)downtime_us);
 	if (quantity_bytes(json_str(m, "spec/bandwidth"), &bandwidth) == 0)
@@ -247,6 +249,20 @@ static void give_up_crashed(struct daemon *d)
 		cJSON_DeleteItemFromObjectCaseSensitive(line, "resume");
 		start_to_give_up(d, c->key, line, REASON_AgentRestarted, "the source's agent crashed before the freeze");
 	}
+}
+
+static bool has_worker(void *ctx, const char *migration)
+{
+	struct daemon *d = ctx;
+	const struct child *c = children_find(&d->children, CHILD_SOURCE, migration);
+
+	return c && c->pid;
+}
+
+/* Whatever becomes of the migration: no container stays slow without a worker. */
+static void lift_throttles(struct daemon *d)
+{
+	throttle_notes_lift(d->o, has_worker, d);
 }
 
 static cJSON *journal_line(const struct journal_entry *e)
@@ -520,6 +536,7 @@ static void handle_ended(struct daemon *d, struct child *c)
 	log_info("worker ended", LOG_S("kind", c->kind == CHILD_SOURCE ? "source" : "destination"), LOG_S("key", c->key),
 		 LOG_N("status", c->exit_status));
 	health_count(d->health, c->kind == CHILD_SOURCE, c->exit_status == 0);
+	lift_throttles(d);
 }
 
 static int build_poll(struct daemon *d, struct pollfd *p, int *which)
@@ -563,6 +580,7 @@ static int next_try_ms(struct daemon *d, bool *ret_due)
 static void take_up(struct daemon *d)
 {
 	d->look_us = clock_mono_us() + LOOK_US;
+	lift_throttles(d);
 	scan(d);
 	resume_frozen(d);
 	give_up_crashed(d);
@@ -574,6 +592,7 @@ static int run(struct daemon *d)
 	struct pollfd p[CHILDREN_MAX + 3];
 	int which[CHILDREN_MAX + 3];
 
+	lift_throttles(d);
 	scan(d);
 	resume_frozen(d);
 	d->look_us = clock_mono_us() + LOOK_US;

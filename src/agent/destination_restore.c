@@ -383,6 +383,20 @@ static void add_step(cJSON *list, const char *step, int64_t mono)
 	cJSON_AddItemToArray(list, e);
 }
 
+/* How much the source slowed it down; only what the API takes (crds/). */
+static void report_throttle(const cJSON *sent, cJSON *e)
+{
+	const char *limit = json_str_or(sent, "cpuLimit", "");
+	size_t digits = strspn(limit, "0123456789");
+	int64_t percent;
+
+	if (json_int(sent, "cpuPercent", 1, 100, &percent) < 0)
+		return;
+	cJSON_AddNumberToObject(e, "cpuPercent", (double)percent);
+	if (digits && digits < 20 && !strcmp(limit + digits, "m"))
+		cJSON_AddStringToObject(e, "cpuLimit", limit);
+}
+
 static cJSON *container_report(const struct destination_container *c)
 {
 	static const struct {
@@ -400,6 +414,7 @@ static cJSON *container_report(const struct destination_container *c)
 	}
 	if (!strcmp(json_str_or(c->sent, "tracking", ""), "WriteProtect") || !strcmp(json_str_or(c->sent, "tracking", ""), "Digests"))
 		cJSON_AddStringToObject(e, "tracking", json_str(c->sent, "tracking"));
+	report_throttle(c->sent, e);
 	cJSON_AddNumberToObject(e, "stageMicros", (double)c->stage_us);
 	cJSON_AddNumberToObject(e, "restoreMicros", (double)c->restore_us);
 	cJSON_AddNumberToObject(e, "openMicros", (double)c->open_us);

@@ -101,15 +101,19 @@ bool order_is_commit(const struct agent_options *o, const struct monitor_info *p
  */
 cJSON *order_line(const cJSON *order, const struct monitor_info *pod)
 {
-	static const char *const taken[] = { "migration", "namespace", "name", "epoch", "strategy", "maxRounds", "maxDowntimeMicros", "bandwidth", "podIP", "port", "key" };
+	static const char *const taken[] = { "migration", "namespace", "name", "epoch", "strategy", "maxRounds", "maxDowntimeMicros", "autoConverge", "bandwidth", "podIP", "port", "key" };
+	int64_t deadline;
 	cJSON *line = cJSON_CreateObject();
 
 	for (size_t i = 0; i < sizeof(taken) / sizeof(taken[0]); i++) {
 		const cJSON *v = json_at(order, taken[i]);
 
-		if (cJSON_IsString(v) || cJSON_IsNumber(v))
+		if (cJSON_IsString(v) || cJSON_IsNumber(v) || cJSON_IsBool(v))
 			cJSON_AddItemToObject(line, taken[i], cJSON_Duplicate(v, 0));
 	}
+	/* As at home (daemon.c, home_line): what is left, and a minute. */
+	if (json_int(order, "deadline", 0, 1ll << 40, &deadline) == 0 && deadline + 60 > clock_real_us() / 1000000)
+		cJSON_AddNumberToObject(line, "timeoutSeconds", (double)(deadline + 60 - clock_real_us() / 1000000));
 	cJSON_AddBoolToObject(line, "remote", 1);
 	cJSON_AddStringToObject(line, "podUID", pod->pod_uid);
 	cJSON_AddStringToObject(line, "podName", pod->pod_name);

@@ -32,6 +32,7 @@ struct record {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	enum source_state queued;               /* SOURCE_None: nothing */
+	cJSON *containers;                      /* queued; NULL: nothing */
 	bool busy, stop;
 };
 
@@ -64,14 +65,19 @@ static struct timespec deadline(int64_t us)
 	return (struct timespec){ at / 1000000, at % 1000000 * 1000 };
 }
 
-static void send_progress(struct record *r, enum source_state state)
+/* state SOURCE_None: it stays as it is.  containers (may be NULL) is taken over. */
+static void send_progress(struct record *r, enum source_state state, cJSON *containers)
 {
 	cleanup_json cJSON *patch = NULL;
 	struct error err = { 0 };
-	cJSON *status;
+	cJSON *status, *source;
 
 	patch = new_patch(r, &status);
-	stamp(cJSON_AddObjectToObject(status, "source"), state);
+	source = cJSON_AddObjectToObject(status, "source");
+	if (state != SOURCE_None)
+		stamp(source, state);
+	if (containers)
+		cJSON_AddItemToObject(source, "containers", containers);
 	if (kube_merge_patch(r->background, r->status_path, PM_MANAGER_AGENT, patch, NULL, &err) < 0)
 		log_warning("progress could not be recorded", LOG_S("state", source_state_name(state)), LOG_S("err", err.message));
 }
@@ -94,19 +100,21 @@ static void *progress_main(void *arg)
 	pthread_mutex_lock(&r->lock);
 	for (;;) {
 		enum source_state s = r->queued;
+		cJSON *containers;
 
-		if (s == SOURCE_None && r->stop)
+		if (s == SOURCE_None && !r->containers && r->stop)
 			break;
-		if (s == SOURCE_None) {
+		if (s == SOURCE_None && !r->containers) {
 			pthread_cond_wait(&r->changed, &r->lock);
 			continue;
 		}
-		if (!r->stop && !lasts(r, s))
+		if (s != SOURCE_None && !r->stop && !lasts(r, s))
 			continue;
 		r->queued = SOURCE_None;
+		containers = take_ptr(r->containers);
 		r->busy = true;
 		pthread_mutex_unlock(&r->lock);
-		send_progress(r, s);
+		send_progress(r, s, containers);
 		pthread_mutex_lock(&r->lock);
 		r->busy = false;
 		pthread_cond_broadcast(&r->changed);
@@ -165,6 +173,7 @@ static void wait_idle(struct record *r)
 
 	pthread_mutex_lock(&r->lock);
 	r->queued = SOURCE_None;
+	cJSON_Delete(take_ptr(r->containers));
 	while (r->busy)
 		if (pthread_cond_timedwait(&r->changed, &r->lock, &until) == ETIMEDOUT)
 			break;
@@ -183,6 +192,7 @@ void record_close(struct record *r)
 	kube_client_free(r->background);
 	kube_client_free(r->client);
 	kube_config_free(r->config);
+	cJSON_Delete(r->containers);
 	pthread_cond_destroy(&r->changed);
 	pthread_mutex_destroy(&r->lock);
 	free(r);
@@ -210,6 +220,15 @@ void record_progress(struct record *r, enum source_state state)
 {
 	pthread_mutex_lock(&r->lock);
 	r->queued = state;
+	pthread_cond_broadcast(&r->changed);
+	pthread_mutex_unlock(&r->lock);
+}
+
+void record_containers(struct record *r, cJSON *containers)
+{
+	pthread_mutex_lock(&r->lock);
+	cJSON_Delete(r->containers);
+	r->containers = containers;
 	pthread_cond_broadcast(&r->changed);
 	pthread_mutex_unlock(&r->lock);
 }

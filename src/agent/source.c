@@ -49,6 +49,7 @@ static int take_order(struct source *s, const cJSON *order, struct error *err)
 	s->downtime_us = SOURCE_DOWNTIME_DEFAULT_US;
 	json_int(order, "maxRounds", 1, SOURCE_ROUNDS_MAX, &s->rounds_max);
 	json_int(order, "bandwidth", 0, INT64_MAX / 2, &s->bandwidth);
+	s->auto_converge = json_bool(order, "autoConverge");
 	json_int(order, "maxDowntimeMicros", 0, 3600000000, &s->downtime_us);
 	j->remote = json_bool(order, "remote");
 	json_int(order, "timeoutSeconds", 1, 100000, &timeout);
@@ -188,6 +189,15 @@ static void remove_images(struct source *s)
 		log_error("memory images could not be removed", LOG_S("err", why.message));
 }
 
+/* Long done, at every ending that the machine knows; should it have failed, the daemon tries on. */
+static void lift_last(struct source *s)
+{
+	struct error why = { 0 };
+
+	if (source_throttle_lift(s, &why) < 0)
+		log_error("a container goes on with less CPU than it has a right to", LOG_S("migration", s->journal.migration), LOG_S("err", why.message));
+}
+
 int agent_source(const struct agent_options *o, int control_fd)
 {
 	struct source *s = calloc(1, sizeof(*s));
@@ -200,6 +210,7 @@ int agent_source(const struct agent_options *o, int control_fd)
 	s->o = o;
 	pthread_mutex_init(&s->wire_lock, NULL);
 	pthread_mutex_init(&s->volumes_lock, NULL);
+	pthread_mutex_init(&s->throttle_lock, NULL);
 	pthread_cond_init(&s->volumes_done, NULL);
 	s->runc = (struct runc){ .host_pid = o->host_pid, .root = o->runc_root, .programs = INSTALL_DIR, .netns_fd = -1 };
 	r = control_start(control_fd, &s->control, &order, &err);
@@ -213,6 +224,7 @@ int agent_source(const struct agent_options *o, int control_fd)
 		control_forget(s->control);
 	source_hang_up(s);
 	remove_images(s);
+	lift_last(s);
 	if (r == 0)
 		source_hasten(s);
 	source_release(s);

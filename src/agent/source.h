@@ -8,6 +8,7 @@
 #include "agent.h"
 #include "container/bundle.h"
 #include "container/containerd.h"
+#include "container/cpu_limit.h"
 #include "container/freezer.h"
 #include "container/runc.h"
 #include "container/warm.h"
@@ -32,6 +33,7 @@ struct source_round {
 	uint64_t pages;                 /* sent with data */
 	uint64_t bytes;
 	int64_t micros;
+	int cpu_percent;                /* of what the container used before; 0: it was not limited */
 };
 
 struct source_process {
@@ -61,6 +63,9 @@ struct source_container {
 	struct tree_stats tree;
 	uint64_t image_bytes;
 	uint64_t ahead;                 /* of pages: sent before the freeze */
+	struct cpu_limit cpu_limit;     /* group "": nobody has looked */
+	int cpu_percent;                /* of what it used before, that it may use until the freeze; 0: it is not limited */
+	int64_t cpu_used;               /* before that, microseconds in a second */
 	char tracking[256];             /* empty: all of its processes are tracked; else why not */
 	uint64_t waiting;               /* signals that its first process had waiting when the destination ran */
 	bool waiting_known;
@@ -84,6 +89,8 @@ struct source {
 	bool precopy, postcopy;         /* spec.strategy */
 	int protocol;                   /* agreed with the destination */
 	int64_t rounds_max, downtime_us;        /* spec.preCopy */
+	bool auto_converge;             /* spec.preCopy.allowAutoConverge */
+	pthread_mutex_t throttle_lock;  /* the containers' CPU limits and their note */
 	int64_t bandwidth;              /* spec.bandwidth, bytes/s; 0: no limit */
 	int64_t deadline_us;            /* of the whole migration */
 	uint8_t key[PM_KEY_SIZE];
@@ -253,6 +260,21 @@ void source_leave_connections(struct source *s);
  */
 void source_note_signals(struct source *s);
 void source_hasten(struct source *s);
+
+/*
+ * source_throttle.c: spec.preCopy.allowAutoConverge.  measure: around each round while the container is not limited.  more: it gets less processor time from now on; false when it may not, or cannot be:
+ * then there is nothing to be won by another round.  lift: every container has its own limit again; done before the freeze, and at every other end.  What a worker that was killed has left the
+ * daemon takes back (throttle.h).
+ */
+struct source_usage {
+	int64_t at_us, used_us;         /* clock_mono_us, processor time; -1: not known */
+};
+struct source_usage source_usage_now(struct source_container *c);
+void source_throttle_measure(struct source_container *c, const struct source_usage *before);
+bool source_throttle_more(struct source_container *c, int64_t round_us);
+int source_throttle_lift(struct source *s, struct error *err);
+/* For status and CONTAINER_END: nothing where it was never limited. */
+void source_throttle_report(const struct source_container *c, cJSON *j);
 
 /* source_report.c: the JSON of status.source and status.destination. */
 cJSON *source_report_json(const struct source *s, const struct error *err);

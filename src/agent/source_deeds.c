@@ -274,7 +274,12 @@ static enum input freeze(void *ctx)
 	if (s->record)
 		record_progress(s->record, SOURCE_Freezing);
 	s->frozen = true;       /* from here on, whatever source_freeze says, a thaw is due */
-	r = source_freeze(s, FREEZE_TIMEOUT_US, &s->err);
+	/* Now, and not behind it: CRIU has the frozen processes run code of its own, and one that has used up its share would come to the freeze only in the next period. */
+	r = source_throttle_lift(s, &s->err);
+	if (r == 0)
+		r = source_freeze(s, FREEZE_TIMEOUT_US, &s->err);
+	else
+		error_reason(&s->err, r, REASON_FreezeFailed, "%s", s->err.message);
 	if (r < 0)
 		return INPUT_Failed;
 	s->mark[MARK_FROZEN] = clock_mono_us();
@@ -513,8 +518,11 @@ static void tell_frozen(struct source *s)
 static enum input thaw(void *ctx)
 {
 	struct source *s = ctx;
+	struct error slow = { 0 };
 	int fenced = source_fence_lift(s, &s->err), r = fenced;
 
+	/* Slow is better than frozen; that it is slow is told with the abort, and the daemon goes on trying. */
+	source_throttle_lift(s, &slow);
 	source_end_dumps(s, true);
 	if (r == 0 && !s->freezer_ready)
 		r = source_find(s, &s->err);
@@ -537,9 +545,12 @@ static enum input thaw(void *ctx)
 static enum input send_abort(void *ctx)
 {
 	struct source *s = ctx;
+	struct error slow = { 0 };
 	cleanup_json cJSON *j = cJSON_CreateObject();
 
 	source_end_dumps(s, true);      /* started ahead, and never let go */
+	if (source_throttle_lift(s, &slow) < 0)
+		error_also(&s->cause, &slow);
 	log_warning("the migration was given up; the source runs", LOG_S("pod", s->pod_name), LOG_S("migration", s->journal.migration),
 		    LOG_S("reason", reason_name(s->cause.reason)), LOG_S("err", s->cause.message));
 	if (!s->wire)

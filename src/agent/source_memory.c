@@ -112,6 +112,7 @@ int source_send_memory(struct source_container *c, enum pages_which which, bool 
 			return error_wrap(err, r, "memory of process %d", pids[i]);
 	}
 	count_round(round, c, &before, start);
+	round->cpu_percent = running ? c->cpu_percent : 0;
 	if (c->tracks)
 		note_tracking(c);
 	return 0;
@@ -151,7 +152,8 @@ static int64_t estimate(const struct source_container *c, int64_t bytes)
 
 /*
  * The first round sends everything, each further one what changed during the one before.  The last round finds the pod frozen.  Other rounds are worth it
- * as long as what is left is too much for the pause that is wanted, and gets less: a program that writes faster than the link carries would be followed for ever.
+ * as long as what is left is too much for the pause that is wanted, and gets less: a program that writes faster than the link carries would be followed for ever,
+ * unless it may be slowed down (source_throttle.c).
  * Where nobody tells what was written, a round takes as long as looking at everything does, and its own length is all that can be judged.
  */
 static bool another_round(struct source_container *c, int64_t *left)
@@ -164,26 +166,37 @@ static bool another_round(struct source_container *c, int64_t *left)
 	*left = written;
 	if (estimate(c, written) <= c->source->downtime_us / MEMORY_SHARE)
 		return false;
-	return c->n_rounds < 2 || written < before / 10 * 7;
+	if (c->n_rounds < 2 || written < before / 10 * 7)
+		return true;
+	return c->n_rounds < c->source->rounds_max && source_throttle_more(c, estimate(c, written));
+}
+
+/* One round, and whether another one is worth it. */
+static int precopy_round(struct source_container *c, int64_t *left, bool *ret_another, struct error *err)
+{
+	struct source_usage before = source_usage_now(c);
+	int r = source_send_memory(c, PAGES_ALL, true, err);
+
+	if (c->n_rounds++ == 0)
+		source_tell_memory(c->source);
+	source_throttle_measure(c, &before);
+	/* What is written while we wait for a good moment belongs to the next round. */
+	if (c->n_rounds == 1)
+		calm_wait(CALM_US + (int64_t)c->source->n * CALM_US / 2);
+	*ret_another = r == 0 && another_round(c, left);
+	return r;
 }
 
 int source_precopy_container(struct source_container *c, struct error *err)
 {
 	int64_t left = INT64_MAX;
+	bool another = true;
 	int r = pages_known_new(&c->known, err);
 
 	if (r == 0)
 		r = track_set_new(&c->tracks, err);
-	while (r == 0 && c->n_rounds < c->source->rounds_max) {
-		r = source_send_memory(c, PAGES_ALL, true, err);
-		if (c->n_rounds++ == 0)
-			source_tell_memory(c->source);
-		/* What is written while we wait for a good moment belongs to the next round. */
-		if (c->n_rounds == 1)
-			calm_wait(CALM_US + (int64_t)c->source->n * CALM_US / 2);
-		if (r == 0 && !another_round(c, &left))
-			break;
-	}
+	while (r == 0 && another && c->n_rounds < c->source->rounds_max)
+		r = precopy_round(c, &left, &another, err);
 	if (c->n_rounds == 0)
 		source_tell_memory(c->source);
 	source_wait_files(c->source);
@@ -241,6 +254,8 @@ static void add_round(cJSON *j, const struct source_round *r)
 	cJSON_AddNumberToObject(j, "pages", (double)r->pages);
 	cJSON_AddNumberToObject(j, "bytes", (double)r->bytes);
 	cJSON_AddNumberToObject(j, "micros", (double)r->micros);
+	if (r->cpu_percent)
+		cJSON_AddNumberToObject(j, "cpuPercent", r->cpu_percent);
 }
 
 void source_report_memory(const struct source_container *c, cJSON *j)
@@ -248,6 +263,7 @@ void source_report_memory(const struct source_container *c, cJSON *j)
 	cJSON *list;
 
 	cJSON_AddNumberToObject(j, "pagesAhead", (double)c->ahead);
+	source_throttle_report(c, j);
 	if (!c->tracks)
 		return;
 	cJSON_AddStringToObject(j, "tracking", c->tracking[0] ? "Digests" : "WriteProtect");

@@ -159,6 +159,7 @@ static int write_status(struct worker *w, struct turn *t, struct status_change *
 {
 	enum phase from = view_phase(t->migration);
 	enum attention before;
+	char slowed[1024];
 	int r;
 
 	if ((from != c->phase && !phase_may_follow(from, c->phase)) ||
@@ -167,6 +168,7 @@ static int write_status(struct worker *w, struct turn *t, struct status_change *
 	c->epoch = w->c->epoch;
 	c->now_us = clock_real_us();
 	before = status_attention(t->migration);
+	snprintf(slowed, sizeof(slowed), "%s", status_throttled(t->migration));
 	r = apply_status(w, t, status_build(t->migration, c), err);
 	if (r < 0 || t->unchanged || t->gone)
 		return r;
@@ -174,7 +176,19 @@ static int write_status(struct worker *w, struct turn *t, struct status_change *
 		notify_phase(w->c, t->migration, from, c->phase, c->reason, c->message);
 	if (status_attention(t->migration) != ATTENTION_NONE && status_attention(t->migration) != before)
 		notify_attention(w->c, t->migration, status_attention(t->migration));
+	if (status_throttled(t->migration)[0] && strcmp(status_throttled(t->migration), slowed))
+		notify_throttled(w->c, t->migration, status_throttled(t->migration), !slowed[0]);
 	return 0;
+}
+
+int act_throttled(struct worker *w, struct turn *t, struct error *err)
+{
+	struct status_change c = { .source_gone = !t->source };
+
+	if (!status_throttle_changed(t->migration))
+		return 0;
+	status_keep(t->migration, &c);
+	return write_status(w, t, &c, err);
 }
 
 int act_note(struct worker *w, struct turn *t, const char *violated, struct error *err)

@@ -28,6 +28,7 @@ enum {
 	M_DOWNTIME,
 	M_BYTES,
 	M_PODS,
+	M_THROTTLED,
 	M_BY_PHASE,
 	M_PHASE_TIME = M_BY_PHASE + PHASE_COUNT,
 	M_REASON = M_PHASE_TIME + PHASE_COUNT,
@@ -71,6 +72,8 @@ static const struct metric fixed[M_BY_PHASE] = {
 			 .type = METRIC_HISTOGRAM, .bounds = downtime_bounds },
 	[M_BYTES] = { .name = "podmigration_transferred_bytes_total", .labels = "", .help = "Bytes sent from node to node.", .type = METRIC_COUNTER },
 	[M_PODS] = { .name = "podmigration_watched_pods", .labels = "", .help = "Pods that carry a migration's label.", .type = METRIC_GAUGE },
+	[M_THROTTLED] = { .name = "podmigration_source_throttled_total", .labels = "",
+			  .help = "Migrations whose source was slowed down while its memory was copied (allowAutoConverge).", .type = METRIC_COUNTER },
 };
 
 #define P(name) "phase=\"" #name "\"",
@@ -185,6 +188,11 @@ void metrics_attention(struct metrics *m, enum attention a)
 void metrics_violation(struct metrics *m, enum invariant i)
 {
 	metric_add(&m->table[M_VIOLATION + i], 1);
+}
+
+void metrics_throttled(struct metrics *m)
+{
+	metric_add(&m->table[M_THROTTLED], 1);
 }
 
 void metrics_set_counts(struct metrics *m, const int *by_phase, int pods, int queue_depth)

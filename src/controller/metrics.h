@@ -25,6 +25,8 @@ void metrics_phase(struct metrics *m, const cJSON *migration, enum phase from, e
 /* A person is needed; an invariant does not hold. */
 void metrics_attention(struct metrics *m, enum attention a);
 void metrics_violation(struct metrics *m, enum invariant i);
+/* A source is slowed down to converge. */
+void metrics_throttled(struct metrics *m);
 /* Gauges that are read off the store. */
 void metrics_set_counts(struct metrics *m, const int *by_phase, int pods, int queue_depth);
 

@@ -59,6 +59,15 @@ void notify_attention(struct controller *c, const cJSON *m, enum attention a)
 		  LOG_S("why", attention_name(a)));
 }
 
+void notify_throttled(struct controller *c, const cJSON *m, const char *message, bool first)
+{
+	event(c, m, "Normal", "SourceThrottled", "Converge", message);
+	if (first)
+		metrics_throttled(c->metrics);
+	log_info("the source is slowed down", LOG_S("namespace", view_namespace(m)), LOG_S("name", view_name(m)), LOG_S("migration", view_uid(m)),
+		 LOG_S("message", message));
+}
+
 void notify_violation(struct controller *c, const cJSON *m, enum invariant i, const char *text)
 {
 	char note[1024];

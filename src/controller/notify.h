@@ -11,6 +11,8 @@
 void notify_phase(struct controller *c, const cJSON *migration, enum phase from, enum phase to, int reason, const char *message);
 /* Something that a person has to put right. */
 void notify_attention(struct controller *c, const cJSON *migration, enum attention a);
+/* Its containers get less CPU time while their memory is copied.  first: up to now they did not. */
+void notify_throttled(struct controller *c, const cJSON *migration, const char *message, bool first);
 /* An invariant (invariants.h) does not hold. */
 void notify_violation(struct controller *c, const cJSON *migration, enum invariant i, const char *text);
 /* The API server has refused a step, which is tried again. */

@@ -36,6 +36,8 @@ static int add_route(cJSON *order, const cJSON *migration, const uint8_t key[PM_
 		cJSON_AddNumberToObject(order, "maxRounds", (double)rounds);
 	if (duration_parse(json_str_or(migration, "spec/preCopy/maxDowntime", ""), 3600000000, &downtime_us) == 0)
 		cJSON_AddNumberToObject(order, "maxDowntimeMicros", (double)downtime_us);
+	if (json_bool(migration, "spec/preCopy/allowAutoConverge"))
+		cJSON_AddBoolToObject(order, "autoConverge", 1);
 	if (quantity_bytes(json_str(migration, "spec/bandwidth"), &bandwidth) == 0)
 		cJSON_AddNumberToObject(order, "bandwidth", (double)bandwidth);
 	cJSON_AddStringToObject(order, "podIP", json_str_or(migration, "status/destinationPod/podIP", ""));

@@ -17,6 +17,8 @@
 
 /* --- conditions --- */
 
+#define SLOWED_SIZE 1024
+
 enum truth { UNKNOWN, FALSE, TRUE };
 static const char *const truth_name[] = { "Unknown", "False", "True" };
 
@@ -30,10 +32,11 @@ struct now {
 	const struct status_change *c;
 	enum decision decision;
 	enum source_state state;
-	bool ended, stuck, not_thawed;
+	bool ended, stuck, not_thawed, not_lifted;
 	bool completes;                 /* with PostCopy */
 	bool attention;                 /* a person was asked for */
 	const char *reason, *message;   /* of the migration as a whole */
+	char slowed[SLOWED_SIZE];       /* which containers, by how much; "" none */
 };
 
 static struct condition migratable(const struct now *n)
@@ -112,6 +115,37 @@ static struct condition memory_complete(const struct now *n)
 	return (struct condition){ UNKNOWN, NULL, NULL };
 }
 
+/* "container app: 60 % of the CPU time that it used (350m), container .." */
+static void find_slowed(const cJSON *migration, char *out, size_t size)
+{
+	const cJSON *c;
+	size_t n = 0;
+
+	out[0] = '\0';
+	cJSON_ArrayForEach(c, json_at(migration, "status/source/containers")) {
+		int64_t percent;
+
+		if (json_int(c, "cpuPercent", 1, 100, &percent) < 0 || n >= size)
+			continue;
+		n += (size_t)snprintf(out + n, size - n, "%scontainer %.253s: %" PRId64 " %% of the CPU time that it used (%.24s)", n ? ", " : "", json_str_or(c, "name", "?"), percent,
+				      json_str_or(c, "cpuLimit", "?"));
+	}
+}
+
+/* PreCopy with allowAutoConverge only. */
+static struct condition source_throttled(const struct now *n)
+{
+	if (!n->slowed[0])
+		return (struct condition){ UNKNOWN, NULL, NULL };
+	if (n->not_lifted)
+		return (struct condition){ TRUE, "NotLifted", "the agent could not put back the CPU limits of the source; it tries again" };
+	if (n->state >= SOURCE_Freezing)
+		return (struct condition){ FALSE, "Lifted", "the source has its own CPU limits again; status.source.containers tells how far it was slowed down" };
+	if (n->ended)
+		return (struct condition){ UNKNOWN, "NotReported", "the agent has not reported whether the source has its own CPU limits again; it puts them back as soon as it runs" };
+	return (struct condition){ TRUE, "AutoConverge", n->slowed };
+}
+
 static struct condition succeeded(const struct now *n)
 {
 	if (n->c->phase == PHASE_Succeeded)
@@ -135,6 +169,21 @@ static struct condition stalled(const struct now *n)
 	bool failed = n->stuck || (n->ended && n->c->phase != PHASE_Succeeded);
 
 	return (struct condition){ failed ? TRUE : FALSE, failed ? n->reason : "NotStalled", failed ? n->message : "" };
+}
+
+const char *status_throttled(const cJSON *migration)
+{
+	const cJSON *c = view_condition(migration, "SourceThrottled");
+
+	return strcmp(json_str_or(c, "status", ""), "True") ? "" : json_str_or(c, "message", "");
+}
+
+bool status_throttle_changed(const cJSON *migration)
+{
+	char slowed[SLOWED_SIZE];
+
+	find_slowed(migration, slowed, sizeof(slowed));
+	return slowed[0] && view_source_state(migration) < SOURCE_Freezing && !phase_ended(view_phase(migration)) && strcmp(slowed, status_throttled(migration));
 }
 
 /* --- conditions that are only there when there was a reason --- */
@@ -208,7 +257,7 @@ static const struct {
 	{ "Migratable", migratable, false }, { "SourceFrozen", source_frozen, false }, { "DestinationPrepared", destination_prepared, false },
 	{ "Committed", committed, false }, { "Succeeded", succeeded, false }, { "Ready", ready, false },
 	{ "Reconciling", reconciling, false }, { "Stalled", stalled, false },
-	{ "MemoryComplete", memory_complete, true }, { "AttentionNeeded", attention_needed, true }, { "InvariantViolated", invariant_violated, true },
+	{ "SourceThrottled", source_throttled, true }, { "MemoryComplete", memory_complete, true }, { "AttentionNeeded", attention_needed, true }, { "InvariantViolated", invariant_violated, true },
 };
 
 static cJSON *condition_json(const cJSON *migration, const char *type, const struct condition *c, int64_t generation, int64_t now_us)
@@ -246,12 +295,14 @@ static cJSON *conditions_json(const cJSON *migration, const struct status_change
 		.completes = !strcmp(json_str_or(migration, "spec/strategy", ""), "PostCopy"),
 		.attention = status_attention(migration) != ATTENTION_NONE,
 		.not_thawed = strstr(json_str_or(migration, "status/source/error/message", ""), PM_NOT_THAWED) != NULL,
+		.not_lifted = strstr(json_str_or(migration, "status/source/error/message", ""), PM_NOT_LIFTED) != NULL,
 		.stuck = change->reason != REASON_NONE && !phase_ended(change->phase),
 		.reason = change->reason != REASON_NONE ? reason_name(change->reason) : phase_name(change->phase),
 		.message = change->message[0] ? change->message : json_str_or(old, "message", ""),
 	};
 	cJSON *list = cJSON_CreateArray();
 
+	find_slowed(migration, n.slowed, sizeof(n.slowed));
 	for (size_t i = 0; i < COUNT(conditions); i++) {
 		struct condition c = conditions[i].compute(&n);
 

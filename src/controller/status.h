@@ -49,6 +49,11 @@ const char *attention_advice(enum attention a);
 /* What the condition of this object says now. */
 enum attention status_attention(const cJSON *migration);
 
+/* The message of SourceThrottled while it is True, which containers are slowed down and by how much; else "". */
+const char *status_throttled(const cJSON *migration);
+/* The source's agent has told another thing than that. */
+bool status_throttle_changed(const cJSON *migration);
+
 /* Fills in a change that changes nothing: phase, reason and message as they are. */
 void status_keep(const cJSON *migration, struct status_change *ret);
 

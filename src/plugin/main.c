@@ -21,6 +21,7 @@ static const char usage[] =
 	"  --name NAME             of the PodMigration; one is made up when not given\n"
 	"  --strategy S            PreCopy, StopAndCopy or PostCopy\n"
 	"  --bandwidth B           send no more bytes a second, such as 12.5M\n"
+	"  --allow-auto-converge   slow the pod down while its memory is copied, when it writes faster than the link carries\n"
 	"  --timeout D             give up after so long, such as 5m\n"
 	"  --freeze-timeout D      give up when the pod has stood still for so long, such as 5s\n"
 	"  --ttl D                 delete the PodMigration so long after its end\n"
@@ -30,13 +31,14 @@ static const char usage[] =
 	"\n"
 	"Ends with 0 when it succeeded, 1 when it failed, 3 when it was cancelled.\n";
 
-enum { OPT_CLUSTER = 256, OPT_NODE, OPT_NAME, OPT_STRATEGY, OPT_BANDWIDTH, OPT_TIMEOUT, OPT_FREEZE_TIMEOUT, OPT_TTL, OPT_DRY_RUN, OPT_NO_WAIT, OPT_CONTEXT, OPT_KUBECONFIG };
+enum { OPT_CLUSTER = 256, OPT_NODE, OPT_NAME, OPT_STRATEGY, OPT_BANDWIDTH, OPT_TIMEOUT, OPT_FREEZE_TIMEOUT, OPT_TTL, OPT_CONVERGE, OPT_DRY_RUN, OPT_NO_WAIT, OPT_CONTEXT, OPT_KUBECONFIG };
 
 static const struct option options[] = {
 	{ "to-cluster", required_argument, NULL, OPT_CLUSTER }, { "to-node", required_argument, NULL, OPT_NODE },
 	{ "name", required_argument, NULL, OPT_NAME },          { "strategy", required_argument, NULL, OPT_STRATEGY },
 	{ "timeout", required_argument, NULL, OPT_TIMEOUT },    { "ttl", required_argument, NULL, OPT_TTL },
 	{ "bandwidth", required_argument, NULL, OPT_BANDWIDTH }, { "freeze-timeout", required_argument, NULL, OPT_FREEZE_TIMEOUT },
+	{ "allow-auto-converge", no_argument, NULL, OPT_CONVERGE },
 	{ "dry-run", no_argument, NULL, OPT_DRY_RUN },          { "no-wait", no_argument, NULL, OPT_NO_WAIT },
 	{ "context", required_argument, NULL, OPT_CONTEXT },    { "kubeconfig", required_argument, NULL, OPT_KUBECONFIG },
 	{ "namespace", required_argument, NULL, 'n' },          { "help", no_argument, NULL, 'h' },
@@ -76,7 +78,8 @@ static int take_option(struct request *r, int opt)
 		}
 	r->dry_run |= opt == OPT_DRY_RUN;
 	r->wait &= opt != OPT_NO_WAIT;
-	return opt == OPT_DRY_RUN || opt == OPT_NO_WAIT ? 0 : -1;
+	r->converge |= opt == OPT_CONVERGE;
+	return opt == OPT_CONVERGE || opt == OPT_DRY_RUN || opt == OPT_NO_WAIT ? 0 : -1;
 }
 
 /* --- the verbs --- */

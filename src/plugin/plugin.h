@@ -27,7 +27,7 @@ struct request {
 	const char *pod, *name;         /* of the pod; of the PodMigration: NULL, it gets one */
 	const char *to_cluster, *to_node;
 	const char *strategy, *bandwidth, *timeout, *freeze_timeout, *ttl;
-	bool dry_run, wait;
+	bool converge, dry_run, wait;
 };
 
 /* What the program ends with; docs/api.md. */
@@ -50,6 +50,7 @@ cJSON *request_object(const struct request *r);
 struct progress {
 	char phase[32];
 	char said[1024];                /* the last message */
+	char slowed[1024];              /* .. of SourceThrottled */
 	enum plugin_exit result;
 };
 

@@ -36,6 +36,8 @@ cJSON *request_object(const struct request *r)
 	add(spec, "timeout", r->timeout);
 	add(spec, "freezeTimeout", r->freeze_timeout);
 	add(spec, "ttlAfterFinished", r->ttl);
+	if (r->converge)
+		cJSON_AddBoolToObject(cJSON_AddObjectToObject(spec, "preCopy"), "allowAutoConverge", 1);
 	if (r->dry_run)
 		cJSON_AddBoolToObject(spec, "dryRun", 1);
 	return o;

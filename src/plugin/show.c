@@ -53,6 +53,19 @@ static void show_end(struct progress *p, const cJSON *m, enum phase phase)
 		printf("%s\n", json_str_or(c, "reason", ""));
 }
 
+static void show_slowed(struct progress *p, const cJSON *m)
+{
+	const cJSON *c = condition(m, "SourceThrottled");
+	const char *said = json_str_or(c, "message", "");
+
+	if (strcmp(json_str_or(c, "status", ""), "True") || !strncmp(p->slowed, said, sizeof(p->slowed) - 1))
+		return;
+	snprintf(p->slowed, sizeof(p->slowed), "%s", said);
+	printf("%-12s  ", "Throttled");
+	print_text(p->slowed);
+	putchar('\n');
+}
+
 bool show_progress(struct progress *p, const cJSON *m)
 {
 	const char *name = json_str_or(m, "status/phase", "Pending"), *said = json_str_or(condition(m, "Succeeded"), "message", "waiting for podmigration-controller");
@@ -65,6 +78,7 @@ bool show_progress(struct progress *p, const cJSON *m)
 		print_text(p->said);
 		putchar('\n');
 	}
+	show_slowed(p, m);
 	if (phase_ended(phase))
 		show_end(p, m, phase);
 	fflush(stdout);
