@@ -87,6 +87,24 @@ static void an_order_cannot_choose_the_pod(void **state)
 			assert_string_not_equal(a->string, b->string);
 }
 
+/* Settings of the migration, which are the same as at home; and how long it may take. */
+static void an_order_brings_its_settings(void **state)
+{
+	cleanup_json cJSON *order = NULL, *line = NULL;
+	char json[512];
+	int64_t n = 0;
+
+	(void)state;
+	snprintf(json, sizeof(json), "{\"action\":\"migrate\"," ROUTE ",\"maxRounds\":16,\"autoConverge\":true,\"deadline\":%lld}",
+		 (long long)(clock_real_us() / 1000000 + 100));
+	assert_int_equal(read_order(pod_key, "bringing", json, &order), 0);
+	line = order_line(order, &pod);
+	assert_true(json_bool(line, "autoConverge"));
+	assert_int_equal(json_int(line, "maxRounds", 1, 16, &n), 0);
+	assert_int_equal(json_int(line, "timeoutSeconds", 1, 100000, &n), 0);
+	assert_in_range(n, 150, 160);
+}
+
 static void forged_orders_are_refused(void **state)
 {
 	static const uint8_t other[PM_KEY_SIZE] = { 8 };
@@ -170,6 +188,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_order_cannot_choose_the_pod),
+		cmocka_unit_test(an_order_brings_its_settings),
 		cmocka_unit_test(forged_orders_are_refused),
 		cmocka_unit_test(the_migration_is_named_by_a_plain_name),
 		cmocka_unit_test(only_the_bringing_migration_is_committed_by_an_order),

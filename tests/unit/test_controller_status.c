@@ -161,6 +161,46 @@ static void test_memory(void **state)
 #undef LATER
 }
 
+/* allowAutoConverge: said while it is so, with how much, and when it is over; nothing of it in any other migration. */
+static void test_throttled(void **state)
+{
+#define SLOW(phase, state, more, percent) \
+	"{'metadata':{'name':'m','uid':'u'},'status':{'phase':'" phase "','source':{'state':'" state "'" more ",'containers':[{'name':'web','cpuPercent':" percent ",'cpuLimit':'350m'},{'name':'b'}]}}}"
+	static const struct {
+		const char *json;
+		enum phase phase;
+		const char *status, *is;
+		bool changed;
+	} cases[] = {
+		{ SLOW("Transferring", "Connecting", "", "70"), PHASE_Transferring, "True", "AutoConverge", true },
+		{ SLOW("Freezing", "Freezing", "", "70"), PHASE_Freezing, "False", "Lifted", false },
+		{ SLOW("Committed", "Running", "", "70"), PHASE_Committed, "False", "Lifted", false },
+		{ SLOW("Failed", "Aborted", "", "70"), PHASE_Failed, "False", "Lifted", false },
+		{ SLOW("Failed", "Aborted", ",'error':{'message':'x; " PM_NOT_LIFTED ": y'}", "70"), PHASE_Failed, "True", "NotLifted", false },
+		{ SLOW("Failed", "Connecting", "", "70"), PHASE_Failed, "Unknown", "NotReported", false },
+		{ SLOW("Transferring", "Connecting", "", "0"), PHASE_Transferring, NULL, NULL, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct status_change c = { .phase = cases[i].phase, .message = "x", .now_us = 1000000 };
+		cJSON *m = quoted(cases[i].json), *o = status_build(m, &c);
+		char *text = cJSON_PrintUnformatted(o);
+
+		assert_int_equal(status_throttle_changed(m), cases[i].changed);
+		if (cases[i].status)
+			assert_condition(o, "SourceThrottled", cases[i].status, cases[i].is);
+		else
+			assert_null(strstr(text, "SourceThrottled"));
+		if (cases[i].changed)
+			assert_string_equal(status_throttled(o), "container web: 70 % of the CPU time that it used (350m)");
+		free(text);
+		cJSON_Delete(o);
+		cJSON_Delete(m);
+	}
+#undef SLOW
+}
+
 static void test_thaw_unknown(void **state)
 {
 	struct status_change c = { .phase = PHASE_Failed, .reason = REASON_TimedOut, .message = "t", .now_us = 1000000 };
@@ -471,7 +511,7 @@ static void test_orders(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_refused), cmocka_unit_test(test_unchanged), cmocka_unit_test(test_clean_message), cmocka_unit_test(test_observe), cmocka_unit_test(test_success_and_stuck), cmocka_unit_test(test_thaw_unknown), cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_refused), cmocka_unit_test(test_unchanged), cmocka_unit_test(test_clean_message), cmocka_unit_test(test_observe), cmocka_unit_test(test_success_and_stuck), cmocka_unit_test(test_thaw_unknown), cmocka_unit_test(test_throttled), cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_bytes), cmocka_unit_test(test_times), cmocka_unit_test(test_problems), cmocka_unit_test(test_problem_events),
 		cmocka_unit_test(test_orders), cmocka_unit_test(test_attention), cmocka_unit_test(test_note),
 	};
