@@ -259,6 +259,13 @@ static bool has_worker(void *ctx, const char *migration)
 	return c && c->pid;
 }
 
+static bool is_ending(void *ctx, const char *migration)
+{
+	(void)ctx;
+	(void)migration;
+	return false;
+}
+
 /* Whatever becomes of the migration: no container stays slow without a worker. */
 static void lift_throttles(struct daemon *d)
 {
@@ -701,6 +708,9 @@ int agent_daemon(const struct agent_options *o)
 		health_watch(d->health, watch);
 		r = run(d);
 	}
+	/* The workers are killed with the container, and perhaps no other agent comes. */
+	if (r == 0)
+		throttle_notes_lift(o, is_ending, NULL);
 	if (r < 0)
 		log_error("agent ends", LOG_S("err", err.message));
 	else

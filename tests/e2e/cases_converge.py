@@ -89,7 +89,7 @@ def converges(case, home, away):
         raise Failed("%.0f ms slowed down, %.0f ms without" % (downtime(m), downtime(back)))
 
 
-def killed(prey):
+def killed(who, prey):
     def run(case, home, away):
         chain = shaped(case, home)
         throttled(case, home, away, chain)
@@ -101,7 +101,7 @@ def killed(prey):
         chain.check_untouched()
         own_again(home, home, chain.name)
         case.note(gap_ms=chain.check(), reason=condition(m, "Succeeded").get("reason"))
-    run.__doc__ = "%s is killed while it slows a pod down: the pod has its own quota again, and goes on" % prey
+    run.__doc__ = "the source's %s is killed while it slows a pod down: the pod has its own quota again, and goes on" % who
     return run
 
 
@@ -132,5 +132,5 @@ def back_home(case, home, away):
         raise Failed("slowed down to %s, %s" % (percent, condition(m, "SourceThrottled")))
 
 
-CASES = {"converge": converges, "converge-killed": killed(AGENT)}
-ON_REQUEST = {"converge-worker-killed": killed(SOURCE), "converge-cancelled": cancelled, "converge-back": back_home}
+CASES = {"converge": converges, "converge-killed": killed("agent", AGENT)}
+ON_REQUEST = {"converge-worker-killed": killed("worker", SOURCE), "converge-cancelled": cancelled, "converge-back": back_home}
