@@ -66,6 +66,7 @@ struct source_container {
 	struct cpu_limit cpu_limit;     /* group "": nobody has looked */
 	int cpu_percent;                /* of what it used before, that it may use until the freeze; 0: it is not limited */
 	int64_t cpu_used;               /* before that, microseconds in a second */
+	int64_t left;                   /* bytes written since they were sent, when they were counted last; with throttle_lock */
 	char tracking[256];             /* empty: all of its processes are tracked; else why not */
 	uint64_t waiting;               /* signals that its first process had waiting when the destination ran */
 	bool waiting_known;
@@ -111,6 +112,7 @@ struct source {
 	pthread_cond_t volumes_done;
 	bool volumes_sent;
 	int memory_went;                /* while it runs: containers of which memory went at least once; with volumes_lock */
+	int rounds_over;                /* .. that wait for the others; with volumes_lock */
 	bool files_went;                /* .. and the last walk through the files is done */
 	struct fence_guard *fence_guard; /* while the fence is closed */
 	struct freezer freezer;
@@ -229,9 +231,14 @@ int source_wait_filled(struct source_container *c, struct error *err);
 /* source_memory.c: memory of one container, sent once (a round). */
 int source_send_memory(struct source_container *c, enum pages_which which, bool running, struct error *err);
 int source_precopy_container(struct source_container *c, struct error *err);
-/* source_dump.c, for it: its memory went once, or never will; and until the files of the pod went. */
+/*
+ * source_dump.c, for it: its memory went once, or never will; until the files of the pod went, the memory of all containers once (false: it had); its rounds are over (wait: and those of all
+ * others).
+ */
 void source_tell_memory(struct source *s);
 void source_wait_files(struct source *s);
+bool source_wait_memory(struct source *s);
+void source_end_rounds(struct source *s, bool wait);
 /* STARTED.shared: of each container, the bytes that its processes share with one another copy-on-write, counted once more for each who shares. */
 void source_report_shared(struct source *s, cJSON *started);
 /* What of it goes into status and CONTAINER_END. */
@@ -262,8 +269,8 @@ void source_note_signals(struct source *s);
 void source_hasten(struct source *s);
 
 /*
- * source_throttle.c: spec.preCopy.allowAutoConverge.  measure: around each round while the container is not limited.  more: it gets less processor time from now on; false when it may not, or cannot be:
- * then there is nothing to be won by another round.  lift: every container has its own limit again; done before the freeze, and at every other end.  What a worker that was killed has left the
+ * source_throttle.c: spec.preCopy.allowAutoConverge.  measure: around each round while the container is not limited.  left: it has written so many bytes by now.  more: it gets less processor time from
+ * now on; false when it may not, or cannot be: then there is nothing to be won by another round.  lift: every container has its own limit again; done before the freeze, and at every other end.  What a worker that was killed has left the
  * daemon takes back (throttle.h).
  */
 struct source_usage {
@@ -271,6 +278,7 @@ struct source_usage {
 };
 struct source_usage source_usage_now(struct source_container *c);
 void source_throttle_measure(struct source_container *c, const struct source_usage *before);
+void source_throttle_left(struct source_container *c, int64_t bytes);
 bool source_throttle_more(struct source_container *c, int64_t round_us);
 int source_throttle_lift(struct source *s, struct error *err);
 /* For status and CONTAINER_END: nothing where it was never limited. */

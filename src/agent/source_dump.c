@@ -338,13 +338,31 @@ void source_wait_files(struct source *s)
 	pthread_mutex_unlock(&s->volumes_lock);
 }
 
+bool source_wait_memory(struct source *s)
+{
+	bool waited = false;
+
+	pthread_mutex_lock(&s->volumes_lock);
+	for (; s->memory_went < s->n; waited = true)
+		pthread_cond_wait(&s->volumes_done, &s->volumes_lock);
+	pthread_mutex_unlock(&s->volumes_lock);
+	return waited;
+}
+
+void source_end_rounds(struct source *s, bool wait)
+{
+	pthread_mutex_lock(&s->volumes_lock);
+	s->rounds_over++;
+	pthread_cond_broadcast(&s->volumes_done);
+	while (wait && s->rounds_over < s->n)
+		pthread_cond_wait(&s->volumes_done, &s->volumes_lock);
+	pthread_mutex_unlock(&s->volumes_lock);
+}
+
 /* The first round of memory can take long: what has changed of the files by then goes after it, so that little is left for the freeze. */
 static int send_files_again(struct source *s, struct error *err)
 {
-	pthread_mutex_lock(&s->volumes_lock);
-	while (s->memory_went < s->n)
-		pthread_cond_wait(&s->volumes_done, &s->volumes_lock);
-	pthread_mutex_unlock(&s->volumes_lock);
+	source_wait_memory(s);
 	return source_files_again(s, err);
 }
 
@@ -364,8 +382,10 @@ int source_precopy(struct source *s, struct error *err)
 		return 0;
 	/* Those that could not be started have nothing to tell. */
 	for (int i = 0; i < s->n; i++)
-		if (!s->containers[i].thread_started)
+		if (!s->containers[i].thread_started) {
 			source_tell_memory(s);
+			source_end_rounds(s, false);
+		}
 	if (r == 0)
 		r = send_files_again(s, err);
 	if (r < 0)

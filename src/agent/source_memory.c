@@ -164,11 +164,15 @@ static bool another_round(struct source_container *c, int64_t *left)
 	if (written < 0)
 		written = (int64_t)now->bytes;
 	*left = written;
+	source_throttle_left(c, written);
 	if (estimate(c, written) <= c->source->downtime_us / MEMORY_SHARE)
 		return false;
 	if (c->n_rounds < 2 || written < before / 10 * 7)
 		return true;
-	return c->n_rounds < c->source->rounds_max && source_throttle_more(c, estimate(c, written));
+	if (!c->source->auto_converge || c->n_rounds == c->source->rounds_max)
+		return false;
+	/* Up to now it had to share the link with what goes of others for the first time: that is no fault of its own. */
+	return source_wait_memory(c->source) || source_throttle_more(c, estimate(c, written));
 }
 
 /* One round, and whether another one is worth it. */
@@ -177,9 +181,12 @@ static int precopy_round(struct source_container *c, int64_t *left, bool *ret_an
 	struct source_usage before = source_usage_now(c);
 	int r = source_send_memory(c, PAGES_ALL, true, err);
 
-	if (c->n_rounds++ == 0)
-		source_tell_memory(c->source);
 	source_throttle_measure(c, &before);
+	if (c->n_rounds++ == 0) {
+		/* What it has of it is the most that can be left. */
+		source_throttle_left(c, (int64_t)c->rounds[0].bytes);
+		source_tell_memory(c->source);
+	}
 	/* What is written while we wait for a good moment belongs to the next round. */
 	if (c->n_rounds == 1)
 		calm_wait(CALM_US + (int64_t)c->source->n * CALM_US / 2);
@@ -200,7 +207,8 @@ int source_precopy_container(struct source_container *c, struct error *err)
 	if (c->n_rounds == 0)
 		source_tell_memory(c->source);
 	source_wait_files(c->source);
-	/* What was written while files were looked at. */
+	source_end_rounds(c->source, r == 0 && c->source->auto_converge);
+	/* What was written while files were looked at, or others slowed down. */
 	if (r == 0 && c->n_rounds < c->source->rounds_max && estimate(c, count_written(c)) > c->source->downtime_us / MEMORY_SHARE) {
 		r = source_send_memory(c, PAGES_ALL, true, err);
 		c->n_rounds++;

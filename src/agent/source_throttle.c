@@ -110,6 +110,23 @@ static int limit(struct source_container *c, int percent, struct error *err)
 	return r == 0 ? cpu_limit_write(root, &c->cpu_limit, err) : r;
 }
 
+void source_throttle_left(struct source_container *c, int64_t bytes)
+{
+	pthread_mutex_lock(&c->source->throttle_lock);
+	c->left = bytes;
+	pthread_mutex_unlock(&c->source->throttle_lock);
+}
+
+/* With throttle_lock.  It may only be late because another one fills the link; slowing it down would win nothing. */
+static bool matters(const struct source_container *c)
+{
+	int64_t all = 0;
+
+	for (int i = 0; i < c->source->n; i++)
+		all += c->source->containers[i].left;
+	return throttle_matters(c->left, all, c->source->n);
+}
+
 bool source_throttle_more(struct source_container *c, int64_t round_us)
 {
 	struct source *s = c->source;
@@ -119,6 +136,10 @@ bool source_throttle_more(struct source_container *c, int64_t round_us)
 	if (!s->auto_converge || !percent || !throttle_has_time(round_us, s->deadline_us - GRACE_US - clock_mono_us()))
 		return false;
 	pthread_mutex_lock(&s->throttle_lock);
+	if (!matters(c)) {
+		pthread_mutex_unlock(&s->throttle_lock);
+		return false;
+	}
 	r = limit(c, percent, &why);
 	if (r == 0) {
 		c->cpu_percent = percent;

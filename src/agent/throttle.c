@@ -34,6 +34,11 @@ bool throttle_has_time(int64_t round_us, int64_t left_us)
 	return round_us < left_us / 2;
 }
 
+bool throttle_matters(int64_t left, int64_t all, int n)
+{
+	return left >= all / n / 2;
+}
+
 int64_t throttle_quota_us(int64_t used_us_per_s, int percent, int64_t period_us)
 {
 	int64_t quota = used_us_per_s * period_us / 1000000 * percent / 100;

@@ -21,6 +21,8 @@ int throttle_next(int percent);
  * at its timeout, with none.
  */
 bool throttle_has_time(int64_t round_us, int64_t left_us);
+/* Is what this container has left, of what all n have, worth slowing it down?  At least half of its share. */
+bool throttle_matters(int64_t left, int64_t all, int n);
 /* Microseconds in each period for so many percent of what it used (microseconds of processor time in a second); 0: that is less than the kernel takes. */
 int64_t throttle_quota_us(int64_t used_us_per_s, int percent, int64_t period_us);
 

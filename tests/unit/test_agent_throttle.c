@@ -68,6 +68,17 @@ static void no_round_that_the_timeout_would_end(void **state)
 	assert_false(throttle_has_time(0, -1));
 }
 
+/* A sidecar that is late only because another one fills the link is not slowed down. */
+static void only_who_has_much_left_is_slowed_down(void **state)
+{
+	(void)state;
+	assert_true(throttle_matters(16, 17, 2));
+	assert_false(throttle_matters(1, 17, 2));
+	assert_true(throttle_matters(8, 16, 2));
+	assert_true(throttle_matters(16, 16, 1));
+	assert_true(throttle_matters(0, 0, 3));
+}
+
 /* --- the note --- */
 
 static void put(const char *path, const char *text)
@@ -224,6 +235,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(it_goes_down_in_steps_to_a_tenth),
 		cmocka_unit_test(the_quota_is_a_part_of_what_was_used),
+		cmocka_unit_test(only_who_has_much_left_is_slowed_down),
 		cmocka_unit_test(no_round_that_the_timeout_would_end),
 		cmocka_unit_test(what_a_killed_worker_has_left_is_taken_back),
 		cmocka_unit_test(one_that_fails_keeps_no_other_from_it_and_is_tried_again),
