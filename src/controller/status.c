@@ -132,6 +132,16 @@ static void find_slowed(const cJSON *migration, char *out, size_t size)
 	}
 }
 
+static enum source_state state_of(const cJSON *migration)
+{
+	return view_receipt(migration) ? SOURCE_Running : view_source_state(migration);
+}
+
+static bool is_not_lifted(const cJSON *migration)
+{
+	return strstr(json_str_or(migration, "status/source/error/message", ""), PM_NOT_LIFTED) != NULL;
+}
+
 /* PreCopy with allowAutoConverge only. */
 static struct condition source_throttled(const struct now *n)
 {
@@ -180,10 +190,13 @@ const char *status_throttled(const cJSON *migration)
 
 bool status_throttle_changed(const cJSON *migration)
 {
-	char slowed[SLOWED_SIZE];
+	const cJSON *old = view_condition(migration, "SourceThrottled");
+	struct now n = { .state = state_of(migration), .ended = phase_ended(view_phase(migration)), .not_lifted = is_not_lifted(migration) };
+	struct condition c;
 
-	find_slowed(migration, slowed, sizeof(slowed));
-	return slowed[0] && view_source_state(migration) < SOURCE_Freezing && !phase_ended(view_phase(migration)) && strcmp(slowed, status_throttled(migration));
+	find_slowed(migration, n.slowed, sizeof(n.slowed));
+	c = source_throttled(&n);
+	return c.reason && (strcmp(json_str_or(old, "status", ""), truth_name[c.truth]) || strcmp(json_str_or(old, "message", ""), c.message));
 }
 
 /* --- conditions that are only there when there was a reason --- */
@@ -290,12 +303,12 @@ static cJSON *conditions_json(const cJSON *migration, const struct status_change
 	struct now n = {
 		.c = change,
 		.decision = view_decision(migration),
-		.state = view_receipt(migration) ? SOURCE_Running : view_source_state(migration),
+		.state = state_of(migration),
 		.ended = phase_ended(change->phase),
 		.completes = !strcmp(json_str_or(migration, "spec/strategy", ""), "PostCopy"),
 		.attention = status_attention(migration) != ATTENTION_NONE,
 		.not_thawed = strstr(json_str_or(migration, "status/source/error/message", ""), PM_NOT_THAWED) != NULL,
-		.not_lifted = strstr(json_str_or(migration, "status/source/error/message", ""), PM_NOT_LIFTED) != NULL,
+		.not_lifted = is_not_lifted(migration),
 		.stuck = change->reason != REASON_NONE && !phase_ended(change->phase),
 		.reason = change->reason != REASON_NONE ? reason_name(change->reason) : phase_name(change->phase),
 		.message = change->message[0] ? change->message : json_str_or(old, "message", ""),
