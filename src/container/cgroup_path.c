@@ -150,3 +150,16 @@ int cgroup_paths_read(const pid_t *pids, int n, struct cgroup_paths *ret, struct
 	cgroup_paths_split(ret);
 	return 0;
 }
+
+int cgroup_paths_of_pod(pid_t pid, struct cgroup_paths **ret, struct error *err)
+{
+	cleanup_free struct cgroup_paths *p = calloc(1, sizeof(*p));
+	int r = p ? cgroup_paths_read(&pid, 1, p, err) : error_set(err, -ENOMEM, "out of memory");
+
+	if (r < 0)
+		return r;
+	if (!p->pod_named)
+		return error_set(err, -ENOENT, "process %d is in no cgroup of a pod", (int)pid);
+	*ret = take_ptr(p);
+	return 0;
+}

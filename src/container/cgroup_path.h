@@ -25,6 +25,8 @@ struct cgroup_paths {
  * pod's.
  */
 int cgroup_paths_read(const pid_t *pids, int n, struct cgroup_paths *ret, struct error *err);
+/* The same of one process, in memory of the caller's.  -ENOENT: it is in no container of a pod. */
+int cgroup_paths_of_pod(pid_t pid, struct cgroup_paths **ret, struct error *err);
 
 /*
  * The parts of it that need no kernel: one process's path out of the text of /proc/PID/cgroup (0 or -EBADMSG), and the split at

@@ -131,18 +131,13 @@ static int read_now(const char *cgroup_root, const struct cpu_limit *l, int *ret
 
 int cpu_limit_look(const char *cgroup_root, pid_t pid, struct cpu_limit *ret, struct error *err)
 {
-	cleanup_free struct cgroup_paths *p = calloc(1, sizeof(*p));
+	cleanup_free struct cgroup_paths *p = NULL;
 	cleanup_close int group = -1;
 	struct cpu_limit l = { 0 };
-	int r;
+	int r = cgroup_paths_of_pod(pid, &p, err);
 
-	if (!p)
-		return error_set(err, -ENOMEM, "out of memory");
-	r = cgroup_paths_read(&pid, 1, p, err);
 	if (r < 0)
 		return r;
-	if (!p->pod_named)
-		return error_set(err, -ENOENT, "process %d is in no cgroup of a pod", pid);
 	l.v2 = p->v2;
 	if (path_format(l.group, sizeof(l.group), "%s", p->group[0]) < 0)
 		return error_set(err, -ENAMETOOLONG, "path of the container's cgroup is too long");

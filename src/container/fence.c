@@ -69,18 +69,13 @@ static int read_limit(int group, struct fence *f, struct error *err)
 
 int fence_look(const char *cgroup_root, pid_t pid, struct fence *ret, struct error *err)
 {
-	cleanup_free struct cgroup_paths *p = calloc(1, sizeof(*p));
+	cleanup_free struct cgroup_paths *p = NULL;
 	cleanup_close int group = -1;
 	struct fence f = { 0 };
-	int r;
+	int r = cgroup_paths_of_pod(pid, &p, err);
 
-	if (!p)
-		return error_set(err, -ENOMEM, "out of memory");
-	r = cgroup_paths_read(&pid, 1, p, err);
 	if (r < 0)
 		return r;
-	if (!p->pod_named)
-		return error_set(err, -ENOENT, "process %d is in no cgroup of a pod", pid);
 	f.v2 = p->v2;
 	if (path_format(f.group, sizeof(f.group), "%s", p->pod) < 0)
 		return error_set(err, -ENAMETOOLONG, "path of the pod's cgroup is too long");
