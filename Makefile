@@ -13,7 +13,7 @@ PKGS := libcurl openssl libcjson yaml-0.1 libprotobuf-c libxxhash liblz4
 ifneq ($(wildcard /usr/include/cjson/cJSON.h),)
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 endif
-LIBS := -lcurl -lssl -lcrypto -lcjson -lyaml -lprotobuf-c -lxxhash -llz4 -lm -lpthread
+LIBS := -lcurl -lssl -lcrypto -lcjson -lyaml -lprotobuf-c -lxxhash -llz4 -lbpf -lm -lpthread
 
 # Banned functions do not compile (include/base/banned.h); _FORTIFY_SOURCE needs optimisation.
 CPPFLAGS += -D_GNU_SOURCE -Iinclude -I$(BUILD)/gen -DPM_VERSION_STRING='"$(VERSION)"' $(PKG_CFLAGS)
@@ -22,7 +22,8 @@ WARN := -Wall -Wextra -Wshadow -Wconversion -Wformat=2 -Wstrict-prototypes -Wmis
 CPPFLAGS += $(if $(FAULTS),-DPM_FAULTS,)
 CFLAGS ?= -O2 -g
 CFLAGS += -std=c11 $(WARN) -fstack-protector-strong -fno-common -MMD -MP
-LDFLAGS += -Wl,-z,relro,-z,now
+# A program loads the libraries that it uses, not all that the list names.
+LDFLAGS += -Wl,-z,relro,-z,now,--as-needed
 ifeq ($(SAN),)
 CPPFLAGS += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
 CFLAGS += -fPIE

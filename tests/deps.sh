@@ -2,7 +2,7 @@
 # deps.sh [PACKAGE ..]: installs what the build and the tests need from Debian (or, instead, the packages named), when something is missing. Needs root and apt.
 set -eu
 need="gcc make pkg-config libcurl4-openssl-dev libssl-dev libcjson-dev libyaml-dev libprotobuf-c-dev protobuf-c-compiler
-libxxhash-dev liblz4-dev libcmocka-dev python3 jq curl openssl git file"
+libxxhash-dev liblz4-dev libbpf-dev libcmocka-dev python3 jq curl openssl git file"
 [ $# = 0 ] || need="$*"
 miss=""
 for p in $need; do

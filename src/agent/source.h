@@ -23,6 +23,7 @@
 
 #define SOURCE_PROCESSES_MAX WIRE_PROCESSES_MAX
 
+struct smaps;
 struct source;
 struct source_blinkers;
 
@@ -107,6 +108,7 @@ struct source {
 	int walks;                      /* through all files while it ran */
 	int64_t walks_us;
 	struct tree_mapped *mapped;     /* while frozen */
+	struct smaps *smaps;            /* NULL: this kernel tells flags of mappings only by a walk through memory */
 	sem_t turns;                    /* dumps that may begin */
 	pthread_mutex_t volumes_lock;
 	pthread_cond_t volumes_done;
@@ -203,10 +205,11 @@ int source_send_all(struct source *s, struct error *err);
 void source_end_dumps(struct source *s, bool kill);
 
 /*
- * source_blinkers.c: CRIU is kept from walking through large memory, which we look at ourselves.  put_on: the pod is frozen and CRIU not yet let go; look: this process's memory is
+ * source_blinkers.c: CRIU is kept from walking through large memory, which we look at ourselves.  learn: before the freeze; put_on: the pod is frozen and CRIU not yet let go; look: this process's memory is
  * gone through now, and found (ctx: the container's blinkers) is told of its pages, while CRIU works; list: they are put into CRIU's images when these are complete.  A CRIU that
  * looked all the same is no harm.
  */
+void source_blinkers_learn(struct source *s);
 int source_blinkers_put_on(struct source_container *c, struct error *err);
 void source_blinkers_look(struct source_container *c, pid_t pid);
 int source_blinkers_found(void *ctx, uint64_t start, uint64_t end, struct error *err);

@@ -5,9 +5,11 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "container/blinkers.h"
 #include "container/criu_images.h"
 #include "container/process_info.h"
+#include "container/smaps.h"
 #include "source.h"
 #include "transfer/large_mappings.h"
 
@@ -105,6 +107,66 @@ static int write_list(struct source_container *c, struct error *err)
 	return r;
 }
 
+/* --- what smaps says, without its walk --- */
+
+static int count_mapping(void *ctx, uint64_t start, uint64_t end, struct error *err)
+{
+	(void)start, (void)end, (void)err;
+	++*(int *)ctx;
+	return 0;
+}
+
+static void learn_container(struct source *s, int i)
+{
+	pid_t pids[SOURCE_PROCESSES_MAX];
+	int n = freezer_pids(&s->freezer, i, pids, SOURCE_PROCESSES_MAX);
+
+	for (int k = 0; k < n; k++) {
+		int large = 0;
+
+		if (large_mappings_each(pids[k], BLINKERS_MIN, count_mapping, &large, NULL) == 0 && large)
+			smaps_learn(s->smaps, pids[k], NULL);
+	}
+}
+
+void source_blinkers_learn(struct source *s)
+{
+	struct error why = { 0 };
+
+	if (smaps_new(&s->smaps, &why) < 0)
+		log_info("the flags of mappings are read from smaps, which walks through memory", LOG_S("pod", s->pod_name), LOG_S("err", why.message));
+	for (int i = 0; s->smaps && i < s->n; i++)
+		learn_container(s, i);
+}
+
+#define SMAPS_MAX (64u << 20)
+
+/* Where it cannot be told CRIU reads it itself. */
+static int write_smaps(struct source_container *c, pid_t pid, struct error *err)
+{
+	cleanup_buf struct buf text = BUF_INIT(SMAPS_MAX);
+	char path[4096];
+
+	if (!c->source->smaps || smaps_text(c->source->smaps, pid, &text, NULL) < 0)
+		return 0;
+	if (agent_host_path(c->source->o, path, sizeof(path), "%s/" BLINKERS_SMAPS "%d", c->dump.work_dir, (int)pid) < 0)
+		return error_set(err, -ENAMETOOLONG, "path of the work folder is too long");
+	return file_write(AT_FDCWD, path, text.data, text.len, 0600, false, err);
+}
+
+static int write_all_smaps(struct source_container *c, struct error *err)
+{
+	const struct source_blinkers *b = c->blinkers;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < b->n; i++)
+		if (i == 0 || b->hidden[i].range.pid != b->hidden[i - 1].range.pid)
+			r = write_smaps(c, (pid_t)b->hidden[i].range.pid, err);
+	return r;
+}
+
+/* --- frozen --- */
+
 int source_blinkers_put_on(struct source_container *c, struct error *err)
 {
 	pid_t pids[SOURCE_PROCESSES_MAX];
@@ -116,6 +178,8 @@ int source_blinkers_put_on(struct source_container *c, struct error *err)
 	/* A probe's process can have joined the group after it was frozen and looked through (source_strangers.c): CRIU does not dump it, and has no image to add its pages to. */
 	for (int i = 0; r == 0 && i < n && n < SOURCE_PROCESSES_MAX; i++)
 		r = process_descends(pids[i], c->init_pid) ? look_at(c->blinkers, pids[i], err) : 0;
+	if (r == 0)
+		r = write_all_smaps(c, err);
 	return r == 0 ? write_list(c, err) : error_wrap(err, r, "large memory of %s", c->info.name);
 }
 

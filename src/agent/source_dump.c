@@ -177,6 +177,8 @@ int source_start_dumps(struct source *s, struct error *err)
 	r = pick_ports(s, ports, err);
 	for (int i = 0; r == 0 && i < s->n; i++)
 		r = start_dump(&s->containers[i], ports[i], err);
+	if (r == 0)
+		source_blinkers_learn(s);
 	for (int i = 0; r == 0 && i < s->n; i++)
 		r = wait_gate(&s->containers[i], deadline, err);
 	if (r == 0)

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "container/process_info.h"
+#include "container/smaps.h"
 #include "migration/reason.h"
 
 static int find_container(struct source *s, struct source_container *c, struct error *err)
@@ -266,6 +267,8 @@ void source_release(struct source *s)
 		freezer_close(&s->freezer);
 	containerd_close(s->containerd);
 	source_fence_end(s);
+	smaps_free(s->smaps);
+	s->smaps = NULL;
 	warm_stop(s->warm);
 	s->warm = NULL;
 	if (s->runc.netns_fd >= 0)

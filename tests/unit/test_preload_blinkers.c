@@ -21,6 +21,7 @@
 #include "base/file.h"
 #include "container/blinkers.h"
 #include "container/process_info.h"
+#include "smaps_lines.h"
 #include "transfer/large_mappings.h"
 
 /* The library's answer to a scan of our own memory, as CRIU would get it. */
@@ -36,7 +37,7 @@ struct scan {
 #define PRESENT 8u
 
 struct world {
-	char list[64];
+	char dir[64], list[80];
 	uint8_t *memory;
 	int pagemap;
 	int (*ioctl)(int fd, unsigned long request, ...);
@@ -60,8 +61,9 @@ static int setup(void **state)
 	assert_ptr_not_equal(w->ioctl, &ioctl);
 	*(void **)&w->openat64 = dlsym(library, "openat64");
 	assert_non_null(w->openat64);
-	snprintf(w->list, sizeof(w->list), "/tmp/test-blinkers-XXXXXX");
-	close(mkstemp(w->list));
+	snprintf(w->dir, sizeof(w->dir), "/tmp/test-blinkers-XXXXXX");
+	assert_non_null(mkdtemp(w->dir));
+	snprintf(w->list, sizeof(w->list), "%s/list", w->dir);
 	w->memory = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	assert_ptr_not_equal(w->memory, MAP_FAILED);
 	/* So that it is a mapping of its own. */
@@ -81,7 +83,7 @@ static int teardown(void **state)
 	struct world *w = *state;
 
 	unsetenv(BLINKERS_ENV);
-	unlink(w->list);
+	assert_int_equal(tree_remove(AT_FDCWD, w->dir, NULL), 0);
 	close(w->pagemap);
 	munmap(w->memory - PAGE, SIZE);
 	free(w);
@@ -94,6 +96,14 @@ static void write_list(struct world *w, uint64_t pid, const uint8_t *start, size
 
 	assert_int_equal(file_write(AT_FDCWD, w->list, r, sizeof(r), 0600, false, NULL), 0);
 	setenv(BLINKERS_ENV, w->list, 1);
+}
+
+static void write_beside(const struct world *w, pid_t pid, const char *text)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/" BLINKERS_SMAPS "%d", w->dir, (int)pid);
+	assert_int_equal(file_write(AT_FDCWD, path, text, strlen(text), 0600, false, NULL), 0);
 }
 
 /* How many runs of pages are told of the memory's first bytes. */
@@ -191,23 +201,6 @@ static void locked_memory_is_noticed(void **state)
 	assert_true(process_locks_memory(0x7ffffff0));
 }
 
-/* Of smaps what CRIU reads: where the mappings are, and their flags. The rest changes when others look at the same pages. */
-static char *what_counts(int fd)
-{
-	char *all = NULL, *line = NULL;
-	size_t len = 0, size = 0;
-	FILE *in = fdopen(fd, "r"), *out = open_memstream(&all, &len);
-
-	assert_non_null(in);
-	while (getline(&line, &size, in) > 0)
-		if (line[0] < 'A' || line[0] > 'Z' || strncmp(line, "VmFlags:", 8) == 0)
-			fputs(line, out);
-	free(line);
-	fclose(in);
-	fclose(out);
-	return all;
-}
-
 static bool is_a_copy(int fd)
 {
 	char path[64], target[64] = "";
@@ -233,7 +226,7 @@ static void smaps_is_the_kernels(void **state)
 	/* As it is where no large memory is, for another process, for other files, and for who would not read. */
 	fd = w->openat64(dir, "smaps", O_RDONLY);
 	assert_false(is_a_copy(fd));
-	own = what_counts(fd);
+	own = smaps_lines(fd);
 	assert_true(strlen(own) > 500);
 	write_list(w, (uint64_t)pid + 1, w->memory, SIZE);
 	fd = w->openat64(dir, "smaps", O_RDONLY);
@@ -249,10 +242,21 @@ static void smaps_is_the_kernels(void **state)
 	/* Else a copy with the same in it. */
 	fd = w->openat64(dir, "smaps", O_RDONLY);
 	assert_true(is_a_copy(fd));
-	copy = what_counts(fd);
+	copy = smaps_lines(fd);
 	assert_string_equal(copy, own);
 	free(copy);
 	free(own);
+	/* What lies beside the list, of this very process, is taken instead. */
+	write_beside(w, pid + 1, "of another\n");
+	fd = w->openat64(dir, "smaps", O_RDONLY);
+	assert_true(is_a_copy(fd));
+	close(fd);
+	write_beside(w, pid, "7f1c000-7f1d000 rw-p\n");
+	fd = w->openat64(dir, "smaps", O_RDONLY);
+	assert_false(is_a_copy(fd));
+	copy = smaps_lines(fd);
+	assert_string_equal(copy, "7f1c000-7f1d000 rw-p\n");
+	free(copy);
 	/* All other calls are what they were. */
 	assert_int_equal(w->openat64(dir, "none", O_RDONLY), -1);
 	fd = w->openat64(AT_FDCWD, w->list, O_CREAT | O_EXCL | O_WRONLY, 0600);
