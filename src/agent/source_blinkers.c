@@ -145,10 +145,15 @@ void source_blinkers_learn(struct source *s)
 static int write_smaps(struct source_container *c, pid_t pid, struct error *err)
 {
 	cleanup_buf struct buf text = BUF_INIT(SMAPS_MAX);
+	struct error why = { 0 };
 	char path[4096];
 
-	if (!c->source->smaps || smaps_text(c->source->smaps, pid, &text, NULL) < 0)
+	if (!c->source->smaps)
 		return 0;
+	if (smaps_text(c->source->smaps, pid, &text, &why) < 0) {
+		log_info("CRIU reads smaps itself, which walks through memory", LOG_S("container", c->info.name), LOG_S("err", why.message));
+		return 0;
+	}
 	if (agent_host_path(c->source->o, path, sizeof(path), "%s/" BLINKERS_SMAPS "%d", c->dump.work_dir, (int)pid) < 0)
 		return error_set(err, -ENAMETOOLONG, "path of the work folder is too long");
 	return file_write(AT_FDCWD, path, text.data, text.len, 0600, false, err);

@@ -177,8 +177,6 @@ int source_start_dumps(struct source *s, struct error *err)
 	r = pick_ports(s, ports, err);
 	for (int i = 0; r == 0 && i < s->n; i++)
 		r = start_dump(&s->containers[i], ports[i], err);
-	if (r == 0)
-		source_blinkers_learn(s);
 	for (int i = 0; r == 0 && i < s->n; i++)
 		r = wait_gate(&s->containers[i], deadline, err);
 	if (r == 0)
@@ -380,8 +378,10 @@ int source_precopy(struct source *s, struct error *err)
 {
 	int r = s->precopy ? start_threads(s, err) : 0;
 
-	if (!s->precopy)
+	if (!s->precopy) {
+		source_blinkers_learn(s);
 		return 0;
+	}
 	/* Those that could not be started have nothing to tell. */
 	for (int i = 0; i < s->n; i++)
 		if (!s->containers[i].thread_started) {
@@ -393,7 +393,11 @@ int source_precopy(struct source *s, struct error *err)
 	if (r < 0)
 		wire_cancel(s->wire);
 	tell_files_went(s);
-	return join_all(s, r, err);
+	r = join_all(s, r, err);
+	/* What watches them has changed the mappings' flags by now. */
+	if (r == 0)
+		source_blinkers_learn(s);
+	return r;
 }
 
 int source_send_all(struct source *s, struct error *err)

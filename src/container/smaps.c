@@ -4,10 +4,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/userfaultfd.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -17,6 +21,7 @@
 #define WORDS "VmFlags:"
 #define WORDS_MAX 256                   /* 64 words of two letters, and their spaces */
 #define MEANINGS_MAX 512
+#define FEATURE_WP_ASYNC (1ull << 15)   /* linux/userfaultfd.h of kernel 6.7 */
 #define GATE "[vsyscall]"               /* x86: at the end of every process's maps, and no mapping of it */
 
 struct meaning {
@@ -161,6 +166,84 @@ int smaps_learn(struct smaps *s, pid_t pid, struct error *err)
 	return r < 0 ? r : learn_all(s, &l, err);
 }
 
+/* --- what programs usually have, shown to ourselves --- */
+
+static const struct {
+	int prot, flags, advice;
+} usual[] = {
+	{ PROT_READ | PROT_WRITE, MAP_PRIVATE, 0 },
+	{ PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, 0 },
+	{ PROT_READ | PROT_WRITE, MAP_PRIVATE, MADV_HUGEPAGE },
+	{ PROT_READ | PROT_WRITE, MAP_PRIVATE, MADV_NOHUGEPAGE },
+	{ PROT_READ | PROT_WRITE, MAP_PRIVATE, MADV_DONTDUMP },
+	{ PROT_READ | PROT_WRITE, MAP_PRIVATE, MADV_DONTFORK },
+	{ PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, MADV_HUGEPAGE },
+	{ PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, MADV_NOHUGEPAGE },
+	{ PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, MADV_DONTDUMP },
+	{ PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE, 0 },
+	{ PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_NORESERVE, 0 },
+	{ PROT_NONE, MAP_PRIVATE, 0 },
+	{ PROT_NONE, MAP_PRIVATE | MAP_NORESERVE, 0 },
+	{ PROT_NONE, MAP_PRIVATE | MAP_NORESERVE, MADV_DONTDUMP },
+	{ PROT_READ | PROT_WRITE, MAP_SHARED, 0 },
+	{ PROT_READ, MAP_SHARED, 0 },
+};
+
+#define USUAL (sizeof(usual) / sizeof(usual[0]))
+#define USUAL_SIZE 4096u
+
+static void map_usual(void *at[USUAL])
+{
+	for (size_t i = 0; i < USUAL; i++) {
+		at[i] = mmap(NULL, USUAL_SIZE, usual[i].prot, usual[i].flags | MAP_ANONYMOUS, -1, 0);
+		if (at[i] != MAP_FAILED && usual[i].advice)
+			madvise(at[i], USUAL_SIZE, usual[i].advice);
+	}
+}
+
+static void unmap_usual(void *at[USUAL])
+{
+	for (size_t i = 0; i < USUAL; i++)
+		if (at[i] != MAP_FAILED)
+			munmap(at[i], USUAL_SIZE);
+}
+
+/*
+ * While a migrating program's writes are watched (transfer/track.h) its mappings have a flag more.  Ours get it too, as many as can; none of their pages is protected by that, and they
+ * lose it with the fd.
+ */
+static int watch_ourselves(const struct smaps *s)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = FEATURE_WP_ASYNC };
+	cleanup_close int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	cleanup_told struct told own = { 0 };
+
+	if (fd < 0 || ioctl(fd, UFFDIO_API, &api) < 0 || vma_flags_read(s->program, getpid(), &own.v, &own.n, NULL) < 0)
+		return -1;
+	for (size_t i = 0; i < own.n; i++) {
+		struct uffdio_register one = { .range = { own.v[i].start, own.v[i].end - own.v[i].start }, .mode = UFFDIO_REGISTER_MODE_WP };
+
+		ioctl(fd, UFFDIO_REGISTER, &one);
+	}
+	return take_fd(&fd);
+}
+
+static int learn_usual(struct smaps *s, struct error *err)
+{
+	void *at[USUAL];
+	int fd, r;
+
+	map_usual(at);
+	r = smaps_learn(s, getpid(), err);
+	fd = r < 0 ? -1 : watch_ourselves(s);
+	if (fd >= 0) {
+		r = smaps_learn(s, getpid(), err);
+		close(fd);
+	}
+	unmap_usual(at);
+	return r;
+}
+
 int smaps_new(struct smaps **ret, struct error *err)
 {
 	struct smaps *s = calloc(1, sizeof(*s));
@@ -174,7 +257,7 @@ int smaps_new(struct smaps **ret, struct error *err)
 	}
 	r = s->program = vma_flags_open(err);
 	if (r >= 0)
-		r = smaps_learn(s, getpid(), err);
+		r = learn_usual(s, err);
 	if (r < 0) {
 		smaps_free(s);
 		return r;

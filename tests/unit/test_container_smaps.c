@@ -4,11 +4,14 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -28,6 +31,16 @@ struct child {
 	int to, from;
 };
 
+/* As transfer/track.h does. */
+static bool watch(char *memory)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = 1ull << 15 };
+	struct uffdio_register all = { .range = { (uintptr_t)memory, SIZE }, .mode = UFFDIO_REGISTER_MODE_WP };
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+	return fd >= 0 && ioctl(fd, UFFDIO_API, &api) == 0 && ioctl(fd, UFFDIO_REGISTER, &all) == 0;
+}
+
 /* Letters that it is told. */
 static void obey(char *memory, char order)
 {
@@ -42,6 +55,8 @@ static void obey(char *memory, char order)
 	/* Not mlock(3): under AddressSanitizer it does nothing. */
 	if (order == 'l' && syscall(SYS_mlock, memory, SIZE) != 0)
 		_exit(4);
+	if (order == 'u' && !watch(memory))
+		_exit(6);
 	/* One mapping in the midst of it that is another's. */
 	if (order == 'p' && mprotect(memory + 8 * PAGE, PAGE, PROT_NONE) != 0)
 		_exit(5);
@@ -130,6 +145,10 @@ static void it_says_what_smaps_says(void **state)
 	/* What an ordinary program has we have too: nothing need be learned of it. */
 	tell(&c, " ");
 	assert_as_the_kernel(s, c.pid);
+	/* Also while its writes are watched; ours are not any more. */
+	tell(&c, "u");
+	assert_as_the_kernel(s, c.pid);
+	assert_as_the_kernel(s, getpid());
 	tell(&c, "p");
 	assert_int_equal(smaps_learn(s, c.pid, NULL), 0);
 	assert_as_the_kernel(s, c.pid);
