@@ -71,6 +71,7 @@ struct source_container {
 	char tracking[256];             /* empty: all of its processes are tracked; else why not */
 	uint64_t waiting;               /* signals that its first process had waiting when the destination ran */
 	bool waiting_known;
+	int64_t asked_us;               /* clock_mono_us: it was seen that the kubelet asks it to end */
 	int64_t dump_us;                /* from the freeze to CRIU's metadata being complete */
 	pthread_t thread;
 	bool thread_started;
@@ -132,6 +133,7 @@ struct source {
 	bool have_key;
 	bool peer_gave_up;              /* the destination said REFUSE or ABORT on this stream */
 	bool peer_never_ran;            /* and, with it, that nothing was opened there and nothing will be */
+	bool listened;                  /* the pod had TCP listeners, which were ended */
 	bool resumed;                   /* taken up from the journal */
 	bool tells_frozen;              /* a person was told that the thaw does not succeed */
 	int64_t patience_us;            /* clock_mono_us: a committed destination that does not answer until then is reported lost */

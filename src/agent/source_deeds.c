@@ -220,7 +220,7 @@ static void hang_up_peers(struct source *s)
 	struct error why = { 0 };
 	bool runs = s->running && !json_str(s->running, "error");
 
-	if (runs && s->runc.netns_fd >= 0 && tcp_reset_all(s->runc.netns_fd, &why) < 0)
+	if (runs && s->runc.netns_fd >= 0 && tcp_reset_all(s->runc.netns_fd, &s->listened, &why) < 0)
 		log_warning("peers of the pod will notice by their own timeouts that it has moved", LOG_S("migration", s->journal.migration), LOG_S("err", why.message));
 }
 

@@ -17,6 +17,13 @@
 #define LOOK_US 20000
 #define PATIENCE_US (6 * INT64_C(1000000))      /* the record is told, the controller deletes, the kubelet hears of it and begins */
 
+/*
+ * With its last container the kubelet takes away the pod's network, which refuses whoever still connects to the old address (net/reset.h): a refused client tries again, one that nobody
+ * answers waits for its own patience, seconds.  The Service sends nobody here any more when kube-proxy has heard of the deletion and written its rules, which it does once a second at
+ * most (minSyncPeriod).  So a pod that has listened keeps its network that long, which is still less than the kubelet would have given it.
+ */
+#define REFUSE_US 1200000
+
 #define BIT(signal) (UINT64_C(1) << ((signal) - 1))
 /* What images name as their STOPSIGNAL: the default; PostgreSQL; nginx; systemd (SIGRTMIN+3 of glibc, whose SIGRTMIN is 34). */
 #define STOPS (BIT(SIGTERM) | BIT(SIGINT) | BIT(SIGQUIT) | BIT(37))
@@ -44,6 +51,10 @@ static bool is_over(struct source *s, struct source_container *c)
 	    process_pending_signals(c->init_pid, &waiting, &why) < 0)
 		return true;
 	if (!(waiting & ~c->waiting & STOPS))
+		return false;
+	if (!c->asked_us)
+		c->asked_us = clock_mono_us();
+	if (s->listened && clock_mono_us() - c->asked_us < REFUSE_US)
 		return false;
 	r = freezer_kill(&s->freezer, c->index, &why);
 	if (r < 0 && r != -ESTALE)

@@ -8,7 +8,6 @@
 #include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -25,6 +24,7 @@
 
 struct job {
 	int netns_fd, result;
+	bool listened;
 	size_t n;
 	struct inet_diag_msg found[SOCKETS_MAX];
 };
@@ -68,6 +68,7 @@ static int pass(struct job *j, int fd)
 				continue;
 			r = destroy(fd, &j->found[i]);
 			ended += r > 0;
+			j->listened = j->listened || (r > 0 && listening);
 		}
 	return r < 0 ? r : ended;
 }
@@ -90,7 +91,7 @@ static void *reset_in_netns(void *arg)
 	return NULL;
 }
 
-int tcp_reset_all(int netns_fd, struct error *err)
+int tcp_reset_all(int netns_fd, bool *ret_listened, struct error *err)
 {
 	cleanup_free struct job *j = calloc(1, sizeof(*j));
 	pthread_t thread;
@@ -103,5 +104,6 @@ int tcp_reset_all(int netns_fd, struct error *err)
 	if (r)
 		return error_set(err, -r, "cannot start a thread");
 	pthread_join(thread, NULL);
+	*ret_listened = j->listened;
 	return j->result < 0 ? error_set(err, j->result, "end the pod's connections: %s", strerror(-j->result)) : j->result;
 }

@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -49,27 +50,28 @@ static int connect_to(uint16_t port)
 static int in_namespace(void)
 {
 	struct error err = { 0 };
+	bool listened = true;
 	int netns, client, waiting, n;
 	char byte;
 
 	if (unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0 || (netns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)) < 0 || lo_up() < 0)
 		return 1;
-	if (tcp_reset_all(netns, &err) != 0)
+	if (tcp_reset_all(netns, &listened, &err) != 0 || listened)
 		return 2;
 	/* Two that share a port, one of the other family, one connection that was accepted and one that nobody has accepted yet. */
 	if ((n = listen_on(AF_INET, 4000)) < 0 || (client = connect_to(4000)) < 0 || accept(n, NULL, NULL) < 0 || (waiting = connect_to(4000)) < 0 ||
 	    listen_on(AF_INET, 4000) < 0 || listen_on(AF_INET6, 4001) < 0)
 		return 3;
-	n = tcp_reset_all(netns, &err);
+	n = tcp_reset_all(netns, &listened, &err);
 	if (n == -EOPNOTSUPP)
 		return 0;
-	if (n < 4)
+	if (n < 4 || !listened)
 		return 4;
 	if (connect_to(4000) != -ECONNREFUSED)
 		return 5;
 	if (read(client, &byte, 1) >= 0 || read(waiting, &byte, 1) >= 0)
 		return 6;
-	return tcp_reset_all(netns, &err) == 0 ? 0 : 7;
+	return tcp_reset_all(netns, &listened, &err) == 0 && !listened ? 0 : 7;
 }
 
 static void every_peer_is_told_at_once(void **state)
