@@ -20,6 +20,7 @@
 
 #define INFO_MAX 262144
 #define CLAIM_MAX 4096
+#define PATIENCE_S 2            /* for one that is stopped, and whose queue is full: it takes nothing more, and would be waited for without end */
 
 struct monitor {
 	int fd;
@@ -45,19 +46,33 @@ static int parse_info(const cJSON *j, struct monitor_info *m)
 	return 0;
 }
 
+static int read_member(int containers_fd, const char *id, const char *name, struct buf *b)
+{
+	char path[512];
+
+	return path_format(path, sizeof(path), "%s/%s", id, name) < 0 ? -EINVAL : file_read(containers_fd, path, b, NULL);
+}
+
 static int read_info(int containers_fd, const char *id, struct monitor_info *m)
 {
 	cleanup_buf struct buf info = BUF_INIT(INFO_MAX), state = BUF_INIT(64);
 	cleanup_json cJSON *j = NULL;
-	char path[512];
+	int r = read_member(containers_fd, id, MONITOR_INFO, &info);
 
-	if (path_format(path, sizeof(path), "%s/%s", id, MONITOR_INFO) < 0 || file_read(containers_fd, path, &info, NULL) < 0 ||
-	    json_parse(info.data, info.len, INFO_MAX, &j, NULL) < 0 || parse_info(j, m) < 0 || strcmp(m->id, id))
-		return -EINVAL;
-	if (path_format(path, sizeof(path), "%s/%s", id, MONITOR_STATE) < 0 || file_read(containers_fd, path, &state, NULL) < 0)
+	if (r == 0)
+		r = read_member(containers_fd, id, MONITOR_STATE, &state);
+	if (r < 0)
+		return r;
+	if (json_parse(info.data, info.len, INFO_MAX, &j, NULL) < 0 || parse_info(j, m) < 0 || strcmp(m->id, id))
 		return -EINVAL;
 	snprintf(m->state, sizeof(m->state), "%.*s", (int)strcspn(state.data, "\r\n"), state.data);
 	return 0;
+}
+
+/* Nothing is known of it then: whoever takes it for gone gives up a pod that is there. */
+static bool lacks_means(int r)
+{
+	return r == -EMFILE || r == -ENFILE || r == -ENOMEM || r == -EIO;
 }
 
 static int open_containers(const struct agent_options *o)
@@ -84,8 +99,11 @@ int monitors_list(const struct agent_options *o, struct monitor_info *ret, int m
 	}
 	while (n < max && (e = readdir(d))) {
 		struct monitor_info m = { 0 };
+		int r = e->d_name[0] == '.' ? -EINVAL : read_info(fd, e->d_name, &m);
 
-		if (e->d_name[0] != '.' && read_info(fd, e->d_name, &m) == 0)
+		if (lacks_means(r))
+			return error_set(err, r, "look at waiting container %s: %s", e->d_name, strerror(-r));
+		if (r == 0)
 			ret[n++] = m;
 	}
 	return n;
@@ -125,22 +143,23 @@ enum monitor_claim monitor_claim(const struct agent_options *o, const char *pod_
 	return len == 4 && !strncmp(b.data, "used", 4) ? MONITOR_USED : MONITOR_OPENED;
 }
 
+/* A blocking socket with SO_SNDTIMEO says EAGAIN of connect(2) and send(2) alike, when there was no room for so long (net/unix/af_unix.c). */
+static int no_answer(int e)
+{
+	return e == EAGAIN ? -ETIMEDOUT : -e;
+}
+
 /* Socket paths end at 107 bytes; through /proc/self/fd the folder's length does not matter. */
 static int connect_in(int dir_fd)
 {
+	const struct timeval patience = { PATIENCE_S, 0 };
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	cleanup_close int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 
-	if (fd < 0)
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0)
 		return -errno;
 	snprintf(a.sun_path, sizeof(a.sun_path), "/proc/self/fd/%d/%s", dir_fd, MONITOR_SOCKET);
-	if (connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0) {
-		int r = -errno;
-
-		close(fd);
-		return r;
-	}
-	return fd;
+	return connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ? no_answer(errno) : take_fd(&fd);
 }
 
 int monitor_connect(const struct agent_options *o, const char *id, struct monitor **ret, struct error *err)
@@ -149,7 +168,9 @@ int monitor_connect(const struct agent_options *o, const char *id, struct monito
 	struct monitor *m;
 	int fd;
 
-	if (containers < 0 || !name_is_safe(id))
+	if (containers < 0)
+		return error_errno(err, "open the folder of waiting containers");
+	if (!name_is_safe(id))
 		return error_set(err, -ENOENT, "container %s is not waiting", id);
 	dir = openat(containers, id, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	fd = dir < 0 ? -errno : connect_in(dir);
@@ -173,13 +194,20 @@ void monitor_close(struct monitor *m)
 	free(m);
 }
 
+static int not_told(struct error *err)
+{
+	int r = no_answer(errno);
+
+	return error_set(err, r, "tell the monitor: %s", strerror(-r));
+}
+
 static int send_json(struct monitor *m, const cJSON *j, struct error *err)
 {
 	cleanup_buf struct buf b = BUF_INIT(MONITOR_PACKET_MAX);
 
 	if (json_print(j, &b) < 0)
 		return error_set(err, -EMSGSIZE, "a message to a monitor is too large");
-	return send(m->fd, b.data, b.len, MSG_NOSIGNAL) < 0 ? error_errno(err, "tell the monitor") : 0;
+	return send(m->fd, b.data, b.len, MSG_NOSIGNAL) < 0 ? not_told(err) : 0;
 }
 
 static int send_op(struct monitor *m, const char *op, struct error *err)
@@ -220,7 +248,7 @@ int monitor_go(struct monitor *m, int list, int store, int later, struct error *
 		h.msg_control = control.space;
 		h.msg_controllen = CMSG_SPACE(len);
 	}
-	return sendmsg(m->fd, &h, MSG_NOSIGNAL) < 0 ? error_errno(err, "tell the monitor") : 0;
+	return sendmsg(m->fd, &h, MSG_NOSIGNAL) < 0 ? not_told(err) : 0;
 }
 
 int monitor_open(struct monitor *m, struct error *err)

@@ -22,7 +22,10 @@ struct monitor_info {
 	char state[16];
 };
 
-/* Reads the containers folder; entries that are not complete yet are skipped. Returns the count or negative errno. */
+/*
+ * Reads the containers folder; entries that are not complete yet are skipped.  Returns the count or negative errno: one that there is, and that could not be looked at for want of
+ * memory or file descriptors, is an error, and not a container less.
+ */
 int monitors_list(const struct agent_options *o, struct monitor_info *ret, int max, struct error *err);
 
 /* The key file of a pod's migration. */
@@ -32,6 +35,10 @@ int monitor_key(const struct agent_options *o, const struct monitor_info *m, uin
 enum monitor_claim { MONITOR_UNCLAIMED, MONITOR_USED, MONITOR_OPENED, MONITOR_RAN };
 enum monitor_claim monitor_claim(const struct agent_options *o, const char *pod_uid, const char *name);
 
+/*
+ * Neither this nor what is told to it waits for long: -ETIMEDOUT is one that is stopped and has a full queue, of which nobody knows what it will do when it goes on.  -ECONNREFUSED and -ENOENT: there is
+ * none any more.
+ */
 struct monitor;
 int monitor_connect(const struct agent_options *o, const char *id, struct monitor **ret, struct error *err);
 void monitor_close(struct monitor *m);
