@@ -89,6 +89,19 @@ int source_wait_strangers(struct source *s, struct error *err)
 	return r;
 }
 
+/* A program that shares its process namespace and leaves orphans behind all the time would otherwise be frozen and thawed for ever, whatever is ordered meanwhile. */
+static int may_try_again(struct source *s, const struct stranger *x, int64_t deadline_us, struct error *err)
+{
+	int r = control_check(s->control, err);
+
+	if (r < 0 || clock_mono_us() < deadline_us)
+		return r;
+	return error_reason(err, -EBUSY, REASON_UnsupportedContainer,
+			    "container %s: there was no moment in %d s without a process that is not its own (the last one was %d): probes or hooks that follow each other without a pause, or processes that "
+			    "outlive their parents in a pod that shares its process namespace",
+			    x->container, (int)(PATIENCE_US / 1000000), x->pid);
+}
+
 int source_freeze(struct source *s, int64_t timeout_us, struct error *err)
 {
 	int64_t deadline = clock_mono_us() + PATIENCE_US;
@@ -108,6 +121,8 @@ int source_freeze(struct source *s, int64_t timeout_us, struct error *err)
 		r = freezer_thaw(&s->freezer, err);
 		if (r == 0)
 			r = wait_end(&x, deadline, err);
+		if (r == 0)
+			r = may_try_again(s, &x, deadline, err);
 		if (r < 0)
 			return r;
 	}

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define clock_mono_us test_clock
+#include "agent/source_strangers.c"
+#undef clock_mono_us
+
+/* When the pod is frozen, and when that is given up.  The clock, the freezer and the processes are played. */
+
+#define GONE 1999999999         /* no such process: it has ended by the time that it is waited for */
+
+static struct {
+	int64_t now_us, step_us;        /* each freeze takes so long */
+	int frozen, freezes, strangers; /* the first so many freezes find a stranger */
+	int abort_at;                   /* ordered behind so many freezes; 0: never */
+} world;
+
+int64_t test_clock(void)
+{
+	return world.now_us;
+}
+
+int freezer_freeze(struct freezer *f, int64_t deadline_us, struct error *err)
+{
+	(void)f;
+	(void)deadline_us;
+	(void)err;
+	/* What nobody ends would hold the test for ever. */
+	if (world.freezes == 100000)
+		abort();
+	world.now_us += world.step_us;
+	world.frozen = 1;
+	world.freezes++;
+	return 0;
+}
+
+int freezer_thaw(struct freezer *f, struct error *err)
+{
+	(void)f;
+	(void)err;
+	world.frozen = 0;
+	return 0;
+}
+
+int freezer_pids(struct freezer *f, int container, pid_t *ret, int max)
+{
+	(void)f;
+	(void)container;
+	(void)max;
+	ret[0] = GONE;
+	return world.freezes <= world.strangers;
+}
+
+bool process_descends(pid_t pid, pid_t from)
+{
+	(void)from;
+	return pid != GONE;
+}
+
+int control_check(struct control *c, struct error *err)
+{
+	(void)c;
+	return world.abort_at && world.freezes >= world.abort_at ? error_reason(err, -ECANCELED, REASON_Cancelled, "given up") : 0;
+}
+
+static int freeze(int strangers, int abort_at, struct error *err)
+{
+	struct source *s = calloc(1, sizeof(*s));
+	int r;
+
+	memset(&world, 0, sizeof(world));
+	world.step_us = 1000;
+	world.strangers = strangers;
+	world.abort_at = abort_at;
+	s->n = 1;
+	r = source_freeze(s, 1000000, err);
+	free(s);
+	return r;
+}
+
+static void it_is_frozen_when_the_probe_has_ended(void **state)
+{
+	struct error err = { 0 };
+
+	(void)state;
+	assert_int_equal(freeze(0, 0, &err), 0);
+	assert_int_equal(world.freezes, 1);
+	assert_int_equal(freeze(3, 0, &err), 0);
+	assert_int_equal(world.freezes, 4);
+	assert_true(world.frozen);
+}
+
+/* A program that leaves an orphan behind at every moment. */
+static void who_is_never_alone_is_not_frozen_for_ever(void **state)
+{
+	struct error err = { 0 };
+
+	(void)state;
+	assert_int_equal(freeze(1000000, 0, &err), -EBUSY);
+	assert_int_equal(err.reason, REASON_UnsupportedContainer);
+	assert_false(world.frozen);
+	assert_in_range(world.now_us, PATIENCE_US, PATIENCE_US + 2000);
+}
+
+static void an_order_to_abort_is_heard_in_between(void **state)
+{
+	struct error err = { 0 };
+
+	(void)state;
+	assert_int_equal(freeze(1000000, 5, &err), -ECANCELED);
+	assert_int_equal(err.reason, REASON_Cancelled);
+	assert_int_equal(world.freezes, 5);
+	assert_false(world.frozen);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(it_is_frozen_when_the_probe_has_ended),
+		cmocka_unit_test(who_is_never_alone_is_not_frozen_for_ever),
+		cmocka_unit_test(an_order_to_abort_is_heard_in_between),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
