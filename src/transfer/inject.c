@@ -38,6 +38,12 @@ int inject_userfaultfd(pid_t pid, int *ret_fd, int64_t *ret_stopped_us, struct e
 #include "migration/reason.h"
 
 #define STOP_TIMEOUT_US 500000          /* to stop a thread; one that sleeps uninterruptibly is left alone */
+/*
+ * What it is made to do takes microseconds, seconds when its cgroup has little processor time.  Who has code of his own written where the system call stood a moment ago, or is never
+ * through with it (vfork(2)), does not hold us: it is put back.  To leave it with foreign registers would be its end, so that is waited for much longer; only who wants to is not back by then.
+ */
+#define CALL_TIMEOUT_US 10000000
+#define BACK_TIMEOUT_US 300000000
 #define SYSCALL_STOP (SIGTRAP | 0x80)   /* PTRACE_O_TRACESYSGOOD */
 #define CODE_MAX 65536u                 /* of a mapping, in search of a system call */
 #define RSEQ_TRIES 100
@@ -148,25 +154,26 @@ static bool has_filter(const struct injection *i)
 /* --- stops --- */
 
 /*
- * The next stop of the thread.  Nothing but SIGCHLD, which belongs to the whole process, tells of it, so it is looked for: it comes within microseconds.
- * deadline_us 0: however long it takes.
+ * The next stop of the thread, which runs.  Nothing but SIGCHLD, which belongs to the whole process, tells of it, so it is looked for: it comes within microseconds.
  */
 static int next_stop(struct injection *i, int64_t deadline_us, int *ret_status)
 {
 	struct timespec pause = { 0, 20000 };
 
+	i->standing = false;
 	for (;;) {
 		pid_t p = waitpid(i->pid, ret_status, __WALL | WNOHANG);
 
 		if (p < 0 && errno != EINTR)
 			return failed(i, "wait for a stop");
-		if (p == i->pid && WIFSTOPPED(*ret_status))
-			return 0;
-		if (p == i->pid) {
-			i->seized = i->standing = false;
+		if (p == i->pid && !WIFSTOPPED(*ret_status)) {
+			i->seized = false;
 			return error_set(&i->err, -ESRCH, "process %d ended", (int)i->pid);
 		}
-		if (deadline_us && clock_mono_us() > deadline_us)
+		i->standing = p == i->pid;
+		if (i->standing)
+			return 0;
+		if (clock_mono_us() > deadline_us)
 			return error_set(&i->err, -ETIMEDOUT, "process %d could not be stopped: it sleeps uninterruptibly", (int)i->pid);
 		nanosleep(&pause, NULL);
 		if (pause.tv_nsec < 200000)
@@ -189,13 +196,11 @@ static int interrupt(struct injection *i, int64_t deadline_us)
 
 		if (r < 0)
 			return r;
-		i->standing = true;
 		if (is_event_stop(status) && WSTOPSIG(status) == SIGTRAP)
 			return 0;
 		if (is_event_stop(status))
 			return error_set(&i->err, -EOPNOTSUPP, "process %d is stopped by a signal", (int)i->pid);
 		/* A signal on its way: it takes it. */
-		i->standing = false;
 		if (ptrace(PTRACE_CONT, i->pid, 0, (long)WSTOPSIG(status)) < 0)
 			return failed(i, "continue a thread");
 	}
@@ -272,7 +277,6 @@ static int stop(struct injection *i)
 			return 0;
 		if (tries == RSEQ_TRIES)
 			return error_set(&i->err, -EOPNOTSUPP, "process %d does not leave its restartable sequence", (int)i->pid);
-		i->standing = false;
 		if (ptrace(PTRACE_CONT, i->pid, 0, 0) < 0)
 			return failed(i, "continue a thread");
 	}
@@ -280,15 +284,17 @@ static int stop(struct injection *i)
 
 /* --- system calls in its name --- */
 
-/* From here on the thread is waited for without a limit: to leave it with foreign registers would be its end. */
-static int syscall_stop(struct injection *i)
+static int syscall_stop(struct injection *i, int64_t deadline_us)
 {
 	for (;;) {
 		int status, r;
 
 		if (ptrace(PTRACE_SYSCALL, i->pid, 0, 0) < 0)
 			return failed(i, "continue a thread");
-		r = next_stop(i, 0, &status);
+		r = next_stop(i, deadline_us, &status);
+		/* Or what others send it has it stop all the time. */
+		if (r == -ETIMEDOUT || (r == 0 && clock_mono_us() > deadline_us))
+			return error_set(&i->err, -ETIME, "process %d does not come back from a system call that was made in its name", (int)i->pid);
 		if (r < 0 || WSTOPSIG(status) == SYSCALL_STOP)
 			return r;
 		/* SIGSTOP, which no mask keeps away. */
@@ -301,6 +307,7 @@ static int syscall_stop(struct injection *i)
 static int call(struct injection *i, long number, unsigned long argument, long *ret)
 {
 	struct user_regs_struct r = i->regs;
+	int64_t deadline = clock_mono_us() + CALL_TIMEOUT_US;
 	int e;
 
 	r.rip = i->gate;
@@ -310,21 +317,35 @@ static int call(struct injection *i, long number, unsigned long argument, long *
 	r.rsi = r.rdx = 0;
 	if (ptrace(PTRACE_SETREGS, i->pid, 0, &r) < 0)
 		return failed(i, "set the registers");
-	e = syscall_stop(i);
+	e = syscall_stop(i, deadline);
 	if (e == 0)
-		e = syscall_stop(i);
+		e = syscall_stop(i, deadline);
 	if (e == 0 && ptrace(PTRACE_GETREGS, i->pid, 0, &r) < 0)
 		e = failed(i, "read the registers");
 	*ret = (long)r.rax;
 	return e;
 }
 
+static bool is_userfaultfd(int fd)
+{
+	char path[64], target[32];
+	ssize_t n;
+
+	path_format(path, sizeof(path), "/proc/self/fd/%d", fd);
+	n = readlink(path, target, sizeof(target) - 1);
+	target[n < 0 ? 0 : n] = '\0';
+	return !strcmp(target, "anon_inode:[userfaultfd]");
+}
+
+/* The number is the process's word: a thread that gives another one has what we ask of it (ioctl(2)) done to any file that the process has open. */
 static int take_over(struct injection *i, int number)
 {
 	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, i->pid, 0);
 
 	i->fd = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, number, 0);
-	return i->fd < 0 ? failed(i, "take over the userfaultfd") : 0;
+	if (i->fd < 0)
+		return failed(i, "take over the userfaultfd");
+	return is_userfaultfd(i->fd) ? 0 : error_set(&i->err, -EOPNOTSUPP, "process %d gives another file for a userfaultfd", (int)i->pid);
 }
 
 static int make_userfaultfd(struct injection *i)
@@ -383,16 +404,18 @@ static void keep_its_name(struct injection *i)
  */
 static void put_back(struct injection *i)
 {
+	int64_t deadline = clock_mono_us() + BACK_TIMEOUT_US;
 	int status;
 
 	if (ptrace(PTRACE_INTERRUPT, i->pid, 0, 0) < 0)
 		return;
 	do {
-		if (ptrace(PTRACE_CONT, i->pid, 0, 0) < 0 || next_stop(i, 0, &status) < 0)
+		/* It runs still when it has not come back from the call. */
+		if ((i->standing && ptrace(PTRACE_CONT, i->pid, 0, 0) < 0) || next_stop(i, deadline, &status) < 0)
 			return;
 		if (!is_event_stop(status) && WSTOPSIG(status) != SYSCALL_STOP)
 			i->late_signal = WSTOPSIG(status);
-	} while (!is_event_stop(status));
+	} while (!is_event_stop(status) && clock_mono_us() < deadline);
 	keep_its_name(i);
 	ptrace(PTRACE_SETREGS, i->pid, 0, &i->regs);
 	ptrace(PTRACE_SETSIGMASK, i->pid, sizeof(i->mask), &i->mask);

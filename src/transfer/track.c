@@ -257,6 +257,7 @@ struct track_set {
 	unsigned round;
 	int64_t stopped_us;
 	struct error refused;           /* reason 0: nothing was */
+	bool hindered;                  /* a process would not come back (inject.h): the others are not asked */
 };
 
 int track_set_new(struct track_set **ret, struct error *err)
@@ -310,11 +311,14 @@ static struct entry *find_entry(struct track_set *s, pid_t pid)
 static void begin(struct track_set *s, struct entry *e)
 {
 	struct error err = { 0 };
+	int r;
 
 	track_free(take_ptr(e->track));
 	e->tries++;
-	if (track_new(e->pid, &e->track, &err) == -ENOTSUP && err.reason)
+	r = s->hindered ? error_set(&err, -EOPNOTSUPP, "another process of its container did not come back from a system call that was made in its name") : track_new(e->pid, &e->track, &err);
+	if (r == -ENOTSUP && err.reason)
 		s->refused = err;
+	s->hindered = s->hindered || r == -ETIME;
 	if (!e->track)
 		snprintf(e->why, sizeof(e->why), "%.200s", err.message);
 	else if (track_stopped_us(e->track) > s->stopped_us)
