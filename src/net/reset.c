@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -19,7 +20,7 @@
 
 #define STATE_TIME_WAIT 6               /* include/net/tcp_states.h; nobody waits for these */
 #define STATE_LISTEN 10
-#define SOCKETS_MAX 4096                /* of one pass */
+#define SOCKETS_MAX 65536               /* of one pass: each reads the whole list */
 #define PASSES 8                        /* a child of a listener may come into the list while it is read */
 
 struct job {
@@ -29,7 +30,7 @@ struct job {
 	struct inet_diag_msg found[SOCKETS_MAX];
 };
 
-/* All but TIME_WAIT; more than fit are for the next pass. */
+/* More than fit are for the next pass. */
 static int remember(void *ctx, const struct inet_diag_msg *m)
 {
 	struct job *j = ctx;
@@ -55,22 +56,29 @@ static int destroy(int fd, const struct inet_diag_msg *m)
 }
 
 /* How many were ended. */
-static int pass(struct job *j, int fd)
+static int pass(struct job *j, int fd, unsigned states)
 {
 	int ended = 0, r;
 
 	j->n = 0;
-	r = diag_tcp(fd, ~(1u << STATE_TIME_WAIT), remember, j);
-	/* Listening ones first, so that nothing new comes. */
-	for (int listening = 1; r >= 0 && listening >= 0; listening--)
-		for (size_t i = 0; r >= 0 && i < j->n; i++) {
-			if ((j->found[i].idiag_state == STATE_LISTEN) != listening)
-				continue;
-			r = destroy(fd, &j->found[i]);
-			ended += r > 0;
-			j->listened = j->listened || (r > 0 && listening);
-		}
+	r = diag_tcp(fd, states, remember, j);
+	for (size_t i = 0; r >= 0 && i < j->n; i++) {
+		r = destroy(fd, &j->found[i]);
+		ended += r > 0;
+	}
 	return r < 0 ? r : ended;
+}
+
+/* Until there are none: a pass that was full says nothing of what is left. */
+static int end_all(struct job *j, int fd, unsigned states)
+{
+	int ended = 0, n = 1;
+
+	for (int passes = 0; passes < PASSES && n > 0; passes += j->n < SOCKETS_MAX) {
+		n = pass(j, fd, states);
+		ended += n > 0 ? n : 0;
+	}
+	return n < 0 ? n : ended;
 }
 
 /* In a thread of its own: a network namespace belongs to a thread. */
@@ -78,16 +86,13 @@ static void *reset_in_netns(void *arg)
 {
 	struct job *j = arg;
 	cleanup_close int fd = setns(j->netns_fd, CLONE_NEWNET) < 0 ? -errno : diag_open();
-	int n = 1;
+	int listening, others;
 
-	if (fd < 0) {
-		j->result = fd;
-		return NULL;
-	}
-	for (int i = 0; i < PASSES && n > 0; i++) {
-		n = pass(j, fd);
-		j->result = n < 0 ? n : j->result + n;
-	}
+	/* Listening ones first, so that nothing new comes. */
+	listening = fd < 0 ? fd : end_all(j, fd, 1u << STATE_LISTEN);
+	others = listening < 0 ? listening : end_all(j, fd, ~(1u << STATE_TIME_WAIT));
+	j->listened = listening > 0;
+	j->result = others < 0 ? others : listening + others;
 	return NULL;
 }
 

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <sched.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -74,22 +75,82 @@ static int in_namespace(void)
 	return tcp_reset_all(netns, &listened, &err) == 0 && !listened ? 0 : 7;
 }
 
-static void every_peer_is_told_at_once(void **state)
+#define HOLDERS 4
+#define EACH 9000               /* of which a process may have so many open */
+
+/* Holds so many sockets at an address of its own; 1 into the pipe when it has them, 0 when it cannot. */
+static void __attribute__((noreturn)) hold(unsigned number, int tell)
+{
+	struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK + number) };
+	bool listened = false;
+	char there = 1;
+
+	for (int i = 0; i < EACH && there; i++) {
+		int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+		in.sin_port = htons((uint16_t)(1024 + i));
+		there = fd >= 0 && bind(fd, (struct sockaddr *)&in, sizeof(in)) == 0 && listen(fd, 1) == 0;
+	}
+	if (write(tell, &there, 1) != 1)
+		_exit(1);
+	pause();
+	_exit(0);
+}
+
+static int of_many(void)
+{
+	struct error err = { 0 };
+	pid_t holder[HOLDERS];
+	int netns, ends[2], n;
+	unsigned holders = 0;
+	bool listened = false;
+	char there = 1;
+
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0 || (netns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)) < 0 || lo_up() < 0 || pipe(ends) < 0)
+		return 1;
+	while (holders < HOLDERS && there) {
+		holder[holders] = fork();
+		if (holder[holders] == 0)
+			hold(holders, ends[1]);
+		holders++;
+		if (read(ends[0], &there, 1) != 1)
+			return 2;
+	}
+	/* Not there: this process may not have so many. */
+	n = there ? tcp_reset_all(netns, &listened, &err) : HOLDERS * EACH;
+	while (holders > 0)
+		kill(holder[--holders], SIGKILL);
+	return n == -EOPNOTSUPP || n == HOLDERS * EACH ? 0 : 3;
+}
+
+static void run(int (*fn)(void))
 {
 	pid_t pid = fork();
 	int st;
 
-	(void)state;
 	if (pid == 0)
-		_exit(in_namespace());
+		_exit(fn());
 	assert_int_equal(waitpid(pid, &st, 0), pid);
 	assert_true(WIFEXITED(st));
 	assert_int_equal(WEXITSTATUS(st), 0);
 }
 
+static void every_peer_is_told_at_once(void **state)
+{
+	(void)state;
+	run(in_namespace);
+}
+
+/* More than fit into one pass, or into any number of them that was thought of. */
+static void however_many_there_are(void **state)
+{
+	(void)state;
+	run(of_many);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(every_peer_is_told_at_once) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(every_peer_is_told_at_once), cmocka_unit_test(however_many_there_are) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
