@@ -13,6 +13,15 @@
 #define WIRE_PAGES_MAX 256              /* pages of one PAGES frame */
 #define WIRE_ZEROS_MAX (1u << 18)       /* pages of one ZEROS frame: 1 GiB */
 #define WIRE_DATA_MAX (1u << 20)        /* bytes of one DATA frame, without its head */
+#define WIRE_STORED_MAX 4096            /* runs of one STORED frame */
+#define WIRE_STORED_PAGES_MAX 4096      /* pages of one run */
+#define WIRE_ADDRESS_MAX (1ull << 56)   /* of a page: five-level page tables end user space here (Documentation/arch/x86/x86_64/mm.rst) */
+
+/*
+ * PAGES come of processes, and of shared memory, each under a number.  Those of shared memory begin here, beyond the number of any process (PID_MAX_LIMIT of a 64-bit kernel is
+ * 4194304); the address is the place in it.
+ */
+#define WIRE_SHARED_FIRST (1 << 30)
 
 /* One migration.  Memory, files and images together: the agent's --max-bytes. */
 #define WIRE_CONTAINERS_MAX 64
@@ -28,7 +37,7 @@
 /* One container. */
 #define WIRE_PROCESSES_MAX 1024
 #define WIRE_IMAGES_MAX 65536           /* CRIU writes some ten files per process and one per thread */
-#define WIRE_IMAGE_MAX (256u << 20)     /* bytes of one image; memory comes as PAGES */
+#define WIRE_IMAGE_MAX (256u << 20)     /* bytes of one image; memory comes as PAGES.  One that is made of STORED pages: --max-bytes */
 
 /* One file. */
 #define TREE_DEPTH_MAX 256
@@ -41,5 +50,10 @@
 #define TREE_BLOCK 65536u
 #define TREE_LARGE (4 * TREE_BLOCK)     /* from this size on, of a file that has changed only those blocks are sent that differ */
 #define TREE_WALKS_MAX 5                /* while the pod runs */
+
+/* The same for shared memory of a container, 16 bytes for each page: what does not fit goes while it is frozen. */
+#define SHARED_AHEAD_MAX (8ull << 30)
+#define SHARED_OBJECTS_MAX 4096
+#define SHARED_PASSES_MAX 5             /* while the pod runs */
 
 #endif

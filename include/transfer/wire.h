@@ -43,6 +43,7 @@ enum wire_type {
 	WIRE_FILE = 20,
 	WIRE_DATA,
 	WIRE_IMAGE,
+	WIRE_STORED,
 	WIRE_CONTAINER_END = 29,
 	WIRE_ALL_SENT,
 	WIRE_PREPARED = 40,
@@ -78,7 +79,7 @@ struct wire_frame {
 int wire_new(struct tls_stream *s, int64_t idle_us, struct wire **ret, struct error *err);
 void wire_free(struct wire *w);
 void wire_interrupt(struct wire *w);            /* from any thread: all calls fail from now on */
-void wire_cancel(struct wire *w);               /* from any thread: what fills the link (PAGES, ZEROS, PACKED, DATA) is not sent from now on, -ECANCELED; the rest is */
+void wire_cancel(struct wire *w);               /* from any thread: what fills the link (PAGES, ZEROS, PACKED, DATA, STORED) is not sent from now on, -ECANCELED; the rest is */
 /* For poll(2) in the receiving thread: something may have come when it is readable, or when more has come already than was received. */
 int wire_fd(const struct wire *w);
 bool wire_has_more(struct wire *w);
@@ -118,6 +119,15 @@ struct wire_pages {
 void wire_pages_pack(const struct wire_pages *p, uint8_t out[WIRE_PAGES_HEAD]);
 /* Checks all of it: -EPROTO (ProtocolError). */
 int wire_pages_unpack(const struct wire_frame *f, struct wire_pages *ret, struct error *err);
+
+/*
+ * The body of STORED: runs of pages that an image goes on with, and that the destination holds already (its page store, under the same container): of shared memory, by numbers from
+ * WIRE_SHARED_FIRST on in the place of a process's; 0: pages of zeros.
+ */
+#define WIRE_STORED_RUN 16
+void wire_stored_pack(const struct wire_pages *p, uint8_t out[WIRE_STORED_RUN]);
+/* Run i of the frame, checked: -EPROTO (ProtocolError).  data is NULL. */
+int wire_stored_unpack(const struct wire_frame *f, uint32_t i, struct wire_pages *ret, struct error *err);
 
 /* Header and body bytes of whole frames so far. */
 uint64_t wire_bytes_sent(const struct wire *w);

@@ -29,7 +29,8 @@ struct destination_container {
 	char images[512], work[512];    /* paths on the node */
 	struct tree_apply *tree;        /* rootfs */
 	int image_fd;                   /* the image file opened last, -1 */
-	uint64_t image_size, image_at;  /* DATA fills it from front to back */
+	uint64_t image_size, image_at;  /* DATA, or STORED, fills it from front to back */
+	bool image_stored;              /* by STORED */
 	unsigned n_images;              /* so far */
 	bool in_tree;                   /* DATA belongs to the tree, not to the image */
 	bool later;                     /* of a lazy one: PostCopy, most of its memory is at the source until it runs */

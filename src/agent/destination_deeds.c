@@ -85,6 +85,7 @@ static int welcome(struct destination *d)
 	/* Not what we could speak, but what we do. */
 	cJSON_DeleteItemFromObjectCaseSensitive(j, "protocol");
 	cJSON_AddNumberToObject(j, "protocol", d->protocol);
+	cJSON_AddBoolToObject(j, "stored", true);
 	return wire_send_json(d->wire, WIRE_WELCOME, WIRE_NO_CONTAINER, j, &d->err);
 }
 

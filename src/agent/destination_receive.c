@@ -220,12 +220,14 @@ static int on_image(struct destination *d, const struct wire_frame *f, struct er
 	cleanup_json cJSON *j = NULL;
 	const char *name;
 	int64_t size;
+	bool stored;
 	int r = wire_json(f, &j, err);
 
 	if (r < 0)
 		return r;
 	name = json_str_or(j, "name", "");
-	if (!criu_image_name_ok(name) || json_int(j, "size", 0, WIRE_IMAGE_MAX, &size) < 0)
+	stored = json_bool(j, "stored");
+	if (!criu_image_name_ok(name) || json_int(j, "size", 0, stored ? (int64_t)d->o->max_bytes : WIRE_IMAGE_MAX, &size) < 0 || (stored && size % CRIU_PAGE_SIZE))
 		return protocol_error(err, "IMAGE: name or size is not allowed");
 	if (image_is_open(c) || c->n_images++ == WIRE_IMAGES_MAX)
 		return protocol_error(err, "IMAGE within an image, or one too many");
@@ -238,14 +240,23 @@ static int on_image(struct destination *d, const struct wire_frame *f, struct er
 		return error_errno(err, "create image %s", name);
 	c->image_size = (uint64_t)size;
 	c->image_at = 0;
+	c->image_stored = stored;
 	c->in_tree = false;
-	return 0;
+	/* What is not written are pages of zeros. */
+	return stored && ftruncate(c->image_fd, (off_t)size) < 0 ? error_errno(err, "create image %s", name) : 0;
 }
 
-static int on_image_data(struct destination_container *c, uint64_t offset, const uint8_t *data, size_t len, struct error *err)
+/* Memory, files and images come from one peer and share one limit.  A frame may pass it before it is seen: no more than that. */
+static int check_sum(const struct destination *d, struct error *err)
 {
-	if (c->image_fd < 0 || offset != c->image_at || len > c->image_size - c->image_at)
-		return protocol_error(err, "DATA beyond the image it belongs to, or not in its order");
+	if (d->files.bytes + page_store_used(d->store) <= d->files.max_bytes)
+		return 0;
+	return error_reason(err, -ENOSPC, REASON_NoSpace, "the pod's memory and files are above this agent's limit of %llu MiB (--max-bytes)",
+			    (unsigned long long)d->o->max_bytes >> 20);
+}
+
+static int write_image(struct destination_container *c, const uint8_t *data, size_t len, struct error *err)
+{
 	c->d->files.bytes += len;
 	while (len) {
 		ssize_t n = pwrite(c->image_fd, data, len, (off_t)c->image_at);
@@ -260,6 +271,63 @@ static int on_image_data(struct destination_container *c, uint64_t offset, const
 		len -= (size_t)n;
 	}
 	return 0;
+}
+
+static int on_image_data(struct destination_container *c, uint64_t offset, const uint8_t *data, size_t len, struct error *err)
+{
+	if (c->image_fd < 0 || c->image_stored || offset != c->image_at || len > c->image_size - c->image_at)
+		return protocol_error(err, "DATA beyond the image it belongs to, or not in its order");
+	return write_image(c, data, len, err);
+}
+
+/* Pages that have come, with shared memory that went ahead or just now; in the store those that follow each other do so mostly in memory, too. */
+static int put_stored(struct destination_container *c, const struct wire_pages *p, struct page_store_view *view, struct error *err)
+{
+	const uint8_t *start = page_store_zero;
+	size_t len = 0;
+	int r = 0;
+
+	if (!p->ns_pid) {
+		c->image_at += (uint64_t)p->pages * CRIU_PAGE_SIZE;
+		return 0;
+	}
+	for (uint32_t i = 0; r == 0 && i < p->pages; i++) {
+		const uint8_t *page = page_store_lookup(view, p->address + (uint64_t)i * CRIU_PAGE_SIZE);
+
+		if (!page)
+			return protocol_error(err, "STORED names a page that has not come");
+		if (len && page == start + len && page != page_store_zero) {
+			len += CRIU_PAGE_SIZE;
+			continue;
+		}
+		r = write_image(c, start, len, err);
+		c->image_at += page == page_store_zero ? CRIU_PAGE_SIZE : 0;
+		start = page;
+		len = page == page_store_zero ? 0 : CRIU_PAGE_SIZE;
+	}
+	return r == 0 ? write_image(c, start, len, err) : r;
+}
+
+static int on_stored(struct destination *d, const struct wire_frame *f, struct error *err)
+{
+	struct destination_container *c = &d->containers[f->container];
+	int r = c->in_tree || !c->image_stored || !image_is_open(c) ? protocol_error(err, "STORED, and no such image is open") : 0;
+
+	for (uint32_t i = 0; r == 0 && i < (f->len + WIRE_STORED_RUN - 1) / WIRE_STORED_RUN; i++) {
+		struct page_store_view view = { .store = d->store, .container = f->container };
+		struct wire_pages p;
+
+		r = wire_stored_unpack(f, i, &p, err);
+		if (r == 0 && (uint64_t)p.pages * CRIU_PAGE_SIZE > c->image_size - c->image_at)
+			r = protocol_error(err, "STORED beyond the image it belongs to");
+		view.ns_pid = p.ns_pid;
+		if (r == 0)
+			r = put_stored(c, &p, &view, err);
+		/* A frame can name the same pages many times. */
+		if (r == 0)
+			r = check_sum(d, err);
+	}
+	return r;
 }
 
 static int on_data(struct destination *d, const struct wire_frame *f, struct error *err)
@@ -489,17 +557,9 @@ static const struct {
 	{ WIRE_ALIVE, OF_NONE, on_alive },
 	{ WIRE_FROZEN, OF_NONE, on_frozen },       { WIRE_PAGES, OF_CONTAINER, on_pages }, { WIRE_ZEROS, OF_CONTAINER, on_pages },
 	{ WIRE_FILE, OF_BOTH, on_file },           { WIRE_DATA, OF_BOTH, on_data },        { WIRE_IMAGE, OF_CONTAINER, on_image },
+	{ WIRE_STORED, OF_CONTAINER, on_stored },
 	{ WIRE_CONTAINER_END, OF_CONTAINER, on_container_end },                             { WIRE_ABORT, OF_NONE, on_abort },
 };
-
-/* Memory, files and images come from one peer and share one limit.  A frame may pass it before it is seen: no more than that. */
-static int check_sum(const struct destination *d, struct error *err)
-{
-	if (d->files.bytes + page_store_used(d->store) <= d->files.max_bytes)
-		return 0;
-	return error_reason(err, -ENOSPC, REASON_NoSpace, "the pod's memory and files are above this agent's limit of %llu MiB (--max-bytes)",
-			    (unsigned long long)d->o->max_bytes >> 20);
-}
 
 static int dispatch(struct destination *d, const struct wire_frame *f, struct error *err)
 {

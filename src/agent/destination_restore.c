@@ -402,7 +402,7 @@ static cJSON *container_report(const struct destination_container *c)
 	static const struct {
 		const char *sent, *shown;
 	} keys[] = { { "pages", "pages" }, { "pageBytes", "bytes" }, { "imageBytes", "imageBytes" }, { "treeBytes", "treeBytes" },
-		     { "dumpMicros", "dumpMicros" }, { "pagesAhead", "pagesAhead" } };
+		     { "dumpMicros", "dumpMicros" }, { "pagesAhead", "pagesAhead" }, { "sharedAhead", "sharedAhead" } };
 	cJSON *e = cJSON_CreateObject();
 
 	cJSON_AddStringToObject(e, "name", c->info.name);

@@ -17,6 +17,7 @@
 #include "journal.h"
 #include "record.h"
 #include "transfer/pages.h"
+#include "transfer/shared.h"
 #include "transfer/tree.h"
 #include "transfer/wire.h"
 #include "volumes.h"
@@ -60,6 +61,8 @@ struct source_container {
 	int n_processes;
 	struct source_blinkers *blinkers;       /* what CRIU is kept from looking at */
 	struct packer *packer;          /* NULL: the destination does not know it */
+	struct shared *shared;          /* shared memory that went ahead; NULL: none */
+	struct pages_stats shared_ahead;
 	struct tree_record *files;      /* of its root, what went ahead; NULL: nothing */
 	struct tree_stats tree;
 	uint64_t image_bytes;
@@ -91,6 +94,7 @@ struct source {
 	int64_t epoch;
 	bool precopy, postcopy;         /* spec.strategy */
 	int protocol;                   /* agreed with the destination */
+	bool stored;                    /* it knows STORED */
 	int64_t rounds_max, downtime_us;        /* spec.preCopy */
 	bool auto_converge;             /* spec.preCopy.allowAutoConverge */
 	pthread_mutex_t throttle_lock;  /* the containers' CPU limits and their note */
@@ -236,6 +240,17 @@ int source_wait_filled(struct source_container *c, struct error *err);
 /* source_memory.c: memory of one container, sent once (a round). */
 int source_send_memory(struct source_container *c, enum pages_which which, bool running, struct error *err);
 int source_precopy_container(struct source_container *c, struct error *err);
+int source_list_processes(struct source_container *c, pid_t *pids, struct error *err);
+/* A pidfd of a process of a running container, the caller's; -ESRCH when it is none of its (any more). */
+int source_hold_process(const struct source_container *c, pid_t pid, struct error *err);
+/*
+ * source_shared.c: shared memory of one container, which is in CRIU's images.  ahead: while the pod runs, for the first time; again: as long as much of it has changed, at the end of the
+ * rounds.  image: what goes after the head of an image of pages, when source_shared_image_is one.
+ */
+int source_shared_ahead(struct source_container *c, struct error *err);
+int source_shared_again(struct source_container *c, struct error *err);
+bool source_shared_image_is(const struct source_container *c, const char *name, uint64_t size);
+int source_shared_image(struct source_container *c, int fd, uint64_t size, struct error *err);
 /*
  * source_dump.c, for it: its memory went once, or never will; until the files of the pod went, the memory of all containers once (false: it had); its rounds are over (wait: and those of all
  * others).

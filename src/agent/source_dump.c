@@ -50,13 +50,19 @@ static int send_image(struct source_container *c, int dir, const char *name, str
 	cleanup_free char *chunk = malloc(IMAGE_CHUNK);
 	struct stat st;
 	uint64_t at = 0;
+	bool stored;
 	int r;
 
 	if (fd < 0 || fstat(fd, &st) < 0 || !chunk)
 		return error_errno(err, "open image %s", name);
 	cJSON_AddStringToObject(head, "name", name);
 	cJSON_AddNumberToObject(head, "size", (double)st.st_size);
+	stored = source_shared_image_is(c, name, (uint64_t)st.st_size);
+	if (stored)
+		cJSON_AddBoolToObject(head, "stored", true);
 	r = wire_send_json(w, WIRE_IMAGE, c->index, head, err);
+	if (r < 0 || stored)
+		return r < 0 ? r : source_shared_image(c, fd, (uint64_t)st.st_size, err);
 	while (r == 0 && at < (uint64_t)st.st_size) {
 		ssize_t n = pread(fd, chunk, IMAGE_CHUNK, (off_t)at);
 

@@ -258,6 +258,7 @@ void source_release(struct source *s)
 	for (int i = 0; i < s->n; i++) {
 		bundle_free(s->containers[i].bundle);
 		pages_known_free(s->containers[i].known);
+		shared_free(s->containers[i].shared);
 		free(s->containers[i].processes);
 		source_blinkers_free(s->containers[i].blinkers);
 		packer_free(s->containers[i].packer);

@@ -23,7 +23,7 @@
  * A round can take minutes, and a busy node uses a number again within one: what was in the list when it began may be a process of another pod by now.  Those that were put into the
  * container (source_strangers.c) are not dumped either.
  */
-static int hold_process(const struct source_container *c, pid_t pid, struct error *err)
+int source_hold_process(const struct source_container *c, pid_t pid, struct error *err)
 {
 	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
 
@@ -37,7 +37,7 @@ static int hold_process(const struct source_container *c, pid_t pid, struct erro
 static int send_process(struct source_container *c, pid_t pid, enum pages_which which, bool running, struct error *err)
 {
 	struct pages_source from = { .container = c->index, .pid = pid, .running = running, .known = c->known, .packer = c->packer };
-	cleanup_close int held = running ? hold_process(c, pid, err) : -1;
+	cleanup_close int held = running ? source_hold_process(c, pid, err) : -1;
 	int r = running && held < 0 ? held : process_ns_pid(pid, &from.ns_pid, err);
 
 	from.pidfd = held;
@@ -57,7 +57,7 @@ static int send_process(struct source_container *c, pid_t pid, enum pages_which 
 	return pages_send(c->source->wire, &from, which, &c->pages, err);
 }
 
-static int list_processes(struct source_container *c, pid_t *pids, struct error *err)
+int source_list_processes(struct source_container *c, pid_t *pids, struct error *err)
 {
 	int n = freezer_pids(&c->source->freezer, c->index, pids, SOURCE_PROCESSES_MAX);
 
@@ -92,7 +92,7 @@ int source_send_memory(struct source_container *c, enum pages_which which, bool 
 	struct pages_stats before = c->pages;
 	pid_t pids[SOURCE_PROCESSES_MAX];
 	int64_t start = clock_mono_us();
-	int n = list_processes(c, pids, err);
+	int n = source_list_processes(c, pids, err);
 
 	if (n < 0)
 		return n;
@@ -101,7 +101,7 @@ int source_send_memory(struct source_container *c, enum pages_which which, bool 
 	for (int i = 0; i < n; i++) {
 		int r;
 
-		/* Put into the frozen container; it may even end while CRIU lets the group run.  (While the pod runs, hold_process sees to that.) */
+		/* Put into the frozen container; it may even end while CRIU lets the group run.  (While the pod runs, source_hold_process sees to that.) */
 		if (!running && !process_descends(pids[i], c->init_pid))
 			continue;
 		r = send_process(c, pids[i], which, running, err);
@@ -124,7 +124,7 @@ int source_send_memory(struct source_container *c, enum pages_which which, bool 
 static int64_t count_written(struct source_container *c)
 {
 	pid_t pids[SOURCE_PROCESSES_MAX];
-	int n = list_processes(c, pids, NULL);
+	int n = source_list_processes(c, pids, NULL);
 	uint64_t pages = 0;
 
 	for (int i = 0; i < n; i++) {
@@ -202,12 +202,16 @@ int source_precopy_container(struct source_container *c, struct error *err)
 
 	if (r == 0)
 		r = track_set_new(&c->tracks, err);
+	if (r == 0)
+		r = source_shared_ahead(c, err);
 	while (r == 0 && another && c->n_rounds < c->source->rounds_max)
 		r = precopy_round(c, &left, &another, err);
 	if (c->n_rounds == 0)
 		source_tell_memory(c->source);
 	source_wait_files(c->source);
 	source_end_rounds(c->source, r == 0 && c->source->auto_converge);
+	if (r == 0)
+		r = source_shared_again(c, err);
 	/* What was written while files were looked at, or others slowed down. */
 	if (r == 0 && c->n_rounds < c->source->rounds_max && estimate(c, count_written(c)) > c->source->downtime_us / MEMORY_SHARE) {
 		r = source_send_memory(c, PAGES_ALL, true, err);
@@ -248,7 +252,7 @@ void source_report_shared(struct source *s, cJSON *started)
 
 	for (int i = 0; i < s->n; i++) {
 		pid_t pids[SOURCE_PROCESSES_MAX];
-		int n = list_processes(&s->containers[i], pids, NULL);
+		int n = source_list_processes(&s->containers[i], pids, NULL);
 		uint64_t sum = 0;
 
 		for (int k = 0; n > 1 && k < n; k++)
@@ -271,6 +275,8 @@ void source_report_memory(const struct source_container *c, cJSON *j)
 	cJSON *list;
 
 	cJSON_AddNumberToObject(j, "pagesAhead", (double)c->ahead);
+	if (c->shared)
+		cJSON_AddNumberToObject(j, "sharedAhead", (double)c->shared_ahead.bytes);
 	source_throttle_report(c, j);
 	if (!c->tracks)
 		return;

@@ -203,5 +203,6 @@ int source_greet(struct source *s, bool resume, struct error *err)
 		r = source_expect(s, WIRE_WELCOME, IDLE_US, &s->welcome, err);
 	if (r == 0)
 		r = protocol_take(s->welcome, &s->protocol, err);
+	s->stored = json_bool(s->welcome, "stored");
 	return r == 0 ? make_packers(s, err) : r;
 }

@@ -46,6 +46,17 @@ static bool of_the_kernel(const char *name)
 	return false;
 }
 
+/* Anonymous MAP_SHARED (mm/shmem.c), memfd_create(2), System V (ipc/shm.c), as proc(5) shows them. */
+static bool is_shmem(const char *name)
+{
+	static const char *const names[] = { "/dev/zero (deleted)", "/memfd:", "/SYSV" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strncmp(name, names[i], strlen(names[i])) == 0)
+			return true;
+	return false;
+}
+
 /* "7f1c-7f1d rw-p 0000 08:01 123   /path": proc(5). False when the line is not like that. */
 static bool parse_line(char *line, struct mapping *ret, char perms[5], const char **name)
 {
@@ -58,6 +69,7 @@ static bool parse_line(char *line, struct mapping *ret, char perms[5], const cha
 	*name = line + at;
 	ret->executable = perms[2] == 'x';
 	ret->file = inode != 0;
+	ret->shmem = ret->file && is_shmem(*name);
 	return strlen(perms) == 4 && ret->start < ret->end;
 }
 

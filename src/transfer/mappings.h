@@ -20,6 +20,7 @@ struct mapping {
 	uint64_t start, end;            /* bytes, page aligned, end exclusive */
 	bool executable;
 	bool file;                      /* of a file */
+	bool shmem;                     /* .. that is shared memory without a name: CRIU keeps its content in images of their own */
 };
 
 int mappings_open(pid_t pid, struct mappings *m, struct error *err);

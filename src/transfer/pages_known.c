@@ -26,6 +26,8 @@ struct pages_known {
 	struct known_block **table;     /* open addressing, a power of two, at most half full */
 	size_t size, blocks;
 	struct known_block *last;
+	uint64_t *index;                /* by digest: place of the block in the table and page in it, + 1; open addressing, at most half full; NULL: there is none */
+	size_t index_size;
 };
 
 int pages_known_new(struct pages_known **ret, struct error *err)
@@ -51,6 +53,7 @@ void pages_known_free(struct pages_known *k)
 	for (size_t i = 0; k->table && i < k->size; i++)
 		free(k->table[i]);
 	free(k->table);
+	free(k->index);
 	free(k);
 }
 
@@ -75,6 +78,8 @@ static int grow(struct pages_known *k)
 		return -ENOMEM;
 	}
 	k->size = old_size * 2;
+	free(k->index);
+	k->index = NULL;
 	for (size_t i = 0; i < old_size; i++)
 		if (old[i])
 			*find(k, old[i]->ns_pid, old[i]->number) = old[i];
@@ -104,15 +109,23 @@ static struct known_block *block_of(struct pages_known *k, pid_t ns_pid, uint64_
 	return *place;
 }
 
+/* All zero stands for "not known". */
+static XXH128_hash_t digest_of(const struct pages_known *k, const uint8_t *page)
+{
+	XXH128_hash_t d = XXH3_128bits_withSeed(page, PAGE, k->seed);
+
+	if (d.low64 == 0 && d.high64 == 0)
+		d.low64 = 1;
+	return d;
+}
+
 int pages_known_same(struct pages_known *k, pid_t ns_pid, uint64_t address, const uint8_t *page, bool *ret_same)
 {
-	XXH128_hash_t d = XXH3_128bits_withSeed(page, PAGE, k->seed), *mine;
+	XXH128_hash_t d = digest_of(k, page), *mine;
 	struct known_block *b = block_of(k, ns_pid, address >> BLOCK_SHIFT, true);
 
 	if (!b)
 		return -ENOMEM;
-	if (d.low64 == 0 && d.high64 == 0)
-		d.low64 = 1;
 	mine = &b->digest[address / PAGE % BLOCK_PAGES];
 	*ret_same = XXH128_isEqual(*mine, d);
 	*mine = d;
@@ -137,4 +150,67 @@ void pages_known_forget(struct pages_known *k, pid_t ns_pid)
 	for (size_t i = 0; i < k->size; i++)
 		if (k->table[i] && k->table[i]->ns_pid == ns_pid)
 			memset(k->table[i]->digest, 0, sizeof(k->table[i]->digest));
+}
+
+static bool is_known(const XXH128_hash_t *d)
+{
+	return d->low64 || d->high64;
+}
+
+static size_t count_known(const struct pages_known *k)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < k->size; i++)
+		for (size_t j = 0; k->table[i] && j < BLOCK_PAGES; j++)
+			n += is_known(&k->table[i]->digest[j]);
+	return n;
+}
+
+static void add_to_index(struct pages_known *k, size_t block, size_t page)
+{
+	size_t i = (size_t)k->table[block]->digest[page].low64 & (k->index_size - 1);
+
+	while (k->index[i])
+		i = (i + 1) & (k->index_size - 1);
+	k->index[i] = (uint64_t)block * BLOCK_PAGES + page + 1;
+}
+
+int pages_known_index(struct pages_known *k)
+{
+	size_t n = count_known(k), size = 64;
+
+	while (size < n * 2)
+		size *= 2;
+	free(k->index);
+	k->index = calloc(size, sizeof(*k->index));
+	if (!k->index)
+		return -ENOMEM;
+	k->index_size = size;
+	for (size_t i = 0; i < k->size; i++)
+		for (size_t j = 0; k->table[i] && j < BLOCK_PAGES; j++)
+			if (is_known(&k->table[i]->digest[j]))
+				add_to_index(k, i, j);
+	return 0;
+}
+
+/* What an entry leads to is compared as it is now: an index that is not of today finds less, and nothing wrong. */
+bool pages_known_find(struct pages_known *k, const uint8_t *page, pid_t *ns_pid, uint64_t *address)
+{
+	XXH128_hash_t d = digest_of(k, page);
+	const struct known_block *b = k->index && *ns_pid ? block_of(k, *ns_pid, *address >> BLOCK_SHIFT, false) : NULL;
+
+	if (b && XXH128_isEqual(b->digest[*address / PAGE % BLOCK_PAGES], d))
+		return true;
+	for (size_t i = (size_t)d.low64; k->index && k->index[i & (k->index_size - 1)]; i++) {
+		uint64_t at = k->index[i & (k->index_size - 1)] - 1;
+
+		b = k->table[at / BLOCK_PAGES];
+		if (!XXH128_isEqual(b->digest[at % BLOCK_PAGES], d))
+			continue;
+		*ns_pid = b->ns_pid;
+		*address = (b->number << BLOCK_SHIFT) + at % BLOCK_PAGES * PAGE;
+		return true;
+	}
+	return false;
 }

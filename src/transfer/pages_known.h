@@ -12,6 +12,12 @@
 int pages_known_same(struct pages_known *k, pid_t ns_pid, uint64_t address, const uint8_t *page, bool *ret_same);
 /* The other side is told that these are zero. */
 void pages_known_clear(struct pages_known *k, pid_t ns_pid, uint64_t start, uint64_t end);
+/*
+ * By content.  index makes what is known now to be found, until more becomes known (-ENOMEM; not found then is all that it costs).  find: where the other side holds exactly this page;
+ * *ns_pid and *address are a place to be tried first (ns_pid 0: none), and the place found.
+ */
+int pages_known_index(struct pages_known *k);
+bool pages_known_find(struct pages_known *k, const uint8_t *page, pid_t *ns_pid, uint64_t *address);
 /* Nobody knows what the other side holds of this process. */
 void pages_known_forget(struct pages_known *k, pid_t ns_pid);
 

@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -12,6 +11,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "mappings.h"
+#include "page_frames.h"
 #include "pagemap.h"
 #include "pages_known.h"
 #include "transfer/pages.h"
@@ -53,49 +53,11 @@ struct sender {
 	struct spans fresh;             /* of a tracked process: where nobody watched yet */
 };
 
-/* From its end on its number may be another's: what has been read before this says no is its own. */
-static int check_alive(const struct sender *s, struct error *err)
+static int send_run(struct sender *s, uint64_t address, uint32_t pages, const uint8_t *data, struct error *err)
 {
-	struct pollfd p = { s->from->pidfd, POLLIN, 0 };
+	const struct wire_pages p = { .ns_pid = s->from->ns_pid, .address = address, .pages = pages, .data = data };
 
-	if (s->from->pidfd <= 0 || poll(&p, 1, 0) == 0)
-		return 0;
-	return error_set(err, -ESRCH, "process %d ended while its memory was read", (int)s->from->pid);
-}
-
-static bool is_zero(const uint8_t *page)
-{
-	/* Most pages that are not zero show it in the first bytes; the rest is compared with itself, one step ahead, at memcmp's
-	 * speed. */
-	uint64_t head[8], any = 0;
-
-	memcpy(head, page, sizeof(head));
-	for (size_t i = 0; i < 8; i++)
-		any |= head[i];
-	return any == 0 && memcmp(page, page + sizeof(head), PAGE - sizeof(head)) == 0;
-}
-
-static int send_run(struct sender *s, enum wire_type type, uint64_t address, uint32_t pages, const uint8_t *data,
-		    struct error *err)
-{
-	struct wire_pages p = { .ns_pid = s->from->ns_pid, .address = address, .pages = pages };
-	uint8_t head[WIRE_PAGES_HEAD];
-
-	size_t packed_len;
-	const uint8_t *packed;
-
-	wire_pages_pack(&p, head);
-	if (type == WIRE_PAGES) {
-		s->stats->pages += pages;
-		s->stats->bytes += (uint64_t)pages * PAGE;
-	} else {
-		s->stats->zero_pages += pages;
-	}
-	packed_len = type == WIRE_PAGES && s->from->packer ? packer_pack(s->from->packer, data, (size_t)pages * PAGE, wire_cost(s->wire), &packed) : 0;
-	if (packed_len)
-		return wire_send(s->wire, WIRE_PACKED, s->from->container, head, sizeof(head), packed, packed_len, err);
-	return wire_send(s->wire, type, s->from->container, head, sizeof(head), data, type == WIRE_PAGES ? (size_t)pages * PAGE : 0,
-			 err);
+	return page_frame_send(s->wire, s->from->container, s->from->packer, &p, s->stats, err);
 }
 
 static int flush_zeros(struct sender *s, struct error *err)
@@ -103,10 +65,10 @@ static int flush_zeros(struct sender *s, struct error *err)
 	while (s->zero_start < s->zero_end) {
 		uint64_t pages = (s->zero_end - s->zero_start) / PAGE;
 		uint32_t n = pages < WIRE_ZEROS_MAX ? (uint32_t)pages : WIRE_ZEROS_MAX;
-		int r = check_alive(s, err);
+		int r = page_source_alive(s->from, err);
 
 		if (r == 0)
-			r = send_run(s, WIRE_ZEROS, s->zero_start, n, NULL, err);
+			r = send_run(s, s->zero_start, n, NULL, err);
 
 		if (r < 0)
 			return r;
@@ -222,7 +184,7 @@ static int sort_out(struct sender *s, struct error *err)
 
 			if (s->content[k] != DATA)
 				continue;
-			if (is_zero(page))
+			if (page_is_zero(page))
 				s->content[k] = ZERO;
 			else if (s->from->known && pages_known_same(s->from->known, s->from->ns_pid,
 								    s->pieces[i].address + (uint64_t)j * PAGE, page, &same) < 0)
@@ -241,7 +203,7 @@ static int send_same(struct sender *s, const struct piece *piece, uint32_t first
 
 	switch (s->content[first + from]) {
 	case DATA:
-		return send_run(s, WIRE_PAGES, start, to - from, s->buffer + (size_t)(first + from) * PAGE, err);
+		return send_run(s, start, to - from, s->buffer + (size_t)(first + from) * PAGE, err);
 	case ZERO:
 		return add_zeros(s, start, end, err);
 	default:
@@ -256,7 +218,7 @@ static int flush_batch(struct sender *s, struct error *err)
 
 	/* Before it is noted as what the other side has. */
 	if (r == 0)
-		r = check_alive(s, err);
+		r = page_source_alive(s->from, err);
 	if (r == 0)
 		r = sort_out(s, err);
 	for (size_t i = 0; i < s->count && r == 0; i++) {

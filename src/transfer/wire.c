@@ -216,7 +216,7 @@ void wire_cancel(struct wire *w)
 
 static bool is_content(enum wire_type type)
 {
-	return type == WIRE_PAGES || type == WIRE_ZEROS || type == WIRE_PACKED || type == WIRE_DATA;
+	return type == WIRE_PAGES || type == WIRE_ZEROS || type == WIRE_PACKED || type == WIRE_DATA || type == WIRE_STORED;
 }
 
 int wire_send(struct wire *w, enum wire_type type, uint16_t container, const void *head, size_t head_len, const void *data,

@@ -33,6 +33,7 @@ static const struct rule rules[] = {
 	[WIRE_FILE] = JSON("FILE", false),
 	[WIRE_DATA] = { "DATA", WIRE_DATA_HEAD, WIRE_DATA_HEAD + WIRE_DATA_MAX, false },
 	[WIRE_IMAGE] = JSON("IMAGE", true),
+	[WIRE_STORED] = { "STORED", WIRE_STORED_RUN, WIRE_STORED_MAX * WIRE_STORED_RUN, true },
 	[WIRE_CONTAINER_END] = JSON("CONTAINER_END", true),
 	[WIRE_ALL_SENT] = JSON("ALL_SENT", false),
 	[WIRE_PREPARED] = JSON("PREPARED", false),
