@@ -69,7 +69,8 @@ static bool parse_line(char *line, struct mapping *ret, char perms[5], const cha
 	*name = line + at;
 	ret->executable = perms[2] == 'x';
 	ret->file = inode != 0;
-	ret->shmem = ret->file && is_shmem(*name);
+	ret->shmem = is_shmem(*name);
+	ret->sysv = ret->shmem && (*name)[1] == 'S';
 	return strlen(perms) == 4 && ret->start < ret->end;
 }
 

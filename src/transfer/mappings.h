@@ -20,7 +20,8 @@ struct mapping {
 	uint64_t start, end;            /* bytes, page aligned, end exclusive */
 	bool executable;
 	bool file;                      /* of a file */
-	bool shmem;                     /* .. that is shared memory without a name: CRIU keeps its content in images of their own */
+	bool shmem;                     /* of shared memory without a name: CRIU keeps its content in images of their own */
+	bool sysv;                      /* .. System V: its inode's number is its id, which other shared memory may have, too, and can be 0 */
 };
 
 int mappings_open(pid_t pid, struct mappings *m, struct error *err);

@@ -22,6 +22,7 @@
 struct object {
 	dev_t dev;
 	ino_t ino;
+	bool sysv;
 	uint64_t bytes;                 /* the most that it had */
 	unsigned pass;                  /* it was looked at last */
 };
@@ -140,13 +141,13 @@ static int send_object(const struct reader *d, struct error *err)
 /* --- which objects there are --- */
 
 /* NULL: one too many, or too large to be remembered. */
-static struct object *object_of(struct shared *s, const struct stat *st)
+static struct object *object_of(struct shared *s, const struct stat *st, bool sysv)
 {
 	uint64_t bytes = (uint64_t)st->st_blocks * 512;
 	struct object *o;
 	pid_t i = 0;
 
-	while (i < s->n && (s->objects[i].ino != st->st_ino || s->objects[i].dev != st->st_dev))
+	while (i < s->n && (s->objects[i].ino != st->st_ino || s->objects[i].dev != st->st_dev || s->objects[i].sysv != sysv))
 		i++;
 	if (i == SHARED_OBJECTS_MAX)
 		return NULL;
@@ -160,6 +161,7 @@ static struct object *object_of(struct shared *s, const struct stat *st)
 		s->n++;
 	o->dev = st->st_dev;
 	o->ino = st->st_ino;
+	o->sysv = sysv;
 	o->bytes = bytes > o->bytes ? bytes : o->bytes;
 	return o;
 }
@@ -168,7 +170,7 @@ static struct object *object_of(struct shared *s, const struct stat *st)
  * path: below /proc/PID, so opened anew and without a trace in the process.  Several processes have one object, and one process several times.  While fd is open nobody else can have
  * the inode's number; should another object have it later, its pages are compared with that one's, and sent.
  */
-static int look_at(struct reader *d, int dir, const char *path, struct error *err)
+static int look_at(struct reader *d, int dir, const char *path, bool sysv, struct error *err)
 {
 	cleanup_close int fd = openat(dir, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	struct object *o;
@@ -177,7 +179,7 @@ static int look_at(struct reader *d, int dir, const char *path, struct error *er
 
 	if (fd < 0 || fstat(fd, &st) < 0 || fstatfs(fd, &fs) < 0 || !S_ISREG(st.st_mode) || fs.f_type != TMPFS_MAGIC)
 		return 0;
-	o = object_of(d->s, &st);
+	o = object_of(d->s, &st, sysv);
 	if (!o || o->pass == d->s->pass)
 		return 0;
 	/* What was opened may be another process's, which has its number by now. */
@@ -205,7 +207,7 @@ static int send_mapped(struct reader *d, struct error *err)
 		if (!m.shmem)
 			continue;
 		path_format(path, sizeof(path), "/proc/%d/map_files/%llx-%llx", (int)d->from->pid, (unsigned long long)m.start, (unsigned long long)m.end);
-		r = look_at(d, AT_FDCWD, path, err);
+		r = look_at(d, AT_FDCWD, path, m.sysv, err);
 	}
 	mappings_close(&maps);
 	return r;
@@ -226,7 +228,7 @@ static int send_opened(struct reader *d, struct error *err)
 		ssize_t n = readlinkat(dirfd(list), e->d_name, target, sizeof(target));
 
 		if (n >= 7 && memcmp(target, "/memfd:", 7) == 0)
-			r = look_at(d, dirfd(list), e->d_name, err);
+			r = look_at(d, dirfd(list), e->d_name, false, err);
 	}
 	return r;
 }

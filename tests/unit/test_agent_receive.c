@@ -127,6 +127,7 @@ static void remove_pod(struct destination *d)
 #define SHARED(tree) \
 	"V{\"tree\":\"" tree "\",\"path\":\"f\",\"type\":\"file\",\"mode\":420,\"uid\":0,\"gid\":0,\"mtime\":\"1.000000000\",\"size\":1}"
 #define IMAGE(name, size) "I{\"name\":\"" name "\",\"size\":" size "}"
+#define STORED(name, size) "I{\"name\":\"" name "\",\"size\":" size ",\"stored\":true}"
 #define STARTED "S{\"processes\":[1]}"
 #define END "E{\"name\":\"c\"}"
 #define FROZEN "Z{\"frozenMicros\":1}"
@@ -148,16 +149,35 @@ static int send_long(struct wire *w, size_t n, struct error *err)
 	return wire_send(w, WIRE_DATA, 0, &offset, sizeof(offset), data, n, err);
 }
 
-/* n pages of process 1 from an address on, not zero. */
-static int send_pages(struct wire *w, const char *text, struct error *err)
+/* n pages of a process (or shared memory) from an address on, not zero. */
+static int send_pages(struct wire *w, pid_t number, const char *text, struct error *err)
 {
 	static uint8_t data[WIRE_PAGES_MAX * 4096];
-	struct wire_pages p = { .ns_pid = 1, .address = strtoull(text, NULL, 0), .pages = (uint32_t)strtoul(strchr(text, ' '), NULL, 10) };
+	struct wire_pages p = { .ns_pid = number, .address = strtoull(text, NULL, 0), .pages = (uint32_t)strtoul(strchr(text, ' '), NULL, 10) };
 	uint8_t head[WIRE_PAGES_HEAD];
 
 	memset(data, 1, sizeof(data));
 	wire_pages_pack(&p, head);
 	return wire_send(w, WIRE_PAGES, 0, head, sizeof(head), data, p.pages * 4096u, err);
+}
+
+/* "number address pages;..": the number as it counts from WIRE_SHARED_FIRST, "-" for zeros. */
+static int send_stored(struct wire *w, const char *text, struct error *err)
+{
+	static uint8_t body[WIRE_STORED_MAX * WIRE_STORED_RUN];
+	size_t n = 0;
+
+	for (; text && *text; text = strchr(text, ';'), text = text ? text + 1 : NULL) {
+		bool zeros = *text == '-';
+		char *end = (char *)text + 1;
+		long number = zeros ? 0 : WIRE_SHARED_FIRST + strtol(text, &end, 0);
+		struct wire_pages p = { .ns_pid = (pid_t)number };
+
+		p.address = strtoull(end, &end, 0);
+		p.pages = (uint32_t)strtoul(end, &end, 0);
+		wire_stored_pack(&p, body + n++ * WIRE_STORED_RUN);
+	}
+	return wire_send(w, WIRE_STORED, 0, NULL, 0, body, n * WIRE_STORED_RUN, err);
 }
 
 static int send_frame(struct wire *w, const char *text, struct error *err)
@@ -175,8 +195,10 @@ static int send_frame(struct wire *w, const char *text, struct error *err)
 		return send_data(w, *text == 'D' ? 0 : WIRE_NO_CONTAINER, text + 1, err);
 	if (*text == 'L')
 		return send_long(w, strtoul(text + 1, NULL, 10), err);
-	if (*text == 'P')
-		return send_pages(w, text + 1, err);
+	if (*text == 'P' || *text == 'Q')
+		return send_pages(w, *text == 'P' ? 1 : WIRE_SHARED_FIRST + 1, text + 1, err);
+	if (*text == 'T')
+		return send_stored(w, text + 1, err);
 	for (size_t i = 0; i < sizeof(takes) / sizeof(takes[0]); i++)
 		if (takes[i].letter == *text)
 			return wire_send(w, takes[i].type, takes[i].container, NULL, 0, text + 1, strlen(text + 1), err);
@@ -278,6 +300,24 @@ static const struct row rows[] = {
 	{ { IMAGE("x.img", "4"), "D0 ab", IMAGE("y.img", "1") }, BAD, "within an image" },
 	{ { FIRST, IMAGE("x.img", "4"), "D0 ab", END }, BAD, "within an image" },
 	{ { IMAGE("x.img", "1"), "D0 a", IMAGE("x.img", "1") }, -EEXIST, 0, "create image" },
+	/* Images of pages that came before: whole, and of shared memory. */
+	{ { FIRST, "Q0x10000 8", FROZEN, "Q0x20000 1", STORED("pages-2.img", "36864"), "T1 0x14000 4;- 0 2", "T1 0x20000 1;1 0x10000 2", END }, 0, 0, NULL },
+	{ { FIRST, STORED("pages-2.img", "0"), END }, 0, 0, NULL },
+	{ { FIRST, STORED("pages-2.img", "8192"), "T1 0x10000 1" }, BAD, "has not come" },
+	{ { FIRST, "Q0x10000 1", STORED("pages-2.img", "8192"), "T1 0x10000 2" }, BAD, "has not come" },
+	{ { FIRST, "Q0x10000 1", STORED("pages-2.img", "8192"), "T2 0x10000 1" }, BAD, "has not come" },
+	{ { FIRST, "P0x10000 1", STORED("pages-2.img", "4096"), "T-1073741823 0x10000 1" }, BAD, "not of shared memory" },
+	{ { FIRST, STORED("pages-2.img", "8192"), "T- 0 3" }, BAD, "beyond the image" },
+	{ { FIRST, STORED("pages-2.img", "8192"), "T- 0 2", "T- 0 1" }, BAD, "no such image" },
+	{ { FIRST, STORED("pages-2.img", "8192"), "T- 0 4097" }, BAD, "number of pages" },
+	{ { FIRST, STORED("pages-2.img", "8192"), "T- 0 1", END }, BAD, "within an image" },
+	{ { FIRST, STORED("pages-2.img", "8192"), "D0 abc" }, BAD, "DATA beyond" },
+	{ { FIRST, STORED("pages-2.img", "8193") }, BAD, "name or size" },
+	{ { FIRST, STORED("pages-2.img", "67112960") }, BAD, "name or size" },
+	{ { FIRST, STORED("../x.img", "8192") }, BAD, "name or size" },
+	{ { FIRST, IMAGE("pages-2.img", "8192"), "T- 0 1" }, BAD, "no such image" },
+	{ { FIRST, "T- 0 1" }, BAD, "no such image" },
+	{ { FIRST, STORED("pages-2.img", "8192"), FILE_OF("f", "3"), "T- 0 1" }, BAD, "no such image" },
 	/* Files. */
 	{ { FIRST, FILE_OF("../x", "3") }, BAD, "not a path" },
 	{ { FIRST, FILE_OF("f", "3"), "D1 abc" }, BAD, "beyond the file's size" },
@@ -304,6 +344,9 @@ static void everything_together_has_one_limit(void **state)
 		{ { FIRST, FROZEN, "P0x10000 200", IMAGE("x.img", "250000"), "L250000", END }, -ENOSPC, REASON_NoSpace, "--max-bytes" },
 		{ { FIRST, FROZEN, FILE_OF("f", "300000"), "L250000", "P0x10000 200", END }, -ENOSPC, REASON_NoSpace, "--max-bytes" },
 		{ { FIRST, FROZEN, FILE_OF("f", "600000"), "L600000", FILE_OF("g", "600000"), "L600000", END }, -ENOSPC, REASON_NoSpace, NULL },
+		/* One page many times is many pages in an image; those of zeros are none. */
+		{ { FIRST, "Q0x10000 100", FROZEN, STORED("pages-1.img", "409600"), "T1 0x10000 100", STORED("pages-2.img", "819200"), "T- 0 200", END }, 0, 0, NULL },
+		{ { FIRST, "Q0x10000 100", FROZEN, STORED("pages-1.img", "819200"), "T1 0x10000 100;1 0x10000 100", END }, -ENOSPC, REASON_NoSpace, "--max-bytes" },
 		/* A sparse file counts by what is in it. */
 		{ { FIRST, FROZEN, FILE_OF("f", "209715200"), "D209715100 abc", END }, 0, 0, NULL },
 		/* While it runs files may come twice over, and count anew from the freeze on. */
@@ -368,6 +411,39 @@ static void of_the_version_before(void **state)
 	}
 }
 
+/* What is put together is what was named, in that order. */
+static void stored_images(void **state)
+{
+	static const char *const frames[] = { "Q0x10000 3", "Q0x20000 1", STORED("pages-2.img", "24576"), "T1 0x11000 2;- 0 2", "T1 0x20000 1;1 0x10000 1", NULL };
+	static uint8_t want[6 * 4096], got[sizeof(want) + 1];
+	static const uint8_t marks[] = { 0x11, 0x12, 0, 0, 0x20, 0x10 };
+	static struct destination d;
+	struct error err = { 0 };
+	struct wire_frame f;
+	struct wire *w[2];
+
+	(void)state;
+	make_pod(&d, 1u << 20);
+	wire_pair(w, 5000000);
+	for (int i = 0; frames[i]; i++)
+		assert_int_equal(send_frame(w[0], frames[i], &err), 0);
+	for (int i = 0; frames[i]; i++) {
+		assert_int_equal(wire_receive(w[1], 0, &f, &err), 0);
+		/* All pages of the frames are alike: each gets the number of its place. */
+		for (uint32_t k = 0; f.type == WIRE_PAGES && k < (f.len - WIRE_PAGES_HEAD) / 4096; k++)
+			memset((uint8_t *)(uintptr_t)f.body + WIRE_PAGES_HEAD + k * 4096, i == 0 ? (int)(0x10 + k) : 0x20, 4096);
+		if (dispatch(&d, &f, &err) < 0)
+			fail_msg("%s", err.message);
+	}
+	for (size_t i = 0; i < sizeof(marks); i++)
+		memset(want + i * 4096, marks[i], 4096);
+	assert_int_equal(pread(d.containers[0].image_fd, got, sizeof(got), 0), sizeof(want));
+	assert_memory_equal(got, want, sizeof(want));
+	wire_free(w[0]);
+	wire_free(w[1]);
+	remove_pod(&d);
+}
+
 static void images_are_counted(void **state)
 {
 	static struct destination d;
@@ -401,7 +477,7 @@ int main(void)
 		cmocka_unit_test(what_a_source_may_send),
 		cmocka_unit_test(everything_together_has_one_limit),
 		cmocka_unit_test(trees_share_their_limits),
-		cmocka_unit_test(of_the_version_before), cmocka_unit_test(images_are_counted),
+		cmocka_unit_test(of_the_version_before), cmocka_unit_test(images_are_counted), cmocka_unit_test(stored_images),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
