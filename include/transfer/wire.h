@@ -96,6 +96,8 @@ double wire_cost(struct wire *w);
 int wire_send(struct wire *w, enum wire_type type, uint16_t container, const void *head, size_t head_len, const void *data,
 	      size_t data_len, struct error *err);
 int wire_send_json(struct wire *w, enum wire_type type, uint16_t container, const cJSON *json, struct error *err);
+/* For who looks through much and finds nothing to send: ALIVE, when *sent_us (clock_mono_us) is some seconds ago, which is now then. */
+int wire_send_alive(struct wire *w, int64_t *sent_us, struct error *err);
 /* Sends ALL_SENT with frames, bytes and digest of everything sent so far. */
 int wire_send_end(struct wire *w, struct error *err);
 

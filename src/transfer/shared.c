@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "mappings.h"
 #include "page_frames.h"
@@ -33,6 +34,7 @@ struct shared {
 	pid_t n;
 	uint64_t bytes;                 /* of all objects */
 	unsigned pass;
+	int64_t sent_us;                /* in this pass something was sent last */
 	uint8_t *buffer;                /* one frame's pages */
 };
 
@@ -79,7 +81,10 @@ static int send_pages(const struct reader *d, uint64_t address, uint32_t first, 
 {
 	const struct wire_pages p = { .ns_pid = d->number, .address = address + (uint64_t)first * PAGE, .pages = n, .data = d->s->buffer + (size_t)first * PAGE };
 
-	return n ? page_frame_send(d->w, d->from->container, d->from->packer, &p, d->stats, err) : 0;
+	if (!n)
+		return 0;
+	d->s->sent_us = clock_mono_us();
+	return page_frame_send(d->w, d->from->container, d->from->packer, &p, d->stats, err);
 }
 
 /* The n pages in the buffer: pages of zeros need no place there, and what the other side has is left. */
@@ -131,6 +136,8 @@ static int send_object(const struct reader *d, struct error *err)
 		for (at -= at % PAGE; r == 0 && n && at < end; at += (off_t)n * PAGE) {
 			n = (uint64_t)at < WIRE_ADDRESS_MAX - WIRE_PAGES_MAX * PAGE ? read_pages(d, at, end) : 0;
 			r = send_changed(d, (uint64_t)at, n, err);
+			if (r == 0)
+				r = wire_send_alive(d->w, &d->s->sent_us, err);
 		}
 		if (!n)
 			break;
@@ -236,6 +243,7 @@ static int send_opened(struct reader *d, struct error *err)
 void shared_begin(struct shared *s)
 {
 	s->pass++;
+	s->sent_us = clock_mono_us();
 }
 
 int shared_send(struct shared *s, struct wire *w, const struct pages_source *from, struct pages_stats *stats, struct error *err)

@@ -16,7 +16,6 @@
 #include "tree_mapped.h"
 #include "tree_walk.h"
 
-#define ALIVE_US 5000000        /* a stream is given up after 20 s of silence */
 #define ALIVE_EACH 256u         /* entries */
 
 static int fail_errno(const struct tree_walk *w, const char *what, struct error *err)
@@ -46,10 +45,7 @@ int tree_walk_entry(struct tree_walk *w, const struct tree_entry *e, cJSON *xatt
 
 int tree_walk_alive(struct tree_walk *w, struct error *err)
 {
-	if (clock_mono_us() - w->sent_us < ALIVE_US)
-		return 0;
-	w->sent_us = clock_mono_us();
-	return wire_send(w->from->wire, WIRE_ALIVE, WIRE_NO_CONTAINER, NULL, 0, "{}", 2, err);
+	return wire_send_alive(w->from->wire, &w->sent_us, err);
 }
 
 void tree_walk_attributes(const struct tree_walk *w, const struct stat *st, struct tree_entry *e)

@@ -254,6 +254,16 @@ int wire_send_json(struct wire *w, enum wire_type type, uint16_t container, cons
 	return wire_send(w, type, container, NULL, 0, text.data, text.len, err);
 }
 
+#define ALIVE_US 5000000        /* a stream is given up after 20 s of silence */
+
+int wire_send_alive(struct wire *w, int64_t *sent_us, struct error *err)
+{
+	if (clock_mono_us() - *sent_us < ALIVE_US)
+		return 0;
+	*sent_us = clock_mono_us();
+	return wire_send(w, WIRE_ALIVE, WIRE_NO_CONTAINER, NULL, 0, "{}", 2, err);
+}
+
 #define DIGEST_TEXT 33
 
 static void digest_text(XXH128_hash_t h, char out[DIGEST_TEXT])

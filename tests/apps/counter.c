@@ -5,6 +5,8 @@
  *
  * $PACKS: half of each page is the same everywhere, so that memory compresses to about half.
  *
+ * $SHARED: its memory is shared memory: half of it anonymous (MAP_SHARED), half a memfd.  Not with $CHILDREN.
+ *
  * $DIRTY: MB (10^6 bytes) a second to write, in place of one page a count.
  *
  * It counts once a millisecond, in memory.  Every line it prints starts with the name and holds the counter and CLOCK_REALTIME in milliseconds:
@@ -155,10 +157,34 @@ static void *map(size_t bytes)
 	return p;
 }
 
+/* Over the private memory that is mapped there. */
+static void share(void *at, size_t bytes, int fd)
+{
+	if (mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | (fd < 0 ? MAP_ANONYMOUS : 0), fd, 0) == MAP_FAILED) {
+		perror("counter: shared memory");
+		exit(1);
+	}
+}
+
+static void share_all(void *memory, size_t bytes)
+{
+	int fd = memfd_create("counter", MFD_CLOEXEC);
+
+	if (fd < 0 || ftruncate(fd, (off_t)(bytes / 2)) < 0) {
+		perror("counter: memfd");
+		exit(1);
+	}
+	share(memory, bytes / 2, -1);
+	share((char *)memory + bytes / 2, bytes / 2, fd);
+	close(fd);
+}
+
 static void fill(struct counter *c, size_t mib)
 {
 	c->pages = mib << 8;
 	c->memory = map(c->pages * PAGE_WORDS * sizeof(uint64_t));
+	if (getenv("SHARED"))
+		share_all(c->memory, c->pages * PAGE_WORDS * sizeof(uint64_t));
 	c->generation = map(c->pages * sizeof(uint64_t));
 	for (size_t i = 0; i < c->pages; i++)
 		fill_page(c, i);

@@ -47,6 +47,24 @@ def one(mib):
     return run
 
 
+def shared(mib, rate):
+    def run(case, home, away):
+        c = container("one", mib)
+        c["env"] = c["env"] + [{"name": "SHARED", "value": "1"}]
+        chain = Chain(case, home, pod("shared", [c]))
+        lab("link", "--rate", rate)
+        case.clean(lambda: lab("link", "--clear", check=False))
+        m = chain.move(cluster=away.name)
+        ahead, images = (of_source(m, key)[0] or 0 for key in ("sharedAhead", "imageBytes"))
+        case.note(gap_ms=chain.check(), downtime=m["status"].get("downtime"), ahead_mib=round(ahead / 2 ** 20, 1), images_mib=round(images / 2 ** 20, 1), ms=steps_ms(m))
+        look_at_every_page(home, chain)
+        chain.check()
+        if ahead < mib * 2 ** 20 or images > mib * 2 ** 20 / 4:
+            raise Failed("%d bytes of shared memory went ahead, and %d of images while it was frozen" % (ahead, images))
+    run.__doc__ = "%d MiB of shared memory, anonymous and a memfd, over a link of %s: little goes while it is frozen; every count, and every page" % (mib, rate)
+    return run
+
+
 def family(case, home, away):
     """a program and three children that share memory with it, and write to it"""
     c = container("one", 8)
@@ -91,4 +109,5 @@ def filler_dies(case, home, away):
     chain.check()
 
 
-CASES = {**{"memory-%d" % mib: one(mib) for mib in (16, 256, 1024)}, "memory-again": back_at_once, "memory-family": family, "memory-filler-dies": filler_dies}
+CASES = {**{"memory-%d" % mib: one(mib) for mib in (16, 256, 1024)}, "memory-again": back_at_once, "memory-family": family, "memory-shared": shared(64, "240mbit"), "memory-filler-dies": filler_dies}
+ON_REQUEST = {"memory-shared-256": shared(256, "1000mbit")}

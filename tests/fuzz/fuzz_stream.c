@@ -36,6 +36,18 @@ static void put_pages(struct page_store **store, const struct wire_frame *f)
 			abort();
 }
 
+/* What passes is within the limits. */
+static void look_at_stored(const struct wire_frame *f)
+{
+	struct wire_pages p;
+	struct error err;
+
+	for (uint32_t i = 0; i <= f->len / WIRE_STORED_RUN; i++)
+		if (wire_stored_unpack(f, i, &p, &err) == 0 &&
+		    (p.pages == 0 || p.pages > WIRE_STORED_PAGES_MAX || p.address + p.pages * 4096ull > WIRE_ADDRESS_MAX || (p.ns_pid && p.ns_pid < WIRE_SHARED_FIRST)))
+			abort();
+}
+
 static void look_at(struct wire *w, struct page_store **store, const struct wire_frame *f)
 {
 	struct error err;
@@ -45,6 +57,8 @@ static void look_at(struct wire *w, struct page_store **store, const struct wire
 		wire_check_end(w, f, &err);
 	} else if (f->type == WIRE_PAGES || f->type == WIRE_ZEROS) {
 		put_pages(store, f);
+	} else if (f->type == WIRE_STORED) {
+		look_at_stored(f);
 	} else if (f->type != WIRE_DATA && wire_json(f, &json, &err) == 0) {
 		cJSON_Delete(json);
 	}

@@ -41,7 +41,7 @@ struct receiver {
 	uint8_t *file;
 	size_t len, room;
 	uint64_t pages_frames, stored_frames;
-	int bad;
+	int bad, alive;
 	pthread_t t;
 };
 
@@ -74,10 +74,12 @@ static void *receive_main(void *arg)
 	struct wire_frame f;
 
 	while (wire_receive(r->w, 0, &f, &err) == 0 && f.type != WIRE_ALL_SENT) {
-		r->bad += f.container != CONTAINER;
+		r->bad += f.container != (f.type == WIRE_ALIVE ? WIRE_NO_CONTAINER : CONTAINER);
 		if (f.type == WIRE_STORED) {
 			r->stored_frames++;
 			append_stored(r, &f);
+		} else if (f.type == WIRE_ALIVE) {
+			r->alive++;
 		} else if (f.type == WIRE_PAGES && page_store_put(r->store, &f, &err) == 0) {
 			r->pages_frames++;
 		} else {
@@ -248,6 +250,11 @@ static void goes_ahead(void **state)
 		fill_page(page_of(&k, (int)p % KINDS, p * 3), 50000000 + p * 1000);
 	memset(page_of(&k, MEMFD, 400), 0, PAGE);
 	assert_int_equal(pass(s, w, &k), 100);
+	/* A pass in which nothing goes for so long that the other side could take the stream for lost. */
+	shared_begin(s);
+	s->sent_us -= 6 * SECOND;
+	assert_int_equal(shared_send(s, w, &(struct pages_source){ .container = CONTAINER, .pid = k.child }, &stats, &err), 0);
+	assert_int_equal(stats.pages, 0);
 	assert_int_equal(shared_end(s, &err), 0);
 	/* Frozen; 30 have changed since, two of them are swapped with each other. */
 	for (uint32_t p = 0; p < 28; p++)
@@ -256,6 +263,7 @@ static void goes_ahead(void **state)
 	fill_page(page_of(&k, SYSV, 411), (uint64_t)SYSV * 1000000 + 410 * 1000 + 1);
 	fd = write_file(&k, &size);
 	check_file(s, w, &r, fd, size, &stats);
+	assert_int_equal(r.alive, 1);
 	assert_int_equal(stats.pages, 28 + 20);
 	assert_int_equal(stats.same_pages, KINDS * USED - 28 - 1);
 	free_kinds(&k);
