@@ -18,6 +18,9 @@
 
 struct destination;
 
+#define FILES_AHEAD 4
+extern const char *const destination_files_ahead[FILES_AHEAD];  /* members of FROZEN.files and of status.source.files; the first is walks */
+
 /* One container that is being received: where its parts go. */
 struct destination_container {
 	struct destination *d;
@@ -80,6 +83,7 @@ struct destination {
 	struct tree_budget files;       /* of all trees together, and bytes of images */
 	struct wire *wire;              /* the connection that is served */
 	char run_dir[512];
+	int64_t files_ahead[FILES_AHEAD];       /* as the source tells it; walks 0: nothing */
 	int64_t frozen_us;              /* clock_mono_us when FROZEN came, minus what the source had been frozen by then */
 	int64_t sent_us, prepared_us, committed_us, running_us, complete_us;
 	uint64_t bytes;

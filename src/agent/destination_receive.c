@@ -378,6 +378,17 @@ static int add_addresses(struct destination *d, const cJSON *list, struct error 
 
 #define WARM_US 2000000         /* a longer pause does not miss it */
 
+const char *const destination_files_ahead[FILES_AHEAD] = { "walks", "entries", "bytes", "micros" };
+
+/* What went of files before, for status. */
+static void note_files_ahead(struct destination *d, const cJSON *frozen)
+{
+	const cJSON *files = json_at(frozen, "files");
+
+	for (int i = 0; files && i < FILES_AHEAD; i++)
+		json_int(files, destination_files_ahead[i], 0, i == 0 ? INT32_MAX : 1ll << 50, &d->files_ahead[i]);
+}
+
 static int on_frozen(struct destination *d, const struct wire_frame *f, struct error *err)
 {
 	cleanup_json cJSON *j = NULL;
@@ -386,6 +397,8 @@ static int on_frozen(struct destination *d, const struct wire_frame *f, struct e
 
 	if (r == 0)
 		json_int(j, "frozenMicros", 0, 60000000, &us);
+	if (r == 0)
+		note_files_ahead(d, j);
 	d->frozen_us = clock_mono_us() - us;
 	/* The deciding side speaks for a source in the other cluster. */
 	if (r == 0 && d->record)

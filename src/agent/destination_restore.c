@@ -421,6 +421,14 @@ static cJSON *container_report(const struct destination_container *c)
 	return e;
 }
 
+static void report_files_ahead(const struct destination *d, cJSON *j)
+{
+	cJSON *e = d->files_ahead[0] ? cJSON_AddObjectToObject(j, "files") : NULL;
+
+	for (int i = 0; e && i < FILES_AHEAD; i++)
+		cJSON_AddNumberToObject(e, destination_files_ahead[i], (double)d->files_ahead[i]);
+}
+
 cJSON *destination_source_report(const struct destination *d, const struct error *err)
 {
 	cJSON *j = cJSON_CreateObject(), *list;
@@ -440,6 +448,7 @@ cJSON *destination_source_report(const struct destination *d, const struct error
 	if (d->running_us && d->frozen_us)
 		cJSON_AddNumberToObject(j, "downtimeMicroseconds", (double)(d->running_us - d->frozen_us));
 	cJSON_AddNumberToObject(j, "bytesTransferred", (double)d->bytes);
+	report_files_ahead(d, j);
 	list = cJSON_AddArrayToObject(j, "containers");
 	for (int i = 0; i < d->n; i++)
 		cJSON_AddItemToArray(list, container_report(&d->containers[i]));

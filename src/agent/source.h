@@ -263,6 +263,8 @@ void source_end_rounds(struct source *s, bool wait);
 void source_report_shared(struct source *s, cJSON *started);
 /* What of it goes into status and CONTAINER_END. */
 void source_report_memory(const struct source_container *c, cJSON *j);
+/* source_report.c: what went of files while the pod ran, for status and FROZEN. */
+void source_report_files(const struct source *s, cJSON *j);
 /*
  * source_strangers.c: processes that the node put into a container (probes and hooks that exec, kubectl exec).  CRIU dumps the tree of the container's own
  * first process and nothing else, so they must have ended.

@@ -285,6 +285,7 @@ static enum input freeze(void *ctx)
 	s->mark[MARK_FROZEN] = clock_mono_us();
 	j = cJSON_CreateObject();
 	cJSON_AddNumberToObject(j, "frozenMicros", (double)(s->mark[MARK_FROZEN] - s->mark[MARK_FREEZE]));
+	source_report_files(s, j);
 	r = add_sockets(s, j);
 	return ok_or_failed(r < 0 ? r : wire_send_json(s->wire, WIRE_FROZEN, WIRE_NO_CONTAINER, j, &s->err));
 }

@@ -66,6 +66,19 @@ static void add_containers(const struct source *s, cJSON *j)
 	}
 }
 
+void source_report_files(const struct source *s, cJSON *j)
+{
+	cJSON *e;
+
+	if (!s->walks)
+		return;
+	e = cJSON_AddObjectToObject(j, "files");
+	cJSON_AddNumberToObject(e, "walks", s->walks);
+	cJSON_AddNumberToObject(e, "entries", (double)s->ahead.entries);
+	cJSON_AddNumberToObject(e, "bytes", (double)s->ahead.bytes);
+	cJSON_AddNumberToObject(e, "micros", (double)s->walks_us);
+}
+
 cJSON *source_report_json(const struct source *s, const struct error *err)
 {
 	cJSON *j = cJSON_CreateObject();
@@ -82,6 +95,7 @@ cJSON *source_report_json(const struct source *s, const struct error *err)
 	if (s->mark[MARK_FREEZE]) {
 		wall_clock(s->mark[MARK_FREEZE], when);
 		cJSON_AddStringToObject(j, "freezeTime", when);
+		source_report_files(s, j);
 		add_containers(s, j);
 	}
 	if (s->mark[MARK_RUNNING]) {

@@ -232,7 +232,7 @@ struct row {
 	const char *word;
 };
 
-static void check_row(const struct row *c, uint64_t max_bytes)
+static void check_row_noted(const struct row *c, uint64_t max_bytes, int64_t *ret_files_ahead)
 {
 	struct source_end source = { .frames = c->frames };
 	static struct destination d;
@@ -249,11 +249,18 @@ static void check_row(const struct row *c, uint64_t max_bytes)
 	r = destination_receive(&d, &err);
 	if (r != c->result || err.reason != c->reason || (c->word && !strstr(err.message, c->word)))
 		fail_msg("%s ..: %d, reason %d: %s", c->frames[0], r, err.reason, err.message);
+	if (ret_files_ahead)
+		memcpy(ret_files_ahead, d.files_ahead, sizeof(d.files_ahead));
 	wire_interrupt(w[1]);
 	pthread_join(t, NULL);
 	wire_free(w[0]);
 	wire_free(w[1]);
 	remove_pod(&d);
+}
+
+static void check_row(const struct row *c, uint64_t max_bytes)
+{
+	check_row_noted(c, max_bytes, NULL);
 }
 
 #define BAD -EPROTO, REASON_ProtocolError
@@ -331,6 +338,31 @@ static void what_a_source_may_send(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		check_row(&rows[i], 64u << 20);
+}
+
+/* As far as the API takes it (crds/). */
+static void files_that_went_ahead_are_reported(void **state)
+{
+	static const struct {
+		const char *frozen;
+		int64_t walks, entries;
+	} cases[] = {
+		{ "Z{\"frozenMicros\":1,\"files\":{\"walks\":3,\"entries\":70,\"bytes\":5000,\"micros\":12345}}", 3, 70 },
+		{ FROZEN, 0, 0 },
+		{ "Z{\"files\":{\"walks\":3000000000,\"entries\":70}}", 0, 70 },
+		{ "Z{\"files\":{\"walks\":2,\"entries\":-1,\"bytes\":\"x\"}}", 2, 0 },
+		{ "Z{\"files\":7}", 0, 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const struct row row = { { FIRST, cases[i].frozen, END }, 0, 0, NULL };
+		int64_t files[FILES_AHEAD];
+
+		check_row_noted(&row, 64u << 20, files);
+		assert_int_equal(files[0], cases[i].walks);
+		assert_int_equal(files[1], cases[i].entries);
+	}
 }
 
 /* Memory, files and images are one sum: no part of it has a limit of its own that another could be put on top of. */
@@ -475,6 +507,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_a_source_may_send),
+		cmocka_unit_test(files_that_went_ahead_are_reported),
 		cmocka_unit_test(everything_together_has_one_limit),
 		cmocka_unit_test(trees_share_their_limits),
 		cmocka_unit_test(of_the_version_before), cmocka_unit_test(images_are_counted), cmocka_unit_test(stored_images),
