@@ -176,6 +176,12 @@ static bool may_begin(const cJSON *m)
 	return phase_from_name(json_str(m, "status/phase")) >= PHASE_Preparing && strcmp(json_str_or(m, "status/decision", ""), "Commit");
 }
 
+/* A worker of an agent before this one had begun to connect, and has ended before the freeze: the destination has seen its stream break, and is not to be had a second time. */
+static bool was_under_way(const cJSON *m)
+{
+	return owes_a_word(m) && source_state_from_name(json_str(m, "status/source/state")) > SOURCE_Ready;
+}
+
 /* One worker for each migration in this daemon's life; what one has left is taken up by resume_frozen() and give_up_crashed(). */
 static void begin(struct daemon *d, const cJSON *m, bool ended)
 {
@@ -185,7 +191,10 @@ static void begin(struct daemon *d, const cJSON *m, bool ended)
 	if (children_find(&d->children, CHILD_SOURCE, uid) || journal_exists(d, uid))
 		return;
 	line = home_line(m);
-	if (ended && owes_a_word(m))
+	/* Also when it is given up already: the controller has seen only what came of it, a destination that ended. */
+	if ((ended || may_begin(m)) && was_under_way(m))
+		start_to_give_up(d, uid, line, REASON_AgentRestarted, "the source's agent was restarted before the freeze");
+	else if (ended && owes_a_word(m))
 		start_to_give_up(d, uid, line, REASON_Cancelled, "given up by the controller while no worker ran");
 	else if (!ended && may_begin(m))
 		start_source(d, uid, line);

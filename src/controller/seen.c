@@ -233,14 +233,14 @@ static bool timed_out(const struct observed *o, struct step *s)
 	return because(s, REASON_TimedOut, "not committed within %s; it was %s%s%s", text, phase_name(view_phase(o->migration)), told ? ": " : "", told ? said : "");
 }
 
-/* The agents tell more than an exit code when a restore fails, but a little later. */
+/* The agents tell more than an exit code when a restore fails, or when the stream broke before, but a little later. */
 static bool agent_will_tell(const struct observed *o, struct step *s)
 {
 	enum phase p = view_phase(o->migration);
 	int64_t since = view_time_us(o->migration, "status/source/updated");
 	const cJSON *e;
 
-	if (p != PHASE_Freezing && p != PHASE_Restoring)
+	if (p != PHASE_Freezing && p != PHASE_Restoring && (p != PHASE_Transferring || state_of(o) <= SOURCE_Ready))
 		return false;
 	cJSON_ArrayForEach(e, json_at(o->destination, "status/containerStatuses")) {
 		int64_t t = view_time_us(e, "state/terminated/finishedAt");

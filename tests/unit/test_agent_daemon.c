@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define children_start played_start
+#define child_tell played_tell
+#include "agent/daemon.c"
+#undef children_start
+#undef child_tell
+
+/* What the daemon begins, and what it takes away.  The workers are played: none is started. */
+
+#define UID "0b0c1d2e-0000-4000-8000-000000000001"
+
+static char root[] = "/tmp/pm-daemon-XXXXXX";
+static struct agent_options options = { .host_root = root, .node = "n1" };
+
+static struct {
+	int n;
+	cJSON *line;                    /* of the last one */
+} started;
+
+struct child *played_start(struct children *c, enum child_kind kind, const char *key, const cJSON *first_line, struct error *err)
+{
+	struct child *item = &c->items[c->n++];
+
+	(void)err;
+	*item = (struct child){ .kind = kind, .pid = 1, .pidfd = -1, .control_fd = -1 };
+	snprintf(item->key, sizeof(item->key), "%s", key);
+	started.n++;
+	cJSON_Delete(started.line);
+	started.line = cJSON_Duplicate(first_line, 1);
+	return item;
+}
+
+void played_tell(struct child *c, const cJSON *line)
+{
+	(void)c;
+	(void)line;
+}
+
+static struct daemon *new_daemon(void)
+{
+	struct daemon *d = calloc(1, sizeof(*d));
+
+	assert_non_null(d);
+	d->o = d->children.o = &options;
+	d->pods = calloc(PODS_MAX, sizeof(*d->pods));
+	started.n = 0;
+	cJSON_Delete(take_ptr(started.line));
+	return d;
+}
+
+static void free_daemon(struct daemon *d)
+{
+	free(d->pods);
+	free(d);
+}
+
+/* A daemon that was started a moment ago hears of this migration; the reason that its worker is to give, "" for one that begins, NULL: nobody is started. */
+static const char *reason_of_first(const char *phase, const char *decision, const char *state)
+{
+	static char reason[64];
+	struct daemon *d = new_daemon();
+	cJSON *m = cJSON_CreateObject(), *meta = cJSON_AddObjectToObject(m, "metadata"), *status = cJSON_AddObjectToObject(m, "status");
+
+	cJSON_AddStringToObject(meta, "uid", UID);
+	cJSON_AddStringToObject(meta, "namespace", "shop");
+	cJSON_AddStringToObject(meta, "name", "web-to-milan");
+	cJSON_AddStringToObject(status, "phase", phase);
+	if (decision)
+		cJSON_AddStringToObject(status, "decision", decision);
+	if (state)
+		cJSON_AddStringToObject(cJSON_AddObjectToObject(status, "source"), "state", state);
+	handle_migration(d, m);
+	snprintf(reason, sizeof(reason), "%s", json_str_or(started.line, "reason", ""));
+	cJSON_Delete(m);
+	free_daemon(d);
+	return started.n ? reason : NULL;
+}
+
+static void what_is_new_is_begun(void **state)
+{
+	(void)state;
+	assert_string_equal(reason_of_first("Preparing", NULL, NULL), "");
+	assert_string_equal(reason_of_first("Transferring", NULL, "Ready"), "");
+	assert_null(reason_of_first("Pending", NULL, NULL));
+	assert_null(reason_of_first("Committed", "Commit", "Running"));
+	assert_null(reason_of_first("Failed", "Abort", "Aborted"));
+	assert_null(reason_of_first("Succeeded", "Commit", "Running"));
+}
+
+static void of_what_was_given_up_meanwhile_the_word_is_said(void **state)
+{
+	(void)state;
+	assert_string_equal(reason_of_first("Preparing", "Abort", "Ready"), "Cancelled");
+}
+
+/* The whole agent was killed before the freeze, and with it its workers: no journal, and nothing could be begun a second time. */
+static void what_an_agent_before_had_begun_is_given_up_with_the_cause(void **state)
+{
+	(void)state;
+	assert_string_equal(reason_of_first("Transferring", NULL, "Connecting"), "AgentRestarted");
+	/* The controller was quicker, and has seen the destination end. */
+	assert_string_equal(reason_of_first("Transferring", "Abort", "Connecting"), "AgentRestarted");
+	/* It may be committed: only a journal could know, and there is none. */
+	assert_null(reason_of_first("Committed", "Commit", "Restoring"));
+}
+
+static int make_root(void **state)
+{
+	(void)state;
+	return mkdtemp(root) ? 0 : -1;
+}
+
+static int remove_root(void **state)
+{
+	(void)state;
+	cJSON_Delete(started.line);
+	return tree_remove(AT_FDCWD, root, NULL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_is_new_is_begun),
+		cmocka_unit_test(of_what_was_given_up_meanwhile_the_word_is_said),
+		cmocka_unit_test(what_an_agent_before_had_begun_is_given_up_with_the_cause),
+	};
+
+	return cmocka_run_group_tests(tests, make_root, remove_root);
+}
