@@ -449,12 +449,19 @@ static void end_unstarted_dumps(struct daemon *d, const char *migration)
 	}
 }
 
-/* Another worker takes it up, and lets run what CRIU has restored from there. */
+/* Another worker takes it up, and lets run what CRIU has restored from there.  Of what runs, has failed, or was started from its image since, nobody needs them. */
 static bool is_being_restored(const struct daemon *d, const char *sandbox)
 {
-	for (int i = 0; i < d->n_pods; i++)
-		if (!strcmp(d->pods[i].sandbox, sandbox) && strcmp(d->pods[i].state, "running") && strcmp(d->pods[i].state, "failed"))
+	static const char *const over[] = { "running", "failed", "cold" };
+
+	for (int i = 0; i < d->n_pods; i++) {
+		bool is_over = false;
+
+		for (size_t k = 0; k < sizeof(over) / sizeof(over[0]); k++)
+			is_over |= !strcmp(d->pods[i].state, over[k]);
+		if (!is_over && !strcmp(d->pods[i].sandbox, sandbox))
 			return true;
+	}
 	return false;
 }
 

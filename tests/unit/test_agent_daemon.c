@@ -115,6 +115,39 @@ static void what_an_agent_before_had_begun_is_given_up_with_the_cause(void **sta
 	assert_null(reason_of_first("Committed", "Commit", "Restoring"));
 }
 
+static bool has_images(const char *state)
+{
+	struct daemon *d = new_daemon();
+	char path[512];
+	bool there;
+
+	snprintf(path, sizeof(path), "%s" PM_RUN_DIR "/destination/s1/0/images", root);
+	assert_int_equal(dir_make(AT_FDCWD, path, 0700, NULL), 0);
+	if (state) {
+		snprintf(d->pods[0].sandbox, sizeof(d->pods[0].sandbox), "s1");
+		snprintf(d->pods[0].state, sizeof(d->pods[0].state), "%s", state);
+		d->n_pods = 1;
+	}
+	sweep_images(d);
+	there = access(path, F_OK) == 0;
+	free_daemon(d);
+	return there;
+}
+
+/* A worker has left them behind. */
+static void memory_images_stay_as_long_as_somebody_may_need_them(void **state)
+{
+	(void)state;
+	assert_true(has_images("waiting"));
+	assert_true(has_images("restoring"));
+	assert_true(has_images("barrier"));
+	assert_false(has_images("running"));
+	assert_false(has_images("failed"));
+	/* It ran, has crashed, and was started from its image: as long as the pod lives. */
+	assert_false(has_images("cold"));
+	assert_false(has_images(NULL));
+}
+
 static int make_root(void **state)
 {
 	(void)state;
@@ -134,6 +167,7 @@ int main(void)
 		cmocka_unit_test(what_is_new_is_begun),
 		cmocka_unit_test(of_what_was_given_up_meanwhile_the_word_is_said),
 		cmocka_unit_test(what_an_agent_before_had_begun_is_given_up_with_the_cause),
+		cmocka_unit_test(memory_images_stay_as_long_as_somebody_may_need_them),
 	};
 
 	return cmocka_run_group_tests(tests, make_root, remove_root);
