@@ -271,6 +271,8 @@ static void release(struct destination *d)
 	record_close(d->record);
 	if (d->listen_fd >= 0)
 		close(d->listen_fd);
+	if (d->order_fd >= 0)
+		close(d->order_fd);
 	destination_filled(d);
 	destination_later_end(d);
 	for (int i = 0; i < d->n; i++) {
@@ -291,7 +293,7 @@ int agent_destination(const struct agent_options *o, const char *sandbox)
 	if (!d || path_format(d->sandbox, sizeof(d->sandbox), "%s", sandbox) < 0)
 		return 1;
 	d->o = o;
-	d->listen_fd = d->finished_fd = -1;
+	d->listen_fd = d->order_fd = d->finished_fd = -1;
 	d->facts = cJSON_CreateObject();
 	r = run(d, &err);
 	if (r < 0)

@@ -59,6 +59,7 @@ struct destination {
 	struct monitor_info first;      /* the container with the key */
 	uint8_t key[PM_KEY_SIZE];
 	int listen_fd;                  /* -1: not now */
+	int order_fd;                   /* inotify: the order file; -1: not watched */
 	int64_t relisten_us;            /* when it may be tried again */
 	struct destination_note note;   /* from HELLO, or from the worker before */
 	struct record *record;          /* of the decider, when it is open */

@@ -119,18 +119,21 @@ static int greet(struct destination *d, cJSON **ret, struct error *err)
 
 /* --- the order file: the second way by which the outcome comes --- */
 
-static int watch_order(const struct destination *d)
+/*
+ * Watched once and for good: to close an inotify takes the kernel some 20 ms (it waits until nobody can look at what was watched: fs/notify/mark.c), and between the commit and the open the
+ * pod stands still.
+ */
+static int watch_order(struct destination *d)
 {
 	char path[4096];
-	int fd;
 
-	if (!d->first.order_dir[0] || agent_host_path(d->o, path, sizeof(path), "%s", d->first.order_dir) < 0)
-		return -1;
-	fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	if (d->order_fd >= 0 || !d->first.order_dir[0] || agent_host_path(d->o, path, sizeof(path), "%s", d->first.order_dir) < 0)
+		return d->order_fd;
+	d->order_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	/* The kubelet makes a new folder and renames a link to it. */
-	if (fd >= 0 && inotify_add_watch(fd, path, IN_CREATE | IN_MOVED_TO | IN_ONLYDIR) < 0)
+	if (d->order_fd >= 0 && inotify_add_watch(d->order_fd, path, IN_CREATE | IN_MOVED_TO | IN_ONLYDIR) < 0)
 		log_warning("the order file is not watched, only looked at", LOG_S("pod", d->first.pod_name), LOG_S("err", strerror(errno)));
-	return fd;
+	return d->order_fd;
 }
 
 static void say_ordered(const struct destination *d)
@@ -170,7 +173,7 @@ static bool is_asked(struct destination *d)
 /* Until something comes on the connection that is there, be it its end (false), or ordered says yes.  It is not asked before look_us: that would cost time while the pod stands still. */
 static bool comes_first(struct destination *d, bool (*ordered)(struct destination *d), int64_t look_us)
 {
-	cleanup_close int order_fd = watch_order(d);
+	int order_fd = watch_order(d);
 
 	while (!wire_has_more(d->wire)) {
 		struct pollfd p[] = { { wire_fd(d->wire), POLLIN, 0 }, { order_fd, POLLIN, 0 } };
@@ -200,7 +203,7 @@ bool destination_ordered_first(struct destination *d)
  */
 static int next_hello(struct destination *d, bool (*ordered)(struct destination *d), cJSON **ret)
 {
-	cleanup_close int order_fd = ordered ? watch_order(d) : -1;
+	int order_fd = ordered ? watch_order(d) : -1;
 	int64_t look_us = 0, gone_us = clock_mono_us() + LOOK_MS * 1000;
 
 	destination_hang_up(d);

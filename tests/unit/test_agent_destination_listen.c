@@ -127,6 +127,7 @@ static void test_listener_taken_away(void **state)
 
 	(void)state;
 	snprintf(d->sandbox, sizeof(d->sandbox), "s");
+	d->order_fd = -1;
 	d->listen_fd = listen_somewhere();
 	take_away(d->listen_fd);
 	wait_for_the_end(d, 2);
@@ -144,6 +145,7 @@ static void test_pod_gone(void **state)
 
 	(void)state;
 	snprintf(d->sandbox, sizeof(d->sandbox), "s");
+	d->order_fd = -1;
 	d->listen_fd = listen_somewhere();
 	wait_for_the_end(d, 0);
 	assert_int_equal(opened, 0);
