@@ -148,6 +148,19 @@ static size_t fill(int fd)
 	return all;
 }
 
+/* What is on its way arrives when the kernel has time for it; until then the two do not fit, and are taken again (src/agent/source_connections.c). */
+static bool take_when_calm(int a, int b, struct tcp_stream s[2])
+{
+	for (int i = 0; i < 500; i++) {
+		if (tcp_stream_take(a, &s[0]) < 0 || tcp_stream_take(b, &s[1]) < 0)
+			return false;
+		if (tcp_streams_fit(&s[0], &s[1]))
+			return true;
+		usleep(10000);
+	}
+	return false;
+}
+
 static int takes_both(void)
 {
 	int netns = own_namespace(), listener = listen_at(4000), a, b, one = 1, zero = 0;
@@ -160,9 +173,9 @@ static int takes_both(void)
 	CHECK(tcp_stream_take(a, &s[0]) == 0 && tcp_stream_take(b, &s[1]) == 0);
 	CHECK(tcp_streams_fit(&s[0], &s[1]) && s[0].in_len == 0 && s[1].out_len == 0 && is_as_before(a, b));
 	n = fill(a);
-	CHECK(tcp_stream_take(a, &s[0]) == 0 && tcp_stream_take(b, &s[1]) == 0);
+	CHECK(take_when_calm(a, b, s));
 	/* All that was sent is here or there, none of it twice (but what was not acknowledged). */
-	CHECK(tcp_streams_fit(&s[0], &s[1]) && s[0].unsent > 0 && s[0].out_seq - s[1].in_seq + s[1].in_len == n);
+	CHECK(s[0].unsent > 0 && s[0].out_seq - s[1].in_seq + s[1].in_len == n);
 	CHECK(s[1].in_len > 65536 && (char)s[1].in[65535] == (char)(65535u * 7) && s[1].in[8] == (uint8_t)(8 * 7));
 	/* One of them taken at another time. */
 	CHECK(recv(b, s[1].in, s[1].in_len, 0) == (ssize_t)s[1].in_len && recv(b, s[1].in, 1000, MSG_WAITALL) == 1000);
