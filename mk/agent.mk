@@ -6,9 +6,10 @@ $(BUILD)/tests/test_agent_driver: tests/unit/test_agent_driver.c $(AGENT_TEST_O)
 	@echo "  TEST    $@"
 	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) -Isrc $(CFLAGS) $(LDFLAGS) -o $@ $< $(AGENT_TEST_O) $(LIB) -lcmocka $(LIBS)
 
-# The daemon's test has its functions in itself, and plays the workers.
-AGENT_DAEMON_TEST_O := $(filter-out %/daemon.o,$(AGENT_TEST_O))
-
-$(BUILD)/tests/test_agent_daemon: tests/unit/test_agent_daemon.c $(AGENT_DAEMON_TEST_O) $(LIB) | $(DEPS)
-	@echo "  TEST    $@"
-	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) -Isrc $(CFLAGS) $(LDFLAGS) -o $@ $< $(AGENT_DAEMON_TEST_O) $(LIB) -lcmocka $(LIBS)
+# Tests that have one of the agents' files in themselves (and play what it calls), and link the others.
+define agent_part_test
+$(BUILD)/tests/test_agent_$(1): tests/unit/test_agent_$(1).c $(filter-out %/$(1).o,$(AGENT_TEST_O)) $(LIB) | $(DEPS)
+	@echo "  TEST    $$@"
+	$$(Q)mkdir -p $$(@D) && $$(CC) $$(CPPFLAGS) -Isrc $$(CFLAGS) $$(LDFLAGS) -o $$@ $$< $(filter-out %/$(1).o,$(AGENT_TEST_O)) $$(LIB) -lcmocka $$(LIBS)
+endef
+$(foreach part,daemon source_dump,$(eval $(call agent_part_test,$(part))))

@@ -60,6 +60,8 @@ int runc_dump_start(const struct runc *r, const char *id, pid_t init_pid, const 
 int runc_dump_wait_gate(struct runc_dump *d, int64_t deadline_us, struct error *err);
 int runc_dump_go(struct runc_dump *d, struct error *err);
 int runc_dump_wait_ready(struct runc_dump *d, int64_t deadline_us, struct error *err);
+/* For who has something else to look at meanwhile: true when wait_ready has not to wait any more, false when it still has at until_us. */
+bool runc_dump_answers(struct runc_dump *d, int64_t until_us);
 int runc_dump_finish(struct runc_dump *d, int64_t deadline_us, struct error *err);
 /*
  * Ends the dump and leaves no process of it.  CRIU is asked first and killed only when it does not end in a few seconds: killed

@@ -20,6 +20,7 @@
 
 #define START_TIMEOUT_US 60000000
 #define DUMP_TIMEOUT_US 120000000
+#define DUMP_LOOK_US 50000              /* whether it is given up meanwhile */
 #define TURNS_MIN 2
 #define IMAGE_CHUNK (256 * 1024)
 #define FIRST_IMAGE "descriptors.json"
@@ -228,6 +229,22 @@ static void wait_turn(struct source *s)
 }
 
 /*
+ * CRIU can be held up, by a process that was stopped in the instant before the freeze, say, and nothing is sent meanwhile: that the stream was interrupted, for an abort or freezeTimeout, or that another container
+ * has failed, would be found out when its time is over.
+ */
+static int wait_ready(struct source_container *c, int64_t deadline, struct error *err)
+{
+	int64_t now = clock_mono_us();
+
+	while (now < deadline && !runc_dump_answers(&c->dump, now + DUMP_LOOK_US < deadline ? now + DUMP_LOOK_US : deadline)) {
+		if (wire_is_given_up(c->source->wire))
+			return error_reason(err, -ECANCELED, REASON_TransferFailed, "CRIU is not waited for any more, since the migration is given up");
+		now = clock_mono_us();
+	}
+	return runc_dump_wait_ready(&c->dump, deadline, err);
+}
+
+/*
  * One container, while it is frozen.  CRIU writes its metadata while memory and files are read from outside.  As soon as the metadata is complete the group is
  * frozen again (CRIU thaws it and holds the tasks by ptrace), so that nothing runs whatever happens to CRIU.
  */
@@ -244,7 +261,7 @@ static int dump_metadata(struct source_container *c, int64_t deadline, struct er
 	if (r < 0)
 		return r;
 	FAULT_POINT("source.dump", c->source->journal.migration);
-	return runc_dump_wait_ready(&c->dump, deadline, err);
+	return wait_ready(c, deadline, err);
 }
 
 static int dump_container(struct source_container *c, struct error *err)

@@ -310,6 +310,11 @@ int runc_dump_go(struct runc_dump *d, struct error *err)
 	return r < 0 ? error_set(err, r, "tell CRIU to dump %s", d->id) : 0;
 }
 
+bool runc_dump_answers(struct runc_dump *d, int64_t until_us)
+{
+	return d->ready || d->process.pid == 0 || d->status_fd < 0 || wait_readable(d, d->status_fd, until_us);
+}
+
 int runc_dump_wait_ready(struct runc_dump *d, int64_t deadline_us, struct error *err)
 {
 	char byte;

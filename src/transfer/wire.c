@@ -39,7 +39,7 @@ struct wire {
 	struct tally sent;
 	bool send_failed;               /* half a frame may be out: nothing can follow */
 	uint8_t first[FIRST];
-	_Atomic bool cancelled;
+	_Atomic bool cancelled, over;
 	_Atomic double cost;            /* microseconds per byte, of the large frames sent last; written under the lock */
 
 	struct tally received;          /* of the one receiving thread */
@@ -110,6 +110,7 @@ void wire_free(struct wire *w)
 
 void wire_interrupt(struct wire *w)
 {
+	atomic_store(&w->over, true);
 	tls_shutdown(w->stream);
 }
 
@@ -212,6 +213,11 @@ static int checked_header(enum wire_type type, uint16_t container, size_t len, s
 void wire_cancel(struct wire *w)
 {
 	atomic_store(&w->cancelled, true);
+}
+
+bool wire_is_given_up(const struct wire *w)
+{
+	return atomic_load(&w->cancelled) || atomic_load(&w->over);
 }
 
 static bool is_content(enum wire_type type)
