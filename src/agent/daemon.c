@@ -289,7 +289,7 @@ static cJSON *journal_line(const struct journal_entry *e)
 	cJSON_AddStringToObject(line, "namespace", e->ns);
 	cJSON_AddStringToObject(line, "name", e->name);
 	cJSON_AddStringToObject(line, "podUID", e->pod_uid);
-	cJSON_AddStringToObject(line, "podName", e->name);
+	cJSON_AddStringToObject(line, "podName", e->pod_name);
 	cJSON_AddNumberToObject(line, "epoch", 0);
 	cJSON_AddBoolToObject(line, "remote", e->remote);
 	cJSON_AddBoolToObject(line, "resume", 1);

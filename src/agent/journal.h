@@ -25,7 +25,7 @@ enum journal_step { JOURNAL_NONE, JOURNAL_FREEZE, JOURNAL_SENT, JOURNAL_COMMIT, 
 struct journal_entry {
 	char migration[64];             /* UID */
 	char ns[254], name[254];        /* of the PodMigration */
-	char pod_uid[64];
+	char pod_uid[64], pod_name[254];        /* of the source pod */
 	char pod_ip[64];
 	uint16_t port;
 	bool remote;                    /* the source is not in the home cluster */

@@ -40,7 +40,7 @@ static int take_order(struct source *s, const cJSON *order, struct error *err)
 	if (r == 0)
 		r = take_text(order, "podUID", j->pod_uid, sizeof(j->pod_uid), err);
 	if (r == 0)
-		r = take_text(order, "podName", s->pod_name, sizeof(s->pod_name), err);
+		r = take_text(order, "podName", j->pod_name, sizeof(j->pod_name), err);
 	if (r == 0 && json_int(order, "epoch", 0, INT64_MAX, &s->epoch) < 0)
 		r = error_reason(err, -EINVAL, REASON_ProtocolError, "order: epoch is missing");
 	s->precopy = !strcmp(json_str_or(order, "strategy", "PreCopy"), "PreCopy");
@@ -114,7 +114,7 @@ static void on_move(void *ctx, uint8_t from, enum input in, uint8_t to)
 	if (in == INPUT_RecordCommit)
 		s->cause = (struct error){ 0 };
 	if (to == SRC_Moved && s->journal.step == JOURNAL_RUNNING)
-		log_info("the pod runs at the destination", LOG_S("pod", s->pod_name), LOG_S("migration", s->journal.migration),
+		log_info("the pod runs at the destination", LOG_S("pod", s->journal.pod_name), LOG_S("migration", s->journal.migration),
 			 LOG_N("downtimeMicros", s->mark[MARK_FREEZE] ? s->mark[MARK_RUNNING] - s->mark[MARK_FREEZE] : -1));
 }
 

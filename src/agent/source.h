@@ -90,7 +90,6 @@ struct source {
 	struct control *control;
 	struct record *record;          /* NULL when the pod's home is another cluster */
 	struct journal_entry journal;
-	char pod_name[254];
 	int64_t epoch;
 	bool precopy, postcopy;         /* spec.strategy */
 	int protocol;                   /* agreed with the destination */

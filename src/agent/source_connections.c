@@ -231,7 +231,7 @@ int source_keep_connections(struct source *s, cJSON *addresses)
 
 	if (n <= 0) {
 		if (n < 0)
-			log_warning("connections inside the pod are closed", LOG_S("pod", s->pod_name), LOG_S("err", why.message));
+			log_warning("connections inside the pod are closed", LOG_S("pod", s->journal.pod_name), LOG_S("err", why.message));
 		return 0;
 	}
 	q.held = held = calloc(2 * (size_t)n, sizeof(*held));
@@ -244,7 +244,7 @@ int source_keep_connections(struct source *s, cJSON *addresses)
 
 		kept += one == 0;
 		if (one < 0)
-			log_warning("a connection inside the pod is closed", LOG_S("pod", s->pod_name), LOG_N("port", pairs[i].a.local_port), LOG_N("otherPort", pairs[i].b.local_port),
+			log_warning("a connection inside the pod is closed", LOG_S("pod", s->journal.pod_name), LOG_N("port", pairs[i].a.local_port), LOG_N("otherPort", pairs[i].b.local_port),
 				    LOG_S("err", strerror(-one)));
 	}
 	return kept;
@@ -269,7 +269,7 @@ void source_leave_connections(struct source *s)
 				cleanup_close int fd = e->d_name[0] == '.' ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, (int)strtol(e->d_name, NULL, 10), 0);
 
 				if (fd >= 0 && tcp_stream_leave(fd))
-					log_warning("a connection was left half taken; it goes on", LOG_S("pod", s->pod_name), LOG_N("pid", pids[k]));
+					log_warning("a connection was left half taken; it goes on", LOG_S("pod", s->journal.pod_name), LOG_N("pid", pids[k]));
 			}
 		}
 	}

@@ -380,7 +380,7 @@ static enum input record_abort(void *ctx)
 			     "the commit could not be recorded in time");
 	if (in == INPUT_RecordGone && s->journal.step != JOURNAL_FREEZE) {
 		log_error("the record is gone, and with it the outcome; the source stays frozen until its pod is deleted",
-			  LOG_S("migration", s->journal.migration), LOG_S("pod", s->pod_name));
+			  LOG_S("migration", s->journal.migration), LOG_S("pod", s->journal.pod_name));
 		return source_pod_gone(s) ? INPUT_PodGone : in;
 	}
 	if (in == INPUT_RecordUnknown || in == INPUT_RecordRefused) {
@@ -552,7 +552,7 @@ static enum input send_abort(void *ctx)
 	source_end_dumps(s, true);      /* started ahead, and never let go */
 	if (source_throttle_lift(s, &slow) < 0)
 		error_also(&s->cause, &slow);
-	log_warning("the migration was given up; the source runs", LOG_S("pod", s->pod_name), LOG_S("migration", s->journal.migration),
+	log_warning("the migration was given up; the source runs", LOG_S("pod", s->journal.pod_name), LOG_S("migration", s->journal.migration),
 		    LOG_S("reason", reason_name(s->cause.reason)), LOG_S("err", s->cause.message));
 	if (!s->wire)
 		return INPUT_Failed;

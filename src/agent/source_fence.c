@@ -19,7 +19,7 @@ void source_fence_look(struct source *s)
 	if (r == 0)
 		r = fence_look(root, s->containers[0].init_pid, &s->journal.fence, &why);
 	if (r < 0)
-		log_warning("a kubelet that kills the frozen source for a failing liveness probe could start it anew beside the destination", LOG_S("pod", s->pod_name),
+		log_warning("a kubelet that kills the frozen source for a failing liveness probe could start it anew beside the destination", LOG_S("pod", s->journal.pod_name),
 			    LOG_S("err", why.message));
 }
 
@@ -32,7 +32,7 @@ int source_fence_close(struct source *s, struct error *err)
 	if (r == 0)
 		r = fence_close(root, &s->journal.fence, err);
 	if (r == 0 && !s->fence_guard && fence_guard_start(root, &s->journal.fence, &s->fence_guard, &why) < 0)
-		log_warning("a fence that somebody else opens stays open", LOG_S("pod", s->pod_name), LOG_S("err", why.message));
+		log_warning("a fence that somebody else opens stays open", LOG_S("pod", s->journal.pod_name), LOG_S("err", why.message));
 	return r;
 }
 

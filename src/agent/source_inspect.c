@@ -132,7 +132,7 @@ static int take_containers(struct source *s, const struct pod_containers *all, s
 			return r;
 	}
 	if (s->n == 0)
-		return error_reason(err, -ENOENT, REASON_PodNotRunning, "containerd runs no container of pod %s", s->pod_name);
+		return error_reason(err, -ENOENT, REASON_PodNotRunning, "containerd runs no container of pod %s", s->journal.pod_name);
 	return 0;
 }
 

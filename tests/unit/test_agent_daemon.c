@@ -19,6 +19,7 @@
 /* What the daemon begins, and what it takes away.  The workers are played: none is started. */
 
 #define UID "0b0c1d2e-0000-4000-8000-000000000001"
+#define OLD "{\"migration\":\"" UID "\",\"namespace\":\"shop\",\"name\":\"web-to-milan\",\"podUID\":\"u-1\",\"podIP\":\"\",\"port\":0,\"remote\":false,\"step\":\"Freeze\"}"
 
 static char root[] = "/tmp/pm-daemon-XXXXXX";
 static struct agent_options options = { .host_root = root, .node = "n1" };
@@ -115,6 +116,30 @@ static void what_an_agent_before_had_begun_is_given_up_with_the_cause(void **sta
 	assert_null(reason_of_first("Committed", "Commit", "Restoring"));
 }
 
+/* What a person reads of it names the pod, which may be called otherwise than the PodMigration. */
+static void what_is_taken_up_again_keeps_the_name_of_its_pod(void **state)
+{
+	struct journal_entry e = { .migration = UID, .ns = "shop", .name = "web-to-milan", .pod_uid = "u-1", .pod_name = "web", .step = JOURNAL_FREEZE };
+	struct daemon *d = new_daemon();
+	char path[512];
+
+	(void)state;
+	assert_int_equal(journal_write(&options, &e, NULL), 0);
+	resume_frozen(d);
+	assert_int_equal(started.n, 1);
+	assert_string_equal(json_str_or(started.line, "podName", ""), "web");
+	assert_string_equal(json_str_or(started.line, "name", ""), "web-to-milan");
+	free_daemon(d);
+	/* As an older version has noted it. */
+	snprintf(path, sizeof(path), "%s" PM_STATE_DIR "/journal/" UID ".json", root);
+	assert_int_equal(file_write(AT_FDCWD, path, OLD, strlen(OLD), 0600, false, NULL), 0);
+	d = new_daemon();
+	resume_frozen(d);
+	assert_string_equal(json_str_or(started.line, "podName", ""), "web-to-milan");
+	free_daemon(d);
+	assert_int_equal(journal_remove(&options, UID, NULL), 0);
+}
+
 static bool has_images(const char *state)
 {
 	struct daemon *d = new_daemon();
@@ -167,6 +192,7 @@ int main(void)
 		cmocka_unit_test(what_is_new_is_begun),
 		cmocka_unit_test(of_what_was_given_up_meanwhile_the_word_is_said),
 		cmocka_unit_test(what_an_agent_before_had_begun_is_given_up_with_the_cause),
+		cmocka_unit_test(what_is_taken_up_again_keeps_the_name_of_its_pod),
 		cmocka_unit_test(memory_images_stay_as_long_as_somebody_may_need_them),
 	};
 

@@ -32,7 +32,7 @@ static char root[] = "/tmp/pm-journal-XXXXXX";
 static struct agent_options options = { .host_root = root };
 
 static const struct journal_entry sample = {
-	.migration = "0b0c1d2e-0000-4000-8000-000000000001", .ns = "shop", .name = "web-to-milan", .pod_uid = "u-1",
+	.migration = "0b0c1d2e-0000-4000-8000-000000000001", .ns = "shop", .name = "web-to-milan", .pod_uid = "u-1", .pod_name = "web",
 	.pod_ip = "10.20.0.7", .port = 7117, .remote = true, .step = JOURNAL_SENT,
 	.fence = { .group = "/kubepods/burstable/podu-1", .limit = "max" },
 };
