@@ -134,7 +134,7 @@ void source_blinkers_learn(struct source *s)
 	struct error why = { 0 };
 
 	if (smaps_new(&s->smaps, &why) < 0)
-		log_info("the flags of mappings are read from smaps, which walks through memory", LOG_S("pod", s->pod_name), LOG_S("err", why.message));
+		log_info("the flags of mappings are read from smaps, which walks through memory", LOG_S("pod", s->journal.pod_name), LOG_S("err", why.message));
 	for (int i = 0; s->smaps && i < s->n; i++)
 		learn_container(s, i);
 }
