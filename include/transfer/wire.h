@@ -80,7 +80,7 @@ int wire_new(struct tls_stream *s, int64_t idle_us, struct wire **ret, struct er
 void wire_free(struct wire *w);
 void wire_interrupt(struct wire *w);            /* from any thread: all calls fail from now on */
 void wire_cancel(struct wire *w);               /* from any thread: what fills the link (PAGES, ZEROS, PACKED, DATA, STORED) is not sent from now on, -ECANCELED; the rest is */
-bool wire_is_given_up(const struct wire *w);    /* by either: for who sends nothing for a while, and would not hear of it */
+bool wire_is_given_up(const struct wire *w);    /* by either of these, or by the other side, which has hung up: for who sends nothing for a while, and would not hear of it */
 /* For poll(2) in the receiving thread: something may have come when it is readable, or when more has come already than was received. */
 int wire_fd(const struct wire *w);
 bool wire_has_more(struct wire *w);

@@ -229,8 +229,8 @@ static void wait_turn(struct source *s)
 }
 
 /*
- * CRIU can be held up, by a process that was stopped in the instant before the freeze, say, and nothing is sent meanwhile: that the stream was interrupted, for an abort or freezeTimeout, or that another container
- * has failed, would be found out when its time is over.
+ * CRIU can be held up, by a process that was stopped in the instant before the freeze, say, and nothing is sent meanwhile: that the stream was interrupted, for an abort or freezeTimeout, that another container
+ * has failed, or that the destination has lost patience, would be found out when its time is over.
  */
 static int wait_ready(struct source_container *c, int64_t deadline, struct error *err)
 {

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <lz4.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -215,9 +216,17 @@ void wire_cancel(struct wire *w)
 	atomic_store(&w->cancelled, true);
 }
 
+/* Whoever gives up says why and hangs up; nobody sends with one end closed. */
+static bool has_hung_up(const struct wire *w)
+{
+	struct pollfd p = { wire_fd(w), POLLRDHUP, 0 };
+
+	return poll(&p, 1, 0) > 0;
+}
+
 bool wire_is_given_up(const struct wire *w)
 {
-	return atomic_load(&w->cancelled) || atomic_load(&w->over);
+	return atomic_load(&w->cancelled) || atomic_load(&w->over) || has_hung_up(w);
 }
 
 static bool is_content(enum wire_type type)

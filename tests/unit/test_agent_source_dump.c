@@ -70,8 +70,6 @@ static void begin(struct frozen *f)
 	int p[2];
 
 	f->s = calloc(1, sizeof(*f->s));
-	wire_pair(f->w, 5000000);
-	f->s->wire = f->w[0];
 	f->s->n = 1;
 	c = &f->s->containers[0];
 	c->source = f->s;
@@ -83,6 +81,9 @@ static void begin(struct frozen *f)
 		pause();
 		_exit(0);
 	}
+	/* Behind it: who has an end open keeps it from being closed. */
+	wire_pair(f->w, 5000000);
+	f->s->wire = f->w[0];
 	c->dump = (struct runc_dump){ .process = { f->runc, (int)syscall(SYS_pidfd_open, f->runc, 0), -1 }, .status_fd = p[0], .gate_fd = -1, .id = "c1" };
 }
 
@@ -99,6 +100,8 @@ static void finish(struct frozen *f)
 	wire_free(f->w[1]);
 	free(f->s);
 }
+
+static struct wire **theirs;           /* of the other side */
 
 struct later {
 	void (*fn)(struct wire *w);
@@ -125,6 +128,7 @@ static int64_t waited(void (*fn)(struct wire *w))
 
 	begin(&f);
 	l.w = f.w[0];
+	theirs = &f.w[1];
 	assert_int_equal(pthread_create(&t, NULL, do_later, &l), 0);
 	start = clock_mono_us();
 	assert_int_equal(dump_metadata(&f.s->containers[0], start + 10000000, &err), -ECANCELED);
@@ -146,6 +150,20 @@ static void nor_does_a_container_whose_pod_goes_back(void **state)
 {
 	(void)state;
 	assert_in_range(waited(wire_cancel), 100000, 2000000);
+}
+
+static void hang_up_there(struct wire *w)
+{
+	(void)w;
+	wire_free(*theirs);
+	*theirs = NULL;
+}
+
+/* It waits for what comes for 20 s, and then says why and ends. */
+static void nor_one_whose_destination_has_hung_up(void **state)
+{
+	(void)state;
+	assert_in_range(waited(hang_up_there), 100000, 2000000);
 }
 
 static void it_is_ready_when_it_says_so(void **state)
@@ -172,6 +190,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_abort_does_not_wait_for_criu),
 		cmocka_unit_test(nor_does_a_container_whose_pod_goes_back),
+		cmocka_unit_test(nor_one_whose_destination_has_hung_up),
 		cmocka_unit_test(it_is_ready_when_it_says_so),
 	};
 
