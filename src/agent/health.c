@@ -73,6 +73,20 @@ static const struct {
 	int (*fn)(const struct agent_options *o, struct error *err);
 } check[] = { { "criu", check_criu }, { "containerd", check_containerd }, { "runtime", check_runtime } };
 
+/*
+ * Without it nothing is moved away from here by this cluster's API server; what comes here, and what another cluster orders, goes on.  So it is told, for who asks why no agent has reported, but a node is not taken
+ * for unfit because the API server does not answer just now.
+ */
+static void tell_watch(const struct kube_watch *w, struct buf *body)
+{
+	char why[512] = "it has not begun: another agent works on this node";
+	bool synced = w && kube_watch_synced(w);
+
+	if (w)
+		kube_watch_status(w, why, sizeof(why));
+	buf_printf(body, "[%c] watch of PodMigrations%s%s\n", synced && !why[0] ? '+' : '!', why[0] ? ": " : synced ? " ok" : ": not synced", why);
+}
+
 static int readyz(struct health *h, struct buf *body)
 {
 	int status = 200;
@@ -85,6 +99,7 @@ static int readyz(struct health *h, struct buf *body)
 			status = 503;
 		buf_printf(body, "[%s] %s%s%s\n", r < 0 ? "-" : "+", check[i].name, r < 0 ? " failed: " : " ok", r < 0 ? err.message : "");
 	}
+	tell_watch(h->watch, body);
 	return status;
 }
 
