@@ -157,7 +157,7 @@ extern const struct deed_row source_deeds[DEED_COUNT];
 int source_dial(struct source *s, int64_t patience_us, struct error *err);
 int source_greet(struct source *s, bool resume, struct error *err);
 /*
- * Receives the one frame that is expected next, and answers each WANT before it; -ECONNABORTED and peer_gave_up: REFUSE or ABORT came instead, err holds the destination's words; anything else ends
+ * Receives the one frame that is expected next, and answers each WANT before it (idle_us is then for each frame, but up to PREPARED for all of them); -ECONNABORTED and peer_gave_up: REFUSE or ABORT came instead, err holds the destination's words; anything else ends
  * the stream.
  */
 int source_expect(struct source *s, enum wire_type type, int64_t idle_us, cJSON **ret, struct error *err);

@@ -73,6 +73,9 @@ int source_answer(struct source *s, const struct wire_frame *f, struct error *er
 	c = find_container(s, f->container);
 	if (!c)
 		return error_reason(err, -EPROTO, REASON_ProtocolError, "the destination asks for memory of a container that is not there");
+	/* A worker that was started anew does not know what was agreed: it is committed by then. */
+	if (!c->later && !s->resumed)
+		return error_reason(err, -EPROTO, REASON_ProtocolError, "the destination asks for memory of container %s, which it has got", c->info.name);
 	from = (struct pages_source){ .container = f->container, .ns_pid = want.ns_pid, .packer = c->packer };
 	r = find_process(c, want.ns_pid, &from.pid, err);
 	return r == 0 ? pages_answer(s->wire, &from, want.address, want.pages, &c->pages, err) : r;

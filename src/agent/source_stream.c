@@ -153,15 +153,31 @@ static bool says_again(const struct wire_frame *f, enum wire_type expected)
 	return expected == WIRE_COMPLETE && f->type == WIRE_RUNNING;
 }
 
+/*
+ * Up to PREPARED the pod stands still for nobody's good: it has so long in all, however often something else comes, or a destination that asks now and then for a page would hold it for ever.  Behind the commit
+ * what it asks for is what it needs.
+ */
+static int receive(struct source *s, enum wire_type expected, int64_t idle_us, int64_t begun_us, struct wire_frame *ret, struct error *err)
+{
+	int64_t left = expected == WIRE_PREPARED ? begun_us + idle_us - clock_mono_us() : idle_us;
+
+	if (!s->wire)
+		return error_set(err, -ENOTCONN, "there is no stream");
+	if (left <= 0)
+		return error_reason(err, -ETIMEDOUT, REASON_TimedOut, "the destination asked for memory, and was not prepared within %d s", (int)(idle_us / 1000000));
+	return wire_receive(s->wire, left, ret, err);
+}
+
 int source_expect(struct source *s, enum wire_type type, int64_t idle_us, cJSON **ret, struct error *err)
 {
+	int64_t begun = clock_mono_us();
 	struct wire_frame f;
-	int r = s->wire ? wire_receive(s->wire, idle_us, &f, err) : error_set(err, -ENOTCONN, "there is no stream");
+	int r = receive(s, type, idle_us, begun, &f, err);
 
 	while (r == 0 && (f.type == WIRE_WANT || says_again(&f, type))) {
 		r = f.type == WIRE_WANT ? source_answer(s, &f, err) : 0;
 		if (r == 0)
-			r = wire_receive(s->wire, idle_us, &f, err);
+			r = receive(s, type, idle_us, begun, &f, err);
 	}
 	if (r < 0)
 		return r;
