@@ -2,6 +2,7 @@
 #include "control.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,8 @@
 #include "migration/reason.h"
 
 #define CONTROL_LINE_MAX 65536
+#define TIMEOUT_S 600           /* of an order that names none */
+#define TIMEOUT_MAX_S 100000
 
 struct control {
 	int fd;
@@ -29,9 +32,13 @@ struct control {
 	bool aborted;
 	int reason;
 	char message[512];
-	void (*on_abort)(void *ctx);
-	void *ctx;
-	bool calling;                   /* on_abort, without the lock */
+	struct call {
+		void (*fn)(void *ctx);
+		void *ctx;
+	} on_abort, on_late;
+	bool calling;                   /* one of them, without the lock */
+	int64_t deadline_us;            /* 0: none */
+	bool late;                      /* it is over */
 };
 
 /* Takes one line out of c->in, reading as needed. 1, 0 at end of file, negative errno. */
@@ -73,11 +80,26 @@ static bool take_abort(struct control *c, const cJSON *line)
 	return true;
 }
 
+/* With the lock, which is free meanwhile: who is called may ask us. */
+static void call_out(struct control *c, const struct call *what)
+{
+	struct call k = *what;
+
+	if (!k.fn)
+		return;
+	c->calling = true;
+	pthread_mutex_unlock(&c->lock);
+	k.fn(k.ctx);
+	pthread_mutex_lock(&c->lock);
+	c->calling = false;
+	pthread_cond_broadcast(&c->changed);
+}
+
 static void take(struct control *c, const cJSON *line)
 {
 	const char *ip = json_str(line, "podIP");
-	void (*fn)(void *ctx) = NULL;
 	int64_t port = PM_STREAM_PORT;
+	bool aborts;
 
 	pthread_mutex_lock(&c->lock);
 	if (ip && !c->ip[0]) {
@@ -86,18 +108,30 @@ static void take(struct control *c, const cJSON *line)
 			port = PM_STREAM_PORT;
 		c->port = (uint16_t)port;
 	}
-	if (take_abort(c, line))
-		fn = c->on_abort;
-	c->calling = fn;
+	aborts = take_abort(c, line);
 	pthread_cond_broadcast(&c->changed);
+	if (aborts)
+		call_out(c, &c->on_abort);
 	pthread_mutex_unlock(&c->lock);
-	if (!fn)
-		return;
-	fn(c->ctx);
-	pthread_mutex_lock(&c->lock);
-	c->calling = false;
-	pthread_cond_broadcast(&c->changed);
-	pthread_mutex_unlock(&c->lock);
+}
+
+/* Until a line may have come; says when the time is over. */
+static void wait_line(struct control *c)
+{
+	struct pollfd p = { c->fd, POLLIN, 0 };
+
+	while (c->deadline_us && !c->late && !(c->in.data && memchr(c->in.data, '\n', c->in.len))) {
+		int64_t left = c->deadline_us - clock_mono_us();
+
+		if (left > 0 && poll(&p, 1, (int)((left + 999) / 1000)) > 0)
+			return;
+		if (c->deadline_us > clock_mono_us())
+			continue;
+		pthread_mutex_lock(&c->lock);
+		c->late = true;
+		call_out(c, &c->on_late);
+		pthread_mutex_unlock(&c->lock);
+	}
 }
 
 static void *control_main(void *arg)
@@ -107,8 +141,10 @@ static void *control_main(void *arg)
 
 	for (;;) {
 		cJSON *line = NULL;
-		int r = next_line(c, &line, &err);
+		int r;
 
+		wait_line(c);
+		r = next_line(c, &line, &err);
 		if (r == 0)
 			return NULL;
 		if (r < 0) {
@@ -120,6 +156,16 @@ static void *control_main(void *arg)
 		take(c, line);
 		cJSON_Delete(line);
 	}
+}
+
+static int64_t deadline_of(const cJSON *order)
+{
+	int64_t seconds = TIMEOUT_S;
+
+	if (json_bool(order, "resume"))
+		return 0;
+	json_int(order, "timeoutSeconds", 1, TIMEOUT_MAX_S, &seconds);
+	return clock_mono_us() + seconds * 1000000;
 }
 
 int control_start(int fd, struct control **ret, cJSON **ret_order, struct error *err)
@@ -144,6 +190,7 @@ int control_start(int fd, struct control **ret, cJSON **ret_order, struct error 
 	pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
 	pthread_cond_init(&c->changed, &mono);
 	take_abort(c, order);
+	c->deadline_us = deadline_of(order);
 	r = pthread_create(&c->thread, NULL, control_main, c);
 	if (r) {
 		cJSON_Delete(order);
@@ -157,23 +204,37 @@ int control_start(int fd, struct control **ret, cJSON **ret_order, struct error 
 	return 0;
 }
 
-void control_on_abort(struct control *c, void (*fn)(void *ctx), void *ctx)
+int64_t control_deadline(const struct control *c)
+{
+	return c->deadline_us;
+}
+
+static void register_call(struct control *c, struct call *which, const bool *happened, void (*fn)(void *ctx), void *ctx)
 {
 	bool now;
 
 	pthread_mutex_lock(&c->lock);
-	c->on_abort = fn;
-	c->ctx = ctx;
-	now = c->aborted;
+	*which = (struct call){ fn, ctx };
+	now = *happened;
 	pthread_mutex_unlock(&c->lock);
 	if (now)
 		fn(ctx);
 }
 
+void control_on_abort(struct control *c, void (*fn)(void *ctx), void *ctx)
+{
+	register_call(c, &c->on_abort, &c->aborted, fn, ctx);
+}
+
+void control_on_late(struct control *c, void (*fn)(void *ctx), void *ctx)
+{
+	register_call(c, &c->on_late, &c->late, fn, ctx);
+}
+
 void control_forget(struct control *c)
 {
 	pthread_mutex_lock(&c->lock);
-	c->on_abort = NULL;
+	c->on_abort = c->on_late = (struct call){ NULL, NULL };
 	while (c->calling)
 		pthread_cond_wait(&c->changed, &c->lock);
 	pthread_mutex_unlock(&c->lock);

@@ -20,6 +20,10 @@ struct control;
 
 /* Reads the first line (at most 64 KiB) and starts a thread for the rest. order is the caller's. */
 int control_start(int fd, struct control **ret, cJSON **ret_order, struct error *err);
+/* clock_mono_us: when the order's timeoutSeconds are over; 0: what is resumed has no such time. */
+int64_t control_deadline(const struct control *c);
+/* fn is called once, from the control thread, at the deadline: the controller, which ends a migration a minute before, is gone.  Nobody has ordered anything by that.  At once when it is over. */
+void control_on_late(struct control *c, void (*fn)(void *ctx), void *ctx);
 /* fn is called once, from the control thread, when an abort arrives (at once if it already has). */
 void control_on_abort(struct control *c, void (*fn)(void *ctx), void *ctx);
 /* Nobody is called any more when this returns: ctx may be freed.  Not from fn. */

@@ -30,7 +30,7 @@ static int take_text(const cJSON *order, const char *key, char *out, size_t size
 static int take_order(struct source *s, const cJSON *order, struct error *err)
 {
 	struct journal_entry *j = &s->journal;
-	int64_t port = PM_STREAM_PORT, timeout = 600;
+	int64_t port = PM_STREAM_PORT;
 	int r = take_text(order, "migration", j->migration, sizeof(j->migration), err);
 
 	if (r == 0)
@@ -52,8 +52,7 @@ static int take_order(struct source *s, const cJSON *order, struct error *err)
 	s->auto_converge = json_bool(order, "autoConverge");
 	json_int(order, "maxDowntimeMicros", 0, 3600000000, &s->downtime_us);
 	j->remote = json_bool(order, "remote");
-	json_int(order, "timeoutSeconds", 1, 100000, &timeout);
-	s->deadline_us = clock_mono_us() + timeout * 1000000;
+	s->deadline_us = control_deadline(s->control);
 	if (r < 0 || !j->remote || json_bool(order, "resume"))
 		return r;
 	r = take_text(order, "podIP", j->pod_ip, sizeof(j->pod_ip), err);
@@ -92,7 +91,9 @@ static void find_cause(struct source *s, enum input in)
 {
 	if (control_check(s->control, &s->cause) < 0)
 		return;
-	if (in == INPUT_FoundBack)
+	if (s->late)
+		error_reason(&s->cause, -ETIMEDOUT, REASON_TimedOut, "not committed in time, and no controller has ended it: the source's agent did");
+	else if (in == INPUT_FoundBack)
 		error_reason(&s->cause, -EIO, REASON_RestoreFailed, "committed, but nothing ran at the destination and nothing will; the source goes on");
 	else if (in == INPUT_FoundFreeze || !s->err.message[0])
 		error_reason(&s->cause, -ECANCELED, REASON_AgentRestarted, "the source agent was restarted before the commit");
@@ -103,11 +104,27 @@ static void find_cause(struct source *s, enum input in)
 		s->cause.reason = REASON_InternalError;
 }
 
+/*
+ * From the control thread: the controller is gone, and with it whoever would see that the pod stands still.  It is as if the stream had broken: nothing is taken back that was promised.
+ */
+static void end_late(void *ctx)
+{
+	struct source *s = ctx;
+
+	if (s->bound)
+		return;
+	log_error("not committed in time, and nobody has ended it", LOG_S("migration", s->journal.migration), LOG_S("pod", s->journal.pod_name));
+	s->late = true;
+	source_interrupt(s);
+}
+
 static void on_move(void *ctx, uint8_t from, enum input in, uint8_t to)
 {
 	struct source *s = ctx;
 
 	(void)from;
+	if (machine_source.states[to].at & (AT_WORD | AT_COMMITTED))
+		s->bound = true;
 	/* Before the record says Abort: the daemon takes this for the controller's word, whoever wrote it. */
 	if ((goes_back(&machine_source.states[to]) || in == INPUT_NeverRan || in == INPUT_FoundFreeze) && !s->cause.message[0])
 		find_cause(s, in);
@@ -173,6 +190,7 @@ static int run(struct source *s, const cJSON *order, struct error *err)
 	s->driver = (struct driver){ .m = &machine_source, .side = s->journal.remote ? SIDE_PARTICIPANT : SIDE_DECIDER, .key = s->journal.migration,
 				     .deeds = source_deeds, .ctx = s, .ordered = is_ordered, .moved = on_move, .pause = wait_a_while };
 	control_on_abort(s->control, source_interrupt, s);
+	control_on_late(s->control, end_late, s);
 	r = driver_run(&s->driver, first_input(s));
 	if (r == SRC_GivenUp)
 		*err = s->cause;

@@ -98,7 +98,7 @@ struct source {
 	bool auto_converge;             /* spec.preCopy.allowAutoConverge */
 	pthread_mutex_t throttle_lock;  /* the containers' CPU limits and their note */
 	int64_t bandwidth;              /* spec.bandwidth, bytes/s; 0: no limit */
-	int64_t deadline_us;            /* of the whole migration */
+	int64_t deadline_us;            /* of the whole migration; control.h */
 	uint8_t key[PM_KEY_SIZE];
 	struct containerd *containerd;
 	struct runc runc;
@@ -138,6 +138,8 @@ struct source {
 	bool peer_never_ran;            /* and, with it, that nothing was opened there and nothing will be */
 	bool listened;                  /* the pod had TCP listeners, which were ended */
 	bool resumed;                   /* taken up from the journal */
+	_Atomic bool bound;             /* its word is given, or it is committed: time alone ends nothing any more */
+	_Atomic bool late;              /* it was not by its deadline */
 	bool tells_frozen;              /* a person was told that the thaw does not succeed */
 	int64_t patience_us;            /* clock_mono_us: a committed destination that does not answer until then is reported lost */
 };

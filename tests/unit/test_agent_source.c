@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/source.c"
+#include "stream_pair.h"
+
+/* A worker whose migration is not committed in time, and whom nobody orders anything. */
+
+static const char order[] = "{\"migration\":\"m\",\"namespace\":\"shop\",\"name\":\"web-to-milan\",\"podUID\":\"u\",\"podName\":\"web\",\"epoch\":1,\"timeoutSeconds\":1}\n";
+
+static struct control *kept[8];         /* nobody frees one: it lives as long as its worker */
+static int n_kept;
+
+struct worker {
+	struct source *s;
+	struct wire *theirs;
+	int fd;
+};
+
+static struct worker begin(void)
+{
+	struct worker k = { .s = calloc(1, sizeof(*k.s)) };
+	struct error err = { 0 };
+	struct wire *w[2];
+	cJSON *j = NULL;
+	int p[2];
+
+	signal(SIGPIPE, SIG_IGN);
+	assert_int_equal(pipe(p), 0);
+	k.fd = p[1];
+	assert_int_equal(write(k.fd, order, strlen(order)), strlen(order));
+	assert_int_equal(control_start(p[0], &k.s->control, &j, &err), 0);
+	kept[n_kept++] = k.s->control;
+	assert_int_equal(take_order(k.s, j, &err), 0);
+	cJSON_Delete(j);
+	pthread_mutex_init(&k.s->wire_lock, NULL);
+	wire_pair(w, 20000000);
+	k.s->wire = w[0];
+	k.theirs = w[1];
+	k.s->driver.side = SIDE_DECIDER;
+	return k;
+}
+
+static void end(struct worker *k)
+{
+	control_forget(k->s->control);
+	source_hang_up(k->s);
+	wire_free(k->theirs);
+	close(k->fd);
+	free(k->s);
+}
+
+/* Whether the stream is broken, and how soon, 2 s at most. */
+static bool is_interrupted(struct worker *k)
+{
+	for (int i = 0; i < 200; i++) {
+		if (wire_is_given_up(k->s->wire))
+			return true;
+		usleep(10000);
+	}
+	return false;
+}
+
+static void what_is_late_goes_back(void **state)
+{
+	struct worker k = begin();
+
+	(void)state;
+	control_on_late(k.s->control, end_late, k.s);
+	on_move(k.s, SRC_Freezing, INPUT_Ok, SRC_Sending);
+	assert_true(is_interrupted(&k));
+	/* As of a stream that broke, but for the reason. */
+	error_reason(&k.s->err, -EPIPE, REASON_TransferFailed, "send");
+	on_move(k.s, SRC_Sending, INPUT_StreamLost, SRC_Thawing);
+	assert_int_equal(k.s->cause.reason, REASON_TimedOut);
+	end(&k);
+}
+
+/* Both sides may think the other one runs it: only an outcome ends that. */
+static void what_is_promised_does_not(void **state)
+{
+	static const uint8_t promised[] = { SRC_Committing, SRC_InDoubt, SRC_Delivering, SRC_Completing };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(promised); i++) {
+		struct worker k = begin();
+
+		control_on_late(k.s->control, end_late, k.s);
+		on_move(k.s, SRC_Sent, INPUT_Ok, promised[i]);
+		assert_false(is_interrupted(&k));
+		end(&k);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(what_is_late_goes_back), cmocka_unit_test(what_is_promised_does_not) };
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
