@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cgroups.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <fcntl.h>
@@ -152,18 +153,51 @@ int cgroups_return(const struct cgroups *all, struct error *err)
 	return 0;
 }
 
-static bool kill_group(const char *dir)
+static bool kill_listed(int group)
 {
+	cleanup_close int fd = openat(group, "cgroup.procs", O_RDONLY | O_CLOEXEC);
+	cleanup_fclose FILE *f = fd < 0 ? NULL : fdopen(fd, "re");
 	bool any = false;
-	char path[1300];
-	FILE *f = path_format(path, sizeof(path), "%s/cgroup.procs", dir) < 0 ? NULL : fopen(path, "re");
 	int pid;
 
-	while (f && fscanf(f, "%d", &pid) == 1)
+	if (!f)
+		return false;
+	take_fd(&fd);
+	while (fscanf(f, "%d", &pid) == 1)
 		if (pid > 1)
 			any |= kill(pid, SIGKILL) == 0;
-	if (f)
-		fclose(f);
+	return any;
+}
+
+/* Also what a container has put into groups that it made itself; each level has two files open. */
+#define DEPTH_MAX 128
+
+static bool kill_below(int group, int depth)
+{
+	bool any = kill_listed(group);
+	int list = openat(group, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_closedir DIR *d = list < 0 ? NULL : fdopendir(list);
+	struct dirent *e;
+
+	if (!d && list >= 0)
+		close(list);
+	while (d && depth < DEPTH_MAX && (e = readdir(d))) {
+		cleanup_close int sub = e->d_type == DT_DIR && e->d_name[0] != '.' ? openat(group, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+
+		if (sub >= 0)
+			any |= kill_below(sub, depth + 1);
+	}
+	return any;
+}
+
+static bool kill_group(const char *dir)
+{
+	cleanup_close int group = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), all = group < 0 ? -1 : openat(group, "cgroup.kill", O_WRONLY | O_CLOEXEC);
+	bool any = group >= 0 && kill_below(group, 0);
+
+	/* Version 2 from kernel 5.14 on: whoever is there or below, however deep, and whom they fork meanwhile. */
+	if (all >= 0)
+		write_full(all, "1", 1);
 	return any;
 }
 

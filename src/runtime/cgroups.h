@@ -26,7 +26,7 @@ int cgroups_current(struct cgroups *ret, struct error *err);
 /* Moves this process there; makes what is missing. */
 int cgroups_join(const struct cgroups *all, const char *cgroups_path, struct error *err);
 int cgroups_return(const struct cgroups *all, struct error *err);       /* back to where cgroups_current found us */
-bool cgroups_kill(const struct cgroups *all, const char *cgroups_path);         /* SIGKILL to every process there; there were some */
+bool cgroups_kill(const struct cgroups *all, const char *cgroups_path);         /* SIGKILL to every process there and below; there were some */
 void cgroups_remove(const struct cgroups *all, const char *cgroups_path);       /* the leaf groups, when empty */
 
 #endif

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "runtime/cgroups.h"
+
+/* Folders that look like a hierarchy: whom the death of a container's monitor ends. */
+
+static char root[] = "/tmp/pm-cgroups-XXXXXX";
+
+static pid_t put_process(const char *group)
+{
+	char path[512], text[32];
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		pause();
+		_exit(0);
+	}
+	snprintf(path, sizeof(path), "%s/memory%s", root, group);
+	assert_int_equal(dir_make(AT_FDCWD, path, 0700, NULL), 0);
+	snprintf(path, sizeof(path), "%s/memory%s/cgroup.procs", root, group);
+	snprintf(text, sizeof(text), "%d\n", pid);
+	assert_int_equal(file_write(AT_FDCWD, path, text, strlen(text), 0600, false, NULL), 0);
+	return pid;
+}
+
+static bool was_killed(pid_t pid)
+{
+	int st = 0;
+
+	for (int i = 0; i < 50; i++) {
+		if (waitpid(pid, &st, WNOHANG) == pid)
+			return WIFSIGNALED(st) && WTERMSIG(st) == SIGKILL;
+		usleep(2000);
+	}
+	return false;
+}
+
+/* A container that may makes groups of its own (systemd, another container runtime); its pod's other containers stand beside it. */
+static void whoever_is_below_is_killed_too(void **state)
+{
+	struct cgroups *all = calloc(1, sizeof(*all));
+	pid_t own = put_process("/kubepods/pod1/c1"), inner = put_process("/kubepods/pod1/c1/init.scope"), deep = put_process("/kubepods/pod1/c1/a/b/c/d");
+	pid_t other = put_process("/kubepods/pod1/c2"), above = put_process("/kubepods/pod1");
+
+	(void)state;
+	all->n = 1;
+	snprintf(all->items[0].mount, sizeof(all->items[0].mount), "%s/memory", root);
+	assert_true(cgroups_kill(all, "/kubepods/pod1/c1"));
+	assert_true(was_killed(own));
+	assert_true(was_killed(inner));
+	assert_true(was_killed(deep));
+	assert_false(was_killed(other));
+	assert_false(was_killed(above));
+	/* Nobody is left: who asks until then may stop. */
+	assert_false(cgroups_kill(all, "/kubepods/pod1/c1"));
+	assert_false(cgroups_kill(all, "/kubepods/pod1/gone"));
+	kill(other, SIGKILL);
+	kill(above, SIGKILL);
+	waitpid(other, NULL, 0);
+	waitpid(above, NULL, 0);
+	free(all);
+}
+
+static int make_root(void **state)
+{
+	(void)state;
+	return mkdtemp(root) ? 0 : -1;
+}
+
+static int remove_root(void **state)
+{
+	(void)state;
+	return tree_remove(AT_FDCWD, root, NULL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(whoever_is_below_is_killed_too) };
+
+	return cmocka_run_group_tests(tests, make_root, remove_root);
+}
