@@ -201,6 +201,14 @@ static bool kill_group(const char *dir)
 	return any;
 }
 
+/* A group that we come from, be it by another way of writing its name, would take the node's other processes with it. */
+static bool is_above(const char *path, const char *ours)
+{
+	size_t len = strlen(path);
+
+	return strstr(path, "//") || strstr(path, "/.") || path[len - 1] == '/' || (!strncmp(ours, path, len) && (ours[len] == '/' || ours[len] == '\0'));
+}
+
 #define KILL_PASSES 3           /* one that forks while the list is read: its child is in the next */
 
 bool cgroups_kill(const struct cgroups *all, const char *cgroups_path)
@@ -212,7 +220,7 @@ bool cgroups_kill(const struct cgroups *all, const char *cgroups_path)
 		return false;
 	for (int pass = 0; pass < KILL_PASSES; pass++)
 		for (int i = 0; i < all->n; i++)
-			if (path_format(dir, sizeof(dir), "%s%s", all->items[i].mount, path) == 0)
+			if (!is_above(path, all->items[i].path) && path_format(dir, sizeof(dir), "%s%s", all->items[i].mount, path) == 0)
 				any |= kill_group(dir);
 	return any;
 }

@@ -443,9 +443,10 @@ void restore_ended(struct monitor *m, int wait_status)
 		return;
 	}
 	m->init = 0;
-	/* CRIU and runc clean up behind themselves, unless one of them was killed. */
+	/* CRIU and runc clean up behind themselves, unless they were killed; and runc knows only of a container that had come to post-restore. */
 	criu_yard_remove(m->work);
 	runc_delete(m->spec->program_dir, m->spec->root, m->spec->systemd_cgroup, m->spec->id, NULL);
+	cgroups_kill(&m->home, m->spec->cgroups_path);
 	/* Only now: nothing that lacks pages may run without it. */
 	filler_stop(&m->filler);
 	if (!m->aborting)

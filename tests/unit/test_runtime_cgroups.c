@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "runtime/cgroups.h"
+#include "../../src/runtime/monitor.h"
 
 /* Folders that look like a hierarchy: whom the death of a container's monitor ends. */
 
@@ -67,6 +67,12 @@ static void whoever_is_below_is_killed_too(void **state)
 	assert_true(was_killed(deep));
 	assert_false(was_killed(other));
 	assert_false(was_killed(above));
+	/* Nor is anything by a name that means more than the container. */
+	snprintf(all->items[0].path, sizeof(all->items[0].path), "/kubepods/pod1/shim");
+	assert_false(cgroups_kill(all, "/kubepods/pod1"));
+	assert_false(cgroups_kill(all, "//"));
+	assert_false(cgroups_kill(all, "/kubepods/pod1/."));
+	assert_false(was_killed(above));
 	/* Nobody is left: who asks until then may stop. */
 	assert_false(cgroups_kill(all, "/kubepods/pod1/c1"));
 	assert_false(cgroups_kill(all, "/kubepods/pod1/gone"));
@@ -75,6 +81,29 @@ static void whoever_is_below_is_killed_too(void **state)
 	waitpid(other, NULL, 0);
 	waitpid(above, NULL, 0);
 	free(all);
+}
+
+/* runc and CRIU were both killed in the midst of a restore: no container is known of that `runc delete` could delete. */
+static void a_restore_that_was_killed_leaves_nothing(void **state)
+{
+	struct monitor_spec spec = { .id = "pm-test-none", .root = root, .cgroups_path = "/kubepods/pod2/c1", .program_dir = root };
+	struct monitor *m = calloc(1, sizeof(*m));
+	pid_t pid = put_process("/kubepods/pod2/c1");
+
+	(void)state;
+	*m = (struct monitor){ .spec = &spec, .signal_fd = -1, .listen_fd = -1, .agent_fd = -1, .relay_listen_fd = -1, .relay = RELAY_NONE, .gate_fd = -1, .init_fd = -1,
+			       .filler = FILLER_NONE, .guard = GUARD_NONE, .given = { -1, -1, -1 }, .exit_status = -1, .state = STATE_RESTORING };
+	m->home.n = 1;
+	snprintf(m->home.items[0].mount, sizeof(m->home.items[0].mount), "%s/memory", root);
+	snprintf(m->home.items[0].path, sizeof(m->home.items[0].path), "/shim");
+	snprintf(m->dir, sizeof(m->dir), "%s", root);
+	snprintf(m->work, sizeof(m->work), "%s", root);
+	restore_ended(m, SIGKILL);
+	assert_int_equal(m->state, STATE_FAILED);
+	assert_int_equal(m->exit_status, MONITOR_EXIT_FAILED);
+	assert_non_null(strstr(m->error.message, "signal 9"));
+	assert_true(was_killed(pid));
+	free(m);
 }
 
 static int make_root(void **state)
@@ -91,7 +120,7 @@ static int remove_root(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(whoever_is_below_is_killed_too) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(whoever_is_below_is_killed_too), cmocka_unit_test(a_restore_that_was_killed_leaves_nothing) };
 
 	return cmocka_run_group_tests(tests, make_root, remove_root);
 }
