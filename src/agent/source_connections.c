@@ -55,17 +55,22 @@ static struct held *find(const struct search *q, uint32_t inode)
 	return bsearch(&key, q->held, q->n, sizeof(*q->held), compare_inodes);
 }
 
+/* Of /proc/PID/fd. */
+static bool is_socket(int dir, const char *name, unsigned *ret_inode)
+{
+	char link[64];
+	ssize_t n = name[0] == '.' ? 0 : readlinkat(dir, name, link, sizeof(link) - 1);
+
+	link[n > 0 ? n : 0] = '\0';
+	return sscanf(link, "socket:[%u]", ret_inode) == 1;
+}
+
 static void look_at_fd(const struct search *q, int container, pid_t pid, int dir, const char *name)
 {
 	unsigned inode;
-	char link[64];
-	ssize_t n = readlinkat(dir, name, link, sizeof(link) - 1);
 	struct held *h;
 
-	if (n <= 0)
-		return;
-	link[n] = '\0';
-	if (sscanf(link, "socket:[%u]", &inode) != 1 || !(h = find(q, inode)))
+	if (!is_socket(dir, name, &inode) || !(h = find(q, inode)))
 		return;
 	/* CRIU would restore it twice. */
 	if (h->container != NOWHERE && h->container != container)
@@ -83,8 +88,7 @@ static void look_at_process(const struct search *q, int container, pid_t pid)
 	path_format(path, sizeof(path), "/proc/%d/fd", pid);
 	d = opendir(path);
 	while (d && (e = readdir(d)))
-		if (e->d_name[0] != '.')
-			look_at_fd(q, container, pid, dirfd(d), e->d_name);
+		look_at_fd(q, container, pid, dirfd(d), e->d_name);
 }
 
 static int find_holders(struct source *s, const struct search *q)
@@ -250,6 +254,7 @@ int source_keep_connections(struct source *s, cJSON *addresses)
 	return kept;
 }
 
+/* Nothing but sockets is taken over: a file's close(2) may ask whoever serves its file system (FUSE), who may be frozen, and is thawed behind this only. */
 void source_leave_connections(struct source *s)
 {
 	pid_t pids[SOURCE_PROCESSES_MAX];
@@ -262,11 +267,12 @@ void source_leave_connections(struct source *s)
 			cleanup_closedir DIR *d = NULL;
 			char path[64];
 			struct dirent *e;
+			unsigned inode;
 
 			path_format(path, sizeof(path), "/proc/%d/fd", pids[k]);
 			d = opendir(path);
 			while (d && pidfd >= 0 && (e = readdir(d))) {
-				cleanup_close int fd = e->d_name[0] == '.' ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, (int)strtol(e->d_name, NULL, 10), 0);
+				cleanup_close int fd = !is_socket(dirfd(d), e->d_name, &inode) ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, (int)strtol(e->d_name, NULL, 10), 0);
 
 				if (fd >= 0 && tcp_stream_leave(fd))
 					log_warning("a connection was left half taken; it goes on", LOG_S("pod", s->journal.pod_name), LOG_N("pid", pids[k]));
