@@ -247,7 +247,8 @@ static bool agent_will_tell(const struct observed *o, struct step *s)
 
 		since = t > since ? t : since;
 	}
-	return !seen_over(o, s, since, GRACE_AGENT_REPORT);
+	/* These times are of other nodes' clocks: one that is ahead must not have the pod stand still until ours has come there. */
+	return since <= o->now_us + GRACE_AGENT_REPORT && !seen_over(o, s, since, GRACE_AGENT_REPORT);
 }
 
 static bool runs(const struct observed *o)
