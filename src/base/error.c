@@ -78,8 +78,11 @@ void error_also(struct error *err, const struct error *more)
 {
 	size_t len = strlen(err->message);
 
-	if (!len)
+	if (!len) {
 		*err = *more;
-	else
-		snprintf(err->message + len, sizeof(err->message) - len, "; %s", more->message);
+		return;
+	}
+	snprintf(err->message + len, sizeof(err->message) - len, "; %s", more->message);
+	/* It may have been cut within a character. */
+	text_clean(err->message);
 }

@@ -35,6 +35,28 @@ static void errors_keep_reason_and_nest(void **state)
 	assert_int_equal(error_set(NULL, -EIO, "nobody listens"), -EIO);
 }
 
+/* File names of a pod, of which several processes have one each: what does not fit must not end within a character, which is no text any more. */
+static void errors_that_are_put_together_stay_text(void **state)
+{
+	struct error all = { 0 }, one = { 0 };
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		char name[1000];
+
+		for (size_t k = 0; k + 2 < sizeof(name); k += 2)
+			memcpy(name + k, "\xc3\xbc", 3);
+		error_set(&one, -EINVAL, "%s%s", i == 1 ? "xy" : "", name);
+		error_also(&all, &one);
+	}
+	assert_int_equal(strlen(all.message), sizeof(all.message) - 1);
+	for (const char *p = all.message; *p; p++)
+		if ((unsigned char)*p == 0xc3)
+			assert_int_equal((unsigned char)*++p, 0xbc);
+		else
+			assert_true((unsigned char)*p < 0x80);
+}
+
 static void buffers_never_pass_their_maximum(void **state)
 {
 	struct buf b = BUF_INIT(10);
@@ -325,6 +347,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(errors_keep_reason_and_nest),
+		cmocka_unit_test(errors_that_are_put_together_stay_text),
 		cmocka_unit_test(buffers_never_pass_their_maximum),
 		cmocka_unit_test(durations_parse_as_kubernetes_writes_them),
 		cmocka_unit_test(times_are_rfc3339),
