@@ -300,7 +300,6 @@ static enum input take_rest(void *ctx)
 	return ok_or_failed(r);
 }
 
-
 static enum input send_running(void *ctx)
 {
 	struct destination *d = ctx;
