@@ -21,6 +21,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/quantity.h"
+#include "base/text.h"
 #include "children.h"
 #include "container/cgroup_options.h"
 #include "container/mounts_below.h"
@@ -52,6 +53,8 @@ struct daemon {
 	int n_pods;
 	int inotify_fd, event_fd, signal_fd;
 	struct health *health;
+	uint64_t told_late[64];         /* digests of what was said of orders that are over their deadline, which stay at their pods */
+	unsigned n_told_late;
 
 	/* PodMigrations that changed, handed over by the watch's thread. */
 	pthread_mutex_t lock;
@@ -328,6 +331,19 @@ static void watch_dir(struct daemon *d, const char *node_path)
 		inotify_add_watch(d->inotify_fd, host, IN_CREATE | IN_MOVED_TO | IN_ONLYDIR);
 }
 
+/* Once of each: an order stays at its pod, and is looked at every few seconds, for as long as the pod lives. */
+static void tell_late(struct daemon *d, const struct monitor_info *pod, const struct error *why)
+{
+	const size_t room = sizeof(d->told_late) / sizeof(d->told_late[0]);
+	uint64_t digest = text_hash(text_hash(TEXT_HASH, pod->pod_uid), why->message);
+
+	for (size_t i = 0; i < room && i < d->n_told_late; i++)
+		if (d->told_late[i] == digest)
+			return;
+	d->told_late[d->n_told_late++ % room] = digest;
+	log_warning("an order was passed over", LOG_S("pod", pod->pod_name), LOG_S("err", why->message));
+}
+
 static void handle_order(struct daemon *d, const struct monitor_info *pod)
 {
 	cleanup_json cJSON *order = NULL, *line = NULL;
@@ -337,7 +353,9 @@ static void handle_order(struct daemon *d, const struct monitor_info *pod)
 	int r = order_read(d->o, pod, &order, &err);
 
 	if (r < 0) {
-		if (r != -ENOENT && r != -ETIME)
+		if (r == -ETIME)
+			tell_late(d, pod, &err);
+		else if (r != -ENOENT)
 			log_warning("an order was refused", LOG_S("pod", pod->pod_name), LOG_S("err", err.message));
 		return;
 	}

@@ -61,7 +61,7 @@ int order_read(const struct agent_options *o, const struct monitor_info *pod, cJ
 	if (!names_migration(order))
 		return error_set(err, -EBADMSG, "the order names no migration");
 	if (json_int(order, "deadline", 0, 1ll << 40, &deadline) == 0 && deadline < clock_real_us() / 1000000)
-		return error_set(err, -ETIME, "the order is over its deadline");
+		return error_set(err, -ETIME, "the order of migration %s is over its deadline, by %s's clock: it came too late, or that clock is ahead", json_str(order, "migration"), o->node ? o->node : "this node");
 	*ret = take_ptr(order);
 	return 0;
 }

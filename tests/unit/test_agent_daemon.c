@@ -12,9 +12,11 @@
 
 #define children_start played_start
 #define child_tell played_tell
+#define order_read played_order
 #include "agent/daemon.c"
 #undef children_start
 #undef child_tell
+#undef order_read
 
 /* What the daemon begins, and what it takes away.  The workers are played: none is started. */
 
@@ -46,6 +48,16 @@ void played_tell(struct child *c, const cJSON *line)
 {
 	(void)c;
 	(void)line;
+}
+
+static const char *late_order = "m1";
+
+int played_order(const struct agent_options *o, const struct monitor_info *pod, cJSON **ret, struct error *err)
+{
+	(void)o;
+	(void)pod;
+	(void)ret;
+	return error_set(err, -ETIME, "the order of migration %s is over its deadline", late_order);
 }
 
 static struct daemon *new_daemon(void)
@@ -140,6 +152,39 @@ static void what_is_taken_up_again_keeps_the_name_of_its_pod(void **state)
 	assert_int_equal(journal_remove(&options, UID, NULL), 0);
 }
 
+/* A node whose clock is ahead does nothing: somebody must be able to read why. */
+static void of_an_order_that_is_over_it_is_told_once(void **state)
+{
+	struct monitor_info *pod = calloc(1, sizeof(*pod));
+	struct daemon *d = new_daemon();
+	struct buf text = BUF_INIT(65536);
+	FILE *f = tmpfile();
+	int lines = 0;
+	char self[64];
+
+	(void)state;
+	log_init("test", LOG_INFO, fileno(f));
+	for (int i = 0; i < 20; i++) {
+		late_order = i < 10 ? "m1" : "m2";
+		snprintf(pod->pod_uid, sizeof(pod->pod_uid), "%d", i % 2);
+		handle_order(d, pod);
+	}
+	log_init("test", LOG_INFO, STDERR_FILENO);
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", fileno(f));
+	assert_int_equal(file_read(AT_FDCWD, self, &text, NULL), 0);
+	for (size_t i = 0; i < text.len; i++)
+		lines += text.data[i] == '\n';
+	assert_int_equal(lines, 4);
+	assert_non_null(strstr(text.data, "m2"));
+	/* However many there are: what is forgotten is told again. */
+	d->n_told_late = 1000;
+	handle_order(d, pod);
+	buf_free(&text);
+	fclose(f);
+	free_daemon(d);
+	free(pod);
+}
+
 static bool has_images(const char *state)
 {
 	struct daemon *d = new_daemon();
@@ -193,6 +238,7 @@ int main(void)
 		cmocka_unit_test(of_what_was_given_up_meanwhile_the_word_is_said),
 		cmocka_unit_test(what_an_agent_before_had_begun_is_given_up_with_the_cause),
 		cmocka_unit_test(what_is_taken_up_again_keeps_the_name_of_its_pod),
+		cmocka_unit_test(of_an_order_that_is_over_it_is_told_once),
 		cmocka_unit_test(memory_images_stay_as_long_as_somebody_may_need_them),
 	};
 
