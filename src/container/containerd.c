@@ -97,28 +97,33 @@ int containerd_version(struct containerd *c, char *out, size_t size, struct erro
 	return 0;
 }
 
+/*
+ * A shim that does not answer within two seconds (a busy node, memory that runs out) is no error to containerd: it says UNKNOWN, and no pid (services/tasks/local.go, getProcessState).  One shim serves all
+ * containers of a pod.  Taken for a pod that is gone, a frozen one would be left frozen for ever.
+ */
+static int judge_task(const char *id, const Containerd__Task *task, pid_t *ret_pid, struct error *err)
+{
+	if (task && (task->status == CONTAINERD__TASK_STATUS__CREATED || task->status == CONTAINERD__TASK_STATUS__STOPPED))
+		return 0;
+	if (!task || (task->status != CONTAINERD__TASK_STATUS__RUNNING && task->status != CONTAINERD__TASK_STATUS__PAUSED && task->status != CONTAINERD__TASK_STATUS__PAUSING) || task->pid == 0 ||
+	    task->pid > INT_MAX)
+		return error_set(err, -EAGAIN, "containerd does not know whether container %s runs: its shim does not answer", id);
+	*ret_pid = (pid_t)task->pid;
+	return 1;
+}
+
 /* 1 and *ret_pid when the container has a live task, 0 when not. */
 static int live_task(struct containerd *c, const char *id, pid_t *ret_pid, struct error *err)
 {
 	Containerd__GetTaskRequest request = CONTAINERD__GET_TASK_REQUEST__INIT;
 	cleanup_message ProtobufCMessage *m = NULL;
-	const Containerd__Task *task;
 	int r;
 
 	request.container_id = (char *)(uintptr_t)id;
 	r = call(c, "containerd.services.tasks.v1.Tasks/Get", &request.base, &containerd__get_task_response__descriptor, &m, err);
-	if (r == -ENOENT)
-		return 0;
 	if (r < 0)
-		return r;
-	task = ((Containerd__GetTaskResponse *)m)->process;
-	if (!task || task->pid == 0 || task->pid > INT_MAX)
-		return 0;
-	if (task->status != CONTAINERD__TASK_STATUS__RUNNING && task->status != CONTAINERD__TASK_STATUS__PAUSED &&
-	    task->status != CONTAINERD__TASK_STATUS__PAUSING)
-		return 0;
-	*ret_pid = (pid_t)task->pid;
-	return 1;
+		return r == -ENOENT ? 0 : r;
+	return judge_task(id, ((Containerd__GetTaskResponse *)m)->process, ret_pid, err);
 }
 
 static const char *mount_upperdir(const Containerd__Mount *m)

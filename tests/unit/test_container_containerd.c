@@ -5,7 +5,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#define grpc_call played_call
 #include "container/containerd.c"
+#undef grpc_call
 #include "migration/reason.h"
 
 /* What containerd says of a container's runtime, and which of them the source's agent takes. */
@@ -86,11 +88,66 @@ static void what_is_too_long_is_refused(void **state)
 	assert_int_equal(filled("io.containerd.runc.v2", RUNC_OPTIONS, "", text, &c, &err), -EBADMSG);
 }
 
+/* The task that containerd tells of; -1: it says that there is none. */
+static int task_status;
+static uint32_t task_pid;
+
+int played_call(struct grpc *g, const char *method, const void *request, size_t len, struct buf *reply, int *ret_status, struct error *err)
+{
+	Containerd__GetTaskResponse answer = CONTAINERD__GET_TASK_RESPONSE__INIT;
+	Containerd__Task task = CONTAINERD__TASK__INIT;
+	uint8_t packed[64];
+
+	(void)g;
+	(void)method;
+	(void)request;
+	(void)len;
+	(void)ret_status;
+	if (task_status < 0)
+		return error_set(err, -ENOENT, "no task");
+	task.status = (Containerd__TaskStatus)task_status;
+	task.pid = task_pid;
+	answer.process = &task;
+	buf_reset(reply);
+	return buf_append(reply, packed, containerd__get_task_response__pack(&answer, packed));
+}
+
+static int lives(int status, uint32_t pid)
+{
+	struct containerd c = { .reply = BUF_INIT(4096) };
+	struct error err = { 0 };
+	pid_t found = 0;
+	int r;
+
+	task_status = status;
+	task_pid = pid;
+	r = live_task(&c, "c1", &found, &err);
+	assert_int_equal(found, r == 1 ? pid : 0);
+	buf_free(&c.reply);
+	return r;
+}
+
+/* Who takes a pod for gone forgets it, frozen or not. */
+static void what_containerd_does_not_know_is_neither_dead_nor_alive(void **state)
+{
+	(void)state;
+	assert_int_equal(lives(CONTAINERD__TASK_STATUS__RUNNING, 42), 1);
+	assert_int_equal(lives(CONTAINERD__TASK_STATUS__PAUSED, 42), 1);
+	assert_int_equal(lives(CONTAINERD__TASK_STATUS__PAUSING, 42), 1);
+	assert_int_equal(lives(CONTAINERD__TASK_STATUS__CREATED, 42), 0);
+	assert_int_equal(lives(CONTAINERD__TASK_STATUS__STOPPED, 42), 0);
+	assert_int_equal(lives(-1, 0), 0);
+	/* Its shim did not answer in time. */
+	assert_int_equal(lives(CONTAINERD__TASK_STATUS__UNKNOWN, 0), -EAGAIN);
+	assert_int_equal(lives(CONTAINERD__TASK_STATUS__RUNNING, 0), -EAGAIN);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(only_what_runc_knows_is_taken),
 		cmocka_unit_test(what_is_too_long_is_refused),
+		cmocka_unit_test(what_containerd_does_not_know_is_neither_dead_nor_alive),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
