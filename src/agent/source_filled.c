@@ -11,7 +11,17 @@
 #include "runtime/monitor.h"
 #include "source.h"
 
-#define FILL_TIMEOUT_US 120000000
+/* A little less than the controller waits for a first word of us (LIMIT_AGENT; LIMIT_ORDER of a source in another cluster): it would say that no agent has reported, and nobody what is waited for. */
+#define FILL_TIMEOUT_US 25000000
+#define FILL_TIMEOUT_REMOTE_US 100000000
+
+/* Of all containers together. */
+static int64_t patience(struct source *s)
+{
+	if (!s->filled_us)
+		s->filled_us = clock_mono_us() + (s->journal.remote ? FILL_TIMEOUT_REMOTE_US : FILL_TIMEOUT_US);
+	return s->filled_us;
+}
 
 /*
  * A container that has just come here, and whose memory its monitor still fills from the page store, cannot be dumped yet: CRIU would take the pages that are
@@ -19,7 +29,7 @@
  */
 int source_wait_filled(struct source_container *c, struct error *err)
 {
-	int64_t deadline = clock_mono_us() + FILL_TIMEOUT_US;
+	int64_t deadline = patience(c->source);
 	cleanup_close int watch = -1;
 	char dir[4096], path[4200], event[4096];
 
@@ -36,7 +46,7 @@ int source_wait_filled(struct source_container *c, struct error *err)
 		struct pollfd p = { watch, POLLIN, 0 };
 
 		if (left <= 0 || control_check(c->source->control, err) < 0)
-			return left <= 0 ? error_reason(err, -ETIMEDOUT, REASON_TimedOut, "its memory has not all come here yet from its last migration") :
+			return left <= 0 ? error_reason(err, -ETIMEDOUT, REASON_TimedOut, "its memory has not all come here yet from its last migration; try again in a while") :
 					   -ECANCELED;
 		/* An abort is looked for in between. */
 		if (poll(&p, 1, left < 500000 ? (int)(left / 1000) + 1 : 500) > 0 && read(watch, event, sizeof(event)) < 0 && errno != EAGAIN)
