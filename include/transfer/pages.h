@@ -27,7 +27,7 @@ enum pages_which { PAGES_NOT_EXECUTABLE, PAGES_EXECUTABLE, PAGES_ALL };
 
 /*
  * What the other side holds of one container's processes, as a digest of each page sent: for a second round, and for the last one when the processes are
- * frozen.  16 bytes a page.  One thread at a time.
+ * frozen.  16 bytes a page, 24 where soft-dirty bits are used.  One thread at a time.
  */
 struct pages_known;
 int pages_known_new(struct pages_known **ret, struct error *err);
@@ -46,7 +46,7 @@ struct pages_source {
 	struct packer *packer;          /* NULL: pages go as they are */
 	struct pages_known *known;      /* NULL: every page is sent */
 	bool later;                     /* most comes when it is asked for (pages_answer): only what may not be readable is sent now */
-	struct track *track;            /* NULL: every page is looked at; else only those written since the last round, which needs known */
+	struct track *track;            /* NULL: every page is looked at; else only those written since the last round (or, by soft-dirty bits, since the first), which needs known */
 	pages_found found;              /* not NULL: one that stands still is looked through for its pages by the way, whether they are sent or not */
 	void *found_ctx;
 };
@@ -65,7 +65,7 @@ int pages_send(struct wire *w, const struct pages_source *from, enum pages_which
  */
 int pages_answer(struct wire *w, const struct pages_source *from, uint64_t address, uint32_t pages, struct pages_stats *stats, struct error *err);
 
-/* Adds how many pages a next round would look at, executable mappings included.  -EOPNOTSUPP when the process is not tracked. */
+/* Adds how many pages were written, which a next round would look at, executable mappings included.  -EOPNOTSUPP when the process is not tracked. */
 int pages_count_written(const struct pages_source *from, uint64_t *count, struct error *err);
 
 /*

@@ -403,6 +403,7 @@ static cJSON *container_report(const struct destination_container *c)
 		const char *sent, *shown;
 	} keys[] = { { "pages", "pages" }, { "pageBytes", "bytes" }, { "imageBytes", "imageBytes" }, { "treeBytes", "treeBytes" },
 		     { "dumpMicros", "dumpMicros" }, { "pagesAhead", "pagesAhead" }, { "sharedAhead", "sharedAhead" } };
+	static const char *const trackings[] = { "WriteProtect", "SoftDirty", "Digests" };      /* those of the CRD: another would have the whole report refused */
 	cJSON *e = cJSON_CreateObject();
 
 	cJSON_AddStringToObject(e, "name", c->info.name);
@@ -412,8 +413,9 @@ static cJSON *container_report(const struct destination_container *c)
 		if (json_int(c->sent, keys[i].sent, 0, 1ll << 50, &v) == 0)
 			cJSON_AddNumberToObject(e, keys[i].shown, (double)v + (i == 0 ? (double)c->later_pages : i == 1 ? (double)c->later_pages * FILL_PAGE : 0));
 	}
-	if (!strcmp(json_str_or(c->sent, "tracking", ""), "WriteProtect") || !strcmp(json_str_or(c->sent, "tracking", ""), "Digests"))
-		cJSON_AddStringToObject(e, "tracking", json_str(c->sent, "tracking"));
+	for (size_t i = 0; i < sizeof(trackings) / sizeof(trackings[0]); i++)
+		if (!strcmp(json_str_or(c->sent, "tracking", ""), trackings[i]))
+			cJSON_AddStringToObject(e, "tracking", trackings[i]);
 	report_throttle(c->sent, e);
 	cJSON_AddNumberToObject(e, "stageMicros", (double)c->stage_us);
 	cJSON_AddNumberToObject(e, "restoreMicros", (double)c->restore_us);

@@ -154,14 +154,15 @@ static int64_t estimate(const struct source_container *c, int64_t bytes)
  * The first round sends everything, each further one what changed during the one before.  The last round finds the pod frozen.  Other rounds are worth it
  * as long as what is left is too much for the pause that is wanted, and gets less: a program that writes faster than the link carries would be followed for ever,
  * unless it may be slowed down (source_throttle.c).
- * Where nobody tells what was written, a round takes as long as looking at everything does, and its own length is all that can be judged.
+ * Where nobody tells what was written, or only what was ever written, a round takes as long as looking at all of that does, and its own length is all that can be judged.
  */
 static bool another_round(struct source_container *c, int64_t *left)
 {
 	const struct source_round *now = &c->rounds[c->n_rounds - 1];
 	int64_t written = count_written(c), before = *left;
 
-	if (written < 0)
+	/* Soft-dirty bits gather; what had to be sent of them tells how fast it goes. */
+	if (written < 0 || (track_set_by_bits(c->tracks) && written > (int64_t)now->bytes))
 		written = (int64_t)now->bytes;
 	*left = written;
 	source_throttle_left(c, written);
@@ -280,7 +281,7 @@ void source_report_memory(const struct source_container *c, cJSON *j)
 	source_throttle_report(c, j);
 	if (!c->tracks)
 		return;
-	cJSON_AddStringToObject(j, "tracking", c->tracking[0] ? "Digests" : "WriteProtect");
+	cJSON_AddStringToObject(j, "tracking", c->tracking[0] ? "Digests" : track_set_by_bits(c->tracks) ? "SoftDirty" : "WriteProtect");
 	if (c->tracking[0])
 		cJSON_AddStringToObject(j, "trackingMessage", c->tracking);
 	list = cJSON_AddArrayToObject(j, "rounds");

@@ -52,6 +52,8 @@ static const struct {
 #define ENTRY_SWAPPED (1ull << 62)
 #define ENTRY_FILE (1ull << 61)
 #define ENTRY_GUARD (1ull << 58)
+#define ENTRY_SOFT_DIRTY (1ull << 55)
+#define ENTRY_FRAME ((1ull << 55) - 1)
 
 #define REGIONS 512
 #define ENTRIES 4096
@@ -65,6 +67,7 @@ struct pagemap {
 	uint64_t at, end;               /* not looked at yet */
 	size_t next, count;
 	struct scan_region regions[REGIONS];
+	uint64_t entries_at;            /* the first one's address */
 	uint64_t entries[ENTRIES];
 };
 
@@ -93,11 +96,14 @@ static int fill_by_scan(struct pagemap *p)
 	return 0;
 }
 
-static uint64_t categories_of(uint64_t entry)
+/* The huge page of zeros, in memory that is no file's, passes for a file's here (before 6.7, fs/proc/task_mmu.c, pagemap_pmd_range). */
+static uint64_t categories_of(const struct pagemap *p, uint64_t entry)
 {
-	if (entry & (ENTRY_FILE | ENTRY_GUARD))
+	uint64_t there = (entry & ENTRY_PRESENT ? IS_PRESENT : 0u) | (entry & ENTRY_SWAPPED ? IS_SWAPPED : 0u);
+
+	if (!there || entry & ENTRY_GUARD || (entry & ENTRY_FILE && p->unwanted & IS_FILE))
 		return 0;
-	return (entry & ENTRY_PRESENT ? IS_PRESENT : 0u) | (entry & ENTRY_SWAPPED ? IS_SWAPPED : 0u);
+	return there | (p->select == SELECT_STATES && entry & ENTRY_SOFT_DIRTY ? IS_WRITTEN : 0u);
 }
 
 static int fill_by_entries(struct pagemap *p)
@@ -111,13 +117,14 @@ static int fill_by_entries(struct pagemap *p)
 	while (got < 0 && errno == EINTR);
 	if (got < 0)
 		return -errno;
+	p->entries_at = start;
 	if (got < 8) {                  /* beyond the end of user space */
 		p->at = p->end;
 		return 0;
 	}
 	for (i = 0; i < (uint64_t)got / 8; i++) {
 		struct scan_region *last = p->count ? &p->regions[p->count - 1] : NULL;
-		uint64_t categories = categories_of(p->entries[i]), address = start + i * PAGE;
+		uint64_t categories = categories_of(p, p->entries[i]), address = start + i * PAGE;
 
 		if (!categories)
 			continue;
@@ -204,6 +211,13 @@ void pagemap_range(struct pagemap *p, uint64_t start, uint64_t end)
 bool pagemap_by_scan(const struct pagemap *p)
 {
 	return p->scan;
+}
+
+uint64_t pagemap_frame(const struct pagemap *p, uint64_t address)
+{
+	uint64_t entry = p->entries[(address - p->entries_at) / PAGE];
+
+	return entry & ENTRY_PRESENT ? entry & ENTRY_FRAME : 0;
 }
 
 int pagemap_next(struct pagemap *p, struct page_run *ret, struct error *err)

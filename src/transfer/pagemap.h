@@ -15,10 +15,10 @@ struct page_run {
 	uint64_t start, end;            /* bytes, end exclusive */
 	bool zero;                      /* known to be the kernel's zero page */
 	bool swapped; /* not in memory; may also be a marker without content on kernels that do not tell them apart */
-	bool watched, written;          /* SELECT_STATES only */
+	bool watched, written;          /* SELECT_STATES only; not by scan: its soft-dirty bit (written in the sense of soft_dirty.h), and never watched */
 };
 
-/* Of these, which; all but the first need PAGEMAP_SCAN.  Watched: mappings that are registered for write protection (transfer/track.h). */
+/* Of these, which; all but the first and the last need PAGEMAP_SCAN.  Watched: mappings that are registered for write protection (transfer/track.h). */
 enum page_select {
 	SELECT_ALL,
 	SELECT_UNWATCHED,               /* in mappings that are not watched */
@@ -41,5 +41,7 @@ void pagemap_files(struct pagemap *p, bool files);
 /* 1: *ret is the next run; 0: end of the range; negative errno. */
 int pagemap_next(struct pagemap *p, struct page_run *ret, struct error *err);
 bool pagemap_by_scan(const struct pagemap *p);
+/* In which frame of memory a page of the run that was told last is, which nobody is told who may not know (CAP_SYS_ADMIN); 0: not known, or swapped.  Not by scan. */
+uint64_t pagemap_frame(const struct pagemap *p, uint64_t address);
 
 #endif

@@ -7,6 +7,8 @@
 #include <sys/random.h>
 #include <xxhash.h>
 
+#include "base/cleanup.h"
+
 /*
  * The digests lie in blocks of 512 neighbouring pages (2 MiB) of one process, found by a hash table: pages come in ascending runs, so the last block is
  * nearly always the right one.  XXH3 with 128 bits and a secret start: two different pages are taken for the same with a probability of 2^-128.
@@ -19,6 +21,7 @@ struct known_block {
 	uint64_t number;                /* address >> BLOCK_SHIFT */
 	pid_t ns_pid;
 	XXH128_hash_t digest[BLOCK_PAGES];      /* all zero: not known */
+	uint64_t *frames;               /* of each page, 0: not known; NULL: of none */
 };
 
 struct pages_known {
@@ -50,8 +53,11 @@ void pages_known_free(struct pages_known *k)
 {
 	if (!k)
 		return;
-	for (size_t i = 0; k->table && i < k->size; i++)
+	for (size_t i = 0; k->table && i < k->size; i++) {
+		if (k->table[i])
+			free(k->table[i]->frames);
 		free(k->table[i]);
+	}
 	free(k->table);
 	free(k->index);
 	free(k);
@@ -145,8 +151,34 @@ void pages_known_clear(struct pages_known *k, pid_t ns_pid, uint64_t start, uint
 	}
 }
 
+int pages_known_frame(struct pages_known *k, pid_t ns_pid, uint64_t address, uint64_t frame)
+{
+	struct known_block *b = block_of(k, ns_pid, address >> BLOCK_SHIFT, frame != 0);
+
+	if (b && !b->frames && frame)
+		b->frames = calloc(BLOCK_PAGES, sizeof(*b->frames));
+	if (b && b->frames)
+		b->frames[address / PAGE % BLOCK_PAGES] = frame;
+	return frame && (!b || !b->frames) ? -ENOMEM : 0;
+}
+
+bool pages_known_same_frame(struct pages_known *k, pid_t ns_pid, uint64_t address, uint64_t frame)
+{
+	const struct known_block *b = block_of(k, ns_pid, address >> BLOCK_SHIFT, false);
+
+	return frame && b && b->frames && b->frames[address / PAGE % BLOCK_PAGES] == frame;
+}
+
+void pages_known_forget_frames(struct pages_known *k, pid_t ns_pid)
+{
+	for (size_t i = 0; i < k->size; i++)
+		if (k->table[i] && k->table[i]->ns_pid == ns_pid)
+			free(take_ptr(k->table[i]->frames));
+}
+
 void pages_known_forget(struct pages_known *k, pid_t ns_pid)
 {
+	pages_known_forget_frames(k, ns_pid);
 	for (size_t i = 0; i < k->size; i++)
 		if (k->table[i] && k->table[i]->ns_pid == ns_pid)
 			memset(k->table[i]->digest, 0, sizeof(k->table[i]->digest));

@@ -18,6 +18,14 @@ void pages_known_clear(struct pages_known *k, pid_t ns_pid, uint64_t start, uint
  */
 int pages_known_index(struct pages_known *k);
 bool pages_known_find(struct pages_known *k, const uint8_t *page, pid_t *ns_pid, uint64_t *address);
+/*
+ * Where the page was (pagemap_frame) when it was sent, and had not been written since the bits of its process were cleared (soft_dirty.h); 0: it is not known, or it had been.  -ENOMEM: it is not known.
+ * same_frame: it was there, and is there again.
+ */
+int pages_known_frame(struct pages_known *k, pid_t ns_pid, uint64_t address, uint64_t frame);
+bool pages_known_same_frame(struct pages_known *k, pid_t ns_pid, uint64_t address, uint64_t frame);
+/* Of none of its pages is known where they were. */
+void pages_known_forget_frames(struct pages_known *k, pid_t ns_pid);
 /* Nobody knows what the other side holds of this process. */
 void pages_known_forget(struct pages_known *k, pid_t ns_pid);
 

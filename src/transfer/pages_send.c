@@ -48,6 +48,8 @@ struct sender {
 	size_t count;
 	uint32_t pages;                 /* in all pieces */
 	uint8_t content[WIRE_PAGES_MAX];        /* enum content of each page in buffer */
+	uint64_t frames[WIRE_PAGES_MAX];        /* where each of them was, if that is to be known (pages_known_frame); else 0 */
+	const struct pagemap *clean;    /* of a run that was not written since soft-dirty bits were cleared: tells where its pages are; else NULL */
 	uint8_t *buffer;
 	uint64_t zero_start, zero_end;  /* not sent yet */
 	struct spans fresh;             /* of a tracked process: where nobody watched yet */
@@ -172,6 +174,18 @@ static int read_batch(struct sender *s, struct error *err)
 	return 0;
 }
 
+static bool by_bits(const struct pages_source *from)
+{
+	return from->track && from->known && track_by_bits(from->track) && !track_broken(from->track);
+}
+
+/* The other side has it, or will: what has the bit later is looked at in any case, and what has not is this, if it is where it was.  No memory for it: it is looked at again. */
+static void note_frame(struct sender *s, uint64_t address, uint32_t k)
+{
+	if (by_bits(s->from))
+		pages_known_frame(s->from->known, s->from->ns_pid, address, s->content[k] == ABSENT ? 0 : s->frames[k]);
+}
+
 /* Of what was read: what need not go as data. */
 static int sort_out(struct sender *s, struct error *err)
 {
@@ -180,14 +194,15 @@ static int sort_out(struct sender *s, struct error *err)
 	for (size_t i = 0; i < s->count; i++)
 		for (uint32_t j = 0; j < s->pieces[i].pages; j++, k++) {
 			const uint8_t *page = s->buffer + (size_t)k * PAGE;
+			uint64_t address = s->pieces[i].address + (uint64_t)j * PAGE;
 			bool same = false;
 
+			note_frame(s, address, k);
 			if (s->content[k] != DATA)
 				continue;
 			if (page_is_zero(page))
 				s->content[k] = ZERO;
-			else if (s->from->known && pages_known_same(s->from->known, s->from->ns_pid,
-								    s->pieces[i].address + (uint64_t)j * PAGE, page, &same) < 0)
+			else if (s->from->known && pages_known_same(s->from->known, s->from->ns_pid, address, page, &same) < 0)
 				return error_set(err, -ENOMEM, "out of memory for the digests of pages");
 			if (same)
 				s->content[k] = SAME;
@@ -250,6 +265,8 @@ static int add_run(struct sender *s, const struct page_run *run, struct error *e
 		uint32_t room = WIRE_PAGES_MAX - s->pages, n = left < room ? (uint32_t)left : room;
 
 		s->pieces[s->count++] = (struct piece){ .address = at, .pages = n, .swapped = run->swapped };
+		for (uint32_t k = 0; k < n; k++)
+			s->frames[s->pages + k] = s->clean ? pagemap_frame(s->clean, at + (uint64_t)k * PAGE) : 0;
 		s->pages += n;
 		at += (uint64_t)n * PAGE;
 		if (s->pages == WIRE_PAGES_MAX) {
@@ -268,6 +285,30 @@ static bool must_go(const struct page_run *run, const struct span *in, enum page
 	return select != SELECT_STATES || !run->watched || run->written || (in->file && run->swapped);
 }
 
+/*
+ * By soft-dirty bits.  The bit alone would not do: a page that comes from elsewhere in the same process may be without it (mremap moves whole page tables as they are, mm/mremap.c, move_normal_pmd; so with
+ * the pages of zeros, and those that KSM has merged).  So what is to pass for sent must also be in the frame in which it was when it was sent, without the bit then, too.  Of files all is looked at:
+ * there is little, and the private huge pages among them (hugetlbfs) have no such bits.
+ */
+static int add_written(struct sender *s, const struct pagemap *map, const struct page_run *run, const struct span *in, struct error *err)
+{
+	struct page_run part = *run;
+	int r = 0;
+
+	s->clean = in->file || run->written || run->swapped ? NULL : map;
+	for (uint64_t at = run->start; s->clean && at < run->end && r == 0; at += PAGE) {
+		if (!pages_known_same_frame(s->from->known, s->from->ns_pid, at, pagemap_frame(map, at)))
+			continue;
+		part.end = at;
+		r = add_run(s, &part, err);
+		part = (struct page_run){ .start = at + PAGE, .end = run->end };
+	}
+	if (r == 0)
+		r = add_run(s, &part, err);
+	s->clean = NULL;
+	return r;
+}
+
 static int send_selected(struct sender *s, struct pagemap *map, const struct span *in, enum page_select select, bool protect, struct error *err)
 {
 	struct page_run run;
@@ -277,7 +318,9 @@ static int send_selected(struct sender *s, struct pagemap *map, const struct spa
 	pagemap_select(map, in->start, in->end, select, protect);
 	while ((r = pagemap_next(map, &run, err)) > 0) {
 		r = s->from->found && !in->file && !run.zero ? s->from->found(s->from->found_ctx, run.start, run.end, err) : 0;
-		if (r == 0 && must_go(&run, in, select))
+		if (r == 0 && select == SELECT_STATES && by_bits(s->from))
+			r = add_written(s, map, &run, in, err);
+		else if (r == 0 && must_go(&run, in, select))
 			r = add_run(s, &run, err);
 		if (r < 0)
 			return r;
@@ -332,7 +375,9 @@ static int send_range(struct sender *s, struct pagemap *map, const struct span *
 
 	if (!t || track_broken(t))
 		return send_selected(s, map, in, SELECT_ALL, false, err);
-	return s->from->running ? send_selected(s, map, in, SELECT_WRITTEN, true, err) : send_selected(s, map, in, SELECT_STATES, false, err);
+	if (!s->from->running || track_by_bits(t))
+		return send_selected(s, map, in, SELECT_STATES, false, err);
+	return send_selected(s, map, in, SELECT_WRITTEN, true, err);
 }
 
 /* --- all mappings --- */
@@ -400,9 +445,11 @@ static int send_unwatched(struct sender *s, struct pagemap *map, enum pages_whic
 
 static int send_all(struct sender *s, struct pagemap *map, enum pages_which which, struct error *err)
 {
-	bool watch = s->from->track && s->from->running && !track_broken(s->from->track);
-	int r = watch ? send_unwatched(s, map, which, err) : 0;
+	bool bits = by_bits(s->from), watch = s->from->track && s->from->running && !track_broken(s->from->track);
+	int r = watch && !bits ? send_unwatched(s, map, which, err) : 0;
 
+	if (bits && track_first_look(s->from->track))
+		pages_known_forget_frames(s->from->known, s->from->ns_pid);
 	if (r == 0)
 		r = each_span(s, map, which, send_range, err);
 	if (r == 0)
@@ -438,7 +485,7 @@ int pages_send(struct wire *w, const struct pages_source *from, enum pages_which
 	int r = sender_open(&s, w, from, stats, err);
 
 	if (r == 0)
-		r = pagemap_open(from->pid, true, &map, err);
+		r = pagemap_open(from->pid, !by_bits(from), &map, err);
 	if (r == 0)
 		r = send_all(&s, map, which, err);
 	/* A page is noted before it is sent; and a new process may come to have the number of one that has ended. */
@@ -466,7 +513,7 @@ int pages_answer(struct wire *w, const struct pages_source *from, uint64_t addre
 	return r;
 }
 
-static int count_selected(struct pagemap *map, const struct mapping *m, enum page_select select, uint64_t *count, struct error *err)
+static int count_selected(struct pagemap *map, const struct mapping *m, enum page_select select, bool written, uint64_t *count, struct error *err)
 {
 	struct page_run run;
 	int r;
@@ -474,12 +521,13 @@ static int count_selected(struct pagemap *map, const struct mapping *m, enum pag
 	pagemap_files(map, m->file);
 	pagemap_select(map, m->start, m->end, select, false);
 	while ((r = pagemap_next(map, &run, err)) > 0)
-		*count += (run.end - run.start) / PAGE;
+		*count += !written || run.written ? (run.end - run.start) / PAGE : 0;
 	return r;
 }
 
 int pages_count_written(const struct pages_source *from, uint64_t *count, struct error *err)
 {
+	bool bits = from->track && track_by_bits(from->track);
 	struct pagemap *map = NULL;
 	struct mappings maps;
 	struct mapping m;
@@ -490,11 +538,11 @@ int pages_count_written(const struct pages_source *from, uint64_t *count, struct
 	r = mappings_open(from->pid, &maps, err);
 	if (r < 0)
 		return r;
-	r = pagemap_open(from->pid, true, &map, err);
+	r = pagemap_open(from->pid, !bits, &map, err);
 	while (r == 0 && (r = mappings_next(&maps, &m, err)) > 0) {
-		r = count_selected(map, &m, SELECT_UNWATCHED, count, err);
-		if (r == 0)
-			r = count_selected(map, &m, SELECT_WRITTEN, count, err);
+		r = bits ? count_selected(map, &m, SELECT_STATES, true, count, err) : count_selected(map, &m, SELECT_UNWATCHED, false, count, err);
+		if (r == 0 && !bits)
+			r = count_selected(map, &m, SELECT_WRITTEN, false, count, err);
 	}
 	pagemap_close(map);
 	mappings_close(&maps);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/userfaultfd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@
 #include "direct_io.h"
 #include "inject.h"
 #include "mappings.h"
+#include "soft_dirty.h"
 
 /* linux/userfaultfd.h of kernel 6.7. */
 #define FEATURE_PAGEFAULT_FLAG_WP (1ull << 0)
@@ -28,25 +30,29 @@
 
 #define USES_USERFAULTFD "it uses userfaultfd itself"
 #define USES_DIRECT "it has a file open for direct I/O, which writes to memory unseen"
+#define USES_SOFT_DIRTY "it uses soft-dirty bits itself (it has clear_refs or pagemap open)"
 #define FILES_UNKNOWN "it cannot be told what it has open"
 
 struct track {
 	pid_t pid;
-	int uffd;
+	int uffd;                       /* -1: by soft-dirty bits */
+	struct soft_dirty bits;         /* .. these */
+	bool used;                      /* .. which somebody has looked at */
 	int64_t stopped_us;
 	char why[256];                  /* not empty: broken */
 };
 
 /* --- one process --- */
 
-/* Why a process with these open files cannot be tracked, or NULL. */
-static const char *look_at_files(pid_t pid)
+/* Why a process with these open files cannot be tracked, or NULL; *ret_bits: why not by soft-dirty bits, or NULL. */
+static const char *look_at_files(pid_t pid, const char **ret_bits)
 {
 	cleanup_closedir DIR *d = NULL;
 	cleanup_close int info = direct_io_open(pid, "fdinfo");
 	int fd = direct_io_open(pid, "fd");
 	struct dirent *e;
 
+	*ret_bits = NULL;
 	if (info == -ESRCH || fd == -ESRCH) {
 		cleanup_closep(&fd);
 		return NULL;
@@ -57,7 +63,7 @@ static const char *look_at_files(pid_t pid)
 	if (!d || info < 0)
 		return FILES_UNKNOWN;
 	while ((e = readdir(d))) {
-		char target[64];
+		char target[PATH_MAX];
 		ssize_t n = e->d_name[0] == '.' ? -1 : readlinkat(dirfd(d), e->d_name, target, sizeof(target) - 1);
 		int direct;
 
@@ -66,6 +72,8 @@ static const char *look_at_files(pid_t pid)
 		target[n] = '\0';
 		if (!strcmp(target, "anon_inode:[userfaultfd]"))
 			return USES_USERFAULTFD;
+		if (soft_dirty_file(target))
+			*ret_bits = USES_SOFT_DIRTY;
 		/* Sockets and pipes know no such flag's meaning (a pipe's is packet mode). */
 		direct = target[0] == '/' ? direct_io_is(info, e->d_name) : 0;
 		if (direct)
@@ -96,34 +104,65 @@ static int check_kernel(struct error *err)
 	return own < 0 ? error_set(err, -EOPNOTSUPP, NO_WP_ASYNC) : enable(own, err);
 }
 
-int track_new(pid_t pid, struct track **ret, struct error *err)
+static int by_write_protection(struct track *t, struct error *err)
 {
-	const char *files = look_at_files(pid);
 	cleanup_close int uffd = -1;
-	int64_t stopped = 0;
-	struct track *t;
-	int r = files ? error_set(err, -EOPNOTSUPP, "%s", files) : check_kernel(err);
+	int r = inject_userfaultfd(t->pid, &uffd, &t->stopped_us, err);
 
 	if (r == 0)
-		r = inject_userfaultfd(pid, &uffd, &stopped, err);
-	if (r == 0)
 		r = enable(uffd, err);
-	if (r < 0)
+	if (r == 0)
+		t->uffd = take_fd(&uffd);
+	return r;
+}
+
+static int by_soft_dirty(struct track *t, const char *files, struct error *err)
+{
+	int r = soft_dirty_check(err);
+
+	if (r == 0 && files)
+		r = error_set(err, -EOPNOTSUPP, "%s", files);
+	return r == 0 ? soft_dirty_begin(t->pid, &t->bits, &t->stopped_us, err) : r;
+}
+
+int track_new(pid_t pid, struct track **ret, struct error *err)
+{
+	const char *bits, *files = look_at_files(pid, &bits);
+	cleanup_free struct track *t = calloc(1, sizeof(*t));
+	int r = !t ? error_set(err, -ENOMEM, "out of memory for tracking") : files ? error_set(err, -EOPNOTSUPP, "%s", files) : check_kernel(err);
+	bool old = r == -EOPNOTSUPP && !files;
+
+	if (r < 0 && !old)
 		return r;
-	t = calloc(1, sizeof(*t));
-	if (!t)
-		return error_set(err, -ENOMEM, "out of memory for tracking");
-	*t = (struct track){ .pid = pid, .uffd = take_fd(&uffd), .stopped_us = stopped };
-	*ret = t;
-	return 0;
+	*t = (struct track){ .pid = pid, .uffd = -1 };
+	r = old ? by_soft_dirty(t, bits, err) : by_write_protection(t, err);
+	if (r == 0)
+		*ret = take_ptr(t);
+	return r;
 }
 
 void track_free(struct track *t)
 {
 	if (!t)
 		return;
-	close(t->uffd);
+	if (track_by_bits(t))
+		soft_dirty_end(&t->bits);
+	else
+		close(t->uffd);
 	free(t);
+}
+
+bool track_by_bits(const struct track *t)
+{
+	return t->uffd < 0;
+}
+
+bool track_first_look(struct track *t)
+{
+	bool first = !t->used;
+
+	t->used = true;
+	return first;
 }
 
 int64_t track_stopped_us(const struct track *t)
@@ -205,7 +244,7 @@ void track_register(struct track *t)
 	struct mapping m;
 	bool ours = false;
 
-	if (t->why[0] || mappings_open(t->pid, &maps, NULL) < 0)
+	if (t->why[0] || track_by_bits(t) || mappings_open(t->pid, &maps, NULL) < 0)
 		return;
 	while (mappings_next_any(&maps, &m, &ours, NULL) > 0) {
 		if (ours) {
@@ -226,6 +265,8 @@ void track_forget(struct track *t, uint64_t address)
 {
 	struct uffdio_writeprotect w = { .range = { address, PAGE } };
 
+	if (track_by_bits(t))           /* what was not read is not known as sent (pages_known_frame) */
+		return;
 	/* ENOENT: nothing is mapped or registered there any more. */
 	if (ioctl(t->uffd, UFFDIO_WRITEPROTECT, &w) < 0 && errno != ENOENT && errno != ESRCH)
 		set_broken(t, "a page of it could neither be read nor be asked for again");
@@ -233,8 +274,10 @@ void track_forget(struct track *t, uint64_t address)
 
 void track_check(struct track *t)
 {
-	const char *why = look_at_files(t->pid);
+	const char *bits, *why = look_at_files(t->pid, &bits);
 
+	if (!why && track_by_bits(t))
+		why = bits ? bits : soft_dirty_over(&t->bits);
 	if (why)
 		set_broken(t, why);
 }
@@ -308,6 +351,18 @@ static struct entry *find_entry(struct track_set *s, pid_t pid)
 	return &s->entries[s->n++];
 }
 
+/* Clearing its bits would clear those of the other, of which something may have been written since it was looked at. */
+static bool has_bits_of_another(const struct track_set *s, const struct entry *e)
+{
+	for (size_t i = 0; i < s->n; i++) {
+		const struct entry *other = &s->entries[i];
+
+		if (other != e && other->track && track_by_bits(other->track) && soft_dirty_shared(e->pid, other->pid))
+			return true;
+	}
+	return false;
+}
+
 static void begin(struct track_set *s, struct entry *e)
 {
 	struct error err = { 0 };
@@ -315,7 +370,12 @@ static void begin(struct track_set *s, struct entry *e)
 
 	track_free(take_ptr(e->track));
 	e->tries++;
-	r = s->hindered ? error_set(&err, -EOPNOTSUPP, "another process of its container did not come back from a system call that was made in its name") : track_new(e->pid, &e->track, &err);
+	if (s->hindered)
+		r = error_set(&err, -EOPNOTSUPP, "another process of its container did not come back from a system call that was made in its name");
+	else if (has_bits_of_another(s, e))
+		r = error_set(&err, -EOPNOTSUPP, "it shares its memory with another process, whose soft-dirty bits are in use");
+	else
+		r = track_new(e->pid, &e->track, &err);
 	if (r == -ENOTSUP && err.reason)
 		s->refused = err;
 	s->hindered = s->hindered || r == -ETIME;
@@ -332,6 +392,9 @@ struct track *track_set_get(struct track_set *s, pid_t pid, bool may_start)
 	if (!e)
 		return NULL;
 	e->round = s->round;
+	/* Before anything is believed of a number that another process may have by now. */
+	if (e->track && track_by_bits(e->track) && soft_dirty_over(&e->track->bits))
+		set_broken(e->track, soft_dirty_over(&e->track->bits));
 	if (may_start && e->tries < TRIES && (!e->track || track_broken(e->track)))
 		begin(s, e);
 	return e->track;
@@ -352,6 +415,14 @@ void track_set_count(const struct track_set *s, int *ret_all, int *ret_tracked, 
 		if (why && !*ret_why)
 			*ret_why = why;
 	}
+}
+
+bool track_set_by_bits(const struct track_set *s)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (s->entries[i].round == s->round && s->entries[i].track && track_by_bits(s->entries[i].track))
+			return true;
+	return false;
 }
 
 int track_set_refused(const struct track_set *s, struct error *err)
