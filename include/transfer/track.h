@@ -17,7 +17,7 @@
  * Not seen are writes by devices into memory that was handed to them before the look and after it (O_DIRECT): a process that has such a file open is not
  * tracked.  Nor is one that uses userfaultfd itself.
  *
- * A kernel that has no such mode but soft-dirty bits (before 6.7; Debian 12, Ubuntu 22.04): these are cleared when tracking begins, and never again, so that what was written gathers; and what is where it was
+ * A kernel that has no such mode but soft-dirty bits (before 6.7; Debian 12): these are cleared when tracking begins, and never again, so that what was written gathers; and what is where it was
  * (its page frame) and does not have the bit is as it was read.  No thread is stopped, and nothing is left behind.  Nor is one tracked so that uses such bits itself.
  */
 struct track;

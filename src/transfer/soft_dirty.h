@@ -9,7 +9,7 @@
 #include "base/error.h"
 
 /*
- * The kernel's soft-dirty bits (Documentation/admin-guide/mm/soft-dirty.rst; CONFIG_MEM_SOFT_DIRTY, which Debian and Ubuntu set), for kernels before 6.7: cleared for one process, a page has bit 55 in
+ * The kernel's soft-dirty bits (Documentation/admin-guide/mm/soft-dirty.rst; CONFIG_MEM_SOFT_DIRTY), for kernels before 6.7: cleared for one process, a page has bit 55 in
  * /proc/PID/pagemap from the first write on.  Clearing is not asking: what is written between a look and the next clearing would be lost while the process runs, so bits are cleared once, before
  * anything is read, and gather from then on.
  */
