@@ -48,8 +48,12 @@ struct sender {
 	size_t count;
 	uint32_t pages;                 /* in all pieces */
 	uint8_t content[WIRE_PAGES_MAX];        /* enum content of each page in buffer */
-	uint64_t frames[WIRE_PAGES_MAX];        /* where each of them was, if that is to be known (pages_known_frame); else 0 */
-	const struct pagemap *clean;    /* of a run that was not written since soft-dirty bits were cleared: tells where its pages are; else NULL */
+	struct {
+		uint64_t frame;
+		bool written;
+	} where[WIRE_PAGES_MAX];        /* for pages_known_frame */
+	const struct pagemap *map;      /* by soft-dirty bits: tells where the pages of a run are; else NULL */
+	bool again;                     /* the same pages are gone through once more */
 	uint8_t *buffer;
 	uint64_t zero_start, zero_end;  /* not sent yet */
 	struct spans fresh;             /* of a tracked process: where nobody watched yet */
@@ -179,11 +183,16 @@ static bool by_bits(const struct pages_source *from)
 	return from->track && from->known && track_by_bits(from->track) && !track_broken(from->track);
 }
 
-/* The other side has it, or will: what has the bit later is looked at in any case, and what has not is this, if it is where it was.  No memory for it: it is looked at again. */
+/*
+ * The other side has it, or will: what has the bit later is looked at in any case, and what has not is this, if it is where it was.  No memory for it: it is looked at again.
+ * Zeros may have been written by nobody: their bit can be the mapping's alone.
+ */
 static void note_frame(struct sender *s, uint64_t address, uint32_t k)
 {
+	bool nothing = s->content[k] == ABSENT || (s->where[k].written && page_is_zero(s->buffer + (size_t)k * PAGE));
+
 	if (by_bits(s->from))
-		pages_known_frame(s->from->known, s->from->ns_pid, address, s->content[k] == ABSENT ? 0 : s->frames[k]);
+		pages_known_frame(s->from->known, s->from->ns_pid, address, nothing ? 0 : s->where[k].frame, s->where[k].written);
 }
 
 /* Of what was read: what need not go as data. */
@@ -265,8 +274,10 @@ static int add_run(struct sender *s, const struct page_run *run, struct error *e
 		uint32_t room = WIRE_PAGES_MAX - s->pages, n = left < room ? (uint32_t)left : room;
 
 		s->pieces[s->count++] = (struct piece){ .address = at, .pages = n, .swapped = run->swapped };
-		for (uint32_t k = 0; k < n; k++)
-			s->frames[s->pages + k] = s->clean ? pagemap_frame(s->clean, at + (uint64_t)k * PAGE) : 0;
+		for (uint32_t k = 0; k < n; k++) {
+			s->where[s->pages + k].frame = s->map ? pagemap_frame(s->map, at + (uint64_t)k * PAGE) : 0;
+			s->where[s->pages + k].written = run->written;
+		}
 		s->pages += n;
 		at += (uint64_t)n * PAGE;
 		if (s->pages == WIRE_PAGES_MAX) {
@@ -295,9 +306,13 @@ static int add_written(struct sender *s, const struct pagemap *map, const struct
 	struct page_run part = *run;
 	int r = 0;
 
-	s->clean = in->file || run->written || run->swapped ? NULL : map;
-	for (uint64_t at = run->start; s->clean && at < run->end && r == 0; at += PAGE) {
-		if (!pages_known_same_frame(s->from->known, s->from->ns_pid, at, pagemap_frame(map, at)))
+	s->map = in->file || run->swapped ? NULL : map;
+	for (uint64_t at = run->start; s->map && !run->written && at < run->end && r == 0; at += PAGE) {
+		uint64_t frame = pagemap_frame(map, at);
+
+		if (pages_known_was_in(s->from->known, s->from->ns_pid, at, frame, true))
+			track_bits_lost(s->from->track);
+		if (!pages_known_was_in(s->from->known, s->from->ns_pid, at, frame, false))
 			continue;
 		part.end = at;
 		r = add_run(s, &part, err);
@@ -305,7 +320,7 @@ static int add_written(struct sender *s, const struct pagemap *map, const struct
 	}
 	if (r == 0)
 		r = add_run(s, &part, err);
-	s->clean = NULL;
+	s->map = NULL;
 	return r;
 }
 
@@ -317,7 +332,7 @@ static int send_selected(struct sender *s, struct pagemap *map, const struct spa
 	pagemap_files(map, in->file);
 	pagemap_select(map, in->start, in->end, select, protect);
 	while ((r = pagemap_next(map, &run, err)) > 0) {
-		r = s->from->found && !in->file && !run.zero ? s->from->found(s->from->found_ctx, run.start, run.end, err) : 0;
+		r = s->from->found && !s->again && !in->file && !run.zero ? s->from->found(s->from->found_ctx, run.start, run.end, err) : 0;
 		if (r == 0 && select == SELECT_STATES && by_bits(s->from))
 			r = add_written(s, map, &run, in, err);
 		else if (r == 0 && must_go(&run, in, select))
@@ -451,6 +466,10 @@ static int send_all(struct sender *s, struct pagemap *map, enum pages_which whic
 	if (bits && track_first_look(s->from->track))
 		pages_known_forget_frames(s->from->known, s->from->ns_pid);
 	if (r == 0)
+		r = each_span(s, map, which, send_range, err);
+	/* While it runs, the next round does. */
+	s->again = r == 0 && bits && !s->from->running && track_broken(s->from->track);
+	if (s->again)
 		r = each_span(s, map, which, send_range, err);
 	if (r == 0)
 		r = flush_batch(s, err);

@@ -272,6 +272,11 @@ void track_forget(struct track *t, uint64_t address)
 		set_broken(t, "a page of it could neither be read nor be asked for again");
 }
 
+void track_bits_lost(struct track *t)
+{
+	set_broken(t, "somebody else has cleared its soft-dirty bits");
+}
+
 void track_check(struct track *t)
 {
 	const char *bits, *why = look_at_files(t->pid, &bits);

@@ -142,6 +142,11 @@ static void who_uses_them_itself_keeps_them(void **state)
 
 /* --- frames --- */
 
+static bool noted(struct pages_known *k, pid_t pid, uint64_t address, uint64_t frame)
+{
+	return pages_known_was_in(k, pid, address, frame, false);
+}
+
 static void frames_are_noted(void **state)
 {
 	struct pages_known *k = NULL;
@@ -149,21 +154,25 @@ static void frames_are_noted(void **state)
 
 	(void)state;
 	assert_int_equal(pages_known_new(&k, &err), 0);
-	assert_false(pages_known_same_frame(k, 1, 0x200000, 7));
-	assert_int_equal(pages_known_frame(k, 1, 0x200000, 0), 0);
-	assert_int_equal(pages_known_frame(k, 1, 0x200000, 7), 0);
-	assert_int_equal(pages_known_frame(k, 2, 0x200000, 8), 0);
-	assert_true(pages_known_same_frame(k, 1, 0x200000, 7));
-	assert_false(pages_known_same_frame(k, 1, 0x200000, 8) || pages_known_same_frame(k, 1, 0x201000, 7) || pages_known_same_frame(k, 1, 0x201000, 0));
-	/* Could not be read, or had the bit. */
-	assert_int_equal(pages_known_frame(k, 1, 0x200000, 0), 0);
-	assert_false(pages_known_same_frame(k, 1, 0x200000, 7));
-	assert_int_equal(pages_known_frame(k, 1, 0x3ff000, 9), 0);
+	assert_false(noted(k, 1, 0x200000, 7));
+	assert_int_equal(pages_known_frame(k, 1, 0x200000, 0, true), 0);
+	assert_int_equal(pages_known_frame(k, 1, 0x200000, 7, false), 0);
+	assert_int_equal(pages_known_frame(k, 2, 0x200000, 8, false), 0);
+	assert_true(noted(k, 1, 0x200000, 7));
+	assert_false(noted(k, 1, 0x200000, 8) || noted(k, 1, 0x201000, 7) || noted(k, 1, 0x201000, 0) || pages_known_was_in(k, 1, 0x200000, 7, true));
+	/* Has been written. */
+	assert_int_equal(pages_known_frame(k, 1, 0x200000, 7, true), 0);
+	assert_false(noted(k, 1, 0x200000, 7));
+	assert_true(pages_known_was_in(k, 1, 0x200000, 7, true));
+	/* Could not be read. */
+	assert_int_equal(pages_known_frame(k, 1, 0x200000, 0, false), 0);
+	assert_false(noted(k, 1, 0x200000, 7) || noted(k, 1, 0x200000, 0) || pages_known_was_in(k, 1, 0x200000, 0, true));
+	assert_int_equal(pages_known_frame(k, 1, 0x3ff000, 9, false), 0);
 	pages_known_forget_frames(k, 1);
-	assert_false(pages_known_same_frame(k, 1, 0x3ff000, 9));
-	assert_true(pages_known_same_frame(k, 2, 0x200000, 8));
+	assert_false(noted(k, 1, 0x3ff000, 9));
+	assert_true(noted(k, 2, 0x200000, 8));
 	pages_known_forget(k, 2);
-	assert_false(pages_known_same_frame(k, 2, 0x200000, 8));
+	assert_false(noted(k, 2, 0x200000, 8));
 	pages_known_free(k);
 }
 
@@ -576,13 +585,63 @@ static void after_exec_it_begins_anew(void **state)
 		munmap(area[i], AREA);
 }
 
+static void writes_when_told(void)
+{
+	fill_both(false);
+	for (int i = 1;; i++) {
+		wait_for(i);
+		for (int k = 0; k < 16; k++)
+			area[0][(i * 16 + k) * (int)PAGE] ^= 1;
+		shared->ticks++;
+	}
+}
+
+/* What was written before would pass for unwritten: what has been seen with its bit, and has none now, gives it away. */
+static void bits_that_another_clears(void **state)
+{
+	cleanup_close int fd = -1;
+	struct transfer t;
+	const char *why;
+	int all, tracked;
+	char path[64];
+	pid_t pid;
+
+	(void)state;
+	fresh_shared();
+	for (int i = 0; i < 2; i++)
+		area[i] = aligned(AREA);
+	pid = start(writes_when_told);
+	wait_ticks(1);
+	transfer_begin(&t);
+	send_round(&t, pid, true);
+	step(1);
+	send_round(&t, pid, true);
+	step(2);
+	path_format(path, sizeof(path), "/proc/%d/clear_refs", pid);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	assert_int_equal(write(fd, "4", 1), 1);
+	stop_group(pid);
+	send_round(&t, pid, false);
+	finish(&t);
+	assert_true(verify(&t, pid) > 2 * AREA / PAGE);
+	track_set_count(t.set, &all, &tracked, &why);
+	if (bits)
+		assert_true(tracked == 0 && strstr(why, "somebody else"));
+	else
+		assert_int_equal(tracked, 1);
+	end(pid);
+	transfer_free(&t);
+	for (int i = 0; i < 2; i++)
+		munmap(area[i], AREA);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test(name)
 	const struct CMUnitTest tests[] = {
 		T(kernel_is_asked), T(nothing_without_frames), T(files_that_tell), T(who_uses_them_itself_keeps_them), T(frames_are_noted), T(what_is_quiet_is_not_looked_at),
 		T(pages_of_zeros), T(page_tables_that_move), T(mappings_that_merge), T(huge_pages), T(what_ksm_merges), T(memory_of_two_is_cleared_once), T(children_begin_anew),
-		T(after_exec_it_begins_anew),
+		T(after_exec_it_begins_anew), T(bits_that_another_clears),
 	};
 
 	return cmocka_run_group_tests(tests, find_out, NULL);
