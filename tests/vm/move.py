@@ -20,8 +20,9 @@ LIMITS = {"limits": {"memory": "64Mi", "cpu": "1"}, "requests": {"memory": "32Mi
 def said(m):
     """What the status tells of each container, and of the whole."""
     of = m["status"].get("source", {}).get("containers", [])
-    return "%s frozen %s, %s sent, tracking %s" % (m["spec"].get("strategy", "default"), m["status"].get("downtime"), m["status"].get("transferred"),
-                                                   ",".join("%s:%s" % (c["name"], c.get("tracking", "?")) for c in of))
+    pages = ["%s:%s" % (c["name"], "/".join(str(r["pages"]) for r in c.get("rounds", []))) for c in of]
+    return "%s frozen %s, %s sent, tracking %s, pages of each round %s" % (m["spec"].get("strategy", "default"), m["status"].get("downtime"), m["status"].get("transferred"),
+                                                                           ",".join("%s:%s" % (c["name"], c.get("tracking", "?")) for c in of), ",".join(pages))
 
 
 def twice(case, home, **spec):
