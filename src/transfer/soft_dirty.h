@@ -26,7 +26,7 @@ int soft_dirty_check(struct error *err);
 /* Clears the bits of this process; *ret_us: how long it could map nothing and wait for no page meanwhile, microseconds.  Other bits, and the process, are not touched. */
 int soft_dirty_begin(pid_t pid, struct soft_dirty *ret, int64_t *ret_us, struct error *err);
 void soft_dirty_end(struct soft_dirty *s);
-/* NULL, or why the bits are not those that were cleared. */
+/* NULL, or why the process of this number is not the one whose bits were cleared. */
 const char *soft_dirty_over(const struct soft_dirty *s);
 /* Whether an open file of this name is one that a program has to use such bits itself: Boehm's collector keeps both open (os_dep.c). */
 bool soft_dirty_file(const char *target);

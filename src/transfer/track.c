@@ -282,7 +282,7 @@ void track_check(struct track *t)
 	const char *bits, *why = look_at_files(t->pid, &bits);
 
 	if (!why && track_by_bits(t))
-		why = bits ? bits : soft_dirty_over(&t->bits);
+		why = bits;
 	if (why)
 		set_broken(t, why);
 }

@@ -272,13 +272,11 @@ static void moves(void)
 			shared->errors += *(volatile uint8_t *)page != 0;
 			break;
 		default:
-			/* Over another of them, by way of the spare place; where it was is empty then. */
+			/* Two change places, by way of the spare one; or one goes there and comes back. */
 			if (mremap(from, PART, PART, MREMAP_MAYMOVE | MREMAP_FIXED, spare) != spare ||
-			    (from != to && mmap(from, PART, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != from) ||
+			    (from != to && mremap(to, PART, PART, MREMAP_MAYMOVE | MREMAP_FIXED, from) != from) ||
 			    mremap(spare, PART, PART, MREMAP_MAYMOVE | MREMAP_FIXED, to) != to)
 				_exit(11);
-			for (size_t i = 0; from != to && i < PART; i += 64 * PAGE)
-				from[i] = (uint8_t)seed;
 		}
 	}
 }
