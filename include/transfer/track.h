@@ -29,8 +29,9 @@ void track_free(struct track *t);
 bool track_by_bits(const struct track *t);
 /* True once, the first time: by soft-dirty bits, nothing that was known before they were cleared counts. */
 bool track_first_look(struct track *t);
-/* A page that had its bit has it no more: it is broken. */
+/* A page that had its bit has it no more; or another one has come in its place, and neither was written (mremap, KSM): it is broken, the latter for good. */
 void track_bits_lost(struct track *t);
+void track_pages_move(struct track *t);
 /* How long that took, microseconds. */
 int64_t track_stopped_us(const struct track *t);
 /* Registers all private mappings that are not yet.  After a failure track_broken says why. */

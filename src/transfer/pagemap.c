@@ -213,11 +213,24 @@ bool pagemap_by_scan(const struct pagemap *p)
 	return p->scan;
 }
 
-uint64_t pagemap_frame(const struct pagemap *p, uint64_t address)
+static uint64_t where(uint64_t entry)
 {
-	uint64_t entry = p->entries[(address - p->entries_at) / PAGE];
+	uint64_t frame = entry & ENTRY_PRESENT ? entry & ENTRY_FRAME : 0;
 
-	return entry & ENTRY_PRESENT ? entry & ENTRY_FRAME : 0;
+	return frame ? frame << 1 | (entry & ENTRY_SOFT_DIRTY ? 1 : 0) : 0;
+}
+
+uint64_t pagemap_where(const struct pagemap *p, uint64_t address)
+{
+	return where(p->entries[(address - p->entries_at) / PAGE]);
+}
+
+void pagemap_look(const struct pagemap *p, uint64_t address, uint32_t pages, uint64_t *ret)
+{
+	bool told = pread(p->fd, ret, (size_t)pages * 8, (off_t)(address / PAGE * 8)) == (ssize_t)pages * 8;
+
+	for (uint32_t i = 0; i < pages; i++)
+		ret[i] = told ? where(ret[i]) : 0;
 }
 
 int pagemap_next(struct pagemap *p, struct page_run *ret, struct error *err)

@@ -41,7 +41,11 @@ void pagemap_files(struct pagemap *p, bool files);
 /* 1: *ret is the next run; 0: end of the range; negative errno. */
 int pagemap_next(struct pagemap *p, struct page_run *ret, struct error *err);
 bool pagemap_by_scan(const struct pagemap *p);
-/* In which frame of memory a page of the run that was told last is, which nobody is told who may not know (CAP_SYS_ADMIN); 0: not known, or swapped.  Not by scan. */
-uint64_t pagemap_frame(const struct pagemap *p, uint64_t address);
+/*
+ * Where a page of the run that was told last is: its frame of memory (which nobody is told who may not know, without CAP_SYS_ADMIN), twice, and 1 when it has its soft-dirty bit; 0: not known, or swapped.  Not by scan.
+ * look: the same of any pages, as they are now; all 0 when it cannot be told.
+ */
+uint64_t pagemap_where(const struct pagemap *p, uint64_t address);
+void pagemap_look(const struct pagemap *p, uint64_t address, uint32_t pages, uint64_t *ret);
 
 #endif

@@ -21,7 +21,7 @@ struct known_block {
 	uint64_t number;                /* address >> BLOCK_SHIFT */
 	pid_t ns_pid;
 	XXH128_hash_t digest[BLOCK_PAGES];      /* all zero: not known */
-	uint64_t *frames;               /* of each page, and in the lowest bit whether it had been written; 0: not known; NULL: of none */
+	uint64_t *frames;               /* where each page was, 0: not known; NULL: of none */
 };
 
 struct pages_known {
@@ -151,22 +151,22 @@ void pages_known_clear(struct pages_known *k, pid_t ns_pid, uint64_t start, uint
 	}
 }
 
-int pages_known_frame(struct pages_known *k, pid_t ns_pid, uint64_t address, uint64_t frame, bool written)
+int pages_known_note(struct pages_known *k, pid_t ns_pid, uint64_t address, uint64_t where)
 {
-	struct known_block *b = block_of(k, ns_pid, address >> BLOCK_SHIFT, frame != 0);
+	struct known_block *b = block_of(k, ns_pid, address >> BLOCK_SHIFT, where != 0);
 
-	if (b && !b->frames && frame)
+	if (b && !b->frames && where)
 		b->frames = calloc(BLOCK_PAGES, sizeof(*b->frames));
 	if (b && b->frames)
-		b->frames[address / PAGE % BLOCK_PAGES] = frame ? frame << 1 | written : 0;
-	return frame && (!b || !b->frames) ? -ENOMEM : 0;
+		b->frames[address / PAGE % BLOCK_PAGES] = where;
+	return where && (!b || !b->frames) ? -ENOMEM : 0;
 }
 
-bool pages_known_was_in(struct pages_known *k, pid_t ns_pid, uint64_t address, uint64_t frame, bool written)
+uint64_t pages_known_noted(struct pages_known *k, pid_t ns_pid, uint64_t address)
 {
 	const struct known_block *b = block_of(k, ns_pid, address >> BLOCK_SHIFT, false);
 
-	return frame && b && b->frames && b->frames[address / PAGE % BLOCK_PAGES] == (frame << 1 | written);
+	return b && b->frames ? b->frames[address / PAGE % BLOCK_PAGES] : 0;
 }
 
 void pages_known_forget_frames(struct pages_known *k, pid_t ns_pid)

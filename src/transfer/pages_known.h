@@ -19,11 +19,11 @@ void pages_known_clear(struct pages_known *k, pid_t ns_pid, uint64_t start, uint
 int pages_known_index(struct pages_known *k);
 bool pages_known_find(struct pages_known *k, const uint8_t *page, pid_t *ns_pid, uint64_t *address);
 /*
- * Where the page was (pagemap_frame) when it was sent, and whether it had been written since the bits of its process were cleared (soft_dirty.h); frame 0: it is not known.  -ENOMEM: it is not known.
- * was_in: whether it was there, written or not.
+ * Where the page was when it was sent, as pagemap_where tells it: its frame, and whether it had been written since the bits of its process were cleared (soft_dirty.h); 0: it is not known.
+ * -ENOMEM: it is not known.
  */
-int pages_known_frame(struct pages_known *k, pid_t ns_pid, uint64_t address, uint64_t frame, bool written);
-bool pages_known_was_in(struct pages_known *k, pid_t ns_pid, uint64_t address, uint64_t frame, bool written);
+int pages_known_note(struct pages_known *k, pid_t ns_pid, uint64_t address, uint64_t where);
+uint64_t pages_known_noted(struct pages_known *k, pid_t ns_pid, uint64_t address);
 /* Of none of its pages is known where they were. */
 void pages_known_forget_frames(struct pages_known *k, pid_t ns_pid);
 /* Nobody knows what the other side holds of this process. */

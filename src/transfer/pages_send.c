@@ -25,6 +25,7 @@ struct piece {
 	uint64_t address;
 	uint32_t pages;
 	bool swapped;
+	bool note;                      /* by soft-dirty bits: where they are is to be known */
 };
 
 /* Mappings next to each other. */
@@ -48,11 +49,9 @@ struct sender {
 	size_t count;
 	uint32_t pages;                 /* in all pieces */
 	uint8_t content[WIRE_PAGES_MAX];        /* enum content of each page in buffer */
-	struct {
-		uint64_t frame;
-		bool written;
-	} where[WIRE_PAGES_MAX];        /* for pages_known_frame */
-	const struct pagemap *map;      /* by soft-dirty bits: tells where the pages of a run are; else NULL */
+	uint64_t where[WIRE_PAGES_MAX]; /* each of them was (pagemap_where), if that is to be known; else 0 */
+	const struct pagemap *map;      /* by soft-dirty bits: tells that; else NULL */
+	bool note;                      /* of what is added now */
 	bool again;                     /* the same pages are gone through once more */
 	uint8_t *buffer;
 	uint64_t zero_start, zero_end;  /* not sent yet */
@@ -183,16 +182,45 @@ static bool by_bits(const struct pages_source *from)
 	return from->track && from->known && track_by_bits(from->track) && !track_broken(from->track);
 }
 
+static void look(const struct sender *s, uint64_t *where)
+{
+	uint32_t k = 0;
+
+	memset(where, 0, s->pages * sizeof(*where));
+	for (size_t i = 0; i < s->count; k += s->pieces[i++].pages)
+		if (s->pieces[i].note && s->map)
+			pagemap_look(s->map, s->pieces[i].address, s->pieces[i].pages, where + k);
+}
+
+/* A page that has come or gone while it was read is not known to be what was read. */
+static int read_where(struct sender *s, struct error *err)
+{
+	uint64_t after[WIRE_PAGES_MAX];
+	int r;
+
+	look(s, s->where);
+	r = read_batch(s, err);
+	look(s, after);
+	for (uint32_t k = 0; k < s->pages; k++)
+		if (s->where[k] != after[k])
+			s->where[k] = 0;
+	return r;
+}
+
 /*
  * The other side has it, or will: what has the bit later is looked at in any case, and what has not is this, if it is where it was.  No memory for it: it is looked at again.
- * Zeros may have been written by nobody: their bit can be the mapping's alone.
+ * Zeros may have been written by nobody: their bit can be the mapping's alone.  True when another page had been here, and neither was written.
  */
-static void note_frame(struct sender *s, uint64_t address, uint32_t k)
+static bool note(struct sender *s, uint64_t address, uint32_t k)
 {
-	bool nothing = s->content[k] == ABSENT || (s->where[k].written && page_is_zero(s->buffer + (size_t)k * PAGE));
+	bool nothing = s->content[k] == ABSENT || (s->where[k] & 1 && page_is_zero(s->buffer + (size_t)k * PAGE));
+	uint64_t was, now = nothing ? 0 : s->where[k];
 
-	if (by_bits(s->from))
-		pages_known_frame(s->from->known, s->from->ns_pid, address, nothing ? 0 : s->where[k].frame, s->where[k].written);
+	if (!by_bits(s->from))
+		return false;
+	was = pages_known_noted(s->from->known, s->from->ns_pid, address);
+	pages_known_note(s->from->known, s->from->ns_pid, address, now);
+	return was && now && was != now && !(was & 1) && !(now & 1);
 }
 
 /* Of what was read: what need not go as data. */
@@ -204,15 +232,17 @@ static int sort_out(struct sender *s, struct error *err)
 		for (uint32_t j = 0; j < s->pieces[i].pages; j++, k++) {
 			const uint8_t *page = s->buffer + (size_t)k * PAGE;
 			uint64_t address = s->pieces[i].address + (uint64_t)j * PAGE;
-			bool same = false;
+			bool same = false, another = note(s, address, k);
 
-			note_frame(s, address, k);
 			if (s->content[k] != DATA)
 				continue;
 			if (page_is_zero(page))
 				s->content[k] = ZERO;
 			else if (s->from->known && pages_known_same(s->from->known, s->from->ns_pid, address, page, &same) < 0)
 				return error_set(err, -ENOMEM, "out of memory for the digests of pages");
+			/* The kernel moves pages itself; then they are the same. */
+			if (another && s->content[k] == DATA && !same)
+				track_pages_move(s->from->track);
 			if (same)
 				s->content[k] = SAME;
 			s->stats->same_pages += same;
@@ -238,7 +268,7 @@ static int send_same(struct sender *s, const struct piece *piece, uint32_t first
 static int flush_batch(struct sender *s, struct error *err)
 {
 	uint32_t first = 0;
-	int r = s->count ? read_batch(s, err) : 0;
+	int r = s->count ? read_where(s, err) : 0;
 
 	/* Before it is noted as what the other side has. */
 	if (r == 0)
@@ -273,11 +303,7 @@ static int add_run(struct sender *s, const struct page_run *run, struct error *e
 		uint64_t left = (run->end - at) / PAGE;
 		uint32_t room = WIRE_PAGES_MAX - s->pages, n = left < room ? (uint32_t)left : room;
 
-		s->pieces[s->count++] = (struct piece){ .address = at, .pages = n, .swapped = run->swapped };
-		for (uint32_t k = 0; k < n; k++) {
-			s->where[s->pages + k].frame = s->map ? pagemap_frame(s->map, at + (uint64_t)k * PAGE) : 0;
-			s->where[s->pages + k].written = run->written;
-		}
+		s->pieces[s->count++] = (struct piece){ .address = at, .pages = n, .swapped = run->swapped, .note = s->note };
 		s->pages += n;
 		at += (uint64_t)n * PAGE;
 		if (s->pages == WIRE_PAGES_MAX) {
@@ -303,16 +329,17 @@ static bool must_go(const struct page_run *run, const struct span *in, enum page
  */
 static int add_written(struct sender *s, const struct pagemap *map, const struct page_run *run, const struct span *in, struct error *err)
 {
+	bool anonymous = !in->file && !run->swapped;
 	struct page_run part = *run;
 	int r = 0;
 
-	s->map = in->file || run->swapped ? NULL : map;
-	for (uint64_t at = run->start; s->map && !run->written && at < run->end && r == 0; at += PAGE) {
-		uint64_t frame = pagemap_frame(map, at);
+	s->note = anonymous;
+	for (uint64_t at = run->start; anonymous && !run->written && at < run->end && r == 0; at += PAGE) {
+		uint64_t where = pagemap_where(map, at), was = pages_known_noted(s->from->known, s->from->ns_pid, at);
 
-		if (pages_known_was_in(s->from->known, s->from->ns_pid, at, frame, true))
+		if (was && was == (where | 1))
 			track_bits_lost(s->from->track);
-		if (!pages_known_was_in(s->from->known, s->from->ns_pid, at, frame, false))
+		if (!where || was != where)
 			continue;
 		part.end = at;
 		r = add_run(s, &part, err);
@@ -320,7 +347,7 @@ static int add_written(struct sender *s, const struct pagemap *map, const struct
 	}
 	if (r == 0)
 		r = add_run(s, &part, err);
-	s->map = NULL;
+	s->note = false;
 	return r;
 }
 
@@ -463,15 +490,18 @@ static int send_all(struct sender *s, struct pagemap *map, enum pages_which whic
 	bool bits = by_bits(s->from), watch = s->from->track && s->from->running && !track_broken(s->from->track);
 	int r = watch && !bits ? send_unwatched(s, map, which, err) : 0;
 
+	s->map = bits ? map : NULL;
 	if (bits && track_first_look(s->from->track))
 		pages_known_forget_frames(s->from->known, s->from->ns_pid);
 	if (r == 0)
 		r = each_span(s, map, which, send_range, err);
+	if (r == 0)
+		r = flush_batch(s, err);
 	/* While it runs, the next round does. */
 	s->again = r == 0 && bits && !s->from->running && track_broken(s->from->track);
 	if (s->again)
 		r = each_span(s, map, which, send_range, err);
-	if (r == 0)
+	if (s->again && r == 0)
 		r = flush_batch(s, err);
 	if (r == 0 && watch)
 		track_check(s->from->track);

@@ -59,7 +59,7 @@ static int own_page(struct page_run *ret, uint64_t *ret_frame, struct error *err
 		r = pagemap_next(map, ret, err);
 	}
 	if (r > 0)
-		*ret_frame = pagemap_frame(map, start);
+		*ret_frame = pagemap_where(map, start) >> 1;
 	pagemap_close(map);
 	munmap((void *)(uintptr_t)page, PAGE);
 	return r < 0 ? r : r == 0 ? error_set(err, -EOPNOTSUPP, "a page of our own is not in our page map") : 0;

@@ -38,6 +38,7 @@ struct track {
 	int uffd;                       /* -1: by soft-dirty bits */
 	struct soft_dirty bits;         /* .. these */
 	bool used;                      /* .. which somebody has looked at */
+	bool for_good;                  /* once broken, not to be begun anew */
 	int64_t stopped_us;
 	char why[256];                  /* not empty: broken */
 };
@@ -265,7 +266,7 @@ void track_forget(struct track *t, uint64_t address)
 {
 	struct uffdio_writeprotect w = { .range = { address, PAGE } };
 
-	if (track_by_bits(t))           /* what was not read is not known as sent (pages_known_frame) */
+	if (track_by_bits(t))           /* what was not read is not known as sent (pages_known_note) */
 		return;
 	/* ENOENT: nothing is mapped or registered there any more. */
 	if (ioctl(t->uffd, UFFDIO_WRITEPROTECT, &w) < 0 && errno != ENOENT && errno != ESRCH)
@@ -275,6 +276,12 @@ void track_forget(struct track *t, uint64_t address)
 void track_bits_lost(struct track *t)
 {
 	set_broken(t, "somebody else has cleared its soft-dirty bits");
+}
+
+void track_pages_move(struct track *t)
+{
+	set_broken(t, "its memory changes places, which soft-dirty bits do not show");
+	t->for_good = true;
 }
 
 void track_check(struct track *t)
@@ -400,7 +407,7 @@ struct track *track_set_get(struct track_set *s, pid_t pid, bool may_start)
 	/* Before anything is believed of a number that another process may have by now. */
 	if (e->track && track_by_bits(e->track) && soft_dirty_over(&e->track->bits))
 		set_broken(e->track, soft_dirty_over(&e->track->bits));
-	if (may_start && e->tries < TRIES && (!e->track || track_broken(e->track)))
+	if (may_start && e->tries < TRIES && (!e->track || (track_broken(e->track) && !e->track->for_good)))
 		begin(s, e);
 	return e->track;
 }

@@ -142,11 +142,6 @@ static void who_uses_them_itself_keeps_them(void **state)
 
 /* --- frames --- */
 
-static bool noted(struct pages_known *k, pid_t pid, uint64_t address, uint64_t frame)
-{
-	return pages_known_was_in(k, pid, address, frame, false);
-}
-
 static void frames_are_noted(void **state)
 {
 	struct pages_known *k = NULL;
@@ -154,25 +149,22 @@ static void frames_are_noted(void **state)
 
 	(void)state;
 	assert_int_equal(pages_known_new(&k, &err), 0);
-	assert_false(noted(k, 1, 0x200000, 7));
-	assert_int_equal(pages_known_frame(k, 1, 0x200000, 0, true), 0);
-	assert_int_equal(pages_known_frame(k, 1, 0x200000, 7, false), 0);
-	assert_int_equal(pages_known_frame(k, 2, 0x200000, 8, false), 0);
-	assert_true(noted(k, 1, 0x200000, 7));
-	assert_false(noted(k, 1, 0x200000, 8) || noted(k, 1, 0x201000, 7) || noted(k, 1, 0x201000, 0) || pages_known_was_in(k, 1, 0x200000, 7, true));
-	/* Has been written. */
-	assert_int_equal(pages_known_frame(k, 1, 0x200000, 7, true), 0);
-	assert_false(noted(k, 1, 0x200000, 7));
-	assert_true(pages_known_was_in(k, 1, 0x200000, 7, true));
+	assert_int_equal(pages_known_noted(k, 1, 0x200000), 0);
+	assert_int_equal(pages_known_note(k, 1, 0x200000, 0), 0);
+	assert_int_equal(pages_known_note(k, 1, 0x200000, 14), 0);
+	assert_int_equal(pages_known_note(k, 2, 0x200000, 17), 0);
+	assert_int_equal(pages_known_noted(k, 1, 0x200000), 14);
+	assert_int_equal(pages_known_noted(k, 1, 0x201000), 0);
 	/* Could not be read. */
-	assert_int_equal(pages_known_frame(k, 1, 0x200000, 0, false), 0);
-	assert_false(noted(k, 1, 0x200000, 7) || noted(k, 1, 0x200000, 0) || pages_known_was_in(k, 1, 0x200000, 0, true));
-	assert_int_equal(pages_known_frame(k, 1, 0x3ff000, 9, false), 0);
+	assert_int_equal(pages_known_note(k, 1, 0x200000, 0), 0);
+	assert_int_equal(pages_known_noted(k, 1, 0x200000), 0);
+	assert_int_equal(pages_known_note(k, 1, 0x3ff000, 18), 0);
+	assert_int_equal(pages_known_noted(k, 1, 0x3ff000), 18);
 	pages_known_forget_frames(k, 1);
-	assert_false(noted(k, 1, 0x3ff000, 9));
-	assert_true(noted(k, 2, 0x200000, 8));
+	assert_int_equal(pages_known_noted(k, 1, 0x3ff000), 0);
+	assert_int_equal(pages_known_noted(k, 2, 0x200000), 17);
 	pages_known_forget(k, 2);
-	assert_false(noted(k, 2, 0x200000, 8));
+	assert_int_equal(pages_known_noted(k, 2, 0x200000), 0);
 	pages_known_free(k);
 }
 

@@ -768,7 +768,7 @@ static void what_could_not_be_read_counts_as_written(void **state)
 	send_round(&t, pid, true);
 	stop_group(pid);
 	n = count_written(&t, pid);
-	if (bits)                       /* what was not read is not noted then (pages_known_frame) */
+	if (bits)                       /* what was not read is not noted then (pages_known_note) */
 		goto out;
 	track_forget(track_set_get(t.set, pid, false), (uint64_t)(uintptr_t)left_alone);
 	assert_int_equal(count_written(&t, pid), n + 1);
