@@ -30,7 +30,7 @@ static void *aligned(size_t len)
 	return (void *)(((uintptr_t)anonymous(len + HUGE) + HUGE - 1) & ~(HUGE - 1));
 }
 
-/* The test says when. */
+/* The test says when (step). */
 static void wait_for(int ready)
 {
 	while (shared->ready < ready)
@@ -39,8 +39,13 @@ static void wait_for(int ready)
 
 static void step(int ready)
 {
+	int64_t deadline = clock_mono_us() + 60000000;
+	long before = shared->ticks;
+
 	shared->ready = ready;
-	wait_ticks(1);
+	while (shared->ticks == before && clock_mono_us() < deadline)
+		usleep(1000);
+	assert_true(shared->ticks > before);
 }
 
 /* Pages without the bit, of those that are there. */
