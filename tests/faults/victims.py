@@ -61,8 +61,13 @@ def one_monitor(side, row):
 
 
 def restored(side, row):
-    """What has been restored and does not run yet."""
-    return [pid for name in row.programs for pid in processes.counters(side.destination, name)]
+    """What has been restored and does not run yet. Whose it is says its environment, which lies in memory that is filled a quarter of a second after the open (fill_serve.c, HOLD_US) or later."""
+    end = time.monotonic() + 5
+    while True:
+        found = [pid for name in row.programs for pid in processes.counters(side.destination, name)]
+        if found or time.monotonic() > end:
+            return found
+        time.sleep(0.05)
 
 
 class Programs:
