@@ -85,6 +85,7 @@ struct destination {
 	struct wire *wire;              /* the connection that is served */
 	char run_dir[512];
 	int64_t files_ahead[FILES_AHEAD];       /* as the source tells it; walks 0: nothing */
+	int64_t told_us;                /* clock_mono_us: when status was told how much has come */
 	int64_t frozen_us;              /* clock_mono_us when FROZEN came, minus what the source had been frozen by then */
 	int64_t sent_us, prepared_us, committed_us, running_us, complete_us;
 	uint64_t bytes;

@@ -33,6 +33,7 @@ struct record {
 	pthread_cond_t changed;
 	enum source_state queued;               /* SOURCE_None: nothing */
 	cJSON *containers;                      /* queued; NULL: nothing */
+	int64_t bytes;                          /* queued with it or alone; negative: nothing */
 	bool busy, stop;
 };
 
@@ -65,8 +66,8 @@ static struct timespec deadline(int64_t us)
 	return (struct timespec){ at / 1000000, at % 1000000 * 1000 };
 }
 
-/* state SOURCE_None: it stays as it is.  containers (may be NULL) is taken over. */
-static void send_progress(struct record *r, enum source_state state, cJSON *containers)
+/* state SOURCE_None, bytes negative: they stay as they are.  containers (may be NULL) is taken over. */
+static void send_progress(struct record *r, enum source_state state, int64_t bytes, cJSON *containers)
 {
 	cleanup_json cJSON *patch = NULL;
 	struct error err = { 0 };
@@ -76,6 +77,8 @@ static void send_progress(struct record *r, enum source_state state, cJSON *cont
 	source = cJSON_AddObjectToObject(status, "source");
 	if (state != SOURCE_None)
 		stamp(source, state);
+	if (bytes >= 0)
+		cJSON_AddNumberToObject(source, "bytesTransferred", (double)bytes);
 	if (containers)
 		cJSON_AddItemToObject(source, "containers", containers);
 	if (kube_merge_patch(r->background, r->status_path, PM_MANAGER_AGENT, patch, NULL, &err) < 0)
@@ -93,6 +96,11 @@ static bool lasts(struct record *r, enum source_state s)
 	return r->queued == s;
 }
 
+static bool has_live(const struct record *r)
+{
+	return r->containers || r->bytes >= 0;
+}
+
 static void *progress_main(void *arg)
 {
 	struct record *r = arg;
@@ -101,10 +109,11 @@ static void *progress_main(void *arg)
 	for (;;) {
 		enum source_state s = r->queued;
 		cJSON *containers;
+		int64_t bytes;
 
-		if (s == SOURCE_None && !r->containers && r->stop)
+		if (s == SOURCE_None && !has_live(r) && r->stop)
 			break;
-		if (s == SOURCE_None && !r->containers) {
+		if (s == SOURCE_None && !has_live(r)) {
 			pthread_cond_wait(&r->changed, &r->lock);
 			continue;
 		}
@@ -112,9 +121,11 @@ static void *progress_main(void *arg)
 			continue;
 		r->queued = SOURCE_None;
 		containers = take_ptr(r->containers);
+		bytes = r->bytes;
+		r->bytes = -1;
 		r->busy = true;
 		pthread_mutex_unlock(&r->lock);
-		send_progress(r, s, containers);
+		send_progress(r, s, bytes, containers);
 		pthread_mutex_lock(&r->lock);
 		r->busy = false;
 		pthread_cond_broadcast(&r->changed);
@@ -131,6 +142,7 @@ int record_open(const struct agent_options *o, const char *ns, const char *name,
 
 	if (!r)
 		return error_set(err, -ENOMEM, "out of memory");
+	r->bytes = -1;
 	pthread_mutex_init(&r->lock, NULL);
 	pthread_condattr_init(&clock);
 	pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
@@ -174,6 +186,7 @@ static void wait_idle(struct record *r)
 	pthread_mutex_lock(&r->lock);
 	r->queued = SOURCE_None;
 	cJSON_Delete(take_ptr(r->containers));
+	r->bytes = -1;
 	while (r->busy)
 		if (pthread_cond_timedwait(&r->changed, &r->lock, &until) == ETIMEDOUT)
 			break;
@@ -224,11 +237,15 @@ void record_progress(struct record *r, enum source_state state)
 	pthread_mutex_unlock(&r->lock);
 }
 
-void record_containers(struct record *r, cJSON *containers)
+void record_live(struct record *r, int64_t bytes, cJSON *containers)
 {
 	pthread_mutex_lock(&r->lock);
-	cJSON_Delete(r->containers);
-	r->containers = containers;
+	if (containers) {
+		cJSON_Delete(r->containers);
+		r->containers = containers;
+	}
+	if (bytes >= 0)
+		r->bytes = bytes;
 	pthread_cond_broadcast(&r->changed);
 	pthread_mutex_unlock(&r->lock);
 }

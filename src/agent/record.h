@@ -24,8 +24,8 @@ int record_get(struct record *r, cJSON **ret, struct error *err);
 /* Queues status.source.state; a state that has not been sent yet is replaced, and one that is replaced within half a second is never sent. */
 void record_progress(struct record *r, enum source_state state);
 
-/* Queues status.source.containers as it is now, which is taken over; the last one counts. */
-void record_containers(struct record *r, cJSON *containers);
+/* Queues status.source.bytesTransferred (negative: it stays as it is) and containers (NULL: likewise), which is taken over; the last ones count. */
+void record_live(struct record *r, int64_t bytes, cJSON *containers);
 
 /*
  * Writes synchronously, after what is queued: status.source = source (taken over), status.destination = destination (taken over, may be NULL).  An error that

@@ -55,6 +55,7 @@ struct source_container {
 	struct track_set *tracks;       /* what is written meanwhile; NULL: nobody looks */
 	struct source_round rounds[SOURCE_ROUNDS_MAX];  /* while it ran */
 	int n_rounds;
+	int rounds_told;                /* of these, what may be told while it runs; with throttle_lock */
 	struct source_round last;       /* frozen */
 	bool later;                     /* PostCopy: its memory is sent when it is asked for */
 	struct source_process *processes;       /* then: for whom it is asked, source_later.c */
@@ -96,7 +97,7 @@ struct source {
 	bool stored;                    /* it knows STORED */
 	int64_t rounds_max, downtime_us;        /* spec.preCopy */
 	bool auto_converge;             /* spec.preCopy.allowAutoConverge */
-	pthread_mutex_t throttle_lock;  /* the containers' CPU limits and their note */
+	pthread_mutex_t throttle_lock;  /* the containers' CPU limits and their note, and what is told meanwhile */
 	int64_t bandwidth;              /* spec.bandwidth, bytes/s; 0: no limit */
 	int64_t deadline_us;            /* of the whole migration; control.h */
 	uint8_t key[PM_KEY_SIZE];
@@ -224,6 +225,16 @@ int source_blinkers_found(void *ctx, uint64_t start, uint64_t end, struct error 
 int source_blinkers_list(struct source_container *c, int images_fd, struct error *err);
 void source_blinkers_free(struct source_blinkers *b);
 
+/*
+ * source_live.c: status tells how much has been sent, and in which rounds, while the pod runs.  begin: from now on, now and then; NULL: it does not, which is no harm.  end: before the freeze, and
+ * before anything else is told of the containers.  tell: now, with throttle_lock.  round: one more is over.
+ */
+struct source_live;
+struct source_live *source_live_begin(struct source *s);
+void source_live_end(struct source_live *l);
+void source_live_tell(struct source *s);
+void source_live_round(struct source_container *c);
+
 /* source_files.c.  While the pod runs: all files, in walks, until little is left or it does not get less; the other side has put all of it in its place then. */
 int source_files_ahead(struct source *s, struct error *err);
 int source_files_again(struct source *s, struct error *err);    /* one walk more */
@@ -263,6 +274,8 @@ bool source_wait_memory(struct source *s);
 void source_end_rounds(struct source *s, bool wait);
 /* STARTED.shared: of each container, the bytes that its processes share with one another copy-on-write, counted once more for each who shares. */
 void source_report_shared(struct source *s, cJSON *started);
+/* One round, as status has it. */
+cJSON *source_report_round(const struct source_round *round);
 /* What of it goes into status and CONTAINER_END. */
 void source_report_memory(const struct source_container *c, cJSON *j);
 /* source_report.c: what went of files while the pod ran, for status and FROZEN. */

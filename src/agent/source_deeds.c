@@ -135,12 +135,15 @@ static int start_both(struct source *s)
 static enum input send_ahead(void *ctx)
 {
 	struct source *s = ctx;
+	struct source_live *live;
 	int r = start_both(s);
 
+	live = r == 0 ? source_live_begin(s) : NULL;
 	if (r == 0)
 		r = source_files_ahead(s, &s->err);
 	if (r == 0)
 		r = source_precopy(s, &s->err);
+	source_live_end(live);
 	return r < 0 ? what_failed(s) : INPUT_Ok;
 }
 

@@ -188,6 +188,7 @@ static int precopy_round(struct source_container *c, int64_t *left, bool *ret_an
 		source_throttle_left(c, (int64_t)c->rounds[0].bytes);
 		source_tell_memory(c->source);
 	}
+	source_live_round(c);
 	/* What is written while we wait for a good moment belongs to the next round. */
 	if (c->n_rounds == 1)
 		calm_wait(CALM_US + (int64_t)c->source->n * CALM_US / 2);
@@ -262,13 +263,16 @@ void source_report_shared(struct source *s, cJSON *started)
 	}
 }
 
-static void add_round(cJSON *j, const struct source_round *r)
+cJSON *source_report_round(const struct source_round *r)
 {
+	cJSON *j = cJSON_CreateObject();
+
 	cJSON_AddNumberToObject(j, "pages", (double)r->pages);
 	cJSON_AddNumberToObject(j, "bytes", (double)r->bytes);
 	cJSON_AddNumberToObject(j, "micros", (double)r->micros);
 	if (r->cpu_percent)
 		cJSON_AddNumberToObject(j, "cpuPercent", r->cpu_percent);
+	return j;
 }
 
 void source_report_memory(const struct source_container *c, cJSON *j)
@@ -285,10 +289,6 @@ void source_report_memory(const struct source_container *c, cJSON *j)
 	if (c->tracking[0])
 		cJSON_AddStringToObject(j, "trackingMessage", c->tracking);
 	list = cJSON_AddArrayToObject(j, "rounds");
-	for (int i = 0; i <= c->n_rounds && i <= SOURCE_ROUNDS_MAX; i++) {
-		cJSON *e = cJSON_CreateObject();
-
-		add_round(e, i < c->n_rounds ? &c->rounds[i] : &c->last);
-		cJSON_AddItemToArray(list, e);
-	}
+	for (int i = 0; i <= c->n_rounds && i <= SOURCE_ROUNDS_MAX; i++)
+		cJSON_AddItemToArray(list, source_report_round(i < c->n_rounds ? &c->rounds[i] : &c->last));
 }

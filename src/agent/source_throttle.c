@@ -58,24 +58,6 @@ void source_throttle_measure(struct source_container *c, const struct source_usa
 
 /* --- less --- */
 
-/* Live: nothing else is said of containers before the freeze. */
-static void tell(struct source *s)
-{
-	cJSON *list = s->record ? cJSON_CreateArray() : NULL;
-
-	for (int i = 0; list && i < s->n; i++) {
-		cJSON *e = s->containers[i].cpu_percent ? cJSON_CreateObject() : NULL;
-
-		if (!e)
-			continue;
-		cJSON_AddStringToObject(e, "name", s->containers[i].info.name);
-		source_throttle_report(&s->containers[i], e);
-		cJSON_AddItemToArray(list, e);
-	}
-	if (list)
-		record_containers(s->record, list);
-}
-
 static struct throttle_note *new_note(const struct source *s, struct error *err)
 {
 	struct throttle_note *n = calloc(1, sizeof(*n));
@@ -143,7 +125,7 @@ bool source_throttle_more(struct source_container *c, int64_t round_us)
 	r = limit(c, percent, &why);
 	if (r == 0) {
 		c->cpu_percent = percent;
-		tell(s);
+		source_live_tell(s);
 	}
 	pthread_mutex_unlock(&s->throttle_lock);
 	if (r < 0)

@@ -181,11 +181,11 @@ static int write_status(struct worker *w, struct turn *t, struct status_change *
 	return 0;
 }
 
-int act_throttled(struct worker *w, struct turn *t, struct error *err)
+int act_live(struct worker *w, struct turn *t, struct error *err)
 {
 	struct status_change c = { .source_gone = !t->source };
 
-	if (!status_throttle_changed(t->migration))
+	if (!status_live_changed(t->migration))
 		return 0;
 	status_keep(t->migration, &c);
 	return write_status(w, t, &c, err);

@@ -30,8 +30,8 @@ int act_tell(struct worker *w, struct turn *t, const char *why, struct error *er
 /* Writes that a change of spec was seen, when nothing else follows from it: who waits for observedGeneration (kstatus) would wait for ever. */
 int act_observe(struct worker *w, struct turn *t, struct error *err);
 
-/* Writes that the source's agent slows the pod down, and by how much, while nothing else happens. */
-int act_throttled(struct worker *w, struct turn *t, struct error *err);
+/* Writes how much has been sent, and that the source's agent slows the pod down, and by how much, while nothing else happens. */
+int act_live(struct worker *w, struct turn *t, struct error *err);
 
 /* Reads a pod anew and tells the store: *ret is NULL when there is none of this name with this UID. */
 int act_read_pod(struct worker *w, const char *ns, const char *name, const char *uid, cJSON **ret, struct error *err);

@@ -256,8 +256,8 @@ int reconcile(struct worker *w, const char *key, struct error *err)
 	/* A conflict is another change, of which the watch tells. */
 	if (r == 0 && !t.gone && check_epoch(w, t.migration, err) == 0 && act_observe(w, &t, err) < 0)
 		log_debug("the change of spec is not noted yet", LOG_S("PodMigration", key), LOG_S("err", err->message));
-	if (r == 0 && !t.gone && check_epoch(w, t.migration, err) == 0 && act_throttled(w, &t, err) < 0)
-		log_debug("that the source is slowed down is not told yet", LOG_S("PodMigration", key), LOG_S("err", err->message));
+	if (r == 0 && !t.gone && check_epoch(w, t.migration, err) == 0 && act_live(w, &t, err) < 0)
+		log_debug("what the source does is not told yet", LOG_S("PodMigration", key), LOG_S("err", err->message));
 	if (r >= 0 && !t.gone && inspect(w, &t, INVARIANTS_ALL, err) < 0)
 		r = -EAGAIN;
 	if (r == 1)

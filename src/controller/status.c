@@ -188,7 +188,7 @@ const char *status_throttled(const cJSON *migration)
 	return strcmp(json_str_or(c, "status", ""), "True") ? "" : json_str_or(c, "message", "");
 }
 
-bool status_throttle_changed(const cJSON *migration)
+static bool throttle_changed(const cJSON *migration)
 {
 	const cJSON *old = view_condition(migration, "SourceThrottled");
 	struct now n = { .state = state_of(migration), .ended = phase_ended(view_phase(migration)), .not_lifted = is_not_lifted(migration) };
@@ -197,6 +197,22 @@ bool status_throttle_changed(const cJSON *migration)
 	find_slowed(migration, n.slowed, sizeof(n.slowed));
 	c = source_throttled(&n);
 	return c.reason && (strcmp(json_str_or(old, "status", ""), truth_name[c.truth]) || strcmp(json_str_or(old, "message", ""), c.message));
+}
+
+/* While the pod stands still nothing is written for people only. */
+static bool more_is_sent(const cJSON *migration)
+{
+	int64_t now, before = 0;
+
+	if (view_phase(migration) != PHASE_Transferring || json_int(migration, "status/source/bytesTransferred", 0, INT64_MAX, &now) < 0)
+		return false;
+	json_int(migration, "status/bytesTransferred", 0, INT64_MAX, &before);
+	return now != before;
+}
+
+bool status_live_changed(const cJSON *migration)
+{
+	return throttle_changed(migration) || more_is_sent(migration);
 }
 
 /* --- conditions that are only there when there was a reason --- */

@@ -51,8 +51,8 @@ enum attention status_attention(const cJSON *migration);
 
 /* The message of SourceThrottled while it is True, which containers are slowed down and by how much; else "". */
 const char *status_throttled(const cJSON *migration);
-/* The source's agent has told another thing than the condition does, also after the end. */
-bool status_throttle_changed(const cJSON *migration);
+/* The source's agent has told another thing than the condition SourceThrottled does, also after the end; or, while the pod runs, that more has been sent. */
+bool status_live_changed(const cJSON *migration);
 
 /* Fills in a change that changes nothing: phase, reason and message as they are. */
 void status_keep(const cJSON *migration, struct status_change *ret);

@@ -4,7 +4,7 @@ import threading
 
 import continuity
 from cluster import Failed, lab
-from pods import NS, Chain, container, explain, migrate, migration, pod
+from pods import ENDED, NS, Chain, container, explain, migrate, migration, pod
 
 # Until the running program lacks pages that are still to come: the process that brings them is stopped.
 STOP_FILLER = "until ls /run/podmigration/containers/*/filling >/dev/null 2>&1; do sleep 0.01; done; pkill -STOP pm-filler"
@@ -77,6 +77,29 @@ def family(case, home, away):
     case.note(gap_ms=chain.check())
 
 
+def progress(case, home, away):
+    """how much has been sent stands in status while the pod runs and its memory goes over a slow link, there and back"""
+    chain = Chain(case, home, pod("progress", [container("one", 64)]))
+    lab("link", "--rate", "100mbit")
+    case.clean(lambda: lab("link", "--clear", check=False))
+    for number, where in enumerate(({"cluster": away.name}, {"node": home.name})):
+        seen, name = [], "progress-%d" % number
+        home.apply(migration(name, chain.name, **where))
+        case.clean(lambda name=name: home.delete("podmigration", name, NS))
+        case.migrations.append((NS, name))
+
+        def look(m, seen=seen):
+            status = m.get("status", {})
+            if status.get("phase") == "Transferring" and status.get("bytesTransferred") and status["transferred"] not in seen:
+                seen.append(status["transferred"])
+            return status.get("phase") in ENDED
+        chain.arrived(home.watch("podmigrations", name, NS, look, 120, "at an end"))
+        case.note(**{"seen_%d" % number: seen})
+        if not seen:
+            raise Failed("nothing was told while memory was sent %s" % ("there", "back")[number])
+    chain.check()
+
+
 def back_at_once(case, home, away):
     """a container whose memory is still coming is moved on: nothing is lost, there and back and there"""
     chain = Chain(case, home, pod("again", [container("one", 512)]))
@@ -109,5 +132,5 @@ def filler_dies(case, home, away):
     chain.check()
 
 
-CASES = {**{"memory-%d" % mib: one(mib) for mib in (16, 256, 1024)}, "memory-again": back_at_once, "memory-family": family, "memory-shared": shared(64, "240mbit"), "memory-filler-dies": filler_dies}
+CASES = {**{"memory-%d" % mib: one(mib) for mib in (16, 256, 1024)}, "progress": progress, "memory-again": back_at_once, "memory-family": family, "memory-shared": shared(64, "240mbit"), "memory-filler-dies": filler_dies}
 ON_REQUEST = {"memory-shared-256": shared(256, "1000mbit")}

@@ -33,7 +33,7 @@ static void take(const cJSON *order)
 	memset(&s, 0, sizeof(s));
 	if (take_order(&s, line, &err) == 0)
 		/* The pod is the one that the order was found at, whatever the order says. */
-		must(!strcmp(s.journal.pod_uid, "p-1") && !strcmp(s.pod_name, "web") && s.journal.remote);
+		must(!strcmp(s.journal.pod_uid, "p-1") && !strcmp(s.journal.pod_name, "web") && s.journal.remote);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

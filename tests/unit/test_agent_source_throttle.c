@@ -40,12 +40,19 @@ int agent_host_path(const struct agent_options *o, char *out, size_t size, const
 	return path_format(out, size, "%s%s", strncmp(path, "/sys/", 5) ? o->host_root : "", path);
 }
 
-void record_containers(struct record *r, cJSON *containers)
+void source_live_tell(struct source *s)
 {
-	(void)r;
+	cleanup_json cJSON *list = cJSON_CreateArray();
+
+	for (int i = 0; i < s->n; i++) {
+		cJSON *e = cJSON_CreateObject();
+
+		cJSON_AddStringToObject(e, "name", s->containers[i].info.name);
+		source_throttle_report(&s->containers[i], e);
+		cJSON_AddItemToArray(list, e);
+	}
 	free(told);
-	told = cJSON_PrintUnformatted(containers);
-	cJSON_Delete(containers);
+	told = cJSON_PrintUnformatted(list);
 }
 
 /* --- the container --- */

@@ -186,7 +186,7 @@ static void test_throttled(void **state)
 		cJSON *m = quoted(cases[i].json), *o = status_build(m, &c);
 		char *text = cJSON_PrintUnformatted(o);
 
-		assert_int_equal(status_throttle_changed(m), cases[i].status != NULL);
+		assert_int_equal(status_live_changed(m), cases[i].status != NULL);
 		if (cases[i].status)
 			assert_condition(o, "SourceThrottled", cases[i].status, cases[i].is);
 		else
@@ -196,11 +196,34 @@ static void test_throttled(void **state)
 		free(text);
 		/* Said once. */
 		cJSON_AddItemToObject((cJSON *)json_at(m, "status"), "conditions", cJSON_DetachItemFromObjectCaseSensitive((cJSON *)json_at(o, "status"), "conditions"));
-		assert_false(status_throttle_changed(m));
+		assert_false(status_live_changed(m));
 		cJSON_Delete(o);
 		cJSON_Delete(m);
 	}
 #undef SLOW
+}
+
+/* What has been sent is written again while the pod runs, and not while it stands still. */
+static void test_more_is_sent(void **state)
+{
+	static const struct {
+		const char *json;
+		bool changed;
+	} cases[] = {
+		{ "{'status':{'phase':'Transferring','source':{'state':'Connecting'}}}", false },
+		{ "{'status':{'phase':'Transferring','source':{'state':'Connecting','bytesTransferred':100}}}", true },
+		{ "{'status':{'phase':'Transferring','bytesTransferred':100,'source':{'state':'Connecting','bytesTransferred':100}}}", false },
+		{ "{'status':{'phase':'Transferring','bytesTransferred':100,'source':{'state':'Connecting','bytesTransferred':300}}}", true },
+		{ "{'status':{'phase':'Freezing','bytesTransferred':100,'source':{'state':'Freezing','bytesTransferred':300}}}", false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		cJSON *m = quoted(cases[i].json);
+
+		assert_int_equal(status_live_changed(m), cases[i].changed);
+		cJSON_Delete(m);
+	}
 }
 
 static void test_thaw_unknown(void **state)
@@ -513,7 +536,7 @@ static void test_orders(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_refused), cmocka_unit_test(test_unchanged), cmocka_unit_test(test_clean_message), cmocka_unit_test(test_observe), cmocka_unit_test(test_success_and_stuck), cmocka_unit_test(test_thaw_unknown), cmocka_unit_test(test_throttled), cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_refused), cmocka_unit_test(test_unchanged), cmocka_unit_test(test_clean_message), cmocka_unit_test(test_observe), cmocka_unit_test(test_success_and_stuck), cmocka_unit_test(test_thaw_unknown), cmocka_unit_test(test_throttled), cmocka_unit_test(test_more_is_sent), cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_bytes), cmocka_unit_test(test_times), cmocka_unit_test(test_problems), cmocka_unit_test(test_problem_events),
 		cmocka_unit_test(test_orders), cmocka_unit_test(test_attention), cmocka_unit_test(test_note),
 	};
