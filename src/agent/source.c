@@ -52,7 +52,6 @@ static int take_order(struct source *s, const cJSON *order, struct error *err)
 	s->auto_converge = json_bool(order, "autoConverge");
 	json_int(order, "maxDowntimeMicros", 0, 3600000000, &s->downtime_us);
 	j->remote = json_bool(order, "remote");
-	s->deadline_us = control_deadline(s->control);
 	if (r < 0 || !j->remote || json_bool(order, "resume"))
 		return r;
 	r = take_text(order, "podIP", j->pod_ip, sizeof(j->pod_ip), err);
@@ -169,6 +168,7 @@ static int prepare(struct source *s, const cJSON *order, struct error *err)
 {
 	int r = take_order(s, order, err);
 
+	s->deadline_us = control_deadline(s->control);
 	s->resumed = json_bool(order, "resume");
 	if (r == 0 && s->resumed)
 		r = journal_read(s->o, s->journal.migration, &s->journal, err);

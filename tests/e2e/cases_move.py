@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cases in which the pod arrives."""
+import time
+
 import continuity
-from cluster import Failed, Log
-from pods import NS, Chain, container, is_running, migrate, migration, pod
+from cluster import PATIENCE, Failed, Log, lab
+from pods import ENDED, NS, Chain, container, is_running, migrate, migration, pod
 
 
 def move_n(n):
@@ -86,5 +88,31 @@ def cancel_early(case, home, away):
     chain.check_untouched()
 
 
+def cancel_frozen(case, home, away):
+    """spec.cancel while the pod stands still and its memory goes over a slow link: the pod goes on as soon as that is decided"""
+    chain, seen = Chain(case, home, pod("cancel-frozen", [container("one", 64)])), []
+    lab("link", "--rate", "60mbit")
+    case.clean(lambda: lab("link", "--clear", check=False))
+    home.apply(migration("cancel-frozen", chain.name, cluster=away.name, strategy="StopAndCopy"))
+    case.clean(lambda: home.delete("podmigration", "cancel-frozen", NS))
+    case.migrations.append((NS, "cancel-frozen"))
+    home.watch("podmigrations", "cancel-frozen", NS, lambda m: m.get("status", {}).get("phase") == "Freezing", 60, "frozen")
+    time.sleep(1)
+
+    def look(m):
+        if m.get("status", {}).get("decision") == "Abort" and not seen:
+            seen.append(time.time() * 1000)
+        return m.get("status", {}).get("phase") in ENDED
+    home.ok("patch", "podmigration", "cancel-frozen", "-n", NS, "--type=merge", "-p", '{"spec":{"cancel":true}}')
+    m = home.watch("podmigrations", "cancel-frozen", NS, look, 60, "at an end")
+    log = chain.logs[-1]["one"]
+    log.wait(lambda lines: any(gap > 500 for gap, _, _ in continuity.gaps(lines)), 30, "the pause noticed")
+    gap, _, end = max(continuity.gaps(log.lines))
+    case.note(phase=m["status"]["phase"], gap_ms=gap, on_again_ms=round(end - seen[0]) if seen else None)
+    chain.check_untouched()
+    if m["status"]["phase"] != "Cancelled" or not seen or end - seen[0] > 1000 * PATIENCE:
+        raise Failed("it ended %s, and went on %s ms after that was decided" % (m["status"]["phase"], round(end - seen[0]) if seen else "?"))
+
+
 CASES = {**{"containers-%d" % n: move_n(n) for n in (1, 2, 3, 5, 10)}, "emptydir": emptydir, "rootfs": rootfs, "logs-exec-exit": logs_exec_exit,
-         "there-and-back": there_and_back, "cancel": cancel_early}
+         "there-and-back": there_and_back, "cancel": cancel_early, "cancel-frozen": cancel_frozen}
