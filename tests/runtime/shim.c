@@ -22,6 +22,8 @@
 #include "base/file.h"
 
 #define CALL_MS 60000
+#define GONE_TRIES 20
+#define GONE_PAUSE_MS 50
 
 /* One process, one thread: what the last call said. */
 static char said[8192], packet[20000];
@@ -380,6 +382,15 @@ static char state_of(const char *pid)
 	return name_end && name_end[1] ? name_end[2] : '?';
 }
 
+/* A command line's words, with spaces between. */
+static const char *words(struct buf *b)
+{
+	for (size_t i = 0; i < b->len; i++)
+		if (b->data[i] == '\0')
+			b->data[i] = ' ';
+	return (const char *)b->data;
+}
+
 /* Processes that name the container: our monitors do not, so every process with its bundle open or in its command line or cgroup. */
 static int find_processes(const char *id)
 {
@@ -398,7 +409,7 @@ static int find_processes(const char *id)
 
 			snprintf(path, sizeof(path), "/proc/%s/%s", e->d_name, files[i]);
 			if (file_read(AT_FDCWD, path, &b, NULL) == 0 && b.len && memmem(b.data, b.len, id, strlen(id))) {
-				printf("# left: process %s (%s, state %c)\n", e->d_name, files[i], state_of(e->d_name));
+				printf("# left: process %s (%s, state %c): %.*s\n", e->d_name, files[i], state_of(e->d_name), (int)b.len, words(&b));
 				n += state_of(e->d_name) != 'Z';
 				break;
 			}
@@ -419,7 +430,7 @@ static int there(const char *path)
 	return yes;
 }
 
-bool box_gone(const struct box *b)
+static int box_left(const struct box *b)
 {
 	char path[512];
 	int left = find_processes(b->id) + find_group("/sys/fs/cgroup", b->id, 0);
@@ -427,7 +438,16 @@ bool box_gone(const struct box *b)
 	snprintf(path, sizeof(path), "%s/%s", CONTAINERS, b->id);
 	left += there(path);
 	snprintf(path, sizeof(path), "%s/%s", b->s->root, b->id);
-	left += there(path);
+	return left + there(path);
+}
+
+/* The guard of a monitor that was killed looks every 10 ms whether the groups are empty, and may end after the deletion that it had no part in. */
+bool box_gone(const struct box *b)
+{
+	int left;
+
+	for (int i = 0; (left = box_left(b)) && i < GONE_TRIES; i++)
+		sleep_ms(GONE_PAUSE_MS);
 	return left == 0;
 }
 
