@@ -9,6 +9,10 @@ faults-fast: faults-images
 	$(Q)tests/faults/selftest.py >/dev/null 2>&1 || { tests/faults/selftest.py; exit 1; }
 	$(Q)tests/faults/faults.py --fast
 
+# How soon a source that stands still goes on when its migration is cancelled: make rollback [N=3].
+rollback: faults-images
+	$(Q)N="$(N)" tests/faults/faults.py --rollback
+
 faults-images: workloads lab check-faults-absent
 	$(Q)$(MAKE) -s FAULTS=1 images
 
@@ -19,4 +23,4 @@ check-faults-absent: all
 soak: images workloads lab
 	$(Q)tests/soak/soak.py $(or $(N),1000)
 
-.PHONY: faults faults-fast faults-images check-faults-absent soak
+.PHONY: faults faults-fast rollback faults-images check-faults-absent soak

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the controller costs, against a real kube-apiserver and etcd: make bench-controller [PODS=10000].  usage: controller.py KUBECONFIG CONTROLLER LOGDIR
 
-Resident memory idle and with so many watched pods, from exec to ready, events a second of a core, and how long it takes until another one leads. Writes build/bench-controller.json.
+Resident memory idle and with so many watched pods, from exec to ready, events a second of a core, a queue of PodMigrations made at once, and how long it takes until another one leads. Writes
+build/bench-controller.json.
 """
 import concurrent.futures
 import json
@@ -16,12 +17,13 @@ ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
 sys.path.insert(1, os.path.join(ROOT, "tests/api/controller"))
 
 import report  # noqa: E402
-from harness import LABEL, NS, Controller, until  # noqa: E402
-from kube import Kube  # noqa: E402
-from main import controller_kubeconfig, free_port, liqo_types  # noqa: E402
+from harness import LABEL, NS, Checks, Controller, Kubelet, World, until  # noqa: E402
+from kube import PM, Kube  # noqa: E402
+from main import controller_kubeconfig, free_port, furnish  # noqa: E402
 
 PODS = int(os.environ.get("PODS") or 10000)
 EVENTS = int(os.environ.get("EVENTS") or 20000)
+QUEUE = int(os.environ.get("QUEUE") or 100)
 FAILOVERS = 3
 AT_ONCE = 8
 TICK = os.sysconf("SC_CLK_TCK")
@@ -33,6 +35,8 @@ GOALS = (
     ("rss_more_mib", "more of it with %d watched pods, MiB" % PODS, 5),
     ("ready_s", "from exec to ready, s", 1),
     ("events_per_core_s", "watch events a second of one core", -15000),
+    ("queue_moved", "of %d PodMigrations made at once, how many it brought on their way" % QUEUE, -QUEUE),
+    ("queue_more_mib", "more memory with all of them under way, MiB", 5),
     ("failover_crash_s.p99", "another leads after a crash, s", 20),
     ("failover_stop_s.p99", "another leads after a clean stop, s", 5),
 )
@@ -113,6 +117,40 @@ def memory_and_events(kube, start):
     return r
 
 
+def queue(kube, start):
+    """PodMigrations made at once, each of a pod of its own: until all are Transferring (a kubelet is played; no agent is), and until all are cancelled."""
+    world, r = World(kube, Checks()), {}
+    kubelet, controller = Kubelet(kube), start()
+    controller.wait_leads()
+    controller.settle()
+    names = [world.pod()["metadata"]["name"] for _ in range(QUEUE)]
+    rss, cpu = controller.rss_mib(), controller.cpu_s()
+    kubelet.start()
+
+    def seen(*phases):
+        return sum(m.get("status", {}).get("phase") in phases for m in kube.get(f"{PM}/namespaces/{NS}/podmigrations")["items"])
+    begin = time.monotonic()
+    together(lambda name: world.migrate(name, name), names)
+    r["queue_made_s"] = round(time.monotonic() - begin, 2)
+    try:
+        until(lambda: seen("Transferring") == QUEUE, 120, "all are on their way")
+    except TimeoutError as e:
+        print(e)    # how many, is the figure
+    r["queue_s"], r["queue_moved"] = round(time.monotonic() - begin, 2), seen("Transferring")
+    r["queue_more_mib"], r["queue_cpu_ms_each"] = round(controller.rss_mib() - rss, 2), round(1000 * (controller.cpu_s() - cpu) / QUEUE, 1)
+    begin = time.monotonic()
+    together(lambda name: kube.merge(f"{PM}/namespaces/{NS}/podmigrations/{name}", {"spec": {"cancel": True}}), names)
+    until(lambda: seen("Cancelled", "Failed") == QUEUE, 120, "all are at an end")
+    r["queue_cancelled_s"] = round(time.monotonic() - begin, 2)
+    kubelet.stopped.set()
+    kubelet.join()
+    controller.stop()
+    for name in names:
+        kube.delete(f"{PM}/namespaces/{NS}/podmigrations/{name}")
+        kube.delete(f"{PATH}/{name}", 0)
+    return r
+
+
 def failover(start, sig):
     """Seconds from the leader's end until the other one leads."""
     leader = start()
@@ -132,17 +170,17 @@ def failover(start, sig):
 def main():
     kubeconfig, binary, logs = sys.argv[1:4]
     kube, started = Kube(kubeconfig), []
-    for ns in ("podmigration-system", "podmigration-agent", NS):
-        kube.ensure("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": ns}})
-        kube.ensure(f"/api/v1/namespaces/{ns}/serviceaccounts", {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}})
-    liqo_types(kube)
+    furnish(World(kube, Checks()))
     controller_kubeconfig(kube, f"{logs}/controller.kubeconfig")
 
     def start():
         started.append(Watched(binary, f"{logs}/controller.kubeconfig", f"{logs}/controller-{len(started)}.log"))
         return started[-1]
     try:
-        result = {"pods": PODS, "cpus": os.cpu_count(), **memory_and_events(kube, start)}
+        result = {"pods": PODS, "cpus": os.cpu_count()}
+        print("%d PodMigrations at once" % QUEUE, flush=True)
+        result.update(queue(kube, start))
+        result.update(memory_and_events(kube, start))
         for name, sig in (("crash", signal.SIGKILL), ("stop", signal.SIGTERM)):
             print("failover, %s" % name, flush=True)
             result["failover_%s_s" % name] = report.stats([failover(start, sig) for _ in range(FAILOVERS)])

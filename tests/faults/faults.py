@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What becomes of a running pod when something breaks while it is moved: one line a row, then `N passed, N failed`.
 
-  faults.py [--list] [--fast] [--keep] [--no-install]       environment: FAULTS_ROWS="who/what/step ..", LAB_NAME (faults)
+  faults.py [--list] [--fast] [--rollback] [--keep] [--no-install]       environment: FAULTS_ROWS="who/what/step ..", LAB_NAME (faults)
 
 Rows that hit the same victim in the same way are one batch: each has a pod and a PodMigration of its own that stands at its own step when the victim is hit.
 build/faults.json holds the results. docs/testing.md says what the columns mean.
@@ -34,6 +34,7 @@ from machines import Machine  # noqa: E402
 AT_ONCE = int(os.environ.get("FAULTS_AT_ONCE", "10"))    # migrations; more would only wait for the processor
 WAY_AT_ONCE = 4         # of them on their way to their points
 HERE_S = 90 * pod.PATIENCE      # to its point
+AGAIN_MS = 50           # a source that is told to goes on
 BOUND_S = int(os.environ.get("FAULTS_BOUND", "0")) or 180 * pod.PATIENCE        # from the end of the fault to the end of all
 LINE = "%-4s %-18s %-12s %-27s %-10s %-22s %5s  %-12s %6s  %s"
 
@@ -149,10 +150,20 @@ def report(m, running, frozen, gap, problem):
     reason, message = m.said()
     seconds = None if m.seconds is None else round(m.seconds, 1)
     continuity = "-" if problem or gap is None else "every, %d ms" % gap
+    again = "" if m.again_ms is None else "went on after %d ms" % m.again_ms
     print(LINE % ("FAIL" if problem else "ok", row.who, row.what, row.step + ("" if row.way == "there" else " @back"), m.phase(), reason,
-                  "%d+%d" % (running, frozen), continuity, seconds if seconds is not None else "-", problem or ""), flush=True)
+                  "%d+%d" % (running, frozen), continuity, seconds if seconds is not None else "-", problem or again), flush=True)
     return {"row": row.id, "who": row.who, "what": row.what, "step": row.step, "way": row.way, "ok": not problem, "problem": problem, "phase": m.phase(),
-            "reason": reason, "message": message, "running": running, "frozen": frozen, "gap_ms": gap, "seconds": seconds}
+            "reason": reason, "message": message, "running": running, "frozen": frozen, "gap_ms": gap, "seconds": seconds, "again_ms": m.again_ms}
+
+
+def rollback(results):
+    """A line a step: how soon the source went on. Results that say which were too late."""
+    for step in dict.fromkeys(r["step"] for r in results if "step" in r):
+        took = sorted(r["again_ms"] for r in results if r.get("step") == step and r["again_ms"] is not None)
+        print("rollback: %-24s ms: %s" % (step, " ".join(map(str, took)) or "-"))
+    late = [r for r in results if r["ok"] and (r["again_ms"] is None or r["again_ms"] > AGAIN_MS)]
+    return [{"row": r["row"], "ok": False, "problem": "it went on after %s ms, wanted %d" % (r["again_ms"], AGAIN_MS)} for r in late]
 
 
 def batches(selected):
@@ -167,11 +178,11 @@ def batches(selected):
             yield from filter(None, (there, back))
 
 
-def run_all(selected, clusters):
+def run_all(groups, clusters):
     a, b = Machine("a"), Machine("b")
     results, kept = [], pool.Pool(a, AT_ONCE)
     print(LINE % ("", "who", "what", "step", "ended", "reason", "run+frozen"[:5], "counts, gap", "s", ""))
-    for group in batches(selected):
+    for group in groups:
         side = victims.Side(a, a, b) if group[0].way == "there" else victims.Side(a, b, a)
         results += run_batch([pod.Moved(r, side, kept.take(side.source, r.containers)) for r in group], clusters, kept)
         left = state.recover(clusters, (a, b), group[0], kept) + kept.check()
@@ -202,14 +213,16 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--list", action="store_true", help="name the rows")
     p.add_argument("--fast", action="store_true", help="the subset of `make check`")
+    p.add_argument("--rollback", action="store_true", help="one at a time, N times (3) each: how soon a source that stands still goes on when it is told to")
     p.add_argument("--keep", action="store_true", default=os.environ.get("KEEP") == "1", help="leave the lab up")
     p.add_argument("--no-install", action="store_true", help="the fault build is there already")
     args = p.parse_args()
     wanted = (os.environ.get("FAULTS_ROWS") or "").split()
-    selected = rows.select(wanted or (rows.FAST if args.fast else ["*"]))
+    selected = rows.select(wanted or (rows.FAST if args.fast else rows.ROLLBACK if args.rollback else ["*"]))
     if args.list:
         print("\n".join(r.id for r in selected))
         return 0
+    groups = [[r] for _ in range(int(os.environ.get("N") or 3)) for r in rows.select(rows.ROLLBACK)] if args.rollback else batches(selected)
     was_up, results = is_up(), []
     try:
         if not was_up:
@@ -220,7 +233,8 @@ def main():
             install.install(clusters[0], clusters[1:])
         state.mend((Machine("a"), Machine("b")))      # what an earlier run, interrupted, has left
         clusters[0].ok("delete", "podmigrations,pods", "--all", "-n", "demo", "--timeout=120s", timeout=150)
-        results = run_all(selected, clusters)
+        results = run_all(groups, clusters)
+        results += rollback(results) if args.rollback else []
     except Failed as e:
         print("faults: %s" % e, file=sys.stderr)
         results.append({"row": "all", "ok": False, "problem": str(e)})

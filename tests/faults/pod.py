@@ -62,6 +62,7 @@ class Moved:
         self.source = None      # the name of its pod
         self.begin_ms = self.seconds = None
         self.good = self.ran_there = False
+        self.again_ms = None    # from the moment when nothing stood in its way until it went on
         self.made = 0           # restarts that its container had before it was restored
         row.destination = self.destination
 
@@ -159,7 +160,14 @@ class Moved:
         if self.phase() == "Succeeded":
             self.chain.moved(self.migration["status"]["destinationPod"]["name"], self.side.destination, self.made)
         self.chain.more()
+        self.note_again()
         return self.chain.check(self.begin_ms)
+
+    def note_again(self):
+        """Of a source that stood still, and goes on after all."""
+        again = self.chain.again(self.begin_ms) if self.row.told_ms and self.given_up() else None
+        if again and again >= self.row.told_ms:
+            self.again_ms = round(again - self.row.told_ms)
 
     def started_anew(self):
         """What the kubelet says of a container that ended and was started from its image; "" when it was not."""
@@ -215,6 +223,8 @@ class Moved:
             return running, frozen, None, "%d copies run, %d are frozen" % (running, frozen)
         if self.row.plain in LOSES:
             return running, frozen, None, "it ended %s, and should have been lost" % self.phase()
+        if self.row.what == "cancel" and self.phase() not in ("Cancelled", "Succeeded"):
+            return running, frozen, None, "it ended %s, and a person had cancelled it: %s" % (self.phase(), message)
         if self.phase() != "Succeeded" and not (reason and message):
             return running, frozen, None, "it ended %s and does not say why" % self.phase()
         again = self.started_anew()

@@ -69,6 +69,11 @@ class Chain:
         for logs in self.logs.values():
             logs[-1].wait_ticks(len(continuity.ticks(logs[-1].lines())) + 1, timeout)
 
+    def again(self, since_ms):
+        """Unix ms when the last container went on from its longest pause since then; None when none paused."""
+        ends = [max(found)[2] for found in ([g for log in logs for g in continuity.gaps(log.lines()) if g[2] >= since_ms] for logs in self.logs.values()) if found]
+        return max(ends, default=None)
+
     def check(self, since_ms=0):
         """Every count of every log is there, once. The longest pause that ended after the given time, in ms; short ones are not noticed."""
         longest = 0

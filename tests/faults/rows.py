@@ -26,12 +26,15 @@ MAYBE = {("source-worker", "destination.Reporting")}
 PROGRAMS = ["controller", "source-agent", "source-worker", "destination-agent", "destination-worker", "monitor", "containerd-a", "containerd-b", "kubelet-a",
             "kubelet-b", "apiserver-a", "apiserver-b", "virtual-kubelet"]
 KINDS = [(who, what) for what in ("kill", "stop") for who in PROGRAMS]
-KINDS += [("link", "cut"), ("link", "severed"), ("link", "loss"), ("clock-a", "plus-1h"), ("clock-a", "minus-1h"), ("clock-b", "plus-1h"), ("clock-b", "minus-1h")]
+KINDS += [("person", "cancel"), ("link", "cut"), ("link", "severed"), ("link", "loss"), ("clock-a", "plus-1h"), ("clock-a", "minus-1h"), ("clock-b", "plus-1h"), ("clock-b", "minus-1h")]
 SINGLE = [("disk", "full-dump", "source.Freezing"), ("disk", "full-receive", "source.Freezing"), ("disk", "full-restore", "destination.restore"),
           ("memory", "limit", "destination.restore"), ("source-worker", "kill-late", "source.Delivering"), ("source-worker", "kill-late", "source.InDoubt"),
           ("containerd-a", "restart", "source.SendingAhead"), ("containerd-b", "restart", "source.SendingAhead"), ("containerd-a", "restart", "destination.restore"),
           ("containerd-b", "restart", "destination.restore"), ("monitor", "kill", "monitor.released"), ("monitor", "kill", "monitor.opened"),
           ("restored", "kill", "monitor.open"), ("one-monitor", "kill", "monitor.open")]
+
+# While the source stands still and may still go on: how soon it does when that is decided (`make rollback`).
+ROLLBACK = ["person/cancel/%s" % step for step in ("source.dump", "source.Sending", "source.Sent", "destination.restore", "monitor.barrier", "destination.Prepared", "source.Committing")]
 
 # For four minutes, the lab included: workers and the agent on each side of the commit, the record out of reach at the commit, a commit that nobody can open.
 FAST = ["source-worker/kill/source.dump", "source-worker/kill/source.Committing", "source-worker/kill/source.Delivering", "source-worker/kill-late/source.Delivering", "source-agent/kill/source.Sent",
@@ -46,6 +49,7 @@ class Row:
         self.name = "f%d" % number      # of the PodMigration
         self.containers = 2 if who.startswith("one-") else 1    # of the pod that is moved
         self.missed = None              # why its victim could not be hit
+        self.told_ms = None             # when nothing stood in the way of the source's going on any more, unix
 
     @property
     def batch(self):

@@ -10,10 +10,12 @@ import processes
 from cluster import Failed, lab
 
 STOPPED_S = 60
+DECIDED_S = 5           # a controller that stands at a step itself decides nothing
 LATE_S = 20             # the destination has heard of the commit another way, runs, and the source pod is being deleted
 DOWN_S = 5              # what systemd waits before it starts a service again
 LOSS_S = 30
 CUT_S = 30
+MIGRATIONS = "/apis/podmigration.dev/v1alpha1/namespaces/demo/podmigrations/"
 HOUR_S = 3600
 
 
@@ -158,6 +160,23 @@ def stop(who, side, rows, go):
     victim.signal(pids, signal.SIGCONT)
 
 
+def cancel(who, side, rows, go):
+    """A person's word. They go on when it is decided. A source that stands at a step can hear of it only then; one whose destination does hears of it at once, if not from the destination."""
+    def undecided():
+        return [row for row in rows if not side.home.api.get(MIGRATIONS + row.name).get("status", {}).get("decision")]
+    asked = {}
+    for row in rows:
+        asked[row] = time.time() * 1000
+        side.home.api.call("PATCH", MIGRATIONS + row.name, {"spec": {"cancel": True}})
+    end = time.monotonic() + DECIDED_S
+    while undecided() and time.monotonic() < end:
+        time.sleep(0.005)
+    now = time.time() * 1000
+    go()
+    for row in rows:
+        row.told_ms = asked[row] if row.way == "there" and not row.step.startswith(("source.", "controller.")) else now
+
+
 def cut(who, side, rows, go):
     lab("cut")
     try:
@@ -237,7 +256,7 @@ class Clock:
         go()
 
 
-WHAT = {"kill": kill, "kill-late": kill_late, "restart": restart, "stop": stop, "cut": cut, "severed": Severed(), "loss": loss, "plus-1h": Clock(HOUR_S), "minus-1h": Clock(-HOUR_S),
+WHAT = {"kill": kill, "kill-late": kill_late, "restart": restart, "stop": stop, "cancel": cancel, "cut": cut, "severed": Severed(), "loss": loss, "plus-1h": Clock(HOUR_S), "minus-1h": Clock(-HOUR_S),
         "full-dump": Full("source"), "full-receive": Full("destination"), "full-restore": Full("destination"), "limit": memory_limit}
 
 
