@@ -51,6 +51,7 @@ struct progress {
 	char phase[32];
 	char said[1024];                /* the last message */
 	char slowed[1024];              /* .. of SourceThrottled */
+	char sent[32];                  /* status.transferred */
 	enum plugin_exit result;
 };
 

@@ -66,6 +66,19 @@ static void show_slowed(struct progress *p, const cJSON *m)
 	putchar('\n');
 }
 
+/* What has gone over so far; status tells it every few seconds.  The end tells the whole. */
+static void show_sent(struct progress *p, const cJSON *m, enum phase phase)
+{
+	const char *sent = json_str_or(m, "status/transferred", "");
+
+	if (phase != PHASE_Transferring || !strncmp(p->sent, sent, sizeof(p->sent) - 1))
+		return;
+	snprintf(p->sent, sizeof(p->sent), "%s", sent);
+	printf("%-12s  ", phase_name(phase));
+	print_text(p->sent);
+	printf(" sent, the pod runs\n");
+}
+
 bool show_progress(struct progress *p, const cJSON *m)
 {
 	const char *name = json_str_or(m, "status/phase", "Pending"), *said = json_str_or(condition(m, "Succeeded"), "message", "waiting for podmigration-controller");
@@ -79,6 +92,7 @@ bool show_progress(struct progress *p, const cJSON *m)
 		putchar('\n');
 	}
 	show_slowed(p, m);
+	show_sent(p, m, phase);
 	if (phase_ended(phase))
 		show_end(p, m, phase);
 	fflush(stdout);

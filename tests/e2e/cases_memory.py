@@ -2,9 +2,10 @@
 """Cases with much memory: every count, as everywhere, and every page of it at the end."""
 import threading
 
+import cases_plugin
 import continuity
 from cluster import Failed, lab
-from pods import ENDED, NS, Chain, container, explain, migrate, migration, pod
+from pods import NS, Chain, container, explain, migrate, migration, pod
 
 # Until the running program lacks pages that are still to come: the process that brings them is stopped.
 STOP_FILLER = "until ls /run/podmigration/containers/*/filling >/dev/null 2>&1; do sleep 0.01; done; pkill -STOP pm-filler"
@@ -78,25 +79,21 @@ def family(case, home, away):
 
 
 def progress(case, home, away):
-    """how much has been sent stands in status while the pod runs and its memory goes over a slow link, there and back"""
+    """how much has been sent stands in status, and kubectl migrate says it, while the pod runs and its memory goes over a slow link, there and back"""
     chain = Chain(case, home, pod("progress", [container("one", 64)]))
     lab("link", "--rate", "100mbit")
     case.clean(lambda: lab("link", "--clear", check=False))
     for number, where in enumerate(({"cluster": away.name}, {"node": home.name})):
-        seen, name = [], "progress-%d" % number
+        name = "progress-%d" % number
         home.apply(migration(name, chain.name, **where))
         case.clean(lambda name=name: home.delete("podmigration", name, NS))
         case.migrations.append((NS, name))
-
-        def look(m, seen=seen):
-            status = m.get("status", {})
-            if status.get("phase") == "Transferring" and status.get("bytesTransferred") and status["transferred"] not in seen:
-                seen.append(status["transferred"])
-            return status.get("phase") in ENDED
-        chain.arrived(home.watch("podmigrations", name, NS, look, 120, "at an end"))
+        _, said = cases_plugin.kubectl_migrate(home, "follow", name)
+        seen = [line.split()[1] for line in said.splitlines() if line.endswith(" sent, the pod runs")]
+        chain.arrived(home.get("podmigration", name, NS))
         case.note(**{"seen_%d" % number: seen})
         if not seen:
-            raise Failed("nothing was told while memory was sent %s" % ("there", "back")[number])
+            raise Failed("nothing was told while memory was sent %s: %s" % (("there", "back")[number], said))
     chain.check()
 
 
