@@ -61,6 +61,9 @@ def ours(runs):
         "gap_ms": stats([r["gap_ms"] for r in runs]),
         "agents_ms": stats([r["agents_ms"] for r in runs]),
         "apply_to_succeeded_s": stats([r["total_s"] for r in runs]),
+        "agents_cpu_s": stats([r["agents_cpu_s"] for r in runs]),
+        "pace": stats([c["pace"] for r in runs for c in r["containers"]]),
+        "pause_before_ms": stats([c["pause_before_ms"] for r in runs for c in r["containers"]]),
         "state_bytes": median([r["state_bytes"] for r in runs]),
         "wire_bytes": median([r["wire_bytes"] for r in runs]),
         "wire_over_state": round(median([r["wire_bytes"] / r["state_bytes"] for r in runs]), 3),
@@ -172,9 +175,12 @@ def tables(result, titles):
     mine = [(t, r["podmigration"]) for t, r in rows if r["podmigration"]]
     if mine:
         parts += ["### Time and bytes\n", table(
-            ["pod", "apply to Succeeded, s", "state, MiB", "on the wire, MiB", "wire / state", "MB/s while sending"],
+            ["pod", "apply to Succeeded, s", "state, MiB", "on the wire, MiB", "wire / state", "MB/s while sending", "processor time of both agents, s"],
             [[t, spread(r["apply_to_succeeded_s"]), mib(r["state_bytes"]), mib(r["wire_bytes"]), "%.2f" % r["wire_over_state"],
-              spread(r["sending_mb_per_s"])] for t, r in mine])]
+              spread(r["sending_mb_per_s"]), spread(r["agents_cpu_s"])] for t, r in mine])]
+        parts += ["### The program before its pause: median / p99 (n)\n", table(
+            ["pod", "a count while memory is sent, over one before", "longest pause meanwhile, ms"],
+            [[t, spread(r["pace"]), spread(r["pause_before_ms"])] for t, r in mine])]
         parts += ["### Where the downtime goes, ms (median of each step, by the agents)\n", table(
             ["pod", *("%s to %s" % s for s in STEPS), "freeze to running", "by the application"],
             [[t, *(number((r["steps_ms"]["%s..%s" % s] or {}).get("median")) for s in STEPS), number(r["agents_ms"]["median"]),

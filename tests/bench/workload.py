@@ -39,12 +39,12 @@ def is_running(p):
 
 
 def start(machine, ns, name, sizes_mib, dirty=None, packs=False):
-    """Create the pod and wait until every application has counted two seconds; its logs."""
+    """Create the pod and wait until every application has counted three seconds; its logs."""
     machine.api.call("POST", collection(ns), manifest(name, ns, sizes_mib, machine.name, dirty=dirty, packs=packs))
     machine.api.wait(collection(ns), name, is_running)
     logs = [Log(machine, name, "c%d" % i) for i in range(len(sizes_mib))]
     for log in logs:
-        log.wait_ticks(2)
+        log.wait_ticks(3)
     return logs
 
 
