@@ -5,7 +5,7 @@ apps: images workloads lab
 	$(Q)tests/apps/selftest.py >/dev/null 2>&1 || { tests/apps/selftest.py; exit 1; }
 	$(Q)tests/apps/run.py $(APPS_ARGS) $(APPS)
 
-# Two of them, there and back, for `make check`.
+# Two of them, there and back: the short form.
 apps-check:
 	$(Q)$(MAKE) apps APPS_ARGS="--moves 2" APPS="redis nginx"
 
