@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the controller costs, against a real kube-apiserver and etcd: make bench-controller [PODS=10000].  usage: controller.py KUBECONFIG CONTROLLER LOGDIR
 
-Resident memory idle and with so many watched pods, from exec to ready, events a second of a core, a queue of PodMigrations made at once, and how long it takes until another one leads. Writes
-build/bench-controller.json.
+Resident memory idle, with so many watched pods and after so many migrations, from exec to ready, events a second of a core, a queue of PodMigrations made at once, and how long it takes until another
+one leads. Writes build/bench-controller.json.
 """
 import concurrent.futures
 import json
@@ -24,6 +24,8 @@ from main import controller_kubeconfig, free_port, furnish  # noqa: E402
 PODS = int(os.environ.get("PODS") or 10000)
 EVENTS = int(os.environ.get("EVENTS") or 20000)
 QUEUE = int(os.environ.get("QUEUE") or 100)
+MOVES = int(os.environ.get("MOVES") or 1000)
+MOVES_STEP = 200
 FAILOVERS = 3
 AT_ONCE = 8
 TICK = os.sysconf("SC_CLK_TCK")
@@ -37,6 +39,7 @@ GOALS = (
     ("events_per_core_s", "watch events a second of one core", -15000),
     ("queue_moved", "of %d PodMigrations made at once, how many it brought on their way" % QUEUE, -QUEUE),
     ("queue_more_mib", "more memory with all of them under way, MiB", 5),
+    ("moves_last_mib", "after %d migrations, what the last %d of them added, MiB" % (MOVES, MOVES_STEP), 0.25),
     ("failover_crash_s.p99", "another leads after a crash, s", 20),
     ("failover_stop_s.p99", "another leads after a clean stop, s", 5),
 )
@@ -151,6 +154,35 @@ def queue(kube, start):
     return r
 
 
+def one_move(world):
+    """A whole migration; the agents' words are played."""
+    kube = world.kube
+    m = world.wait_phase(world.migrate(world.pod()["metadata"]["name"], ttlAfterFinished="1s"), "Transferring", 60)
+    for state in ("Ready", "Freezing", "Restoring"):
+        world.agent(m, state)
+    world.agent(m, "Committed", decision="Commit")
+    world.agent(m, "Running", downtimeMicroseconds=200000, bytesTransferred=1 << 26)
+    until(lambda: (kube.find(world.path(m)) or {"status": {"phase": "Succeeded"}})["status"]["phase"] == "Succeeded", 60, "it has succeeded")
+    kube.delete(f"/api/v1/namespaces/{NS}/pods/" + m["status"]["destinationPod"]["name"], 0)
+
+
+def moves(kube, start):
+    """Resident memory after so many migrations that succeed: it levels."""
+    world, kubelet, controller, r = World(kube, Checks()), Kubelet(kube), start(), {}
+    controller.wait_leads()
+    kubelet.start()
+    for done in range(MOVES_STEP, MOVES + 1, MOVES_STEP):
+        together(lambda _: one_move(world), range(MOVES_STEP))
+        time.sleep(3)
+        controller.settle()
+        r[str(done)] = controller.rss_mib()
+    kubelet.stopped.set()
+    kubelet.join()
+    controller.stop()
+    last = list(r.values())[-2:]
+    return {"moves_rss_mib": r, "moves_last_mib": round(last[-1] - last[0], 2) if len(last) == 2 else None}
+
+
 def failover(start, sig):
     """Seconds from the leader's end until the other one leads."""
     leader = start()
@@ -180,6 +212,8 @@ def main():
         result = {"pods": PODS, "cpus": os.cpu_count()}
         print("%d PodMigrations at once" % QUEUE, flush=True)
         result.update(queue(kube, start))
+        print("%d migrations" % MOVES, flush=True)
+        result.update(moves(kube, start))
         result.update(memory_and_events(kube, start))
         for name, sig in (("crash", signal.SIGKILL), ("stop", signal.SIGTERM)):
             print("failover, %s" % name, flush=True)
