@@ -49,6 +49,7 @@ struct pages_source {
 	struct track *track;            /* NULL: every page is looked at; else only those written since the last round (or, by soft-dirty bits, since the first), which needs known */
 	pages_found found;              /* not NULL: one that stands still is looked through for its pages by the way, whether they are sent or not */
 	void *found_ctx;
+	bool *sysv;                     /* set when it has System V shared memory attached, left as it is else; NULL: nobody asks */
 };
 
 /*

@@ -72,6 +72,7 @@ struct source_container {
 	int cpu_percent;                /* of what it used before, that it may use until the freeze; 0: it is not limited */
 	int64_t cpu_used;               /* before that, microseconds in a second */
 	int64_t left;                   /* bytes written since they were sent, when they were counted last; with throttle_lock */
+	bool sysv;                      /* frozen: System V shared memory is attached */
 	char tracking[256];             /* empty: all of its processes are tracked; else why not */
 	uint64_t waiting;               /* signals that its first process had waiting when the destination ran */
 	bool waiting_known;
@@ -106,6 +107,7 @@ struct source {
 	struct warm *warm;              /* while runc and CRIU of the dumps stand by, and until they are done */
 	struct source_container containers[WIRE_CONTAINERS_MAX];
 	int n;
+	int ipc_owner;                  /* as HELLO says */
 	struct pod_volumes volumes;
 	struct tree_record *volume_files[POD_VOLUMES_MAX];      /* by index in volumes; NULL: nothing went ahead */
 	struct tree_stats volume_tree;
@@ -199,6 +201,8 @@ int source_thaw_dead(struct source *s, struct error *err);
 uint64_t source_state_bytes(struct source *s);
 /* Index of the container that attaches System V shared memory, else 0: its images carry the pod's IPC objects. */
 int source_ipc_owner(struct source *s);
+/* Once a container was looked at while it is frozen: it has attached none since, or is the one above.  Else UnsupportedContainer. */
+int source_check_attached(const struct source_container *c, struct error *err);
 void source_release(struct source *s);
 
 /*

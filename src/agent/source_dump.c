@@ -257,6 +257,8 @@ static int dump_metadata(struct source_container *c, int64_t deadline, struct er
 	if (r == 0)
 		r = source_send_memory(c, PAGES_NOT_EXECUTABLE, false, err);
 	if (r == 0)
+		r = source_check_attached(c, err);
+	if (r == 0)
 		r = source_send_root(c, err);
 	if (r < 0)
 		return r;

@@ -67,15 +67,71 @@ static int check_processes(struct source *s, int i, struct error *err)
 	return found < 0 ? error_wrap(err, found, "container %s", s->containers[i].info.name) : 0;
 }
 
-/* All containers are looked at, that a person need not try again to hear of the next. */
+#define SAY_SYSV "let only one container attach it, or share files in an emptyDir with medium Memory"
+
+/* A mapping of a System V segment is called "/SYSV<key>" in maps (ipc/shm.c). */
+static bool attaches_shm(pid_t pid)
+{
+	cleanup_buf struct buf b = BUF_INIT(16 << 20);
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+	return file_read(AT_FDCWD, path, &b, NULL) == 0 && strstr(b.data, " /SYSV");
+}
+
+/* The first container from this one on that has System V shared memory attached; -1: none. */
+static int next_attached(struct source *s, int from)
+{
+	pid_t pids[SOURCE_PROCESSES_MAX];
+
+	for (int i = from; i < s->n; i++) {
+		int n = freezer_pids(&s->freezer, i, pids, SOURCE_PROCESSES_MAX);
+
+		for (int k = 0; k < n; k++)
+			if (attaches_shm(pids[k]))
+				return i;
+	}
+	return -1;
+}
+
+int source_ipc_owner(struct source *s)
+{
+	int i = next_attached(s, 0);
+
+	return i < 0 ? 0 : i;
+}
+
+/* CRIU takes the containers one by one, each with all IPC objects of the pod: those of one are restored (destination_restore.c), and another one's processes would find other memory, or none. */
+static int check_sysv(struct source *s, struct error *err)
+{
+	int first = next_attached(s, 0), second = first < 0 ? -1 : next_attached(s, first + 1);
+
+	if (second < 0)
+		return 0;
+	return error_reason(err, -ENOTSUP, REASON_UnsupportedContainer, "containers %s and %s both have System V shared memory attached, and only one container can take it along; " SAY_SYSV,
+			    s->containers[first].info.name, s->containers[second].info.name);
+}
+
+int source_check_attached(const struct source_container *c, struct error *err)
+{
+	const struct source *s = c->source;
+
+	if (!c->sysv || c->index == s->ipc_owner)
+		return 0;
+	return error_reason(err, -ENOTSUP, REASON_UnsupportedContainer,
+			    "it has attached System V shared memory since the pod was checked, when container %s was to take the pod's along, and only one can; " SAY_SYSV ", and try again",
+			    s->containers[s->ipc_owner].info.name);
+}
+
+/* Each container, and then what they have in common: all is looked at, that a person need not try again to hear of the next. */
 static int check_containers(struct source *s, struct error *err)
 {
 	struct error all = { 0 };
 	int found = 0;
 
-	for (int i = 0; i < s->n; i++) {
+	for (int i = 0; i <= s->n; i++) {
 		struct error one = { 0 };
-		int r = check_processes(s, i, &one);
+		int r = i < s->n ? check_processes(s, i, &one) : check_sysv(s, &one);
 
 		if (r == 0)
 			continue;
@@ -226,30 +282,6 @@ uint64_t source_state_bytes(struct source *s)
 			sum += resident_bytes(pids[k]);
 	}
 	return sum;
-}
-
-/* A mapping of a System V segment is called "/SYSV<key>" in maps (ipc/shm.c). */
-static bool attaches_shm(pid_t pid)
-{
-	cleanup_buf struct buf b = BUF_INIT(16 << 20);
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
-	return file_read(AT_FDCWD, path, &b, NULL) == 0 && strstr(b.data, " /SYSV");
-}
-
-int source_ipc_owner(struct source *s)
-{
-	pid_t pids[SOURCE_PROCESSES_MAX];
-
-	for (int i = 0; i < s->n; i++) {
-		int n = freezer_pids(&s->freezer, i, pids, SOURCE_PROCESSES_MAX);
-
-		for (int k = 0; k < n; k++)
-			if (attaches_shm(pids[k]))
-				return i;
-	}
-	return 0;
 }
 
 void source_release(struct source *s)

@@ -44,6 +44,7 @@ static int send_process(struct source_container *c, pid_t pid, enum pages_which 
 	if (r < 0)
 		return r;
 	from.later = c->later && !running;
+	from.sysv = running ? NULL : &c->sysv;
 	from.track = c->tracks ? track_set_get(c->tracks, pid, running) : NULL;
 	r = c->tracks && running ? track_set_refused(c->tracks, err) : 0;
 	if (r < 0)

@@ -126,7 +126,8 @@ static cJSON *hello_json(struct source *s, bool resume, struct error *err)
 		node_words(s->o, j);
 		return j;
 	}
-	cJSON_AddNumberToObject(j, "ipcOwner", source_ipc_owner(s));
+	s->ipc_owner = source_ipc_owner(s);
+	cJSON_AddNumberToObject(j, "ipcOwner", s->ipc_owner);
 	cJSON_AddNumberToObject(j, "stateBytes", (double)source_state_bytes(s));
 	add_confinement(s, j);
 	if (contents_add(s->o, s->containers[0].bundle, cJSON_AddObjectToObject(j, "contents"), err) < 0 || node_facts(s->o, true, j, err) < 0) {

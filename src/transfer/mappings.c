@@ -83,6 +83,7 @@ int mappings_next_any(struct mappings *m, struct mapping *ret, bool *ret_ours, s
 		return ferror(m->file) ? error_errno(err, "read maps") : 0;
 	if (!parse_line(m->line, ret, perms, &name))
 		return error_set(err, -EIO, "unexpected line in maps: %s", m->line);
+	m->sysv |= ret->sysv;
 	*ret_ours = perms[3] == 'p' && !of_the_kernel(name);
 	return 1;
 }

@@ -14,6 +14,7 @@ struct mappings {
 	FILE *file;
 	char *line;
 	size_t size;
+	bool sysv;                      /* one that was passed so far is of System V shared memory, whether it is private or not */
 };
 
 struct mapping {

@@ -465,6 +465,8 @@ static int each_span(struct sender *s, struct pagemap *map, enum pages_which whi
 		return r;
 	while ((r = next_span(&maps, &next, which, &in, err)) > 0 && (r = fn(s, map, &in, err)) == 0)
 		;
+	if (s->from->sysv)
+		*s->from->sysv |= maps.sysv;
 	mappings_close(&maps);
 	return r;
 }

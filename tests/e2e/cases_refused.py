@@ -246,6 +246,7 @@ CASES = {
     "wrong-key": stays("wrongkey", "AuthenticationFailed", surroundings=wrong_key),
     "image-missing": stays("noimage", "ImageMissing", containers=[container("one", 8, image="only-here", imagePullPolicy="Never")]),
     "io-uring": uring,
+    "sysv-two": stays("sysv", "UnsupportedContainer", containers=[container(n, image="kinds", args=["sysv"]) for n in ("one", "two")]),
     "unix-peer": unix_peer,
 }
 

@@ -34,9 +34,11 @@ int played_put_on(struct source_container *c, struct error *err)
 	return 0;
 }
 
+static bool attached;                   /* its processes have System V shared memory */
+
 int played_send_memory(struct source_container *c, enum pages_which which, bool running, struct error *err)
 {
-	(void)c;
+	c->sysv = attached;
 	(void)which;
 	(void)running;
 	(void)err;
@@ -185,6 +187,28 @@ static void it_is_ready_when_it_says_so(void **state)
 	finish(&f);
 }
 
+/* The images of one container only carry the pod's System V objects, and it was chosen, and told the destination, while the pod ran. */
+static void what_was_attached_since_is_refused(void **state)
+{
+	struct frozen f;
+	struct error err = { 0 };
+
+	(void)state;
+	begin(&f);
+	assert_int_equal(write(f.status_w, "", 1), 1);
+	f.s->n = 2;
+	f.s->ipc_owner = 1;
+	snprintf(f.s->containers[1].info.name, sizeof(f.s->containers[1].info.name), "db");
+	attached = true;
+	assert_int_equal(dump_metadata(&f.s->containers[0], clock_mono_us() + 300000, &err), -ENOTSUP);
+	assert_int_equal(err.reason, REASON_UnsupportedContainer);
+	assert_non_null(strstr(err.message, "when container db was to take"));
+	f.s->ipc_owner = 0;
+	assert_int_equal(dump_metadata(&f.s->containers[0], clock_mono_us() + 300000, &err), 0);
+	attached = false;
+	finish(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -192,6 +216,7 @@ int main(void)
 		cmocka_unit_test(nor_does_a_container_whose_pod_goes_back),
 		cmocka_unit_test(nor_one_whose_destination_has_hung_up),
 		cmocka_unit_test(it_is_ready_when_it_says_so),
+		cmocka_unit_test(what_was_attached_since_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

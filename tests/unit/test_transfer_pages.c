@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/shm.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -457,6 +458,7 @@ static void end_child(pid_t pid)
 struct sending {
 	struct wire *w;
 	pid_t pids[4];
+	bool sysv[4];
 	int count;
 	struct pages_stats stats;
 	int result;
@@ -475,7 +477,7 @@ static void *send_one(void *arg)
 {
 	struct sending_one *o = arg;
 
-	struct pages_source from = { .container = (uint16_t)o->i, .pid = o->all->pids[o->i], .ns_pid = 100 + o->i };
+	struct pages_source from = { .container = (uint16_t)o->i, .pid = o->all->pids[o->i], .ns_pid = 100 + o->i, .sysv = &o->all->sysv[o->i] };
 
 	for (int which = PAGES_NOT_EXECUTABLE; which <= PAGES_EXECUTABLE && o->result == 0; which++)
 		o->result = pages_send(o->all->w, &from, (enum pages_which)which, &o->stats, &o->err);
@@ -712,6 +714,33 @@ static void executable_apart(void **state)
 	end_child(pid);
 }
 
+/* By the way, since all mappings are gone through: for reading alone, too, and whatever else a process shares. */
+static void who_has_system_v_memory_is_known(void **state)
+{
+	struct page_store *store = new_store(1ull << 31);
+	struct sending s = { .count = 3 };
+	int id = shmget(IPC_PRIVATE, 8192, IPC_CREAT | 0600);
+	void *segment;
+
+	(void)state;
+	assert_true(id >= 0);
+	s.pids[0] = start_child();
+	for (int i = 1; i < 3; i++) {
+		segment = shmat(id, NULL, i == 1 ? 0 : SHM_RDONLY);
+		assert_ptr_not_equal(segment, (void *)-1);
+		s.pids[i] = start_child();
+		assert_int_equal(shmdt(segment), 0);
+	}
+	shmctl(id, IPC_RMID, NULL);
+	transfer(&s, store);
+	assert_false(s.sysv[0]);
+	assert_true(s.sysv[1]);
+	assert_true(s.sysv[2]);
+	for (int i = 0; i < 3; i++)
+		end_child(s.pids[i]);
+	page_store_free(store);
+}
+
 /* The map of before kernel 6.7 must find the same pages. */
 static void both_page_maps(void **state)
 {
@@ -822,7 +851,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(store_model),     cmocka_unit_test(store_many_processes), cmocka_unit_test(store_limit),
 		cmocka_unit_test(store_refuses),   cmocka_unit_test(whole_process),        cmocka_unit_test(several_processes),
-		cmocka_unit_test(executable_apart), cmocka_unit_test(both_page_maps),      cmocka_unit_test(gone_process),
+		cmocka_unit_test(executable_apart), cmocka_unit_test(who_has_system_v_memory_is_known), cmocka_unit_test(both_page_maps),      cmocka_unit_test(gone_process),
 		cmocka_unit_test(throughput),      cmocka_unit_test(fill_list_names_slots), cmocka_unit_test(a_single_page_that_comes_later_has_its_place), cmocka_unit_test(fill_list_misses_a_page),
 	};
 

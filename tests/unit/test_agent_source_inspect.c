@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/shm.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define freezer_pids played_pids
+#include "agent/source_inspect.c"
+#undef freezer_pids
+
+/* What the containers of a pod have in common, and only one of them can take along.  Their processes are children of ours, two in each container at most. */
+
+static pid_t members[3][2];
+
+int played_pids(struct freezer *f, int container, pid_t *pids, int max)
+{
+	int n = 0;
+
+	(void)f;
+	for (int i = 0; i < 2 && i < max; i++)
+		if (members[container][i])
+			pids[n++] = members[container][i];
+	return n;
+}
+
+/* A process with this segment (-1: none) attached. */
+static pid_t start(int id)
+{
+	void *segment = id < 0 ? NULL : shmat(id, NULL, 0);
+	pid_t pid;
+
+	assert_ptr_not_equal(segment, (void *)-1);
+	pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			pause();
+	}
+	assert_true(pid > 0);
+	if (segment)
+		assert_int_equal(shmdt(segment), 0);
+	return pid;
+}
+
+static int new_segment(void)
+{
+	int id = shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0600);
+
+	assert_true(id >= 0);
+	return id;
+}
+
+/* at[container][process]: which of two segments is attached; 0: none; -1: there is no such process. */
+struct pod {
+	int at[3][2];
+	int owner;
+	const char *both;       /* in the message; NULL: it is accepted */
+};
+
+static void look(const struct pod *p)
+{
+	static const char *const names[] = { "web", "cache", "db" };
+	struct source *s = calloc(1, sizeof(*s));
+	int ids[] = { -1, new_segment(), new_segment() };
+	struct error err = { 0 };
+	int r;
+
+	s->n = 3;
+	for (int i = 0; i < 3; i++) {
+		for (int k = 0; k < 2; k++)
+			members[i][k] = p->at[i][k] < 0 ? 0 : start(ids[p->at[i][k]]);
+		s->containers[i].init_pid = getpid();
+		snprintf(s->containers[i].info.name, sizeof(s->containers[i].info.name), "%s", names[i]);
+	}
+	r = check_containers(s, &err);
+	if (!p->both && r < 0)
+		fail_msg("%s", err.message);
+	assert_int_equal(r, p->both ? -ENOTSUP : 0);
+	assert_int_equal(err.reason, p->both ? REASON_UnsupportedContainer : REASON_NONE);
+	assert_true(!p->both || strstr(err.message, p->both));
+	assert_int_equal(source_ipc_owner(s), p->owner);
+	for (int i = 0; i < 6; i++) {
+		pid_t pid = members[i / 2][i % 2];
+
+		if (pid && kill(pid, SIGKILL) == 0)
+			waitpid(pid, NULL, 0);
+	}
+	shmctl(ids[1], IPC_RMID, NULL);
+	shmctl(ids[2], IPC_RMID, NULL);
+	free(s);
+}
+
+static void one_container_takes_system_v_memory_along(void **state)
+{
+	static const struct pod pods[] = {
+		{ { { 0, -1 }, { 0, -1 }, { 0, -1 } }, 0, NULL },
+		{ { { 1, -1 }, { 0, -1 }, { 0, -1 } }, 0, NULL },
+		{ { { 0, 0 }, { 0, -1 }, { 0, 1 } }, 2, NULL },
+		/* Processes of one container share as they like. */
+		{ { { 0, -1 }, { 1, 1 }, { 0, 0 } }, 1, NULL },
+		{ { { 0, -1 }, { 1, 2 }, { 0, 0 } }, 1, NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(pods) / sizeof(pods[0]); i++)
+		look(&pods[i]);
+}
+
+static void two_containers_cannot(void **state)
+{
+	static const struct pod pods[] = {
+		{ { { 1, -1 }, { 1, -1 }, { 0, -1 } }, 0, "containers web and cache both" },
+		{ { { 0, -1 }, { 0, 1 }, { 1, 0 } }, 1, "containers cache and db both" },
+		{ { { 1, -1 }, { 0, -1 }, { 2, -1 } }, 0, "containers web and db both" },
+		{ { { 1, -1 }, { 0, -1 }, { 1, -1 } }, 0, "share files in an emptyDir with medium Memory" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(pods) / sizeof(pods[0]); i++)
+		look(&pods[i]);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(one_container_takes_system_v_memory_along),
+		cmocka_unit_test(two_containers_cannot),
+	};
+
+	return cmocka_run_group_tests_name("agent, what is looked at before the freeze", tests, NULL, NULL);
+}
