@@ -24,7 +24,7 @@ bool process_descends(pid_t pid, pid_t first);
 
 /*
  * Looks for what CRIU 4.2 cannot dump in one process: io_uring, perf_event, userfaultfd, kvm, fuse and GPU device files,
- * memfd_secret, unsupported socket families and protocols, terminals.  0 when nothing was found, else -ENOTSUP with reason and
+ * memfd_secret, huge pages, unsupported socket families and protocols, terminals.  0 when nothing was found, else -ENOTSUP with reason and
  * sentence (process, fd, what to do).
  */
 int process_check_migratable(pid_t pid, struct error *err);

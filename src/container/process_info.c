@@ -21,6 +21,7 @@
 #include "base/file.h"
 #include "migration/reason.h"
 #include "process_held.h"
+#include "process_huge.h"
 #include "process_rules.h"
 
 #define MQUEUE_MAGIC 0x19800202 /* ipc/mqueue.c */
@@ -31,6 +32,7 @@ struct subject {
 	int proc_fd;
 	int pidfd;
 	char name[32];
+	struct huge_devices huge;
 	struct error *err;
 };
 
@@ -200,6 +202,12 @@ static int check_reserved(struct subject *s, uint64_t reserved)
 		      "CRIU needs memory for each page of it, used or not, at most 512 GiB can be moved (MariaDB: set innodb_buffer_pool_size_max)");
 }
 
+/* CRIU knows huge pages in part, and nobody has tried whether that is enough; the two nodes may not have the same, either. */
+static int refuse_huge(const struct subject *s, const char *what)
+{
+	return refuse(s, REASON_UnsupportedContainer, what, "let the program do without them for the move (transparent huge pages can be moved)");
+}
+
 /* Of a line of maps: what the mapping counts for CRIU. */
 static uint64_t private_bytes(const char *line)
 {
@@ -223,9 +231,15 @@ static int check_maps(struct subject *s)
 	while (fgets(line, sizeof(line), f)) {
 		const struct process_rule *rule;
 		const char *path;
+		bool huge;
 
 		reserved += private_bytes(line);
+		huge = huge_devices_has(&s->huge, process_maps_device(line));
 		path = process_maps_path(line);
+		if (huge) {
+			path_format(what, sizeof(what), "has huge pages (hugetlbfs) mapped, %.400s", path ? path : "");
+			return refuse_huge(s, what);
+		}
 		rule = path ? process_rule_for_mapping(path) : NULL;
 		if (rule) {
 			path_format(what, sizeof(what), "has %.400s mapped", path);
@@ -419,6 +433,11 @@ static int check_fd(struct subject *s, int dir, int fd, const char *target)
 	path_format(name, sizeof(name), "%d", fd);
 	if (!rule && !strncmp(target, "/dev/", 5) && fstatat(dir, name, &st, 0) == 0)
 		rule = process_rule_for_device(st.st_mode, st.st_rdev);
+	/* One of memory cannot hang either. */
+	if (!strncmp(target, "/memfd:", 7) && fstatat(dir, name, &st, 0) == 0 && huge_devices_has(&s->huge, st.st_dev)) {
+		path_format(what, sizeof(what), "has huge pages (hugetlbfs), %.400s, open (fd %d)", target, fd);
+		return refuse_huge(s, what);
+	}
 	if (rule) {
 		path_format(what, sizeof(what), "has %.400s open (fd %d)", target, fd);
 		return refuse(s, rule->reason, what, rule->advice);
@@ -480,6 +499,7 @@ int process_check_migratable(pid_t pid, struct error *err)
 
 	if (r < 0)
 		return r;
+	huge_devices_find(s.proc_fd, &s.huge);
 	/* All that stands in the way, one of each reason: a person should not have to try again to hear the next. */
 	for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]) && (r == 0 || r == -ENOTSUP); i++) {
 		struct error one = { 0 };

@@ -47,7 +47,6 @@ static const struct process_rule mappings[] = {
 	{ "/dmabuf:", REASON_DeviceInUse, SAY_DEVICE },
 	{ "/dev/zero", REASON_NONE, NULL },
 	{ "/dev/shm/", REASON_NONE, NULL },
-	{ "/dev/hugepages/", REASON_NONE, NULL },
 	{ "/dev/", REASON_DeviceInUse, SAY_DEVICE },
 	{ NULL, REASON_NONE, NULL },
 };

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/quantity.h"
 #include "migration/reason.h"
 #include "names.h"
 #include "room.h"
@@ -91,6 +92,15 @@ static void check_host_namespaces(const struct check *c)
 			found(c, REASON_HostNamespace, "the pod sets %s", fields[i]);
 }
 
+/* core/v1 StorageMedium: "HugePages", or with a size, "HugePages-2Mi". */
+static void check_medium(const struct check *c, const cJSON *volume)
+{
+	const char *medium = json_str_or(volume, "emptyDir/medium", "");
+
+	if (!strncmp(medium, "HugePages", strlen("HugePages")))
+		found(c, REASON_UnsupportedVolume, "volume %s is an emptyDir of medium %s, and huge pages cannot be moved", json_str_or(volume, "name", "?"), medium);
+}
+
 static void check_volumes(const struct check *c)
 {
 	static const char *const movable[] = { "emptyDir", "configMap", "secret", "projected", "downwardAPI" };
@@ -98,6 +108,8 @@ static void check_volumes(const struct check *c)
 
 	cJSON_ArrayForEach(v, json_at(c->pod, "spec/volumes")) {
 		bool ok = false;
+
+		check_medium(c, v);
 
 		/* Every field but name is a volume source. */
 		cJSON_ArrayForEach(source, v) {
@@ -111,14 +123,31 @@ static void check_volumes(const struct check *c)
 	}
 }
 
+static const char *const resource_lists[] = { "resources/limits", "resources/requests" };
+
+/* of: a container, or the spec of the pod, which may have them for all its containers.  The agent refuses who has them mapped (container/process_info.h); who is given some may only not have yet. */
+static void check_huge_pages(const struct check *c, const cJSON *of, const char *what, const char *name)
+{
+	const cJSON *r;
+	double n;
+
+	for (size_t i = 0; i < COUNT(resource_lists); i++)
+		cJSON_ArrayForEach(r, json_at(of, resource_lists[i])) {
+			if (strncmp(r->string, "hugepages-", strlen("hugepages-")) || (quantity_parse(cJSON_GetStringValue(r), &n) == 0 && n <= 0))
+				continue;
+			found(c, REASON_UnsupportedContainer, "%s%s has %s, and huge pages cannot be moved", what, name, r->string);
+			return;
+		}
+}
+
 static void check_container_devices(const struct check *c, const cJSON *container)
 {
-	static const char *const lists[] = { "resources/limits", "resources/requests" };
 	const char *name = json_str_or(container, "name", "?");
 	const cJSON *r;
 
-	for (size_t i = 0; i < COUNT(lists); i++)
-		cJSON_ArrayForEach(r, json_at(container, lists[i])) {
+	check_huge_pages(c, container, "container ", name);
+	for (size_t i = 0; i < COUNT(resource_lists); i++)
+		cJSON_ArrayForEach(r, json_at(container, resource_lists[i])) {
 			/* Extended resources have a domain; those of Kubernetes itself are cpu, memory, ephemeral-storage, hugepages-*. */
 			if (strchr(r->string, '/')) {
 				found(c, REASON_DeviceInUse, "container %s uses %s", name, r->string);
@@ -151,6 +180,7 @@ static void check_containers(const struct check *c)
 		check_container_devices(c, e);
 		check_container_terminal(c, e);
 	}
+	check_huge_pages(c, json_at(c->pod, "spec"), "the pod", "");
 	if (cJSON_GetArraySize(json_at(c->pod, "spec/resourceClaims")) > 0)
 		found(c, REASON_DeviceInUse, "the pod uses resource claims");
 }

@@ -22,8 +22,10 @@
 #include <sys/epoll.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/shm.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -175,16 +177,36 @@ static bool harmless(void)
 	       mmap(NULL, 4096, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0) != MAP_FAILED;
 }
 
+/* What is not of huge pages, however large, and however much it looks like them. */
+static bool small_and_transparent(void)
+{
+	char *p = mmap(NULL, 8 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int id = shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0600), fd = memfd_create("anon_hugepage", 0);
+	bool ok = p != MAP_FAILED && id >= 0 && shmat(id, NULL, 0) != (void *)-1 && fd >= 0 && ftruncate(fd, 4096) == 0 &&
+		  mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0) != MAP_FAILED;
+
+	/* A kernel without them has no such advice. */
+	madvise(p, 8 << 20, MADV_HUGEPAGE);
+	if (ok)
+		memset(p, 1, 8 << 20);
+	shmctl(id, IPC_RMID, NULL);
+	return ok;
+}
+
 static void what_criu_knows_is_let_through(void **state)
 {
-	struct error e = { 0 };
-	struct child c = child_new(harmless);
+	static bool (*const known[])(void) = { harmless, small_and_transparent };
 
 	(void)state;
-	assert_true(c.opened);
-	if (process_check_migratable(c.pid, &e) < 0)
-		fail_msg("%s", e.message);
-	child_end(&c);
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+		struct error e = { 0 };
+		struct child c = child_new(known[i]);
+
+		assert_true(c.opened);
+		if (process_check_migratable(c.pid, &e) < 0)
+			fail_msg("%s", e.message);
+		child_end(&c);
+	}
 }
 
 static bool open_io_uring(void)
@@ -230,6 +252,59 @@ static bool open_mqueue(void)
 static bool reserve_too_much(void)
 {
 	return mmap(NULL, TOO_MUCH, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != MAP_FAILED;
+}
+
+/* 2 MiB of huge pages, which take none as long as nobody touches them. */
+static bool map_huge(int flags, int fd)
+{
+	return mmap(NULL, 2 << 20, PROT_READ, flags | MAP_NORESERVE, fd, 0) != MAP_FAILED;
+}
+
+static bool huge_private(void)
+{
+	return map_huge(MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1);
+}
+
+static bool huge_shared(void)
+{
+	return map_huge(MAP_SHARED | MAP_ANONYMOUS | MAP_HUGETLB, -1);
+}
+
+static bool huge_opened(void)
+{
+	return memfd_create("huge", MFD_HUGETLB) >= 0;
+}
+
+static bool huge_gigabyte(void)
+{
+	return memfd_create("huge", MFD_HUGETLB | 30u << 26) >= 0;
+}
+
+static bool huge_mapped(void)
+{
+	int fd = memfd_create("huge", MFD_HUGETLB);
+
+	return fd >= 0 && map_huge(MAP_SHARED, fd) && close(fd) == 0;
+}
+
+static bool huge_attached(void)
+{
+	int id = shmget(IPC_PRIVATE, 2 << 20, SHM_HUGETLB | SHM_NORESERVE | IPC_CREAT | 0600);
+	bool ok = id >= 0 && shmat(id, NULL, SHM_RDONLY) != (void *)-1;
+
+	shmctl(id, IPC_RMID, NULL);
+	return ok;
+}
+
+/* Of a file system that only this process sees. */
+static bool huge_file(void)
+{
+	int fd;
+
+	if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", "", MS_REC | MS_PRIVATE, NULL) < 0 || mount("none", "/mnt", "hugetlbfs", 0, NULL) < 0)
+		return false;
+	fd = open("/mnt/file", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	return fd >= 0 && map_huge(MAP_SHARED, fd) && close(fd) == 0;
 }
 
 static bool take_lease(void)
@@ -294,6 +369,13 @@ static void what_criu_does_not_know_is_named(void **state)
 		{ take_lease, REASON_UnsupportedFile, "holds a write lease" },
 		{ join_group, REASON_UnsupportedFile, "joined the multicast group 239.1.2.3;" },
 		{ join_group6, REASON_UnsupportedFile, "joined the multicast group ff02::fb;" },
+		{ huge_private, REASON_UnsupportedContainer, "has huge pages (hugetlbfs) mapped, /anon_hugepage (deleted)" },
+		{ huge_shared, REASON_UnsupportedContainer, "has huge pages (hugetlbfs) mapped, /anon_hugepage (deleted)" },
+		{ huge_opened, REASON_UnsupportedContainer, "has huge pages (hugetlbfs), /memfd:huge (deleted), open (fd " },
+		{ huge_gigabyte, REASON_UnsupportedContainer, "has huge pages (hugetlbfs), /memfd:huge (deleted), open (fd " },
+		{ huge_mapped, REASON_UnsupportedContainer, "has huge pages (hugetlbfs) mapped, /memfd:huge (deleted)" },
+		{ huge_attached, REASON_UnsupportedContainer, "has huge pages (hugetlbfs) mapped, /SYSV" },
+		{ huge_file, REASON_UnsupportedContainer, "has huge pages (hugetlbfs) mapped, /mnt/file" },
 		{ open_two_kinds, REASON_UnsupportedFile, "; process " },
 		{ reserve_too_much, REASON_UnsupportedContainer, "GiB of address space" },
 		{ open_fuse, REASON_DeviceInUse, "/dev/fuse" },
