@@ -46,6 +46,7 @@ def check_destination_pod(w, m, source, pod):
     w.c.equal("flow: destination pod: user's labels and annotations kept", (pod["metadata"]["labels"].get("app"), pod["metadata"]["annotations"].get("note")),
               ("web", "mine"))
     w.c.equal("flow: destination pod: images by digest", [c["image"] for c in spec["containers"]], ["docker.io/lab/app@sha256:" + "a" * 64] * 2)
+    w.c.equal("flow: destination pod: it can pull them as the source could", spec.get("imagePullSecrets"), [{"name": "registry"}, {"name": "mirror"}])
     w.c.check("flow: destination pod: finished init containers dropped", "initContainers" not in spec)
     life = spec["containers"][0].get("lifecycle", {})
     w.c.check("flow: destination pod: postStart dropped, preStop kept", "postStart" not in life and "preStop" in life, life)
@@ -71,7 +72,7 @@ def check_keys(w, m, pod):
 
 def forward(w):
     pod = w.pod(metadata={"labels": {"app": "web"}, "annotations": {"note": "mine"}}, containers=CONTAINERS, volumes=[{"name": "data", "emptyDir": {}}],
-                initContainers=[{"name": "setup", "image": "docker.io/lab/app:1"}], nodeSelector={"only": "here"})
+                initContainers=[{"name": "setup", "image": "docker.io/lab/app:1"}], nodeSelector={"only": "here"}, imagePullSecrets=[{"name": "registry"}, {"name": "mirror"}])
     m = w.wait_phase(w.migrate(pod["metadata"]["name"]), "Transferring")
     dest = destination(w, m)
     check_destination_pod(w, m, pod, dest)

@@ -18,6 +18,7 @@ PODS = [
     ("a ReplicaSet's pod of another API group", ["OwnedPod"], {"ownerReferences": [{**owner("ReplicaSet")["ownerReferences"][0], "apiVersion": "x.example/v1"}]}, {}),
     ("a DaemonSet's pod", ["OwnedPod"], owner("DaemonSet"), {}),
     ("a StatefulSet's pod", ["OwnedPod"], owner("StatefulSet"), {}),
+    ("a static pod", ["StaticPod"], {"annotations": {"kubernetes.io/config.mirror": "0123456789abcdef", "kubernetes.io/config.source": "file"}}, {}),
     ("hostNetwork", ["HostNamespace"], {}, {"hostNetwork": True}),
     ("hostPID", ["HostNamespace"], {}, {"hostPID": True}),
     ("hostIPC", ["HostNamespace"], {}, {"hostIPC": True}),
