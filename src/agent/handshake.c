@@ -9,6 +9,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "container/runc.h"
@@ -50,6 +51,80 @@ const char *lsm_of_label(const char *label)
 	return label[len - 1] == ')' ? "apparmor" : memchr(label, ':', len) ? "selinux" : NULL;
 }
 
+/*
+ * Instructions that programs look for by themselves, and that `criu cpuinfo check` does not compare: it has a list of its own, which ends with the first AVX-512 (criu/arch/x86/cpu.c, x86_ins_capability_mask;
+ * the registers it does compare).  A program that has chosen one would be ended by it where it is missing.  Names as in /proc/cpuinfo of x86 (asm/cpufeatures.h); hints, which do nothing there, are left out.
+ */
+static const char *const instructions[] = {
+	"fma", "lahf_lm", "mwaitx", "clzero", "rdpru", "clwb", "rdpid", "movdiri", "movdir64b", "waitpkg", "serialize", "tsxldtrk", "enqcmd", "cmpccxadd", "sha512", "sm3", "sm4",
+	"gfni", "vaes", "vpclmulqdq", "avx_vnni", "avx_ifma", "avx_vnni_int8", "avx_vnni_int16", "avx_ne_convert", "avx512ifma", "avx512vbmi", "avx512_vbmi2", "avx512_vnni",
+	"avx512_bitalg", "avx512_vpopcntdq", "avx512_4vnniw", "avx512_4fmaps", "avx512_vp2intersect", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16", "amx_fp16", "amx_complex",
+};
+#define INSTRUCTIONS (sizeof(instructions) / sizeof(instructions[0]))
+
+/* "flags		: fpu vme .." */
+static bool has_word(const char *line, const char *word)
+{
+	size_t len = strlen(word);
+
+	for (const char *p = line; (p = strstr(p, word)); p += len)
+		if (p > line && (p[-1] == ' ' || p[-1] == '\t') && (p[len] == ' ' || p[len] == '\n' || !p[len]))
+			return true;
+	return false;
+}
+
+static void list_instructions(FILE *cpuinfo, cJSON *out)
+{
+	cleanup_free char *line = NULL;
+	size_t size = 0;
+
+	/* The first processor's, which are all processors' (arch/x86/kernel/cpu/common.c, identify_cpu). */
+	while (getline(&line, &size, cpuinfo) > 0) {
+		if (strncmp(line, "flags", strlen("flags")))
+			continue;
+		for (size_t i = 0; i < INSTRUCTIONS; i++)
+			if (has_word(line, instructions[i]))
+				cJSON_AddItemToArray(out, cJSON_CreateString(instructions[i]));
+		return;
+	}
+}
+
+static void add_instructions(cJSON *out)
+{
+	cJSON *list = cJSON_AddArrayToObject(out, "instructions");
+	cleanup_fclose FILE *f = fopen("/proc/cpuinfo", "re");
+
+	if (f)
+		list_instructions(f, list);
+}
+
+static bool lists(const cJSON *list, const char *name)
+{
+	const cJSON *e;
+
+	cJSON_ArrayForEach(e, list) {
+		if (cJSON_IsString(e) && !strcmp(e->valuestring, name))
+			return true;
+	}
+	return false;
+}
+
+/* An agent of before does not tell; of what a later one tells more, we know nothing of our own. */
+static int check_instructions(const cJSON *hello, const cJSON *here, struct error *err)
+{
+	const cJSON *theirs = json_at(hello, "instructions"), *ours_list = json_at(here, "instructions");
+	cleanup_buf struct buf missing = BUF_INIT(1024);
+
+	for (size_t i = 0; i < INSTRUCTIONS; i++)
+		if (lists(theirs, instructions[i]) && !lists(ours_list, instructions[i])) {
+			buf_puts(&missing, " ");
+			buf_puts(&missing, instructions[i]);
+		}
+	if (!missing.len)
+		return 0;
+	return error_reason(err, -ENOTSUP, REASON_CPUIncompatible, "the destination node's CPU lacks instructions of the source node's, which the pod's programs may use:%s", missing.data);
+}
+
 static int add_cpuinfo(const struct agent_options *o, cJSON *out, struct error *err)
 {
 	cleanup_buf struct buf image = BUF_INIT(CPUINFO_MAX), text = BUF_INIT(CPUINFO_MAX * 2);
@@ -88,6 +163,7 @@ int node_facts(const struct agent_options *o, bool with_cpu, cJSON *out, struct 
 	cJSON_AddStringToObject(out, "arch", u.machine);
 	cJSON_AddNumberToObject(out, "cgroup", cgroup_version(o));
 	cJSON_AddStringToObject(out, "lsm", lsm_here(o));
+	add_instructions(out);
 	return with_cpu ? add_cpuinfo(o, out, err) : 0;
 }
 
@@ -142,6 +218,8 @@ int node_check(const struct agent_options *o, const cJSON *hello, const cJSON *h
 		return error_reason(err, -ENOTSUP, REASON_CgroupIncompatible, "the source node uses cgroup v%d, the destination v%d",
 				    (int)cgroup, (int)my_cgroup);
 	r = check_lsm(hello, here, err);
+	if (r == 0)
+		r = check_instructions(hello, here, err);
 	return r < 0 ? r : check_cpu(o, hello, err);
 }
 

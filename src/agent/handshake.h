@@ -7,7 +7,7 @@
 #include "agent.h"
 
 /*
- * What a node is, as the two agents tell each other in HELLO and WELCOME: {node, protocol, protocolOldest, criu, kernel, arch, cgroup, lsm}, and cpuinfo (base64 of
+ * What a node is, as the two agents tell each other in HELLO and WELCOME: {node, protocol, protocolOldest, criu, kernel, arch, cgroup, lsm, instructions}, and cpuinfo (base64 of
  * CRIU's image) from the source.
  */
 int node_facts(const struct agent_options *o, bool with_cpu, cJSON *out, struct error *err);
@@ -19,8 +19,9 @@ const char *lsm_of_label(const char *label);
 
 /*
  * Can what was dumped there be restored here?  Same architecture and cgroup version, CRIU >= 4.0 and not older than the source's, kernel not
- * older (major.minor), CPU features by `criu cpuinfo check`, the security module that
- * confines the pod (hello's "confined").  The error names the two values.
+ * older (major.minor), CPU features by `criu cpuinfo check` and instructions that it leaves out, the security module that
+ * confines the pod (hello's "confined").  The error names the two values.  A destination may have more than the source; for the way back it is the source, and all that it has counts,
+ * since programs that started there may use it.
  */
 int node_check(const struct agent_options *o, const cJSON *hello, const cJSON *here, struct error *err);
 

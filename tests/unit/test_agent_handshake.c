@@ -12,7 +12,19 @@
 #include "base/json.h"
 #include "migration/reason.h"
 
+#define criu_cpuinfo_check played_check
 #include "agent/handshake.c"
+#undef criu_cpuinfo_check
+
+/* An image is one byte of features here. */
+static unsigned char features;
+
+int played_check(pid_t host_pid, const void *image, size_t len, struct error *err)
+{
+	(void)host_pid;
+	assert_int_equal(len, 1);
+	return *(const unsigned char *)image & ~features ? error_reason(err, -ENOTSUP, REASON_CPUIncompatible, "lacks features") : 0;
+}
 
 int agent_host_path(const struct agent_options *o, char *out, size_t size, const char *fmt, ...)
 {
@@ -62,6 +74,69 @@ static void nodes_that_differ_are_refused_by_name(void **state)
 		if (row[i].word)
 			assert_non_null(strstr(err.message, row[i].word));
 	}
+}
+
+/* Two nodes, and whether a pod can go from one to the other, and back; an image is base64 of one byte. */
+#define NODE(cpu, list) "{\"arch\":\"x86_64\",\"kernel\":\"6.1\",\"criu\":40201,\"cgroup\":2" cpu list "}"
+#define CPU(text) ",\"cpuinfo\":\"" text "\""
+#define HAS(list) ",\"instructions\":[" list "]"
+
+static const struct {
+	const char *a, *b;
+	unsigned char has_a, has_b;
+	bool there, back;
+	const char *missing;            /* of the way that is refused; NULL: CRIU says it */
+} ways[] = {
+	{ NODE(CPU("Aw=="), HAS("\"fma\"")), NODE(CPU("Aw=="), HAS("\"fma\"")), 3, 3, true, true, NULL },
+	/* b has more: who has been there may use it */
+	{ NODE(CPU("Aw=="), HAS("")), NODE(CPU("Bw=="), HAS("")), 3, 7, true, false, NULL },
+	{ NODE(CPU("Aw=="), HAS("\"fma\"")), NODE(CPU("Aw=="), HAS("\"fma\",\"gfni\",\"vaes\"")), 3, 3, true, false, ": gfni vaes" },
+	/* each has what the other lacks */
+	{ NODE(CPU("Aw=="), HAS("\"sm3\"")), NODE(CPU("Aw=="), HAS("\"clwb\"")), 3, 3, false, false, ": " },
+	/* an agent of before; a later one, which tells of what we do not know; not what it should be */
+	{ NODE(CPU("Aw=="), ""), NODE(CPU("Aw=="), HAS("\"gfni\"")), 3, 3, true, false, ": gfni" },
+	{ NODE(CPU("Aw=="), HAS("\"fma\",\"later\"")), NODE(CPU("Aw=="), HAS("\"fma\"")), 3, 3, true, true, NULL },
+	{ NODE(CPU("Aw=="), ",\"instructions\":{\"a\":[1]}"), NODE(CPU("Aw=="), HAS("1,null,[\"sm3\"]")), 3, 3, true, true, NULL },
+};
+
+static void go(const char *from, const char *to, unsigned char has, bool may, const char *missing)
+{
+	const struct agent_options o = { .node = "here" };
+	cleanup_json cJSON *hello = cJSON_Parse(from), *here = cJSON_Parse(to);
+	struct error err = { 0 };
+	int r;
+
+	assert_non_null(hello);
+	assert_non_null(here);
+	features = has;
+	r = node_check(&o, hello, here, &err);
+	assert_int_equal(r, may ? 0 : -ENOTSUP);
+	assert_int_equal(err.reason, may ? REASON_NONE : REASON_CPUIncompatible);
+	if (!may)
+		assert_non_null(strstr(err.message, missing ? missing : "lacks features"));
+}
+
+static void a_cpu_may_have_more_but_not_less_each_way(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+		go(ways[i].a, ways[i].b, ways[i].has_b, ways[i].there, ways[i].missing);
+		go(ways[i].b, ways[i].a, ways[i].has_a, ways[i].back, ways[i].missing);
+	}
+}
+
+static void instructions_are_read_as_words(void **state)
+{
+	char text[] = "processor\t: 0\nflags\t\t: fma vaesx avx512_vnni_not xgfni clwb sm3\nbugs\t: gfni\nflags\t\t: vaes\n", cut[] = "flags\t: sm4";
+	cleanup_json cJSON *list = cJSON_CreateArray();
+	cleanup_fclose FILE *f = fmemopen(text, strlen(text), "r"), *g = fmemopen(cut, strlen(cut), "r");
+
+	(void)state;
+	list_instructions(f, list);
+	assert_int_equal(cJSON_GetArraySize(list), 3);
+	assert_true(lists(list, "fma") && lists(list, "clwb") && lists(list, "sm3"));
+	list_instructions(g, list);
+	assert_true(lists(list, "sm4"));
 }
 
 static void labels_tell_who_confines(void **state)
@@ -174,7 +249,7 @@ static void peers_of_other_versions(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(labels_tell_who_confines), cmocka_unit_test(nodes_that_differ_are_refused_by_name),
+		cmocka_unit_test(labels_tell_who_confines), cmocka_unit_test(a_cpu_may_have_more_but_not_less_each_way), cmocka_unit_test(instructions_are_read_as_words), cmocka_unit_test(nodes_that_differ_are_refused_by_name),
 		cmocka_unit_test(versions_that_follow_each_other_agree),
 		cmocka_unit_test(peers_of_other_versions),
 	};
