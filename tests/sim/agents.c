@@ -169,6 +169,16 @@ static enum input send_state(struct sim *s, struct world *w)
 	return in;
 }
 
+static enum input send_rest(struct sim *s, struct world *w)
+{
+	if (!w->later)
+		return INPUT_Ok;
+	if (w->rest_freed)
+		return NO_INPUT;
+	w->rest_freed = !!(s->sw & SW_REST_FREED);
+	return tell(w, true, FRAME_REST) == INPUT_Ok ? NO_INPUT : INPUT_StreamLost;
+}
+
 static enum input source_deed(struct sim *s, struct world *w, uint8_t deed)
 {
 	switch (deed) {
@@ -211,7 +221,7 @@ static enum input source_deed(struct sim *s, struct world *w, uint8_t deed)
 	case DEED_SendCommit:
 		return tell(w, true, FRAME_COMMIT) == INPUT_Ok ? NO_INPUT : INPUT_StreamLost;
 	case DEED_SendRest:
-		return !w->later ? INPUT_Ok : tell(w, true, FRAME_REST) == INPUT_Ok ? NO_INPUT : INPUT_StreamLost;
+		return send_rest(s, w);
 	case DEED_ReportLost:
 		report(s, w, SOURCE_Committed, 1);
 		return NO_INPUT;
@@ -342,27 +352,30 @@ static bool source_hears(struct sim *s, struct world *w)
 	return true;
 }
 
-/* What a deed leaves behind in the world, to compare the second time with the first. */
-struct trace_left {
-	struct object o;
-	uint8_t src_app, dst_app, claim, journal, told;
+/* What an agent that crashes loses, and what the other one hears of it: what it knows, its connection, and the words under way on it. */
+struct mortal {
+	struct agent source, destination;
+	struct conn conn[2];
 };
 
-static struct trace_left left_of(const struct world *w)
+static struct mortal mortal_of(const struct world *w)
 {
-	struct trace_left l;
+	struct mortal m;
 
-	memset(&l, 0, sizeof(l));
-	l.o = w->o;
-	l.src_app = w->src_app;
-	l.dst_app = w->dst_app;
-	l.claim = w->claim;
-	l.journal = w->journal;
-	l.told = w->told;
-	return l;
+	memset(&m, 0, sizeof(m));
+	m.source = w->source;
+	m.destination = w->destination;
+	memcpy(m.conn, w->conn, sizeof(m.conn));
+	return m;
 }
 
-/* Everything but words on the stream, which has sequence numbers of its own, is done again now and then, as after a crash right behind it. */
+static void put_mortal(struct world *w, const struct mortal *m)
+{
+	w->source = m->source;
+	w->destination = m->destination;
+	memcpy(w->conn, m->conn, sizeof(w->conn));
+}
+
 static bool on_stream(uint8_t deed)
 {
 	return deed == DEED_Dial || deed == DEED_Redial || deed == DEED_Hello || deed == DEED_SendAhead || deed == DEED_SendState || deed == DEED_SendCommit || deed == DEED_SendEnded ||
@@ -375,24 +388,50 @@ static bool listening(uint8_t deed)
 	return deed == DEED_Listen || deed == DEED_AwaitOutcome || deed == DEED_ListenAgain || deed == DEED_Stay;
 }
 
-static void do_deed(struct sim *s, struct world *w, struct agent *a, uint8_t deed, enum input (*fn)(struct sim *s, struct world *w, uint8_t deed))
+typedef enum input deed_fn(struct sim *s, struct world *w, uint8_t deed);
+
+/*
+ * It crashed right behind its deed, before it noted so, and does it again: what it knew and its connection are as before (words on the stream are said once, on a connection of their
+ * own), what is durable is as the first time left it.  Nothing may change, and it hears and says the same.
+ */
+static void crash_and_do_again(struct sim *s, struct world *w, struct agent *a, uint8_t deed, const struct mortal *before, deed_fn *fn)
+{
+	struct durable was = durable_of(w), is;
+	struct mortal said = mortal_of(w), again;
+
+	put_mortal(w, before);
+	a->in = (uint8_t)fn(s, w, deed);
+	is = durable_of(w);
+	again = mortal_of(w);
+	if (!durable_same(&was, &is))
+		violate(s, "a step done twice is not what it is done once");
+	else if (!same_bytes(&said, &again, sizeof(said)))
+		violate(s, "a step done twice hears or says something else");
+}
+
+static void do_deed(struct sim *s, struct world *w, struct agent *a, uint8_t deed, deed_fn *fn)
 {
 	int32_t faults = w->faults;
+	struct mortal before;
 
 	a->done = 1;
+	before = mortal_of(w);
 	a->in = (uint8_t)fn(s, w, deed);
 	if (deed != DEED_Wait && !listening(deed))
 		say(s, w, "  %s%s%s", deed_name((enum deed)deed), a->in == NO_INPUT ? "" : ": ", a->in == NO_INPUT ? "" : input_name((enum input)a->in));
-	if (!w->settling && !on_stream(deed) && faults == w->faults && dice(w, 16) == 0) {
-		struct trace_left before = left_of(w), after;
-
+	/* A restore that is under way is not done yet; a connection that was cut is gone. */
+	if (w->settling || dice(w, 16) || (deed == DEED_Restore && a->in == NO_INPUT) || (on_stream(deed) && faults != w->faults))
+		return;
+	/* A first time that went wrong may have done it or not: what comes after is judged by a time that went well. */
+	if (faults != w->faults) {
+		faults = w->faults;
 		w->faults = 0;
-		fn(s, w, deed);
-		w->faults = faults;
-		after = left_of(w);
-		if (a->in == INPUT_Ok && !same_bytes(&before, &after, sizeof(before)))
-			violate(s, "a step done twice is not what it is done once");
+		put_mortal(w, &before);
+		a->in = (uint8_t)fn(s, w, deed);
 	}
+	w->faults = 0;
+	crash_and_do_again(s, w, a, deed, &before, fn);
+	w->faults = faults;
 }
 
 bool source_run(struct sim *s, struct world *w)

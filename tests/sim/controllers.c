@@ -155,6 +155,10 @@ static void write_phase(struct sim *s, struct world *w, struct controller *c, ui
 
 static void write_abort(struct sim *s, struct world *w, struct controller *c)
 {
+	if (s->sw & SW_ABORT_ANEW && w->o.decision == DECISION_ABORT) {
+		w->o.t_abort = w->now;
+		return;
+	}
 	if (s->sw & SW_ABORT_UNGUARDED) {
 		if (w->o.decision == DECISION_NONE && !fault(w, KIND_API))
 			w->o.decision = DECISION_ABORT;
@@ -179,6 +183,8 @@ static void prepare(struct sim *s, struct world *w, struct controller *c)
 	if (!w->dst.there) {
 		w->dst.there = 1;
 		w->dst.deleting = 0;
+	} else if (s->sw & SW_POD_ANEW) {
+		w->strays++;
 	}
 	if (!guarded(s, w, c))
 		return;
@@ -272,7 +278,9 @@ static void perform(struct sim *s, struct world *w, struct controller *c)
 		release(s, w, c);
 		break;
 	case MOVE_DeleteObject:
-		w->o.deleting = w->o.exists;
+		if (!w->o.exists || w->o.deleting)
+			break;
+		w->o.deleting = 1;
 		api_touch(w);
 		api_remove_if_free(w);
 		break;
@@ -281,9 +289,40 @@ static void perform(struct sim *s, struct world *w, struct controller *c)
 	}
 }
 
+/*
+ * A restart right behind the write: with what it had seen before (a watch that is behind) it makes the same step again, and nothing may change; with what is there now the step is
+ * behind it, and must not be chosen again.
+ */
+static void restart_and_act_again(struct sim *s, struct world *w, int i, const struct controller *seen, const struct durable *before)
+{
+	struct controller *c = &w->c[i], saved = *c;
+	struct durable was = durable_of(w), is;
+	int32_t faults = w->faults;
+
+	w->faults = 0;
+	w->now++;
+	*c = *seen;
+	perform(s, w, c);
+	is = durable_of(w);
+	if (!durable_same(&was, &is))
+		violate(s, "a step of the controller done twice is not what it is done once");
+	*c = *seen;
+	c->o = w->o;
+	c->src = w->src;
+	c->dst = w->dst;
+	/* Half a step may be done when another has written meanwhile: a pod, and not its name. */
+	if (!durable_same(before, &was) && seen->o.rv == before->o.rv && controller_decide(s, w, i) && c->acting && c->row == seen->row)
+		violate(s, "a step of the controller is chosen again although it is done");
+	*c = saved;
+	w->now--;
+	w->faults = faults;
+}
+
 bool controller_act(struct sim *s, struct world *w, int i)
 {
-	struct controller *c = &w->c[i];
+	struct controller *c = &w->c[i], seen;
+	struct durable before;
+	int32_t faults;
 
 	if (c->stopped) {
 		c->stopped--;
@@ -299,7 +338,12 @@ bool controller_act(struct sim *s, struct world *w, int i)
 		say(s, w, "  lost");
 		return true;
 	}
+	seen = *c;
+	faults = w->faults;
+	before = durable_of(w);
 	perform(s, w, c);
+	if (!w->settling && faults == w->faults && dice(w, 16) == 0)
+		restart_and_act_again(s, w, i, &seen, &before);
 	/* The answer may be lost as well. */
 	if (!fault(w, KIND_API))
 		c->o = w->o;

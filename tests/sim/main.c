@@ -229,29 +229,6 @@ static void with_faults(struct sim *s, struct world *w)
 
 /* --- to the end, without faults --- */
 
-/* What stays when everybody is stopped. */
-struct durable {
-	struct object o;
-	struct pod src, dst;
-	uint8_t src_app, dst_app, claim, journal, order_view, order_file, receipt_home, told;
-};
-
-static void durable_of(const struct world *w, struct durable *d)
-{
-	memset(d, 0, sizeof(*d));
-	d->o = w->o;
-	d->src = w->src;
-	d->dst = w->dst;
-	d->src_app = w->src_app;
-	d->dst_app = w->dst_app;
-	d->claim = w->claim;
-	d->journal = w->journal;
-	d->order_view = w->order_view;
-	d->order_file = w->order_file;
-	d->receipt_home = w->receipt_home;
-	d->told = w->told;
-}
-
 static void round_of(struct sim *s, struct world *w)
 {
 	for (int i = 0; i < LATE_MAX; i++)
@@ -286,7 +263,7 @@ static bool somebody_is_away(const struct world *w)
 
 static void settle(struct sim *s, struct world *w)
 {
-	struct durable was, is;
+	struct durable was = durable_of(w), is;
 	int still = 0;
 
 	w->settling = 1;
@@ -296,13 +273,12 @@ static void settle(struct sim *s, struct world *w)
 	say(s, w, "no more faults");
 	if (!(w->c[0].up && w->c[0].leads) && !(w->c[1].up && w->c[1].leads && w->c[1].epoch == w->epoch))
 		controller_lead(s, w, 0);
-	durable_of(w, &was);
 	for (int round = 0; round < ROUNDS_MAX && !s->violation; round++) {
 		round_of(s, w);
 		if (!(w->c[0].up && w->c[0].leads) && !(w->c[1].up && w->c[1].leads))
 			controller_lead(s, w, 0);
-		durable_of(w, &is);
-		still = memcmp(&was, &is, sizeof(is)) || somebody_is_away(w) ? 0 : still + 1;
+		is = durable_of(w);
+		still = !durable_same(&was, &is) || somebody_is_away(w) ? 0 : still + 1;
 		was = is;
 		if (still == ROUNDS_STILL) {
 			judge_end(s, w);

@@ -37,6 +37,11 @@ enum {
 	SW_ORDER_STARVES = 1 << 23,     /* an order is followed although the memory is still at the source */
 	SW_ABORT_APART = 1 << 24,       /* Aborted is reported, and the decision is left open */
 	SW_REFUSED_LIES = 1 << 17,      /* "certainly not applied" is said of a write that was */
+	/* A second time does something. */
+	SW_DECIDE_ANEW = 1 << 25,       /* a decision is written whether or not it is there */
+	SW_REST_FREED = 1 << 26,        /* PostCopy: what was sent is dropped, whether or not it has come */
+	SW_ABORT_ANEW = 1 << 27,        /* the controller's Abort begins its time anew */
+	SW_POD_ANEW = 1 << 28,          /* .. and a destination pod has another name each time it is made */
 };
 
 enum app { APP_ABSENT, APP_RUNNING, APP_FROZEN, APP_WAITING, APP_RESTORING, APP_BARRIER, APP_OPEN, APP_DEAD, APP_REFUSED };
@@ -122,8 +127,17 @@ struct world {
 	uint8_t lived, lived_received;  /* how often the source went on after a freeze; the destination's state is from then */
 	uint8_t filled;                 /* its memory is complete */
 	uint8_t user_src, user_dst, by_order, opened, thawed, was_frozen, dst_died, dst_crashed;
+	uint8_t rest_freed, strays;     /* of two mutants: memory that cannot be sent again; destination pods that nobody knows of */
 	uint8_t dst_lost;               /* it died in the instant in which it was opened: nobody knows whether it ran */
 	uint8_t cold;                   /* and was started from its image */
+};
+
+/* What stays when everybody is stopped. */
+struct durable {
+	struct object o;
+	struct pod src, dst;
+	uint8_t src_app, dst_app, claim, told, journal, journal_synced, order_view, order_file, receipt_home;
+	uint8_t lived, filled, strays;
 };
 
 struct sim {
@@ -156,6 +170,8 @@ void api_remove_if_free(struct world *w);
 bool kubelet_source(struct sim *s, struct world *w);
 bool kubelet_destination(struct sim *s, struct world *w);
 bool liqo(struct sim *s, struct world *w);
+struct durable durable_of(const struct world *w);
+bool durable_same(const struct durable *a, const struct durable *b);
 bool conn_send(struct world *w, bool from_source, uint8_t frame);
 void conn_hang_up(struct world *w, bool by_source);
 void conn_cut(struct world *w);

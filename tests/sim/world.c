@@ -47,6 +47,34 @@ void violate(struct sim *s, const char *what)
 		s->violation = what;
 }
 
+struct durable durable_of(const struct world *w)
+{
+	struct durable d;
+
+	memset(&d, 0, sizeof(d));
+	d.o = w->o;
+	d.src = w->src;
+	d.dst = w->dst;
+	d.src_app = w->src_app;
+	d.dst_app = w->dst_app;
+	d.claim = w->claim;
+	d.told = w->told;
+	d.journal = w->journal;
+	d.journal_synced = w->journal_synced;
+	d.order_view = w->order_view;
+	d.order_file = w->order_file;
+	d.receipt_home = w->receipt_home;
+	d.lived = w->lived;
+	d.filled = w->filled;
+	d.strays = w->strays;
+	return d;
+}
+
+bool durable_same(const struct durable *a, const struct durable *b)
+{
+	return !memcmp(a, b, sizeof(*a));
+}
+
 /* --- the API server --- */
 
 void api_touch(struct world *w)
@@ -60,6 +88,8 @@ enum input api_decide(struct sim *s, struct world *w, enum decision d)
 		return INPUT_RecordGone;
 	if (w->o.decision == DECISION_NONE || (s->sw & SW_NO_FENCE && w->o.decision != d)) {
 		w->o.decision = (uint8_t)d;
+		api_touch(w);
+	} else if (s->sw & SW_DECIDE_ANEW) {
 		api_touch(w);
 	}
 	return w->o.decision == DECISION_COMMIT ? INPUT_RecordCommit : INPUT_RecordAbort;
