@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # `make sim`: the state machine against SIM_SCHEDULES seeded schedules of crashes, lost messages and people, and the broken machines that must be caught.
-# One schedule again, with everything that happens in it: build/sim/sim --seed N [--mutant NAME].
+# One schedule again, with everything that happens in it: build/sim/sim --seed N [--mutant NAME] [--focus BITS].
 SIM_SCHEDULES ?= 1000000
 SIM_FIRST ?= 1
 SIM_SRC := $(wildcard tests/sim/*.c) $(wildcard src/migration/machine*.c) src/migration/phase.c
