@@ -234,7 +234,7 @@ static enum input source_deed(struct sim *s, struct world *w, uint8_t deed)
 	case DEED_Thaw:
 		return thaw(w);
 	case DEED_ReportAborted:
-		return report(s, w, SOURCE_Aborted, w->journal == NOTED_BACK ? 1 : GIVES_UP);
+		return report(s, w, SOURCE_Aborted, w->journal == NOTED_BACK ? 1 : w->source.follows ? GIVES_UP | FOLLOWS : GIVES_UP);
 	default:
 		return NO_INPUT;
 	}
@@ -262,7 +262,7 @@ static bool source_found(struct sim *s, struct world *w)
 		return false;
 	w->source.state = 0;
 	w->source.started = 1;
-	w->source.told = 0;
+	w->source.told = w->source.follows = 0;
 	if (source_pod_gone(w) && heard(s, w, s->source, &w->source, source_side(w), INPUT_PodGone))
 		return true;
 	return heard(s, w, s->source, &w->source, source_side(w), (enum input)found[w->journal]);
@@ -286,14 +286,14 @@ static bool source_fresh(struct sim *s, struct world *w)
 	bool crashed = w->source.started && w->source.state == 0;
 
 	if (!w->remote && (crashed || (told_to_give_up(w) && v->state >= SOURCE_Ready)) && v->state < SOURCE_Running && v->exists && w->src.there) {
-		w->source.state = 0;
+		w->source.state = w->source.follows = 0;
 		return heard(s, w, s->source, &w->source, SIDE_DECIDER, INPUT_OrderAbort);
 	}
 	if (!wanted || w->source.started)
 		return false;
 	w->source.state = 0;
 	w->source.started = 1;
-	w->source.told = 0;
+	w->source.told = w->source.follows = 0;
 	return heard(s, w, s->source, &w->source, source_side(w), INPUT_Start);
 }
 
@@ -440,8 +440,10 @@ bool source_run(struct sim *s, struct world *w)
 
 	if (!works(s->source, a))
 		return false;
-	if (a->told && heard(s, w, s->source, a, source_side(w), INPUT_OrderAbort))
+	if (a->told && heard(s, w, s->source, a, source_side(w), INPUT_OrderAbort)) {
+		a->follows = 1;
 		return true;
+	}
 	if (!a->done) {
 		do_deed(s, w, a, s->source->states[a->state].deed, source_deed);
 		return true;
@@ -468,6 +470,7 @@ void source_crash(struct sim *s, struct world *w, bool daemon)
 
 	if (!a->up || (!daemon && !works(s->source, a)))
 		return;
+	crashed_source(s, w);
 	say(s, w, "source: the %s crashes in %s%s", daemon ? "agent" : "worker", s->source->states[a->state].name, a->done ? ", deed done" : "");
 	conn_hang_up(w, true);
 	w->journal = w->journal_synced;
@@ -812,6 +815,7 @@ void destination_crash(struct sim *s, struct world *w, bool daemon)
 		return;
 	if (lacks(w))
 		starve(s, w);
+	crashed_destination(s, w);
 	say(s, w, "destination: the %s crashes in %s%s", daemon ? "agent" : "worker", s->destination->states[a->state].name, a->done ? ", deed done" : "");
 	end_destination(w);
 	w->dst_crashed = 1;

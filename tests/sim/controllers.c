@@ -84,7 +84,7 @@ static uint64_t facts_of(const struct controller *c, const struct world *w)
 	f |= o->recorded ? FACT_DestinationRecorded : 0;
 	f |= w->remote ? FACT_Remote : 0;
 	f |= w->dry ? FACT_DryRun : 0;
-	f |= o->dry_done && !o->error ? FACT_DryRunDone : 0;
+	f |= o->dry_done && (!o->error || o->error == FOLLOWS) ? FACT_DryRunDone : 0;
 	f |= over(w, o->t_abort, LIMIT) ? FACT_ThawOver : 0;
 	f |= over(w, o->t_abort, 2 * LIMIT) ? FACT_GoneOver : 0;
 	add_pods(c, w, &f);
@@ -102,6 +102,7 @@ bool controller_decide(struct sim *s, struct world *w, int i)
 
 	if (!c->up || !c->leads || c->acting || c->stopped || !c->o.exists)
 		return false;
+	controller_came_upon(s, &c->o);
 	c->facts = facts_of(c, w);
 	c->row = controller_next(s->rows, s->n_rows, (enum phase)c->o.phase, (enum decision)c->o.decision, c->facts);
 	if (c->row->move == MOVE_Wait || c->row->move == MOVE_AwaitPod)

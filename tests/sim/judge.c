@@ -80,6 +80,8 @@ static const char *judge_record(const struct world *w)
 		return "NO END: the finalizer was not taken off";
 	if (o->phase != PHASE_Succeeded && w->dst.there)
 		return "a destination pod is left behind";
+	if (o->dry_done && o->error != 1 && o->phase != PHASE_Succeeded)
+		return "a dry run has found nothing in the way, and is not Succeeded";
 	if ((o->phase == PHASE_Cancelled) != (o->by_person || (o->decision == DECISION_NONE && o->cancel)) && o->phase != PHASE_Succeeded &&
 	    o->decision == DECISION_ABORT)
 		return "Cancelled or Failed, and it was the other";

@@ -13,6 +13,7 @@
 #define JUMP 1000
 #define MUTANT_FIRST 1
 #define MUTANT_SCHEDULES 10000
+#define COMPLETE_FROM 1000000  /* as many schedules have a crash everywhere */
 #define NARROW_SCHEDULES 10000  /* of the right machine, in each of the ways in which a mutant is looked for */
 
 /* --- one schedule --- */
@@ -112,6 +113,8 @@ static void controllers_change(struct sim *s, struct world *w)
 {
 	int i = (int)dice(w, 2);
 
+	if (w->c[i].up && w->c[i].leads)
+		crashed_controller(s, &w->c[i]);
 	/* The old leader goes on where it was stopped, until it finds out. */
 	if (dice(w, 3)) {
 		controller_lead(s, w, i);
@@ -415,17 +418,20 @@ static int search_narrowed(struct sim *s, uint64_t first, uint64_t n, uint64_t *
 
 static int all(uint64_t first, uint64_t n)
 {
+	static struct crashes crashes;
 	struct sim s;
 	uint64_t schedules = 0;
-	int caught, kinds, bad;
+	int caught, kinds, bad, missed;
 
 	mutant_apply(NULL, &s);
+	s.crashes = &crashes;
 	bad = !is_right(&s, first, n, &schedules);
 	kinds = 1 + search_narrowed(&s, first, n < NARROW_SCHEDULES ? n : NARROW_SCHEDULES, &schedules, &bad);
 	caught = catch_mutants(MUTANT_FIRST);
-	printf("%d passed, %d failed\n", caught + kinds - bad, mutants_n - caught + bad);
+	missed = crashes_print(&s, n >= COMPLETE_FROM);
+	printf("%d passed, %d failed\n", caught + kinds - bad + !missed, mutants_n - caught + bad + !!missed);
 	printf("sim: schedules=%" PRIu64 " kinds=%d violations=%d mutants=%d/%d\n", schedules, kinds, bad, caught, mutants_n);
-	return bad || caught != mutants_n;
+	return bad || missed || caught != mutants_n;
 }
 
 static int usage(void)

@@ -79,6 +79,7 @@ struct controller {
 struct agent {
 	uint8_t up, state, done, in;    /* worker: state of its machine; its deed is done; what it heard last */
 	uint8_t started, told, failed;
+	uint8_t follows;                /* it gives up because it was told to */
 	uint8_t away;                   /* it comes back after being looked for so often */
 	int8_t conn;                    /* index, -1 */
 };
@@ -147,6 +148,7 @@ struct sim {
 	uint32_t sw;
 	unsigned focus;
 	bool trace;
+	struct crashes *crashes;        /* counted here; NULL: not */
 	const char *violation;
 	char detail[160];
 };
@@ -161,8 +163,9 @@ void say(struct sim *s, struct world *w, const char *fmt, ...) __attribute__((fo
 void violate(struct sim *s, const char *what);
 void api_touch(struct world *w);
 enum input api_decide(struct sim *s, struct world *w, enum decision d);
-/* error: or GIVES_UP, with which the same write makes Abort the decision. */
+/* error: 1; or GIVES_UP, with which the same write makes Abort the decision; with FOLLOWS it is no error of its own: it was told to. */
 #define GIVES_UP 2
+#define FOLLOWS 4
 enum input api_state(struct sim *s, struct world *w, uint8_t state, uint8_t error);
 void late_add(struct world *w, uint8_t kind, uint8_t a, uint8_t b);
 bool late_arrives(struct sim *s, struct world *w, int i);
@@ -194,6 +197,19 @@ bool controller_refresh(struct world *w, int i, unsigned which);
 bool controller_decide(struct sim *s, struct world *w, int i);
 bool controller_act(struct sim *s, struct world *w, int i);
 void controller_lead(struct sim *s, struct world *w, int i);
+
+/* crashes.c: how often who crashed where */
+struct crashes {
+	uint64_t source[2][SRC_COUNT], destination[2][DST_COUNT];       /* of the decider, the participant */
+	uint64_t controller[PHASE_COUNT][DECISION_ABORT + 1], seen[PHASE_COUNT][DECISION_ABORT + 1];
+};
+void crashed_source(struct sim *s, const struct world *w);
+void crashed_destination(struct sim *s, const struct world *w);
+void crashed_controller(struct sim *s, const struct controller *c);
+/* A state of the object that a controller has come upon. */
+void controller_came_upon(struct sim *s, const struct object *o);
+/* Prints in how many states there were crashes, and with complete those in which there was none.  Returns the number of these, and of states that are said not to be and are. */
+int crashes_print(const struct sim *s, bool complete);
 
 /* judge.c */
 void judge_now(struct sim *s, const struct world *w);

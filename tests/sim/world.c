@@ -106,9 +106,9 @@ enum input api_state(struct sim *s, struct world *w, uint8_t state, uint8_t erro
 		return INPUT_Failed;
 	if (state == SOURCE_Running && !error && w->later && w->opened && !w->filled)
 		violate(s, "the end was reported, and memory was still at the source");
-	if (error == GIVES_UP && !(s->sw & SW_ABORT_APART) && api_decide(s, w, DECISION_ABORT) != INPUT_RecordAbort)
+	if (error & GIVES_UP && !(s->sw & SW_ABORT_APART) && api_decide(s, w, DECISION_ABORT) != INPUT_RecordAbort)
 		return INPUT_Failed;
-	error = error != 0;
+	error = error & FOLLOWS ? FOLLOWS : error != 0;
 	if (error == 0 && s->sw & SW_ERROR_STAYS)
 		error = w->o.error;
 	if (is != state || w->o.error != error) {
