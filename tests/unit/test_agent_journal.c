@@ -16,6 +16,7 @@
 #include "base/file.h"
 
 #include "agent/journal.c"
+#include "fsyncs.h"
 
 int agent_host_path(const struct agent_options *o, char *out, size_t size, const char *fmt, ...)
 {
@@ -113,6 +114,48 @@ static void a_fence_that_is_none_is_damage(void **state)
 	assert_int_equal(journal_remove(&options, sample.migration, &err), 0);
 }
 
+/* Each step is on disk when journal_write says so: the file before it has its name, and then the name. */
+static void a_step_is_on_disk_before_it_is_done(void **state)
+{
+	char dir[512], tmp[1024];
+
+	(void)state;
+	snprintf(dir, sizeof(dir), "%s%s/journal", root, PM_STATE_DIR);
+	snprintf(tmp, sizeof(tmp), "%s/%s.json.tmp", dir, sample.migration);
+	for (int step = JOURNAL_FREEZE; step <= JOURNAL_RUNNING; step++) {
+		struct journal_entry e = sample;
+		struct error err = { 0 };
+
+		e.step = (enum journal_step)step;
+		fsyncs_begin(0);
+		assert_int_equal(journal_write(&options, &e, &err), 0);
+		assert_int_equal(fsyncs_n, 2);
+		assert_string_equal(fsyncs[0], tmp);
+		assert_string_equal(fsyncs[1], dir);
+	}
+	assert_int_equal(journal_remove(&options, sample.migration, NULL), 0);
+}
+
+static void a_disk_that_does_not_sync_is_an_error(void **state)
+{
+	struct journal_entry e = sample;
+	struct error err = { 0 };
+
+	(void)state;
+	assert_int_equal(journal_write(&options, &sample, &err), 0);
+	e.step = JOURNAL_COMMIT;
+	fsyncs_begin(1);
+	assert_int_equal(journal_write(&options, &e, &err), -EIO);
+	/* The step before stands. */
+	assert_int_equal(journal_read(&options, sample.migration, &e, &err), 0);
+	assert_int_equal(e.step, sample.step);
+	e.step = JOURNAL_COMMIT;
+	fsyncs_begin(2);
+	assert_int_equal(journal_write(&options, &e, &err), -EIO);
+	fsyncs_begin(0);
+	assert_int_equal(journal_remove(&options, sample.migration, &err), 0);
+}
+
 static int make_root(void **state)
 {
 	(void)state;
@@ -132,6 +175,8 @@ int main(void)
 		cmocka_unit_test(damaged_entries_are_left_alone),
 		cmocka_unit_test(nothing_stays_of_a_writer_that_was_killed),
 		cmocka_unit_test(a_fence_that_is_none_is_damage),
+		cmocka_unit_test(a_step_is_on_disk_before_it_is_done),
+		cmocka_unit_test(a_disk_that_does_not_sync_is_an_error),
 	};
 
 	return cmocka_run_group_tests_name("agent journal", tests, make_root, remove_root);
