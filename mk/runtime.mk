@@ -25,4 +25,9 @@ $(BUILD)/tests/test_runtime_%: tests/unit/test_runtime_%.c $(filter-out %/main.o
 	@echo "  TEST    $@"
 	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) -Isrc $(CFLAGS) $(LDFLAGS) -o $@ $< $(filter %.o,$^) $(LIB) -lcmocka $(LIBS)
 
+# It has the file in itself.
+$(BUILD)/tests/test_runtime_claim: tests/unit/test_runtime_claim.c src/runtime/claim.c tests/unit/fsyncs.h $(LIB) | $(DEPS)
+	@echo "  TEST    $@"
+	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) -Isrc $(CFLAGS) $(LDFLAGS) -o $@ $< $(LIB) -lcmocka $(LIBS)
+
 .PHONY: runtime-test

@@ -20,6 +20,9 @@ int file_read(int dirfd, const char *path, struct buf *b, struct error *err);
 /* Writes path anew: temporary file beside it, fsync when durable, rename, fsync of the folder when durable. */
 int file_write(int dirfd, const char *path, const void *data, size_t len, mode_t mode, bool durable, struct error *err);
 
+/* fsyncs the folder that path is in: the entry of that name is on disk.  0, or negative errno. */
+int file_sync_folder(int dirfd, const char *path);
+
 /* mkdir -p; existing folders are fine. */
 int dir_make(int dirfd, const char *path, mode_t mode, struct error *err);
 

@@ -70,7 +70,7 @@ int file_read(int dirfd, const char *path, struct buf *b, struct error *err)
 	}
 }
 
-static int sync_parent(int dirfd, const char *path)
+int file_sync_folder(int dirfd, const char *path)
 {
 	const char *slash = strrchr(path, '/');
 	char dir[4096];
@@ -101,7 +101,7 @@ int file_write(int dirfd, const char *path, const void *data, size_t len, mode_t
 	if (r == 0 && renameat(dirfd, tmp, dirfd, path) < 0)
 		r = -errno;
 	if (r == 0 && durable)
-		r = sync_parent(dirfd, path);
+		r = file_sync_folder(dirfd, path);
 	if (r < 0) {
 		unlinkat(dirfd, tmp, 0);
 		errno = -r;

@@ -137,6 +137,10 @@ int claim_take(const struct claim_key *k, struct error *err)
 		return errno == EEXIST ? error_set(err, -EEXIST, "a restore of this container was begun before; it is not tried twice") :
 					 error_errno(err, "create %s", path);
 	r = write_full(fd, text, strlen(text));
+	if (r == 0 && fsync(fd) < 0)
+		r = -errno;
+	if (r == 0)
+		r = file_sync_folder(AT_FDCWD, path);
 	return r < 0 ? error_set(err, r, "write %s: %s", path, strerror(-r)) : 0;
 }
 

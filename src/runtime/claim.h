@@ -27,9 +27,12 @@ struct claim_key {
 
 /* *ret_committed: some container of the pod was let run, or was about to be. */
 int claim_look(const struct claim_key *k, enum claim *ret, bool *ret_committed, struct error *err);
-/* Writes "used".  -EEXIST: somebody did before. */
+/*
+ * Writes "used"; returns when it is on disk: a node that has lost power in the moment in which the application ran would let a second container wait, and its agent would tell the
+ * source that nothing was restored.  CRIU is started before the source stands still, so this is no part of the pause.  -EEXIST: somebody did before.
+ */
 int claim_take(const struct claim_key *k, struct error *err);
-/* It is about to run: written before anything does. */
+/* It is about to run: written before anything does.  Not waited for: without it the claim on disk is "used", and nothing starts either. */
 int claim_opening(const struct claim_key *k, struct error *err);
 /* It runs.  durable: returns when it is on disk. */
 int claim_opened(const struct claim_key *k, bool durable, struct error *err);
