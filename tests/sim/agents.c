@@ -396,12 +396,13 @@ typedef enum input deed_fn(struct sim *s, struct world *w, uint8_t deed);
  */
 static void crash_and_do_again(struct sim *s, struct world *w, struct agent *a, uint8_t deed, const struct mortal *before, deed_fn *fn)
 {
-	struct durable was = durable_of(w), is;
+	struct durable was, is;
 	struct mortal said = mortal_of(w), again;
 
+	durable_of(w, &was);
 	put_mortal(w, before);
 	a->in = (uint8_t)fn(s, w, deed);
-	is = durable_of(w);
+	durable_of(w, &is);
 	again = mortal_of(w);
 	if (!durable_same(&was, &is))
 		violate(s, "a step done twice is not what it is done once");
@@ -480,13 +481,13 @@ void source_crash(struct sim *s, struct world *w, bool daemon)
 
 /* --- the destination's agent --- */
 
-static enum input restore(struct world *w)
+static enum input restore(struct sim *s, struct world *w)
 {
 	if (w->dst_app == APP_BARRIER)
 		return INPUT_Ok;
 	if (w->dst_app != APP_WAITING && w->dst_app != APP_RESTORING)
 		return INPUT_Failed;
-	w->claim = WORD_USED;
+	claim_write(s, w, WORD_USED);
 	if (w->dst_app == APP_WAITING && !w->settling && dice(w, 4) == 0)
 		w->dst_app = APP_RESTORING;
 	else
@@ -512,7 +513,7 @@ void open_container(struct sim *s, struct world *w)
 {
 	if (w->lived_received != w->lived)
 		violate(s, "opened with a state that is not the last");
-	w->claim = WORD_OPENED;
+	claim_write(s, w, WORD_OPENED);
 	w->dst_app = APP_OPEN;
 	w->opened = 1;
 }
@@ -520,7 +521,7 @@ void open_container(struct sim *s, struct world *w)
 /* Its monitor has written that it opens, and ends before it does. */
 static void lose_container(struct sim *s, struct world *w)
 {
-	w->claim = WORD_OPENING;
+	claim_write(s, w, WORD_OPENING);
 	w->dst_app = APP_DEAD;
 	w->dst_died = w->dst_lost = 1;
 	say(s, w, "the destination's container dies in the instant in which it is opened");
@@ -544,10 +545,10 @@ static enum input open_barrier(struct sim *s, struct world *w)
 static enum input kill_restored(struct sim *s, struct world *w)
 {
 	if (w->dst_app == APP_WAITING || w->dst_app == APP_RESTORING || w->dst_app == APP_BARRIER) {
-		w->claim = WORD_USED;
+		claim_write(s, w, WORD_USED);
 		w->dst_app = APP_DEAD;
 	} else if (s->sw & SW_KILL_CLEARS_CLAIM && w->dst_app == APP_DEAD) {
-		w->claim = WORD_NONE;
+		claim_write(s, w, WORD_NONE);
 	}
 	return INPUT_Ok;
 }
@@ -594,6 +595,7 @@ static enum input destination_deed(struct sim *s, struct world *w, uint8_t deed)
 {
 	switch (deed) {
 	case DEED_Receive:
+		w->noted = 1;
 		if (w->remote)
 			progress(s, w, SOURCE_Freezing);
 		return tell(w, false, FRAME_WELCOME) == INPUT_Ok ? NO_INPUT : INPUT_StreamLost;
@@ -604,7 +606,7 @@ static enum input destination_deed(struct sim *s, struct world *w, uint8_t deed)
 	case DEED_Restore:
 		if (w->remote && w->dst_app == APP_WAITING)
 			progress(s, w, SOURCE_Restoring);
-		return restore(w);
+		return restore(s, w);
 	case DEED_SendPrepared:
 		return tell(w, false, FRAME_PREPARED) == INPUT_Ok ? NO_INPUT : INPUT_StreamLost;
 	case DEED_RecordCommit:
@@ -671,11 +673,15 @@ bool destination_daemon(struct sim *s, struct world *w)
 		end_destination(w);
 		a->state = 0;
 	}
-	if (!found[w->dst_app] || (w->dst_app == APP_OPEN && w->told))
+	/* One that runs and has no note came here in the past. */
+	if (!found[w->dst_app] || (w->dst_app == APP_OPEN && (w->told || !w->noted)))
 		return false;
 	if (w->dst_app != APP_WAITING && s->sw & SW_BARRIER_FORGOTTEN)
 		return false;
 	a->failed = 0;
+	/* Its source was greeted before, and does not come a second time. */
+	if (w->dst_app == APP_WAITING && w->noted)
+		return heard(s, w, s->destination, a, destination_side(w), INPUT_FoundRestoring);
 	return heard(s, w, s->destination, a, destination_side(w), (enum input)found[w->dst_app]);
 }
 
@@ -781,7 +787,7 @@ bool destination_run(struct sim *s, struct world *w)
 		return true;
 	}
 	if (deed == DEED_Restore) {
-		a->in = (uint8_t)restore(w);
+		a->in = (uint8_t)restore(s, w);
 		return true;
 	}
 	if (a->state == DST_Staying && s->sw & SW_RUNNING_ONCE) {

@@ -297,14 +297,15 @@ static void perform(struct sim *s, struct world *w, struct controller *c)
 static void restart_and_act_again(struct sim *s, struct world *w, int i, const struct controller *seen, const struct durable *before)
 {
 	struct controller *c = &w->c[i], saved = *c;
-	struct durable was = durable_of(w), is;
+	struct durable was, is;
 	int32_t faults = w->faults;
 
+	durable_of(w, &was);
 	w->faults = 0;
 	w->now++;
 	*c = *seen;
 	perform(s, w, c);
-	is = durable_of(w);
+	durable_of(w, &is);
 	if (!durable_same(&was, &is))
 		violate(s, "a step of the controller done twice is not what it is done once");
 	*c = *seen;
@@ -341,7 +342,7 @@ bool controller_act(struct sim *s, struct world *w, int i)
 	}
 	seen = *c;
 	faults = w->faults;
-	before = durable_of(w);
+	durable_of(w, &before);
 	perform(s, w, c);
 	if (!w->settling && faults == w->faults && dice(w, 16) == 0)
 		restart_and_act_again(s, w, i, &seen, &before);

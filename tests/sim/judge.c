@@ -45,7 +45,7 @@ void judge_now(struct sim *s, const struct world *w)
 /* A container that dies before it was opened is no loss as long as its agent lives to tell. */
 static bool lost_to_a_person_or_a_crash(const struct world *w)
 {
-	return w->user_dst || w->dst_lost || (w->dst_died && (w->opened || w->dst_crashed));
+	return w->user_dst || w->dst_lost || (w->dst_power && w->dst_app != APP_WAITING) || (w->dst_died && (w->opened || w->dst_crashed));
 }
 
 /* Without the pod network: memory that is still at the source cannot come, and a destination that never ran cannot say so.  The source is whole, and a person is told. */

@@ -18,6 +18,7 @@ enum {
 	SW_NO_CLAIM = 1 << 1,           /* the kubelet's next container starts although a restore was begun */
 	SW_JOURNAL_UNSYNCED = 1 << 2,   /* the journal is written but a crash loses it */
 	SW_KILL_CLEARS_CLAIM = 1 << 3,
+	SW_CLAIM_UNSYNCED = 1 << 6,     /* that a restore was begun may not be on disk when it is opened */
 	SW_OPENING_COLD = 1 << 5,       /* the kubelet's next container starts although nobody knows whether the one before it ran */
 	SW_ABORT_UNGUARDED = 1 << 4,    /* the controller takes Abort for written whatever the server says */
 	/* Holes of an agent that does not follow the tables. */
@@ -111,7 +112,8 @@ struct world {
 
 	struct object o;
 	struct pod src, dst;
-	uint8_t src_app, dst_app, claim, told;
+	uint8_t src_app, dst_app, claim, claim_synced;
+	uint8_t noted, told;            /* the destination's note, in /run: that it has a source, and that the source knows the end */
 	uint8_t journal, journal_synced;
 	struct controller c[2];
 	uint8_t epoch;
@@ -127,7 +129,7 @@ struct world {
 	/* what happened, for the judge */
 	uint8_t lived, lived_received;  /* how often the source went on after a freeze; the destination's state is from then */
 	uint8_t filled;                 /* its memory is complete */
-	uint8_t user_src, user_dst, by_order, opened, thawed, was_frozen, dst_died, dst_crashed;
+	uint8_t user_src, user_dst, by_order, opened, thawed, was_frozen, dst_died, dst_crashed, dst_power;
 	uint8_t rest_freed, strays;     /* of two mutants: memory that cannot be sent again; destination pods that nobody knows of */
 	uint8_t dst_lost;               /* it died in the instant in which it was opened: nobody knows whether it ran */
 	uint8_t cold;                   /* and was started from its image */
@@ -137,7 +139,7 @@ struct world {
 struct durable {
 	struct object o;
 	struct pod src, dst;
-	uint8_t src_app, dst_app, claim, told, journal, journal_synced, order_view, order_file, receipt_home;
+	uint8_t src_app, dst_app, claim, claim_synced, noted, told, journal, journal_synced, order_view, order_file, receipt_home;
 	uint8_t lived, filled, strays;
 };
 
@@ -156,7 +158,7 @@ struct sim {
 /* world.c */
 uint32_t dice(struct world *w, uint32_t n);
 /* True when a fault of this kind is to happen now. */
-enum kind { KIND_API, KIND_STREAM, KIND_NODE, KIND_CRASH_SOURCE, KIND_CRASH_DESTINATION, KIND_CONTROLLER, KIND_TIME, KIND_CONTAINER, KIND_COUNT };
+enum kind { KIND_API, KIND_STREAM, KIND_NODE, KIND_CRASH_SOURCE, KIND_CRASH_DESTINATION, KIND_CONTROLLER, KIND_TIME, KIND_CONTAINER, KIND_POWER, KIND_COUNT };
 bool fault(struct world *w, enum kind k);
 bool fault_kind(const struct world *w, enum kind k);
 void say(struct sim *s, struct world *w, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
@@ -172,8 +174,11 @@ bool late_arrives(struct sim *s, struct world *w, int i);
 void api_remove_if_free(struct world *w);
 bool kubelet_source(struct sim *s, struct world *w);
 bool kubelet_destination(struct sim *s, struct world *w);
+void claim_write(struct sim *s, struct world *w, uint8_t word);
+bool destination_syncs(struct sim *s, struct world *w);
+void destination_power(struct sim *s, struct world *w);
 bool liqo(struct sim *s, struct world *w);
-struct durable durable_of(const struct world *w);
+void durable_of(const struct world *w, struct durable *d);
 bool durable_same(const struct durable *a, const struct durable *b);
 bool conn_send(struct world *w, bool from_source, uint8_t frame);
 void conn_hang_up(struct world *w, bool by_source);
@@ -216,7 +221,7 @@ void judge_now(struct sim *s, const struct world *w);
 void judge_end(struct sim *s, const struct world *w);
 
 /* Which schedules a rare fault is looked for in; 0: all. */
-enum { FOCUS_HOME = 1, FOCUS_REMOTE = 2, FOCUS_DELETED = 4, FOCUS_STREAM = 8, FOCUS_AGENT = 16, FOCUS_API = 32, FOCUS_CONTAINER = 64, FOCUS_SEVERED = 128, FOCUS_LATER = 256, FOCUS_LEADER = 512 };
+enum { FOCUS_HOME = 1, FOCUS_REMOTE = 2, FOCUS_DELETED = 4, FOCUS_STREAM = 8, FOCUS_AGENT = 16, FOCUS_API = 32, FOCUS_CONTAINER = 64, FOCUS_SEVERED = 128, FOCUS_LATER = 256, FOCUS_LEADER = 512, FOCUS_POWER = 1024 };
 
 /* draw.c: docs/state-machine.md */
 void draw(void);

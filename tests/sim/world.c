@@ -47,27 +47,26 @@ void violate(struct sim *s, const char *what)
 		s->violation = what;
 }
 
-struct durable durable_of(const struct world *w)
+void durable_of(const struct world *w, struct durable *d)
 {
-	struct durable d;
-
-	memset(&d, 0, sizeof(d));
-	d.o = w->o;
-	d.src = w->src;
-	d.dst = w->dst;
-	d.src_app = w->src_app;
-	d.dst_app = w->dst_app;
-	d.claim = w->claim;
-	d.told = w->told;
-	d.journal = w->journal;
-	d.journal_synced = w->journal_synced;
-	d.order_view = w->order_view;
-	d.order_file = w->order_file;
-	d.receipt_home = w->receipt_home;
-	d.lived = w->lived;
-	d.filled = w->filled;
-	d.strays = w->strays;
-	return d;
+	memset(d, 0, sizeof(*d));
+	d->o = w->o;
+	d->src = w->src;
+	d->dst = w->dst;
+	d->src_app = w->src_app;
+	d->dst_app = w->dst_app;
+	d->claim = w->claim;
+	d->claim_synced = w->claim_synced;
+	d->noted = w->noted;
+	d->told = w->told;
+	d->journal = w->journal;
+	d->journal_synced = w->journal_synced;
+	d->order_view = w->order_view;
+	d->order_file = w->order_file;
+	d->receipt_home = w->receipt_home;
+	d->lived = w->lived;
+	d->filled = w->filled;
+	d->strays = w->strays;
 }
 
 bool durable_same(const struct durable *a, const struct durable *b)
@@ -218,6 +217,44 @@ static bool start_again(struct sim *s, struct world *w)
 	return true;
 }
 
+/* --- the destination's node --- */
+
+/* "used" is on disk before the restore begins; what comes later is written there when the application runs. */
+void claim_write(struct sim *s, struct world *w, uint8_t word)
+{
+	w->claim = word;
+	if (word <= WORD_USED && !(s->sw & SW_CLAIM_UNSYNCED))
+		w->claim_synced = word;
+}
+
+bool destination_syncs(struct sim *s, struct world *w)
+{
+	if (w->claim_synced == w->claim)
+		return false;
+	w->claim_synced = w->claim;
+	say(s, w, "the destination's claim is on disk");
+	return true;
+}
+
+/* Nothing runs there any more, /run is empty, and of what was not synced the old or the new is on disk. */
+void destination_power(struct sim *s, struct world *w)
+{
+	say(s, w, "the destination's node loses power");
+	if (dice(w, 2))
+		w->claim = w->claim_synced;
+	w->claim_synced = w->claim;
+	w->dst_power = 1;
+	w->dst_died |= w->dst_app == APP_BARRIER || w->dst_app == APP_RESTORING || w->dst_app == APP_OPEN;
+	if (w->dst_app != APP_ABSENT)
+		w->dst_app = APP_DEAD;
+	for (int i = 0; i < LATE_MAX; i++)
+		if (w->late[i].kind == LATE_OPEN)
+			w->late[i].kind = LATE_NONE;
+	w->noted = w->told = 0;
+	w->order_file = ORDER_NONE;
+	destination_crash(s, w, true);
+}
+
 bool kubelet_destination(struct sim *s, struct world *w)
 {
 	if (!w->dst.there)
@@ -233,15 +270,15 @@ bool kubelet_destination(struct sim *s, struct world *w)
 					w->late[i].kind = LATE_NONE;
 			w->dst.there = w->dst.deleting = 0;
 			forget_orders(w);
-			w->claim = WORD_NONE;
+			w->claim = w->claim_synced = WORD_NONE;
 			say(s, w, "kubelet: the destination pod is gone");
 		}
 		return true;
 	}
 	if (w->dst_app == APP_ABSENT) {
 		w->dst_app = APP_WAITING;
-		w->claim = WORD_NONE;
-		w->told = 0;
+		w->claim = w->claim_synced = WORD_NONE;
+		w->noted = w->told = 0;
 		say(s, w, "kubelet: the destination's container waits");
 		return true;
 	}
