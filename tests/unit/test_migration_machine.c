@@ -94,6 +94,72 @@ static void test_controller_rows(void **state)
 	}
 }
 
+/* Are there facts, with these that must be (yes) and must not be (no), with which none of the rows from j up to i applies in this phase and decision? */
+static bool passes_by(const struct controller_row *rows, int j, int i, enum phase p, enum decision d, uint64_t yes, uint64_t no)
+{
+	while (j < i && (!(rows[j].phases & 1u << p) || !(rows[j].decisions & 1u << d) || rows[j].need & no || rows[j].not & yes))
+		j++;
+	if (j == i)
+		return true;
+	for (int f = 0; f < FACT_COUNT; f++) {
+		uint64_t bit = 1ull << f;
+
+		if ((rows[j].need & bit & ~yes && passes_by(rows, j + 1, i, p, d, yes, no | bit)) ||
+		    (rows[j].not & bit & ~no && passes_by(rows, j + 1, i, p, d, yes | bit, no)))
+			return true;
+	}
+	return false;
+}
+
+/* In any of its phases and decisions. */
+static bool can_apply(const struct controller_row *rows, int i)
+{
+	for (int p = 0; p < PHASE_COUNT; p++)
+		for (int d = DECISION_NONE; d <= DECISION_ABORT; d++)
+			if (rows[i].phases & 1u << p && rows[i].decisions & 1u << d &&
+			    passes_by(rows, 0, i, (enum phase)p, (enum decision)d, rows[i].need, rows[i].not))
+				return true;
+	return false;
+}
+
+static void test_controller_has_no_dead_row(void **state)
+{
+	(void)state;
+	for (int i = 0; i < controller_rows_n; i++)
+		if (!can_apply(controller_rows, i))
+			fail_msg("%s: the rows before it leave it nothing", controller_rows[i].when);
+}
+
+/* Such a row is seen: behind one that asks for less, and behind two that ask for a fact and for its opposite. */
+static void test_dead_rows_are_seen(void **state)
+{
+	static const struct controller_row rows[] = {
+		{ "a", 1u << PHASE_Pending, 7, FACT_Cancel, 0, MOVE_Abort, 0 },
+		{ "asks for more", 1u << PHASE_Pending, 7, FACT_Cancel | FACT_Remote, 0, MOVE_Wait, 0 },
+		{ "not a", 1u << PHASE_Pending, 7, 0, FACT_Cancel, MOVE_Abort, 0 },
+		{ "asks for nothing", 1u << PHASE_Pending, 7, 0, 0, MOVE_Wait, 0 },
+		{ "in another phase", 1u << PHASE_Pending | 1u << PHASE_Failed, 7, 0, 0, MOVE_Wait, 0 },
+	};
+	static const bool can[] = { true, false, true, false, true };
+
+	(void)state;
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(can_apply(rows, i), can[i]);
+}
+
+static void test_controller_asks_for_each_fact(void **state)
+{
+	uint64_t asked = 0;
+
+	(void)state;
+	for (int p = 0; p < PHASE_COUNT; p++)
+		for (int d = DECISION_NONE; d <= DECISION_ABORT; d++)
+			asked |= controller_asked(controller_rows, controller_rows_n, (enum phase)p, (enum decision)d);
+	for (int f = 0; f < FACT_COUNT; f++)
+		if (!(asked & 1ull << f))
+			fail_msg("no row asks for %s", fact_name(f));
+}
+
 static void test_controller_always_has_a_row(void **state)
 {
 	const struct controller_row *last = &controller_rows[controller_rows_n - 1];
@@ -113,6 +179,9 @@ int main(void)
 		cmocka_unit_test(test_rules_are_checked),
 		cmocka_unit_test(test_next),
 		cmocka_unit_test(test_controller_rows),
+		cmocka_unit_test(test_controller_has_no_dead_row),
+		cmocka_unit_test(test_dead_rows_are_seen),
+		cmocka_unit_test(test_controller_asks_for_each_fact),
 		cmocka_unit_test(test_controller_always_has_a_row),
 	};
 
