@@ -132,30 +132,33 @@ static void sockets_are_judged_by_family_and_protocol(void **state)
 	assert_non_null(process_rule_for_socket(-1, -1, -1));
 }
 
-/* A child that opens something (false: this kernel or user cannot) and waits. */
+/* A child that opens something (false: this kernel or user cannot, and error is the errno) and waits. */
 struct child {
 	pid_t pid;
 	bool opened;
+	int error;
 };
 
 static struct child child_new(bool (*open_it)(void))
 {
-	struct child c = { 0, false };
+	struct child c = { 0, false, 0 };
 	int p[2];
-	char answer = 'n';
+	int answer = 0;
 
 	assert_int_equal(pipe2(p, O_CLOEXEC), 0);
 	c.pid = fork();
 	if (c.pid == 0) {
-		answer = open_it() ? 'y' : 'n';
-		(void)!write(p[1], &answer, 1);
+		errno = 0;
+		answer = open_it() ? 0 : errno ? errno : -1;
+		(void)!write(p[1], &answer, sizeof(answer));
 		for (;;)
 			pause();
 	}
 	close(p[1]);
-	assert_int_equal(read(p[0], &answer, 1), 1);
+	assert_int_equal(read(p[0], &answer, sizeof(answer)), sizeof(answer));
 	close(p[0]);
-	c.opened = answer == 'y';
+	c.opened = answer == 0;
+	c.error = answer;
 	return c;
 }
 
@@ -353,35 +356,43 @@ static bool open_loop(void)
 	return open("/dev/loop-control", O_RDWR) >= 0;
 }
 
+/* What a kernel says that was built without it, or a machine on which it is switched off or not for this user; nothing else excuses that a kind was not tried. */
+#define NOT_BUILT ENOSYS, EAFNOSUPPORT, EPROTONOSUPPORT, ENOPROTOOPT
+#define NOT_ALLOWED EPERM, EACCES
+#define NO_DEVICE ENOENT, ENODEV, ENXIO
+#define NO_ROOM ENOMEM          /* overcommit_memory 2, ulimit -v */
+#define NO_HUGE EINVAL, ENOSYS, ENODEV, ENOENT, ENOMEM, EPERM, EACCES
+
 static void what_criu_does_not_know_is_named(void **state)
 {
 	static const struct {
+		const char *name;
 		bool (*open_it)(void);
 		int reason;
 		const char *says;
+		int excuses[8];
 	} cases[] = {
-		{ open_io_uring, REASON_IOUringInUse, "anon_inode:[io_uring] open (fd " },
-		{ open_perf, REASON_UnsupportedFile, "stop the profiler" },
-		{ open_userfaultfd, REASON_UnsupportedFile, "userfaultfd" },
-		{ open_alg, REASON_UnsupportedFile, "socket of family 38" },
-		{ open_mptcp, REASON_UnsupportedFile, "multipathtcp=0" },
-		{ open_mqueue, REASON_UnsupportedFile, "has the POSIX message queue /pm-test" },
-		{ take_lease, REASON_UnsupportedFile, "holds a write lease" },
-		{ join_group, REASON_UnsupportedFile, "joined the multicast group 239.1.2.3;" },
-		{ join_group6, REASON_UnsupportedFile, "joined the multicast group ff02::fb;" },
-		{ huge_private, REASON_UnsupportedContainer, "has huge pages (hugetlbfs) mapped, /anon_hugepage (deleted)" },
-		{ huge_shared, REASON_UnsupportedContainer, "has huge pages (hugetlbfs) mapped, /anon_hugepage (deleted)" },
-		{ huge_opened, REASON_UnsupportedContainer, "has huge pages (hugetlbfs), /memfd:huge (deleted), open (fd " },
-		{ huge_gigabyte, REASON_UnsupportedContainer, "has huge pages (hugetlbfs), /memfd:huge (deleted), open (fd " },
-		{ huge_mapped, REASON_UnsupportedContainer, "has huge pages (hugetlbfs) mapped, /memfd:huge (deleted)" },
-		{ huge_attached, REASON_UnsupportedContainer, "has huge pages (hugetlbfs) mapped, /SYSV" },
-		{ huge_file, REASON_UnsupportedContainer, "has huge pages (hugetlbfs) mapped, /mnt/file" },
-		{ open_two_kinds, REASON_UnsupportedFile, "; process " },
-		{ reserve_too_much, REASON_UnsupportedContainer, "GiB of address space" },
-		{ open_fuse, REASON_DeviceInUse, "/dev/fuse" },
-		{ open_loop, REASON_DeviceInUse, "/dev/loop-control" },
+		{ "io_uring", open_io_uring, REASON_IOUringInUse, "anon_inode:[io_uring] open (fd ", { NOT_BUILT, NOT_ALLOWED } },
+		{ "perf", open_perf, REASON_UnsupportedFile, "stop the profiler", { NOT_BUILT, NOT_ALLOWED } },
+		{ "userfaultfd", open_userfaultfd, REASON_UnsupportedFile, "userfaultfd", { NOT_BUILT, NOT_ALLOWED } },
+		{ "AF_ALG", open_alg, REASON_UnsupportedFile, "socket of family 38", { NOT_BUILT } },
+		{ "MPTCP", open_mptcp, REASON_UnsupportedFile, "multipathtcp=0", { NOT_BUILT } },
+		{ "message queue", open_mqueue, REASON_UnsupportedFile, "has the POSIX message queue /pm-test", { NOT_BUILT } },
+		{ "lease", take_lease, REASON_UnsupportedFile, "holds a write lease", { 0 } },
+		{ "multicast group", join_group, REASON_UnsupportedFile, "joined the multicast group 239.1.2.3;", { NOT_ALLOWED } },
+		{ "multicast group of IPv6", join_group6, REASON_UnsupportedFile, "joined the multicast group ff02::fb;", { NOT_BUILT, NOT_ALLOWED } },
+		{ "private huge pages", huge_private, REASON_UnsupportedContainer, "has huge pages (hugetlbfs) mapped, /anon_hugepage (deleted)", { NO_HUGE } },
+		{ "shared huge pages", huge_shared, REASON_UnsupportedContainer, "has huge pages (hugetlbfs) mapped, /anon_hugepage (deleted)", { NO_HUGE } },
+		{ "an open file of huge pages", huge_opened, REASON_UnsupportedContainer, "has huge pages (hugetlbfs), /memfd:huge (deleted), open (fd ", { NO_HUGE } },
+		{ "huge pages of 1 GiB", huge_gigabyte, REASON_UnsupportedContainer, "has huge pages (hugetlbfs), /memfd:huge (deleted), open (fd ", { NO_HUGE } },
+		{ "a mapped file of huge pages", huge_mapped, REASON_UnsupportedContainer, "has huge pages (hugetlbfs) mapped, /memfd:huge (deleted)", { NO_HUGE } },
+		{ "System V huge pages", huge_attached, REASON_UnsupportedContainer, "has huge pages (hugetlbfs) mapped, /SYSV", { NO_HUGE } },
+		{ "hugetlbfs", huge_file, REASON_UnsupportedContainer, "has huge pages (hugetlbfs) mapped, /mnt/file", { NO_HUGE } },
+		{ "two kinds", open_two_kinds, REASON_UnsupportedFile, "; process ", { NOT_BUILT, NO_ROOM } },
+		{ "address space", reserve_too_much, REASON_UnsupportedContainer, "GiB of address space", { NO_ROOM } },
+		{ "fuse", open_fuse, REASON_DeviceInUse, "/dev/fuse", { NO_DEVICE, NOT_ALLOWED } },
+		{ "loop-control", open_loop, REASON_DeviceInUse, "/dev/loop-control", { NO_DEVICE, NOT_ALLOWED } },
 	};
-	int tried = 0;
 	char process[64];
 
 	(void)state;
@@ -390,17 +401,22 @@ static void what_criu_does_not_know_is_named(void **state)
 		struct child c = child_new(cases[i].open_it);
 
 		if (c.opened) {
-			tried++;
 			assert_int_equal(process_check_migratable(c.pid, &e), -ENOTSUP);
 			if (e.reason != cases[i].reason || !strstr(e.message, cases[i].says))
-				fail_msg("case %zu: %s: %s", i, reason_name(e.reason), e.message);
+				fail_msg("%s: %s: %s", cases[i].name, reason_name(e.reason), e.message);
 			snprintf(process, sizeof(process), "process %d (test_container_", c.pid);
 			assert_int_equal(strncmp(e.message, process, strlen(process)), 0);
+		} else {
+			bool excused = false;
+
+			for (int k = 0; k < 8 && cases[i].excuses[k]; k++)
+				excused |= c.error == cases[i].excuses[k];
+			if (!excused)
+				fail_msg("%s could not be tried: %s", cases[i].name, strerror(c.error));
+			print_message("not tried: %s: %s\n", cases[i].name, strerror(c.error));
 		}
 		child_end(&c);
 	}
-	/* Every Linux this is built on lets at least one of them be opened. */
-	assert_true(tried > 0);
 }
 
 static bool traced(void)
