@@ -221,7 +221,8 @@ void judge_now(struct sim *s, const struct world *w);
 void judge_end(struct sim *s, const struct world *w);
 
 /* Which schedules a rare fault is looked for in; 0: all. */
-enum { FOCUS_HOME = 1, FOCUS_REMOTE = 2, FOCUS_DELETED = 4, FOCUS_STREAM = 8, FOCUS_AGENT = 16, FOCUS_API = 32, FOCUS_CONTAINER = 64, FOCUS_SEVERED = 128, FOCUS_LATER = 256, FOCUS_LEADER = 512, FOCUS_POWER = 1024 };
+enum { FOCUS_HOME = 1, FOCUS_REMOTE = 2, FOCUS_DELETED = 4, FOCUS_STREAM = 8, FOCUS_AGENT = 16, FOCUS_API = 32, FOCUS_CONTAINER = 64,
+       FOCUS_SEVERED = 128, FOCUS_LATER = 256, FOCUS_LEADER = 512, FOCUS_POWER = 1024 };
 
 /* draw.c: docs/state-machine.md */
 void draw(void);
