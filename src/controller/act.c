@@ -408,13 +408,15 @@ static int begin(struct worker *w, struct turn *t, const cJSON *pod, const struc
 	return write_status(w, t, &c, err);
 }
 
-/* As far as the source's agent must see it: no label, no Secret, no destination pod. */
+/* As far as the source's agent must see it: no label, no Secret, no destination pod.  It looks also when something was found already, that a person hears of all at once. */
 static int begin_dry(struct worker *w, struct turn *t, const cJSON *pod, const struct preflight *p, struct error *err)
 {
 	cleanup_json cJSON *source = source_json(pod, p);
-	struct status_change c = { .phase = PHASE_Preparing, .message = "dry run: the agent of the source's node looks at the processes", .migratable = "",
-				   .source_pod = source };
+	char all[4096];
+	struct status_change c = { .phase = PHASE_Preparing, .message = "dry run: the agent of the source's node looks at the processes", .migratable = all,
+				   .migratable_reason = p->n ? p->findings[0].reason : REASON_NONE, .source_pod = source };
 
+	preflight_message(p, all, sizeof(all));
 	if (p->source_cluster[0]) {
 		c.phase = PHASE_Succeeded;
 		c.message = "dry run: nothing is in the way, as far as can be seen from this cluster; the node of the source was not asked. Nothing was touched";
@@ -425,15 +427,16 @@ static int begin_dry(struct worker *w, struct turn *t, const cJSON *pod, const s
 static int do_preflight(struct worker *w, struct turn *t, struct error *err)
 {
 	cleanup_json cJSON *facts = NULL;
+	bool dry = json_bool(t->migration, "spec/dryRun");
 	struct preflight p;
 	int r = facts_read(w, t->migration, &facts, err);
 
 	if (r < 0)
 		return error_wrap(err, r, "preflight");
 	preflight_check(t->migration, facts, &p);
-	if (p.n)
+	if (p.n && !(dry && preflight_agent_can_look(&p)))
 		return refuse(w, t, &p, err);
-	return (json_bool(t->migration, "spec/dryRun") ? begin_dry : begin)(w, t, json_at(facts, "pod"), &p, err);
+	return (dry ? begin_dry : begin)(w, t, json_at(facts, "pod"), &p, err);
 }
 
 /* --- Preparing: the destination pod --- */
@@ -730,17 +733,34 @@ static int unmark_source(struct worker *w, struct turn *t, struct error *err)
 	return is_refusal(r) || r == -ENOENT || r == -EAGAIN ? 0 : r;
 }
 
+/*
+ * What the agent found before anything was moved is one of the checks.  Behind what the checks of a dry run had found, and what keeps the agent from an answer as well: the first names the
+ * reason, as it does when all is known at once.
+ */
+static void add_findings(const struct turn *t, struct status_change *c, char *out, size_t size)
+{
+	const cJSON *before = status_not_migratable(t->migration);
+
+	if (c->phase != PHASE_Failed || view_phase(t->migration) != PHASE_Preparing || (!before && !json_at(t->migration, "status/source/error")))
+		return;
+	if (before && c->reason == REASON_DryRun)
+		snprintf(out, size, "%s", json_str_or(before, "message", ""));
+	else
+		snprintf(out, size, "%s%s%s: %s", json_str_or(before, "message", ""), before ? "; " : "", reason_name(c->reason), c->message);
+	c->migratable = out;
+	if (!before)
+		return;
+	c->message = out;
+	c->reason = reason_from_name(json_str(before, "reason"));
+}
+
 static int do_end(struct worker *w, struct turn *t, struct error *err)
 {
 	struct status_change c = { .phase = t->step.phase, .reason = t->step.reason, .message = t->step.message };
-	char found[sizeof(t->step.message) + 64];
+	char found[sizeof(t->step.message) + 4096 + 64];
 	int r = secrets_delete_for_agent(w, view_uid(t->migration), err);
 
-	/* What the agent found before anything was moved is one of the checks. */
-	if (c.phase == PHASE_Failed && view_phase(t->migration) == PHASE_Preparing && json_at(t->migration, "status/source/error")) {
-		snprintf(found, sizeof(found), "%s: %s", reason_name(c.reason), c.message);
-		c.migratable = found;
-	}
+	add_findings(t, &c, found, sizeof(found));
 	c.source_gone = !t->source;
 	c.destination_stays = t->step.phase != PHASE_Succeeded && t->destination;
 	if (r == 0 && t->step.phase != PHASE_Succeeded)

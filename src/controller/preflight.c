@@ -425,6 +425,18 @@ void preflight_check(const cJSON *migration, const cJSON *facts, struct prefligh
 		destination_checks[i](&c);
 }
 
+bool preflight_agent_can_look(const struct preflight *p)
+{
+	/* It would find no such pod, not all of it, or (of a static pod, whose containers have another UID) none of its containers. */
+	static const int blind[] = { REASON_PodNotFound, REASON_PodReplaced, REASON_PodTerminating, REASON_PodNotRunning, REASON_StaticPod };
+
+	for (int i = 0; i < p->n; i++)
+		for (size_t k = 0; k < COUNT(blind); k++)
+			if (p->findings[i].reason == blind[k])
+				return false;
+	return !p->source_cluster[0];
+}
+
 void preflight_message(const struct preflight *p, char *out, size_t size)
 {
 	size_t len = 0;

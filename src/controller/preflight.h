@@ -4,6 +4,7 @@
 
 #include <cjson/cJSON.h>
 #include <stdbool.h>
+#include <stdbool.h>
 
 /*
  * Can this pod go there?  Pure: all that was read from the API server comes in one JSON object, the facts:
@@ -38,6 +39,9 @@ void preflight_check(const cJSON *migration, const cJSON *facts, struct prefligh
 
 /* "Reason: text; Reason: text .." of all findings, cut at size. */
 void preflight_message(const struct preflight *p, char *out, size_t size);
+
+/* Can the agent of the source's node look at the pod, whatever was found?  For a dry run, which shall tell all at once. */
+bool preflight_agent_can_look(const struct preflight *p);
 
 /* Of several nodes of one cluster: a Ready, schedulable one, the one named like the cluster first, then by name. NULL when the array is empty. */
 const cJSON *preflight_choose_node(const cJSON *nodes, const char *cluster);

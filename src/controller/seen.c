@@ -349,14 +349,17 @@ static bool ordered_abort(const struct observed *o, struct step *s)
 
 static bool dry_run(const struct observed *o, struct step *s)
 {
-	return json_bool(o->migration, "spec/dryRun") &&
-	       because(s, REASON_DryRun, "dry run: the checks and the agent of node %s found nothing in the way; nothing was touched", source_node(o));
+	if (!json_bool(o->migration, "spec/dryRun"))
+		return false;
+	if (status_not_migratable(o->migration))
+		return because(s, REASON_DryRun, "dry run: the agent of node %s found nothing beside what the checks did; nothing was touched", source_node(o));
+	return because(s, REASON_DryRun, "dry run: the checks and the agent of node %s found nothing in the way; nothing was touched", source_node(o));
 }
 
 static bool dry_run_done(const struct observed *o, struct step *s)
 {
 	(void)s;
-	return reason_from_name(json_str(o->migration, "status/abort/reason")) == REASON_DryRun && !has_error_of_its_own(o);
+	return reason_from_name(json_str(o->migration, "status/abort/reason")) == REASON_DryRun && !has_error_of_its_own(o) && !status_not_migratable(o->migration);
 }
 
 static bool seen_ready(const struct observed *o, struct step *s)

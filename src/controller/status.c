@@ -44,7 +44,7 @@ static struct condition migratable(const struct now *n)
 	if (!n->c->migratable)
 		return (struct condition){ UNKNOWN, NULL, NULL };
 	if (n->c->migratable[0])
-		return (struct condition){ FALSE, reason_name(n->c->reason), n->c->migratable };
+		return (struct condition){ FALSE, reason_name(n->c->migratable_reason != REASON_NONE ? n->c->migratable_reason : n->c->reason), n->c->migratable };
 	return (struct condition){ TRUE, "Checked", "the pod can be moved there" };
 }
 
@@ -179,6 +179,13 @@ static struct condition stalled(const struct now *n)
 	bool failed = n->stuck || (n->ended && n->c->phase != PHASE_Succeeded);
 
 	return (struct condition){ failed ? TRUE : FALSE, failed ? n->reason : "NotStalled", failed ? n->message : "" };
+}
+
+const cJSON *status_not_migratable(const cJSON *migration)
+{
+	const cJSON *c = view_condition(migration, "Migratable");
+
+	return strcmp(json_str_or(c, "status", ""), "False") ? NULL : c;
 }
 
 const char *status_throttled(const cJSON *migration)

@@ -17,6 +17,7 @@ struct status_change {
 	int reason;                     /* of a failure, or of being stuck; REASON_NONE else */
 	const char *message;            /* for the condition Succeeded; "" keeps the present one */
 	const char *migratable;         /* preflight's message: "" passed; NULL: not now */
+	int migratable_reason;          /* of that, while reason has no say yet; REASON_NONE: reason */
 	const char *violated;           /* "Invariant: text; Invariant: text" for the condition InvariantViolated; NULL: as it was */
 	bool source_gone;               /* there is nobody to be thawed any more */
 	bool destination_stays;         /* it ends, and the destination pod is not gone yet */
@@ -49,6 +50,8 @@ const char *attention_advice(enum attention a);
 /* What the condition of this object says now. */
 enum attention status_attention(const cJSON *migration);
 
+/* The condition Migratable while it is False, else NULL. */
+const cJSON *status_not_migratable(const cJSON *migration);
 /* The message of SourceThrottled while it is True, which containers are slowed down and by how much; else "". */
 const char *status_throttled(const cJSON *migration);
 /* The source's agent has told another thing than the condition SourceThrottled does, also after the end; or, while the pod runs, that more has been sent. */

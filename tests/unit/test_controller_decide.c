@@ -104,6 +104,11 @@ static const struct {
 	  "'source':{'state':'Aborted','error':{'reason':'Cancelled','message':'told so'}}") "}", WEB, NULL, 2, ACT_END, PHASE_Succeeded, REASON_NONE },
 	{ "dry run, not well", "{" META "," DRY "," STATUS_DRY(",'decision':'Abort','abort':{'reason':'IOUringInUse','time':'2026-11-24T16:00:01Z'},"
 	  "'source':{'state':'Aborted','error':{'reason':'IOUringInUse','message':'x'}}") "}", WEB, NULL, 2, ACT_END, PHASE_Failed, REASON_IOUringInUse },
+	{ "dry run, the checks found something, the agent nothing", "{" META "," DRY "," STATUS_DRY(",'conditions':[{'type':'Migratable','status':'False','reason':'OwnedPod'}],'source':{'state':'Ready'}") "}", WEB,
+	  NULL, 1, ACT_ABORT, 0, REASON_DryRun },
+	{ "dry run, the checks found something", "{" META "," DRY "," STATUS_DRY(",'conditions':[{'type':'Migratable','status':'False','reason':'OwnedPod'}],'decision':'Abort',"
+	  "'abort':{'reason':'DryRun','time':'2026-11-24T16:00:01Z'},'source':{'state':'Aborted','error':{'reason':'Cancelled','message':'told so'}}") "}", WEB,
+	  NULL, 2, ACT_END, PHASE_Failed, REASON_DryRun },
 	{ "dry run, cancelled", "{" META ",'spec':{'podName':'web','dryRun':true,'cancel':true}," STATUS_DRY("") "}", WEB, NULL, 2, ACT_ABORT, 0, REASON_Cancelled },
 	{ "preparing, source gone", "{" META "," SPEC "," STATUS("Preparing", "") "}", NULL, NEW, 1, ACT_ABORT, 0, REASON_SourceLost },
 	{ "preparing, source terminating", "{" META "," SPEC "," STATUS("Preparing", "") "}", WEB_GOING, NEW, 1, ACT_ABORT, 0, REASON_PodTerminating },

@@ -71,19 +71,49 @@ def agent_finds(w):
     untouched(w, "agent finds", pod, m)
 
 
+def looked(w, m):
+    """The agent has looked, found nothing, and hears that this was all."""
+    m = w.wait_phase(m, "Preparing")
+    w.agent(m, "Ready", agent="n1")
+    until(lambda: w.get(m)["status"].get("decision") == "Abort", 30, "Abort")
+    w.agent(m, "Aborted", error={"reason": "Cancelled", "message": "the controller gave the migration up"})
+    return w.wait_phase(m, "Failed")
+
+
 def refused(w):
     bad = {"hostNetwork": True, "volumes": [{"name": "v", "hostPath": {"path": "/tmp"}}], "containers": [{**CONTAINER, "tty": True, "stdin": True}]}
     pod = w.pod(metadata=owner("Job"), **bad)
-    m = w.wait_phase(start(w, pod, destination={"nodeName": "nowhere"}), "Failed")
+    m = w.wait_phase(start(w, pod, destination={"nodeName": "nowhere"}), "Preparing")
+    c = condition(m, "Migratable")
+    w.c.check("dry run: what the checks found is told before the agent has looked", c.get("status") == "False" and c.get("reason") == "OwnedPod"
+              and condition(m, "Stalled").get("status") == "False", m["status"]["conditions"])
+    m = looked(w, m)
     c = condition(m, "Migratable")
     want = ("OwnedPod", "HostNamespace", "UnsupportedVolume", "TerminalAttached", "NoSuchDestination")
     w.c.check("dry run: all that is in the way, at once", c.get("status") == "False" and all(r + ": " in c["message"] for r in want), c)
+    w.c.equal("dry run: its end says the same", [condition(m, k).get(f) for k in ("Succeeded", "Stalled") for f in ("reason", "message")], ["OwnedPod", c["message"]] * 2)
     untouched(w, "refused", pod, m)
     for what, reason, destination in DESTINATIONS[:3]:
         pod = w.pod()
-        m = w.wait_phase(start(w, pod, destination=destination), "Failed")
+        m = looked(w, start(w, pod, destination=destination))
         w.c.equal(f"dry run: {what}", condition(m, "Migratable").get("reason"), reason)
         untouched(w, what, pod, m)
+    both_levels(w)
+
+
+def both_levels(w):
+    pod = w.pod(hostNetwork=True)
+    m = w.wait_phase(start(w, pod, destination={"nodeName": "nowhere"}), "Preparing")
+    w.agent(m, "Aborted", error={"reason": "IOUringInUse", "message": "process 7 (node) uses io_uring"})
+    m = w.wait_phase(m, "Failed")
+    c, text = condition(m, "Migratable"), condition(m, "Succeeded").get("message", "")
+    want = ("HostNamespace: ", "NoSuchDestination: ", "IOUringInUse: process 7 (node) uses io_uring")
+    w.c.check("dry run: what the checks and what the agent found, at once", c.get("reason") == "HostNamespace" and all(t in c["message"] for t in want) and text == c["message"], c)
+    w.c.check("dry run: an Event names it", until(lambda: "HostNamespace" in w.events(m["metadata"]["uid"]), 30), w.events(m["metadata"]["uid"]))
+    untouched(w, "both levels", pod, m)
+    pod = w.pod(run=False)
+    m = w.wait_phase(start(w, pod), "Failed", 10)
+    w.c.equal("dry run: no agent is asked for a pod that does not run", condition(m, "Migratable").get("reason"), "PodNotRunning")
 
 
 def remote(w):
@@ -94,10 +124,15 @@ def remote(w):
 
 
 def silent_agent(w):
-    pod = w.pod()
-    m = w.wait_phase(start(w, pod), "Failed", 45)
+    pod, bad = w.pod(), w.pod(hostIPC=True)
+    m, n = start(w, pod), start(w, bad)
+    m = w.wait_phase(m, "Failed", 45)
     w.c.equal("dry run: no agent there", condition(m, "Succeeded").get("reason"), "AgentUnavailable")
     untouched(w, "no agent", pod, m)
+    n = w.wait_phase(n, "Failed", 45)
+    c = condition(n, "Migratable")
+    w.c.check("dry run: no agent there, and the checks have found something", c.get("reason") == "HostNamespace" and "; AgentUnavailable: " in c["message"], c)
+    untouched(w, "no agent, hostIPC", bad, n)
 
 
 def cancelled(w):
