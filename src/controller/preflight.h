@@ -4,7 +4,6 @@
 
 #include <cjson/cJSON.h>
 #include <stdbool.h>
-#include <stdbool.h>
 
 /*
  * Can this pod go there?  Pure: all that was read from the API server comes in one JSON object, the facts:
