@@ -19,7 +19,7 @@
 	R(UnsupportedVolume, "Only emptyDir, ConfigMap, Secret, projected and downwardAPI volumes can be moved.")        \
 	R(DeviceInUse, "Devices and GPUs cannot be moved; remove the device from the pod.")                              \
 	R(TerminalAttached, "Remove stdin and tty from the container.")                                                  \
-	R(UnsupportedContainer, "Ephemeral containers cannot be moved; recreate the pod without them.")                  \
+	R(UnsupportedContainer, "Do without what the message names; docs/troubleshooting.md has the ways out. Nothing was touched.")\
 	R(UnsupportedRuntime, "Only containers of runc can be moved: give the pod no RuntimeClass of its own, on a node whose default runtime is runc.") \
 	R(UnsupportedSource, "Create the pod on a node of this cluster, for instance by a nodeSelector, and move it from there: of a pod in another cluster only one that a PodMigration brought there can be moved.")            \
 	/* the destination */                                                                                           \
