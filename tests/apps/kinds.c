@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -113,18 +114,24 @@ static void file_check(const char *value)
 		bad("file", value);
 }
 
+static long count_lines(const char *text)
+{
+	long n = 0;
+
+	for (; *text; text++)
+		n += *text == '\n';
+	return n;
+}
+
 /* PATH:N: a file that has no more than N lines, such as one that an init container or a hook adds a line to. */
 static void lines_check(const char *value)
 {
 	char path[256], text[4096];
 	const char *colon = strchr(value, ':');
-	long n = 0;
 
 	snprintf(path, sizeof(path), "%.*s", (int)(colon - value), value);
 	read_file(path, text, sizeof(text));
-	for (const char *p = text; *p; p++)
-		n += *p == '\n';
-	if (n > strtol(colon + 1, NULL, 10))
+	if (count_lines(text) > strtol(colon + 1, NULL, 10))
 		bad("lines", value);
 }
 
@@ -218,6 +225,41 @@ static void waits_check(const char *value)
 		bad("waits", "nanosleep returned");
 	if (ended & 2)
 		bad("waits", "poll returned");
+}
+
+/* --- the end: what it still does when it is told to end --- */
+
+static volatile sig_atomic_t told_to_end;
+
+static void on_term(int sig)
+{
+	(void)sig;
+	told_to_end = 1;
+}
+
+static void end_hold(const char *value)
+{
+	const struct sigaction term = { .sa_handler = on_term, .sa_flags = SA_RESTART };
+
+	(void)value;
+	sigaction(SIGTERM, &term, NULL);
+}
+
+/* PATH:MS: takes that long to end, unless it is killed; its last words tell how long it had, and how many lines the file has that a preStop hook adds one to. */
+static void end_check(const char *value)
+{
+	char path[256], text[4096];
+	const char *colon = strchr(value, ':');
+	int64_t told = now_ms();
+
+	if (!told_to_end)
+		return;
+	snprintf(path, sizeof(path), "%.*s", (int)(colon - value), value);
+	while (now_ms() - told < strtol(colon + 1, NULL, 10))
+		usleep(10000);
+	read_file(path, text, sizeof(text));
+	printf("%s end tick=0 ms=%lld had=%lld hooks=%ld\n", name, (long long)now_ms(), (long long)(now_ms() - told), count_lines(text));
+	exit(7);
 }
 
 /* --- sockets --- */
@@ -712,6 +754,7 @@ static const struct kind {
 	{ "memory", memory_hold, memory_check },
 	{ "watch", watch_hold, watch_check },
 	{ "waits", waits_hold, waits_check },
+	{ "end", end_hold, end_check },
 	{ "bound", bound_hold, bound_check },
 	{ "listen", listen_hold, listen_check },
 	{ "call", NULL, call_check },

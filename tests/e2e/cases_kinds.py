@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kinds of pods: what their specs and their processes hold is the same after the move, and no container is restarted by it. The programs look by themselves
 (tests/apps/kinds.c); several features share a pod, so that each is seen together with others."""
+import re
+
 from cluster import Failed, Log
 from pods import NS, Chain, container, is_running, pod
 
@@ -31,6 +33,23 @@ def shown(home, chain, name, path):
     if rc:
         raise Failed("%s: %s" % (path, err.strip()))
     return out
+
+
+ENDED = re.compile(r" end tick=\d+ ms=\d+ had=(\d+) hooks=(\d+)$")
+SLOW_TO_END = 3000      # ms: more than the two seconds that a source has when it is left
+
+
+def ends_as_it_wishes(case, home, chain, name):
+    """Deleted, the moved pod gets its preStop hook, once, and after it SIGTERM and the time that its own spec gives it. The program tells."""
+    home.delete("pod", chain.name, NS)
+    p, log = home.get("pod", chain.name, NS), chain.logs[-1][name]
+    if not p or p["metadata"].get("deletionGracePeriodSeconds") != p["spec"]["terminationGracePeriodSeconds"]:
+        raise Failed("it is deleted with %s s of grace" % (p and p["metadata"].get("deletionGracePeriodSeconds")))
+    log.wait(lambda lines: any(map(ENDED.search, lines)), 30, "its last words")
+    had, hooks = next(map(int, m.groups()) for m in map(ENDED.search, log.lines) if m)
+    case.note(had_ms=had, hooks=hooks)
+    if had < SLOW_TO_END or hooks != 1:
+        raise Failed("it had %d ms to end, and its preStop hook has run %d times" % (had, hooks))
 
 
 def locked_down(case, home, away):
@@ -76,20 +95,21 @@ def one_process_namespace(case, home, away):
 
 
 def life(case, home, away):
-    """an init container and postStart do not run again, a native sidecar goes along, probes of 1 s restart nothing, memory is near its limit; a folder of the root is watched, a sleep and a poll go on"""
+    """an init container and postStart do not run again, a native sidecar goes along, probes of 1 s restart nothing, memory is near its limit; a folder of the root is watched, a sleep and a poll go on; deleted it has its preStop hook and its time to end"""
     work = [{"name": "work", "mountPath": "/kept"}]
     probe = {"exec": {"command": ["/tool", "show", "/kept/init"]}, "periodSeconds": 1, "failureThreshold": 3, "timeoutSeconds": 2}
     chain = there_and_back(case, home, away, pod("life", [
-        kinds("main", "lines=/kept/init:1", "lines=/kept/hook:1", "watch=/image", "waits", volumeMounts=work, livenessProbe=probe, readinessProbe=probe, startupProbe=probe,
+        kinds("main", "lines=/kept/init:1", "lines=/kept/hook:1", "watch=/image", "waits", "end=/kept/stopped:%d" % SLOW_TO_END, volumeMounts=work, livenessProbe=probe, readinessProbe=probe, startupProbe=probe,
               lifecycle={"postStart": {"exec": {"command": ["/tool", "add", "/kept/hook", "started"]}},
                          "preStop": {"exec": {"command": ["/tool", "add", "/kept/stopped", "stopped"]}}}),
         container("heavy", 40, resources={"requests": {"memory": "48Mi"}, "limits": {"memory": "48Mi", "cpu": "1"}})],
         initContainers=[container("init", image="kinds", command=["/tool", "add", "/kept/init", "ran"], args=[], volumeMounts=work),
                         container("sidecar", 8, restartPolicy="Always", livenessProbe={"exec": {"command": ["/tool", "hostname"]}, "periodSeconds": 1})],
-        restartPolicy="OnFailure", terminationGracePeriodSeconds=5, volumes=[{"name": "work", "emptyDir": {}}]), 5)
+        restartPolicy="OnFailure", terminationGracePeriodSeconds=20, volumes=[{"name": "work", "emptyDir": {}}]), 5)
     for path in ("/kept/init", "/kept/hook"):
         if len(shown(home, chain, "main", path).splitlines()) != 1:
             raise Failed("%s: it has run again: %r" % (path, shown(home, chain, "main", path)))
+    ends_as_it_wishes(case, home, chain, "main")
 
 
 def inside(case, home, away):
