@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -511,25 +512,52 @@ static void fill(char *path, size_t size, const char *folder, const char *file)
 	snprintf(path, size, "%s/%s", folder, file);
 }
 
+/* cap_net_bind_service=ep, as `setcap` writes it (linux/capability.h, revision 2). */
+static const char capability[20] = { 1, 0, 0, 2, 0, 4 };
+
+/* What a file gets beside its content, and whether it could: not every file system takes all. What it has taken it must have ever after. */
+static const struct attribute {
+	const char *name, *value;
+	size_t size;
+} attributes[] = { { "user.e2e", "yes", 3 }, { "security.capability", capability, sizeof(capability) } };
+
+#define ATTRIBUTES (sizeof(attributes) / sizeof(attributes[0]))
+
 /* Of the folder looked at; by the length of its name, which tells the two apart that a test has. */
-static int gone_of[64];
+static struct odd {
+	int gone;
+	bool has[ATTRIBUTES];
+} odd_of[64];
+
+static bool has_attribute(const char *path, const struct attribute *a)
+{
+	char value[64];
+
+	return getxattr(path, a->name, value, sizeof(value)) == (ssize_t)a->size && !memcmp(value, a->value, a->size);
+}
+
+static void set_attributes(struct odd *o, const char *path)
+{
+	for (size_t i = 0; i < ATTRIBUTES; i++) {
+		o->has[i] = setxattr(path, attributes[i].name, attributes[i].value, attributes[i].size, 0) == 0;
+		if (o->has[i] ? !has_attribute(path, &attributes[i]) : errno != ENOTSUP)
+			bad("odd", attributes[i].name);
+	}
+}
 
 static void odd_hold(const char *folder)
 {
 	const struct timespec old[2] = { { OLD, 5 }, { OLD, 123456789 } };
-	char path[256], other[256], xattr[] = { 1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 };
-	int fd, gone;
+	struct odd *o = &odd_of[strlen(folder) % 64];
+	char path[256], other[256];
+	int fd;
 
 	fill(path, sizeof(path), folder, "one");
 	fill(other, sizeof(other), folder, "two");
 	write_file(path, "linked\n", 0600);
 	if (link(path, other) < 0 || chown(path, 1234, 5678) < 0 || chmod(path, 06755) < 0)
 		bad("odd", "link, owner, mode");
-	if (setxattr(path, "user.e2e", "yes", 3, 0) < 0 && errno != ENOTSUP)
-		bad("odd", "xattr");
-	/* cap_net_bind_service=ep, as `setcap` writes it (linux/capability.h, revision 2). */
-	if (setxattr(path, "security.capability", xattr, sizeof(xattr), 0) < 0 && errno != ENOTSUP && errno != EPERM)
-		bad("odd", "capability");
+	set_attributes(o, path);
 	if (utimensat(AT_FDCWD, path, old, 0) < 0)
 		bad("odd", "times");
 	fill(path, sizeof(path), folder, "sparse");
@@ -539,17 +567,17 @@ static void odd_hold(const char *folder)
 		bad("odd", "sparse");
 	close(fd);
 	fill(path, sizeof(path), folder, "gone");
-	gone = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
-	if (write(gone, "gone\n", 5) != 5 || unlink(path) < 0)
+	o->gone = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+	if (write(o->gone, "gone\n", 5) != 5 || unlink(path) < 0)
 		bad("odd", "deleted file");
-	gone_of[strlen(folder) % 64] = gone;
 }
 
 static void odd_check(const char *folder)
 {
+	const struct odd *o = &odd_of[strlen(folder) % 64];
 	char path[256], other[256], text[64];
 	struct stat a, b;
-	int fd, gone = gone_of[strlen(folder) % 64];
+	int fd;
 
 	fill(path, sizeof(path), folder, "one");
 	fill(other, sizeof(other), folder, "two");
@@ -559,10 +587,9 @@ static void odd_check(const char *folder)
 		bad("odd", "owner or mode");
 	if (a.st_mtim.tv_sec != OLD || a.st_mtim.tv_nsec != 123456789)
 		bad("odd", "modification time");
-	if (getxattr(path, "user.e2e", text, sizeof(text)) != 3 && errno != ENOTSUP)
-		bad("odd", "extended attribute");
-	if (getxattr(path, "security.capability", text, sizeof(text)) != 20 && errno != ENOTSUP && errno != ENODATA)
-		bad("odd", "capability of a file");
+	for (size_t i = 0; i < ATTRIBUTES; i++)
+		if (o->has[i] && !has_attribute(path, &attributes[i]))
+			bad("odd", attributes[i].name);
 	fill(path, sizeof(path), folder, "sparse");
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fstat(fd, &a) < 0 || a.st_size != (off_t)BIG || a.st_blocks * 512 > 1 << 20)
@@ -570,7 +597,7 @@ static void odd_check(const char *folder)
 	if (pread(fd, text, 6, BIG / 2) != 6 || memcmp(text, "middle", 6) || pread(fd, text, 3, BIG - 3) != 3 || memcmp(text, "end", 3))
 		bad("odd", "content of the sparse file");
 	close(fd);
-	if (fstat(gone, &a) < 0 || a.st_nlink != 0 || (a.st_mode & 07777) != 0640 || pread(gone, text, sizeof(text), 0) != 5)
+	if (fstat(o->gone, &a) < 0 || a.st_nlink != 0 || (a.st_mode & 07777) != 0640 || pread(o->gone, text, sizeof(text), 0) != 5)
 		bad("odd", "the deleted file that is open");
 }
 
