@@ -306,7 +306,80 @@ static void bound_check(const char *value)
 		bad("bound", "UDP on the pod's first address");
 }
 
-static int unix_fd = -1;
+/* A datagram that was on its way when the pod was frozen may be lost (the next one comes); one that comes late is passed over. */
+#define DATAGRAM_TRIES 3
+#define DATAGRAM_MS 500
+
+static bool echoed(int fd, unsigned long n)
+{
+	unsigned long got;
+
+	for (int i = 0; i < DATAGRAM_TRIES; i++) {
+		struct pollfd p = { .fd = fd, .events = POLLIN };
+
+		if (send(fd, &n, sizeof(n), 0) != sizeof(n))
+			return false;
+		while (poll(&p, 1, DATAGRAM_MS) > 0)
+			if (recv(fd, &got, sizeof(got), MSG_DONTWAIT) == sizeof(got) && got == n)
+				return true;
+	}
+	return false;
+}
+
+/* Of UDP on all addresses: each datagram goes back to who sent it, inside the pod or outside. */
+static void *echo_all(void *arg)
+{
+	int fd = (int)(intptr_t)arg;
+
+	for (;;) {
+		struct sockaddr_storage from;
+		socklen_t len = sizeof(from);
+		char data[512];
+		ssize_t n = recvfrom(fd, data, sizeof(data), 0, (struct sockaddr *)&from, &len);
+
+		if (n >= 0)
+			(void)!sendto(fd, data, (size_t)n, 0, (struct sockaddr *)&from, len);
+	}
+	return NULL;
+}
+
+/* With each a client of its own, connected from the beginning on. */
+static int udp_client[2] = { -1, -1 };
+
+static int udp_pair(const struct sockaddr *all, const struct sockaddr *own, socklen_t len)
+{
+	int fd = socket(all->sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0), client = socket(own->sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	pthread_t t;
+
+	if (bind(fd, all, len) < 0 || connect(client, own, len) < 0 || pthread_create(&t, NULL, echo_all, (void *)(intptr_t)fd))
+		bad("udp", strerror(errno));
+	return client;
+}
+
+/* PORT: on 0.0.0.0, and the next one on ::, where IPv4 comes in, too. */
+static void udp_hold(const char *value)
+{
+	in_port_t port = htons((uint16_t)strtol(value, NULL, 10)), next = htons((uint16_t)(ntohs(port) + 1));
+	struct sockaddr_in all = { .sin_family = AF_INET, .sin_port = port }, own = all;
+	struct sockaddr_in6 all6 = { .sin6_family = AF_INET6, .sin6_port = next, .sin6_addr = IN6ADDR_ANY_INIT }, own6 = all6;
+
+	own.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	own6.sin6_addr = in6addr_loopback;
+	udp_client[0] = udp_pair((struct sockaddr *)&all, (struct sockaddr *)&own, sizeof(all));
+	udp_client[1] = udp_pair((struct sockaddr *)&all6, (struct sockaddr *)&own6, sizeof(all6));
+}
+
+static void udp_check(const char *value)
+{
+	static unsigned long n;
+
+	(void)value;
+	n++;
+	if (!echoed(udp_client[0], n))
+		bad("udp", "nothing comes to 0.0.0.0");
+	if (!echoed(udp_client[1], n))
+		bad("udp", "nothing comes to ::");
+}
 
 static struct sockaddr_un unix_address(const char *path)
 {
@@ -315,6 +388,58 @@ static struct sockaddr_un unix_address(const char *path)
 	snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
 	return a;
 }
+
+/* Unix datagrams: one with a name, as that of a log daemon, that another thread reads; and a pair, in which one datagram always waits to be read. Here none may be lost. */
+static struct {
+	int server, client, pair[2];
+	atomic_ulong heard;
+	unsigned long sent;
+} dgram;
+
+static void *hear_all(void *arg)
+{
+	unsigned long n;
+
+	(void)arg;
+	for (;;)
+		if (recv(dgram.server, &n, sizeof(n), 0) == sizeof(n)) {
+			if (n != dgram.heard + 1)
+				bad("dgram", "one is lost, or came twice");
+			dgram.heard = n;
+		}
+	return NULL;
+}
+
+static void dgram_hold(const char *value)
+{
+	struct sockaddr_un a = unix_address(value);
+	pthread_t t;
+
+	unlink(value);
+	dgram.server = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	dgram.client = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (bind(dgram.server, (struct sockaddr *)&a, sizeof(a)) < 0 || connect(dgram.client, (struct sockaddr *)&a, sizeof(a)) < 0 || pthread_create(&t, NULL, hear_all, NULL) ||
+	    socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, dgram.pair) < 0 || send(dgram.pair[0], &dgram.sent, sizeof(dgram.sent), 0) < 0)
+		bad("dgram", strerror(errno));
+}
+
+static void dgram_check(const char *value)
+{
+	unsigned long n;
+
+	(void)value;
+	if (recv(dgram.pair[1], &n, sizeof(n), MSG_DONTWAIT) != sizeof(n) || n != dgram.sent)
+		bad("dgram", "what waited in the pair is gone");
+	dgram.sent++;
+	if (send(dgram.pair[0], &dgram.sent, sizeof(n), MSG_DONTWAIT) != sizeof(n) || send(dgram.client, &dgram.sent, sizeof(n), 0) != sizeof(n))
+		bad("dgram", strerror(errno));
+	for (int i = 0; i < DATAGRAM_MS && dgram.heard != dgram.sent; i++)
+		usleep(1000);
+	if (dgram.heard != dgram.sent)
+		bad("dgram", "what is sent to the name is not heard");
+}
+
+static int unix_fd = -1;
 
 static atomic_ulong accepted;
 
@@ -783,6 +908,8 @@ static const struct kind {
 	{ "waits", waits_hold, waits_check },
 	{ "end", end_hold, end_check },
 	{ "bound", bound_hold, bound_check },
+	{ "udp", udp_hold, udp_check },
+	{ "dgram", dgram_hold, dgram_check },
 	{ "listen", listen_hold, listen_check },
 	{ "call", NULL, call_check },
 	{ "http", http_hold, nothing_to_check },

@@ -15,11 +15,13 @@ def restarts(p):
     return {s["name"]: s["restartCount"] for s in p["status"].get("initContainerStatuses", []) + p["status"]["containerStatuses"] if s["restartCount"]}
 
 
-def there_and_back(case, home, away, manifest, seconds=3):
-    """Moves it away and home again; after each move it has `seconds` in which a probe would show what it thinks."""
+def there_and_back(case, home, away, manifest, seconds=3, look=lambda chain: None):
+    """Moves it away and home again; after each move it has `seconds` in which a probe would show what it thinks. look(chain): before, and after each move."""
     chain = Chain(case, home, manifest)
+    look(chain)
     for where in ({"cluster": away.name}, {"node": home.name}):
         chain.move(**where)
+        look(chain)
         chain.wait_ticks(seconds)
         restarted = restarts(home.get("pod", chain.name, NS))
         if restarted:
@@ -80,13 +82,28 @@ def locked_down(case, home, away):
     there_and_back(case, home, away, p)
 
 
+def asker(case, home):
+    """Another pod, and how it sends a datagram to a pod and waits for the answer."""
+    home.apply(pod("asker", [container("one", 1)]))
+    case.clean(lambda: home.delete("pod", "asker", NS, "--grace-period=1"))
+    home.watch("pods", "asker", NS, is_running, 60, "running")
+
+    def ask(chain, port):
+        address = home.get("pod", chain.name, NS)["status"]["podIP"]
+        _, out, err = home.run("exec", "-n", NS, "asker", "--", "/tool", "udp", address, str(port), "hello")
+        if out.strip() != "hello":
+            raise Failed("a datagram from another pod to %s, port %d, is answered by %r %s" % (address, port, out, err.strip()[-200:]))
+    return ask
+
+
 def together(case, home, away):
-    """sockets bound to the pod's first address; a unix socket, POSIX and System V shared memory between two containers"""
+    """sockets bound to the pod's first address; UDP on all addresses, which another pod asks; unix datagrams; a unix socket, POSIX and System V shared memory between two containers"""
+    ask = asker(case, home)
     mounts = [{"name": "run", "mountPath": "/run"}]
     own = [{"name": "NAME", "value": "one"}, {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]
-    there_and_back(case, home, away, pod("together", [kinds("one", "bound", "listen=/run/socket", "shm-write", env=own, volumeMounts=mounts),
+    there_and_back(case, home, away, pod("together", [kinds("one", "bound", "udp=5002", "dgram=/run/datagrams", "listen=/run/socket", "shm-write", env=own, volumeMounts=mounts),
                                                       kinds("two", "call=/run/socket", "shm-read", "sysv", volumeMounts=mounts)],
-                                         volumes=[{"name": "run", "emptyDir": {}}]))
+                                         volumes=[{"name": "run", "emptyDir": {}}]), look=lambda chain: [ask(chain, port) for port in (5002, 5003)])
 
 
 def one_process_namespace(case, home, away):
