@@ -482,15 +482,25 @@ static void listen_check(const char *value)
 	last = accepted;
 }
 
-/* Says yes to a probe. */
-static void *answer_all(void *arg)
+/* Servers that say yes to a probe, one connection after the other. */
+static void serve(const char *check, const char *port, void *(*answer)(void *))
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)strtol(port, NULL, 10)) };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	pthread_t t;
+
+	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, 8) < 0 || pthread_create(&t, NULL, answer, (void *)(intptr_t)fd))
+		bad(check, strerror(errno));
+}
+
+static void *answer_http(void *arg)
 {
 	static const char yes[] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 	char request[2048];
 	int fd;
 
 	for (;;) {
-		fd = accept4(*(int *)arg, NULL, NULL, SOCK_CLOEXEC);
+		fd = accept4((int)(intptr_t)arg, NULL, NULL, SOCK_CLOEXEC);
 		if (fd < 0)
 			continue;
 		if (read(fd, request, sizeof(request)) > 0)
@@ -502,13 +512,59 @@ static void *answer_all(void *arg)
 
 static void http_hold(const char *port)
 {
-	static int fd;
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)strtol(port, NULL, 10)) };
-	pthread_t t;
+	serve("http", port, answer_http);
+}
 
-	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, 8) < 0 || pthread_create(&t, NULL, answer_all, &fd))
-		bad("http", strerror(errno));
+/* Frames of HTTP/2 (RFC 9113, 4.1): length, type, flags, stream. */
+enum { H2_DATA = 0, H2_SETTINGS = 4, H2_END_STREAM = 1, H2_ACK = 1, H2_HEAD = 9, H2_PREFACE = 24 };
+
+static const char h2_settings[] = "\0\0\0\4\0\0\0\0", h2_settings_ack[] = "\0\0\0\4\1\0\0\0";
+
+/* To the first request of a connection, whatever it asks: :status 200 and content-type (RFC 7541, both by their number in the static table); HealthCheckResponse{SERVING}; grpc-status 0. */
+static const char grpc_yes[] = "\0\0\x14\1\4\0\0\0\1" "\x88\x0f\x10\x10" "application/grpc"
+			       "\0\0\7\0\0\0\0\0\1" "\0\0\0\0\2" "\x08\1"
+			       "\0\0\x0f\1\5\0\0\0\1" "\0\x0b" "grpc-status" "\1" "0";
+
+static bool h2_take(int fd, void *out, size_t size)
+{
+	return recv(fd, out, size, MSG_WAITALL) == (ssize_t)size;
+}
+
+static void answer_grpc_one(int fd)
+{
+	unsigned char head[H2_HEAD], payload[1 << 14];
+
+	if (!h2_take(fd, payload, H2_PREFACE) || write(fd, h2_settings, H2_HEAD) != H2_HEAD)
+		return;
+	while (h2_take(fd, head, H2_HEAD)) {
+		size_t len = (size_t)head[0] << 16 | (size_t)head[1] << 8 | head[2];
+
+		if (len > sizeof(payload) || (len && !h2_take(fd, payload, len)))
+			return;
+		if (head[3] == H2_SETTINGS && !(head[4] & H2_ACK))
+			(void)!write(fd, h2_settings_ack, H2_HEAD);
+		if (head[3] == H2_DATA && (head[4] & H2_END_STREAM))
+			(void)!write(fd, grpc_yes, sizeof(grpc_yes) - 1);
+	}
+}
+
+static void *answer_grpc(void *arg)
+{
+	int fd;
+
+	for (;;) {
+		fd = accept4((int)(intptr_t)arg, NULL, NULL, SOCK_CLOEXEC);
+		if (fd < 0)
+			continue;
+		answer_grpc_one(fd);
+		close(fd);
+	}
+	return NULL;
+}
+
+static void grpc_hold(const char *port)
+{
+	serve("grpc", port, answer_grpc);
 }
 
 static void nothing_to_check(const char *value)
@@ -913,6 +969,7 @@ static const struct kind {
 	{ "listen", listen_hold, listen_check },
 	{ "call", NULL, call_check },
 	{ "http", http_hold, nothing_to_check },
+	{ "grpc", grpc_hold, nothing_to_check },
 	{ "shm-write", shm_hold, shm_write },
 	{ "shm-read", shm_hold, shm_read },
 	{ "sysv", sysv_hold, sysv_check },

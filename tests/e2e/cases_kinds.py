@@ -4,7 +4,7 @@
 import re
 
 from cluster import Failed, Log
-from pods import NS, Chain, container, is_running, pod
+from pods import NS, Chain, condition, container, is_running, pod
 
 
 def kinds(name, *checks, **more):
@@ -23,7 +23,8 @@ def there_and_back(case, home, away, manifest, seconds=3, look=lambda chain: Non
         chain.move(**where)
         look(chain)
         chain.wait_ticks(seconds)
-        restarted = restarts(home.get("pod", chain.name, NS))
+        # ready again, where a readiness probe has seen the pause
+        restarted = restarts(home.watch("pods", chain.name, NS, lambda p: condition(p, "Ready").get("status") == "True", 10, "Ready"))
         if restarted:
             raise Failed("restarted after the move: %s" % restarted)
     case.note(gap_ms=chain.check())
@@ -35,6 +36,17 @@ def shown(home, chain, name, path):
     if rc:
         raise Failed("%s: %s" % (path, err.strip()))
     return out
+
+
+HTTP = lambda port: {"httpGet": {"port": port, "path": "/"}}
+TCP = lambda port: {"tcpSocket": {"port": port}}
+GRPC = lambda port: {"grpc": {"port": port}}
+
+
+def probed(liveness, readiness):
+    """As impatient as Kubernetes allows: one answer that does not come within a second is enough."""
+    each = {"initialDelaySeconds": 2, "periodSeconds": 1, "timeoutSeconds": 1, "failureThreshold": 1}
+    return {"livenessProbe": {**liveness, **each}, "readinessProbe": {**readiness, **each}}
 
 
 ENDED = re.compile(r" end tick=\d+ ms=\d+ had=(\d+) hooks=(\d+)$")
@@ -97,18 +109,19 @@ def asker(case, home):
 
 
 def together(case, home, away):
-    """sockets bound to the pod's first address; UDP on all addresses, which another pod asks; unix datagrams; a unix socket, POSIX and System V shared memory between two containers"""
+    """sockets bound to the pod's first address; UDP on all addresses, which another pod asks; unix datagrams; a unix socket, POSIX and System V shared memory between two containers; impatient probes by gRPC and TCP"""
     ask = asker(case, home)
     mounts = [{"name": "run", "mountPath": "/run"}]
     own = [{"name": "NAME", "value": "one"}, {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]
-    there_and_back(case, home, away, pod("together", [kinds("one", "bound", "udp=5002", "dgram=/run/datagrams", "listen=/run/socket", "shm-write", env=own, volumeMounts=mounts),
+    there_and_back(case, home, away, pod("together", [kinds("one", "grpc=8081", "bound", "udp=5002", "dgram=/run/datagrams", "listen=/run/socket", "shm-write", env=own, volumeMounts=mounts, **probed(GRPC(8081), TCP(8081))),
                                                       kinds("two", "call=/run/socket", "shm-read", "sysv", volumeMounts=mounts)],
                                          volumes=[{"name": "run", "emptyDir": {}}]), look=lambda chain: [ask(chain, port) for port in (5002, 5003)])
 
 
 def one_process_namespace(case, home, away):
-    """shareProcessNamespace: the processes of both containers see each other and keep their numbers"""
-    there_and_back(case, home, away, pod("shared", [kinds("one", "pid", "processes=2"), kinds("two", "pid", "processes=2")], shareProcessNamespace=True))
+    """shareProcessNamespace: the processes of both containers see each other and keep their numbers; impatient probes by HTTP, gRPC and TCP restart neither"""
+    there_and_back(case, home, away, pod("shared", [kinds("one", "http=8080", "grpc=8081", "pid", "processes=2", **probed(HTTP(8080), GRPC(8081))),
+                                                    kinds("two", "http=8090", "pid", "processes=2", **probed(TCP(8090), HTTP(8090)))], shareProcessNamespace=True))
 
 
 def life(case, home, away):

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A pod of a Deployment keeps its place: its ReplicaSet neither makes a third pod nor deletes the moved one."""
 import json
+import subprocess
+import threading
 import time
 
-from cluster import Failed
-from pods import NS, TOLERATIONS, Chain, condition, container, explain, is_running, migration, pod
+from cluster import PATIENCE, Failed, objects
+from pods import NS, TOLERATIONS, Chain, condition, container, explain, is_running, marks, migration, pod
 
 
 def pods_of(home, app):
@@ -48,13 +50,62 @@ class Owned(Chain):
             raise Failed("the ReplicaSet has made %d pods, not 1" % self.made())
 
 
+class Endpoints:
+    """Which addresses a Service has ready, and when that changed, as its EndpointSlices tell; followed in a thread."""
+
+    def __init__(self, case, home, service):
+        self.slices, self.ready, self.log, self.changed = {}, set(), [], threading.Condition()      # log: (unix ms, the addresses that are ready since)
+        self.process = subprocess.Popen(home.command("get", "endpointslices", "-n", NS, "-l", "kubernetes.io/service-name=" + service, "-o", "json", "-w", "--output-watch-events"),
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        case.clean(self.process.wait)
+        case.clean(self.process.kill)
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        for event in objects(self.process.stdout, time.monotonic() + 3600):
+            s = event["object"]
+            self.slices[s["metadata"]["name"]] = [] if event["type"] == "DELETED" else s.get("endpoints") or []
+            with self.changed:
+                self.ready = {a for endpoints in self.slices.values() for e in endpoints if e.get("conditions", {}).get("ready") for a in e["addresses"]}
+                self.log.append((time.time() * 1000, self.ready))
+                self.changed.notify_all()
+
+    def wait(self, ready, timeout):
+        with self.changed:
+            if not self.changed.wait_for(lambda: self.ready == ready, timeout * PATIENCE):
+                raise Failed("the Service's ready addresses are %s, not %s" % (sorted(self.ready), sorted(ready)))
+
+    def first_ms(self, good, since=0):
+        """Unix ms of the first change, from `since` on, to addresses that are good."""
+        return next(at for at, ready in self.log if at >= since and good(ready))
+
+
+OLD_READY_S = 5         # so long after the freeze the old address may be given to clients
+
+
+def switched(endpoints, m, old, new):
+    """Milliseconds from the freeze until the old address was not ready any more, and until the new one was."""
+    endpoints.wait({new}, 30)
+    frozen, there = marks(m)["frozen"], endpoints.first_ms(lambda ready: old in ready)
+    gone, come = (round(endpoints.first_ms(good, there) - frozen) for good in (lambda ready: old not in ready, lambda ready: new in ready))
+    if not 0 <= gone <= OLD_READY_S * 1000 * PATIENCE:
+        raise Failed("the old address was taken from the Service %d ms after the freeze" % gone)
+    return gone, come
+
+
 def deployment(case, home, away):
-    """the pod of a Deployment a->b, b->a: one pod at every moment, every count"""
-    chain = Owned(case, home, "owned", [container("one", 8)])
+    """the pod of a Deployment a->b, b->a: one pod at every moment, every count; its Service has the old address until the freeze, and in the end only the new one"""
+    chain, times = Owned(case, home, "owned", [container("one", 8)]), []
+    home.apply({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "owned", "namespace": NS}, "spec": {"selector": {"app": "owned"}, "ports": [{"port": 80}]}})
+    case.clean(lambda: home.delete("service", "owned", NS))
+    address = lambda: home.get("pod", chain.name, NS)["status"]["podIP"]
     for where in ({"cluster": away.name}, {"node": home.name}):
-        chain.move(**where)
+        old, endpoints = address(), Endpoints(case, home, "owned")
+        endpoints.wait({old}, 30)
+        m = chain.move(**where)
         chain.check_place()
-    case.note(gap_ms=chain.check())
+        times.append(switched(endpoints, m, old, address()))
+    case.note(gap_ms=chain.check(), old_gone_ms=[t[0] for t in times], new_ready_ms=[t[1] for t in times])
 
 
 def events_of(home, uid):

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """PostCopy: the pod runs at the destination before its memory is there."""
 import time
-from datetime import datetime
 
 from cases_memory import look_at_every_page
 from cluster import PATIENCE, Failed, lab
-from pods import NS, Chain, condition, container, migration, pod
+from pods import NS, Chain, condition, container, marks, migration, pod, unix_ms
 
 # docs/api.md, "How long it may take": so long a lost link is bridged, and no longer; and what it takes beside that until somebody has been told.
 LOST_S, SLACK_S = 60, 10
@@ -20,7 +19,7 @@ def there_and_back(mib):
             downtimes.append(m["status"].get("downtime"))
             if condition(m, "MemoryComplete").get("status") != "True":
                 raise Failed("MemoryComplete is %s" % condition(m, "MemoryComplete"))
-            if "complete" not in [e["step"] for e in m["status"]["source"]["timeline"]]:
+            if "complete" not in marks(m):
                 raise Failed("the timeline does not tell when the memory was complete")
             look_at_every_page(home, chain)
         case.note(gap_ms=chain.check(), downtime=downtimes, pages=[c.get("pages") for c in m["status"]["source"]["containers"]])
@@ -58,7 +57,7 @@ def link_is_cut_for_a_while(case, home, away):
 def killed_at(p):
     """When the first of the pod's containers that was started anew had ended, unix; a whole second."""
     ends = [s["lastState"]["terminated"]["finishedAt"] for s in p["status"]["containerStatuses"] if s["restartCount"]]
-    return datetime.fromisoformat(ends[0].replace("Z", "+00:00")).timestamp()
+    return unix_ms(ends[0]) / 1000
 
 
 def expect_within(what, seconds, least=0):

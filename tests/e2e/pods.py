@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pods and PodMigrations of the cases."""
+from datetime import datetime
+
 import continuity
 from cluster import Failed, Log
 
@@ -22,6 +24,15 @@ def migration(name, pod_name, ns=NS, cluster=None, node=None, **spec):
     destination = {"liqoCluster": cluster} if cluster else {"nodeName": node}
     return {"apiVersion": "podmigration.dev/v1alpha1", "kind": "PodMigration", "metadata": {"name": name, "namespace": ns},
             "spec": {"podName": pod_name, "destination": destination, **spec}}
+
+
+def unix_ms(rfc3339):
+    return datetime.fromisoformat(rfc3339.replace("Z", "+00:00")).timestamp() * 1000
+
+
+def marks(m):
+    """{step: unix ms} of the cut-over."""
+    return {e["step"]: unix_ms(e["time"]) for e in m["status"]["source"]["timeline"]}
 
 
 def condition(o, kind):
