@@ -128,6 +128,28 @@ def seccomp_of_node(case, home, away):
     chain.check()
 
 
+def other_config(case, home, away):
+    """UnsupportedVolume: a ConfigMap of the same name that holds something else in the other cluster, where Liqo leaves what it has not made itself as it is"""
+    def config(ns, key):
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "differs", "namespace": ns}, "data": {"key": key}}
+
+    remote = "%s-%s" % (NS, home.name)
+    for cluster, ns, key in ((away, remote, "there"), (home, NS, "here")):
+        cluster.apply(config(ns, key))
+        case.clean(lambda cluster=cluster, ns=ns: cluster.delete("configmap", "differs", ns))
+    chain = Chain(case, home, pod("differs", [container("one", image="kinds", args=["file=/config/key:here"], volumeMounts=[{"name": "config", "mountPath": "/config"}])],
+                                  volumes=[{"name": "config", "configMap": {"name": "differs"}}]))
+    m = migrate(case, home, migration("differs", "differs", cluster=away.name))
+    held = away.get("configmap", "differs", remote)
+    if not held or held["data"] != {"key": "there"}:
+        raise Failed("the other cluster's ConfigMap did not stay what it was: %s" % held)
+    expect(m, "UnsupportedVolume")
+    if "configmap:config holds something else" not in explain(m):
+        raise Failed("the message does not name the volume: %s" % explain(m))
+    case.note(said=condition(m, "Succeeded")["message"])
+    chain.check_untouched()
+
+
 # --- surroundings ---
 
 @contextlib.contextmanager
@@ -248,6 +270,7 @@ CASES = {
     "io-uring": uring,
     "sysv-two": stays("sysv", "UnsupportedContainer", containers=[container(n, image="kinds", args=["sysv"]) for n in ("one", "two")]),
     "unix-peer": unix_peer,
+    "config-differs": other_config,
 }
 
 ON_REQUEST = {"seccomp-localhost": seccomp_of_node}

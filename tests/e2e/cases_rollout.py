@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agents are upgraded while a pod is on its way: `kubectl rollout restart` ends the one of a node, and starts another in its place."""
+import time
+
+import install
+from cluster import Failed, lab
+from pods import ENDED, NS, Chain, condition, container, explain, migration, pod, reason_of
+
+RATE = "60mbit"         # 7.5 MB/s each way
+MIB = 64                # so that memory takes longer to send than the agent to end
+BOUND_S = 60            # of a machine at rest, until the PodMigration has ended
+
+
+def on_its_way(case, chain, name, **where):
+    """Begins to move the pod; returns when memory is being sent."""
+    chain.home.apply(migration(name, chain.name, **where))
+    case.clean(lambda: chain.home.delete("podmigration", name, NS))
+    case.migrations.append((NS, name))
+    chain.home.watch("podmigrations", name, NS, lambda m: m.get("status", {}).get("phase") in ("Transferring", *ENDED), 60, "Transferring")
+
+
+def rolled_out(case, chain, name, cluster, **where):
+    """While the pod is on its way, the agents of the cluster are replaced. The pod is in one place afterwards, and the PodMigration says which and why."""
+    home = chain.home
+    on_its_way(case, chain, name, **where)
+    start = time.monotonic()
+    cluster.ok("rollout", "restart", "-n", "podmigration-agent", "daemonset/podmigration-agent")
+    m = home.watch("podmigrations", name, NS, lambda m: m.get("status", {}).get("phase") in ENDED, BOUND_S, "at an end")
+    case.note(**{name: "%s/%s/%.0fs" % (m["status"]["phase"], reason_of(m), time.monotonic() - start)})
+    if not condition(m, "Succeeded").get("message"):
+        raise Failed("it ended without a word: %s" % explain(m))
+    install.start_agents(cluster)
+    if m["status"]["phase"] == "Succeeded":
+        chain.arrive(m)
+    else:
+        chain.check_untouched()
+
+
+def agents(case, home, away):
+    """kubectl rollout restart of the source's agents, then of the destination's, while memory goes over a slow link: the pod is in one place, the reason is said, and the next move succeeds"""
+    chain = Chain(case, home, pod("rollout", [container("one", MIB)]))
+    for name, cluster in (("source", home), ("destination", away)):
+        lab("link", "--rate", RATE)
+        case.clean(lambda: lab("link", "--clear", check=False))
+        rolled_out(case, chain, "rollout-" + name, cluster, cluster=away.name)
+        lab("link", "--clear")
+        if chain.moves:         # it arrived all the same
+            chain.move(node=home.name)
+            chain.moves.clear()
+    chain.move(cluster=away.name)
+    case.note(gap_ms=chain.check())
+
+
+CASES = {"agent-rollout": agents}
