@@ -10,6 +10,8 @@ logs=build/check
 mkdir -p $logs
 passed=0
 failed=0
+again=0
+good_then=0
 
 count() { # LOG WORD: the sum of what the runners say
 	sed -nE "s/^(\\[  $3  \\] ([0-9]+) test.*|.*\\b$2.*)\$/\\2\\3/p" "$1" | awk '{s+=$1} END {print s+0}'
@@ -42,9 +44,12 @@ for suite in "$@"; do
 		mv "$logs/${suite%%=*}.log" "$logs/${suite%%=*}.first.log"
 		echo "${suite%%=*}: once more"
 		CHECK_AGAIN=1 run "${suite%%=*}" "${suite#*=}"
+		again=$((again + 1))
+		[ "$f" = 0 ] && good_then=$((good_then + 1))
 	fi
 	passed=$((passed + p))
 	failed=$((failed + f))
 done
+[ $again = 0 ] || echo "$again of $# suites needed a second try, with which $good_then came through: what failed first is in $logs/NAME.first.log"
 echo "$passed passed, $failed failed"
 [ $failed = 0 ] && [ $passed != 0 ]
