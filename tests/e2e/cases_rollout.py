@@ -19,8 +19,8 @@ def on_its_way(case, chain, name, **where):
     chain.home.watch("podmigrations", name, NS, lambda m: m.get("status", {}).get("phase") in ("Transferring", *ENDED), 60, "Transferring")
 
 
-def rolled_out(case, chain, name, cluster, **where):
-    """While the pod is on its way, the agents of the cluster are replaced. The pod is in one place afterwards, and the PodMigration says which and why."""
+def rolled_out(case, chain, name, cluster, where):
+    """While the pod is on its way, the agents of the cluster are replaced. The pod is in one place afterwards, and the PodMigration says which and why. True: it has arrived."""
     home = chain.home
     on_its_way(case, chain, name, **where)
     start = time.monotonic()
@@ -30,10 +30,11 @@ def rolled_out(case, chain, name, cluster, **where):
     if not condition(m, "Succeeded").get("message"):
         raise Failed("it ended without a word: %s" % explain(m))
     install.start_agents(cluster)
-    if m["status"]["phase"] == "Succeeded":
-        chain.arrive(m)
-    else:
+    if m["status"]["phase"] != "Succeeded":
         chain.check_untouched()
+        return False
+    chain.arrive(m)
+    return True
 
 
 def agents(case, home, away):
@@ -42,11 +43,10 @@ def agents(case, home, away):
     for name, cluster in (("source", home), ("destination", away)):
         lab("link", "--rate", RATE)
         case.clean(lambda: lab("link", "--clear", check=False))
-        rolled_out(case, chain, "rollout-" + name, cluster, cluster=away.name)
+        arrived = rolled_out(case, chain, "rollout-" + name, cluster, where={"cluster": away.name})
         lab("link", "--clear")
-        if chain.moves:         # it arrived all the same
+        if arrived:
             chain.move(node=home.name)
-            chain.moves.clear()
     chain.move(cluster=away.name)
     case.note(gap_ms=chain.check())
 
