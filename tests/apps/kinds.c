@@ -520,7 +520,10 @@ enum { H2_DATA = 0, H2_SETTINGS = 4, H2_END_STREAM = 1, H2_ACK = 1, H2_HEAD = 9,
 
 static const char h2_settings[] = "\0\0\0\4\0\0\0\0", h2_settings_ack[] = "\0\0\0\4\1\0\0\0";
 
-/* To the first request of a connection, whatever it asks: :status 200 and content-type (RFC 7541, both by their number in the static table); HealthCheckResponse{SERVING}; grpc-status 0. */
+/*
+ * To the first request of a connection, whatever it asks: :status 200 and content-type (both by their number in the static table of RFC 7541); HealthCheckResponse{SERVING};
+ * grpc-status 0.
+ */
 static const char grpc_yes[] = "\0\0\x14\1\4\0\0\0\1" "\x88\x0f\x10\x10" "application/grpc"
 			       "\0\0\7\0\0\0\0\0\1" "\0\0\0\0\2" "\x08\1"
 			       "\0\0\x0f\1\5\0\0\0\1" "\0\x0b" "grpc-status" "\1" "0";

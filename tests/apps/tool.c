@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* For kubectl exec in images that hold nothing else: `tool show FILE`, `tool add FILE WORD`, `tool remove FILE`, `tool term PID`, `tool usr1 PID`, `tool hostname`, `tool udp ADDRESS PORT WORD` (prints the answer). */
+/*
+ * For kubectl exec in images that hold nothing else: `tool show FILE`, `tool add FILE WORD`, `tool remove FILE`, `tool term PID`, `tool usr1 PID`, `tool hostname`,
+ * `tool udp ADDRESS PORT WORD` (prints the answer).
+ */
 #include <arpa/inet.h>
 #include <poll.h>
 #include <signal.h>

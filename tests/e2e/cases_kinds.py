@@ -109,13 +109,13 @@ def asker(case, home):
 
 
 def together(case, home, away):
-    """sockets bound to the pod's first address; UDP on all addresses, which another pod asks; unix datagrams; a unix socket, POSIX and System V shared memory between two containers; impatient probes by gRPC and TCP"""
+    """sockets bound to the pod's first address; UDP on all, asked by another pod; unix datagrams; a unix socket, POSIX and System V shared memory of two containers; probes by gRPC, TCP"""
     ask = asker(case, home)
     mounts = [{"name": "run", "mountPath": "/run"}]
     own = [{"name": "NAME", "value": "one"}, {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]
-    there_and_back(case, home, away, pod("together", [kinds("one", "grpc=8081", "bound", "udp=5002", "dgram=/run/datagrams", "listen=/run/socket", "shm-write", env=own, volumeMounts=mounts, **probed(GRPC(8081), TCP(8081))),
-                                                      kinds("two", "call=/run/socket", "shm-read", "sysv", volumeMounts=mounts)],
-                                         volumes=[{"name": "run", "emptyDir": {}}]), look=lambda chain: [ask(chain, port) for port in (5002, 5003)])
+    one = kinds("one", "grpc=8081", "bound", "udp=5002", "dgram=/run/datagrams", "listen=/run/socket", "shm-write", env=own, volumeMounts=mounts, **probed(GRPC(8081), TCP(8081)))
+    two = kinds("two", "call=/run/socket", "shm-read", "sysv", volumeMounts=mounts)
+    there_and_back(case, home, away, pod("together", [one, two], volumes=[{"name": "run", "emptyDir": {}}]), look=lambda chain: [ask(chain, port) for port in (5002, 5003)])
 
 
 def one_process_namespace(case, home, away):
@@ -125,11 +125,12 @@ def one_process_namespace(case, home, away):
 
 
 def life(case, home, away):
-    """an init container and postStart do not run again, a native sidecar goes along, probes of 1 s restart nothing, memory is near its limit; a folder of the root is watched, a sleep and a poll go on; deleted it has its preStop hook and its time to end"""
+    """init container and postStart do not run again, a native sidecar, probes of 1 s, memory near its limit, a watched folder, waits; deleted, it has preStop and its time to end"""
     work = [{"name": "work", "mountPath": "/kept"}]
     probe = {"exec": {"command": ["/tool", "show", "/kept/init"]}, "periodSeconds": 1, "failureThreshold": 3, "timeoutSeconds": 2}
     chain = there_and_back(case, home, away, pod("life", [
-        kinds("main", "lines=/kept/init:1", "lines=/kept/hook:1", "watch=/image", "waits", "end=/kept/stopped:%d" % SLOW_TO_END, volumeMounts=work, livenessProbe=probe, readinessProbe=probe, startupProbe=probe,
+        kinds("main", "lines=/kept/init:1", "lines=/kept/hook:1", "watch=/image", "waits", "end=/kept/stopped:%d" % SLOW_TO_END, volumeMounts=work,
+              livenessProbe=probe, readinessProbe=probe, startupProbe=probe,
               lifecycle={"postStart": {"exec": {"command": ["/tool", "add", "/kept/hook", "started"]}},
                          "preStop": {"exec": {"command": ["/tool", "add", "/kept/stopped", "stopped"]}}}),
         container("heavy", 40, resources={"requests": {"memory": "48Mi"}, "limits": {"memory": "48Mi", "cpu": "1"}})],

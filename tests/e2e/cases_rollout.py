@@ -38,7 +38,7 @@ def rolled_out(case, chain, name, cluster, where):
 
 
 def agents(case, home, away):
-    """kubectl rollout restart of the source's agents, then of the destination's, while memory goes over a slow link: the pod is in one place, the reason is said, and the next move succeeds"""
+    """kubectl rollout restart of the source's agents, then of the destination's, while memory goes over a slow link: the pod is in one place, and the next move succeeds"""
     chain = Chain(case, home, pod("rollout", [container("one", MIB)]))
     for name, cluster in (("source", home), ("destination", away)):
         lab("link", "--rate", RATE)
