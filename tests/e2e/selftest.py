@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The proof of continuity must fail when something is wrong: logs made by hand, each with one fault."""
+"""The proofs must fail when something is wrong: logs made by hand, each with one fault."""
+import threading
 import unittest
 
+import cases_owned
+import cases_postcopy
 import continuity
-from cluster import Failed
+from cluster import PATIENCE, Failed
 
 BOOT = "0011aabb"
 
@@ -61,6 +64,40 @@ class Continuity(unittest.TestCase):
 
     def test_nothing_arrived(self):
         self.refuse("never counted", self.source, [])
+
+
+class Switched(unittest.TestCase):
+    """When the addresses of a Service change; the freeze is at 10,000 ms."""
+    moved = {"status": {"source": {"timeline": [{"step": "frozen", "time": "1970-01-01T00:00:10.000000Z"}]}}}
+    late = 10000 + cases_owned.OLD_READY_S * 1000 * PATIENCE
+
+    def switched(self, *log):
+        e = cases_owned.Endpoints.__new__(cases_owned.Endpoints)
+        e.log, e.changed = [(at, set(ready)) for at, ready in log], threading.Condition()
+        e.ready = e.log[-1][1]
+        return cases_owned.switched(e, self.moved, "old", "new")
+
+    def test_good(self):
+        self.assertEqual(self.switched((1000, []), (2000, ["old"]), (10300, []), (10700, ["new"])), (300, 700))
+
+    def test_both_for_a_moment(self):
+        self.assertEqual(self.switched((2000, ["old"]), (10300, ["old", "new"]), (10700, ["new"])), (700, 300))
+
+    def test_old_is_ready_for_too_long(self):
+        with self.assertRaises(Failed):
+            self.switched((2000, ["old"]), (10300, ["old", "new"]), (self.late + 1, ["new"]))
+
+    def test_gone_before_the_freeze(self):
+        with self.assertRaises(Failed):
+            self.switched((2000, ["old"]), (9000, []), (10700, ["new"]))
+
+
+class Lost(unittest.TestCase):
+    def test_too_early_and_too_late(self):
+        cases_postcopy.expect_within("lost", 61, 59)
+        for seconds in (58, 60 + cases_postcopy.SLACK_S * PATIENCE + 1):
+            with self.assertRaises(Failed):
+                cases_postcopy.expect_within("lost", seconds, 59)
 
 
 if __name__ == "__main__":
