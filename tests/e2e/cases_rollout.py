@@ -4,10 +4,10 @@ import time
 
 import install
 from cluster import Failed, lab
-from pods import ENDED, NS, Chain, condition, container, explain, migration, pod, reason_of
+from pods import ENDED, NS, Chain, condition, container, explain, migration, pod, unix_ms
 
-RATE = "60mbit"         # 7.5 MB/s each way
-MIB = 64                # so that memory takes longer to send than the agent to end
+RATE = "30mbit"         # 3.75 MB/s each way
+MIB = 64                # so that memory takes longer to send than an agent to end and the next one to begin
 BOUND_S = 60            # of a machine at rest, until the PodMigration has ended
 
 
@@ -26,10 +26,13 @@ def rolled_out(case, chain, name, cluster, where):
     start = time.monotonic()
     cluster.ok("rollout", "restart", "-n", "podmigration-agent", "daemonset/podmigration-agent")
     m = home.watch("podmigrations", name, NS, lambda m: m.get("status", {}).get("phase") in ENDED, BOUND_S, "at an end")
-    case.note(**{name: "%s/%s/%.0fs" % (m["status"]["phase"], reason_of(m), time.monotonic() - start)})
-    if not condition(m, "Succeeded").get("message"):
-        raise Failed("it ended without a word: %s" % explain(m))
+    case.note(**{name: "%.0fs, %s" % (time.monotonic() - start, explain(m))})
     install.start_agents(cluster)
+    # the next one is made when the one before has ended
+    if any(unix_ms(p["metadata"]["creationTimestamp"]) > unix_ms(m["status"]["completionTime"]) for p in install.agent_pods(cluster)):
+        raise Failed("the agents were not replaced before the migration had ended: %s" % explain(m))
+    if m["status"]["phase"] == "Cancelled" or not condition(m, "Succeeded").get("message"):
+        raise Failed("nobody cancelled it, and it ended without a reason: %s" % explain(m))
     if m["status"]["phase"] != "Succeeded":
         chain.check_untouched()
         return False
