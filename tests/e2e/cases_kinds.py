@@ -98,9 +98,9 @@ def asker(case, home):
     """Another pod, and how it sends a datagram to a pod and waits for the answer."""
     home.apply(pod("asker", [container("one", 1)]))
     case.clean(lambda: home.delete("pod", "asker", NS, "--grace-period=1"))
-    home.watch("pods", "asker", NS, is_running, 60, "running")
 
     def ask(chain, port):
+        home.watch("pods", "asker", NS, is_running, 60, "running")
         address = home.get("pod", chain.name, NS)["status"]["podIP"]
         _, out, err = home.run("exec", "-n", NS, "asker", "--", "/tool", "udp", address, str(port), "hello")
         if out.strip() != "hello":
