@@ -26,7 +26,8 @@ class Owned(Chain):
             "replicas": 1, "selector": {"matchLabels": {"app": app}}, "template": {"metadata": {"labels": {"app": app}}, "spec": template["spec"]}}})
         case.clean(lambda: home.delete("deployment", app, NS))
         home.watch("deployments", app, NS, lambda d: d.get("status", {}).get("readyReplicas") == 1, 90, "ready")
-        self.name = pods_of(home, app)[0]["metadata"]["name"]
+        first = pods_of(home, app)[0]["metadata"]
+        self.name, self.owner = first["name"], first["ownerReferences"][0]["uid"]
         home.watch("pods", self.name, NS, is_running, 60, "running")
         self.follow()
         self.wait_ticks(2)
@@ -34,8 +35,7 @@ class Owned(Chain):
     def made(self):
         """How many pods the ReplicaSet says that it has made and deleted."""
         events = json.loads(self.home.ok("get", "events", "-n", NS, "-o", "json"))["items"]
-        ours = [e for e in events if e["involvedObject"]["kind"] == "ReplicaSet" and e["involvedObject"]["name"].startswith(self.app + "-")]
-        return sum(e.get("count") or 1 for e in ours if e["reason"] == "SuccessfulCreate")
+        return sum(e.get("count") or 1 for e in events if e["involvedObject"].get("uid") == self.owner and e["reason"] == "SuccessfulCreate")
 
     def check_place(self):
         """The moved pod is the Deployment's only one, and stays it."""
