@@ -14,6 +14,7 @@ DECIDED_S = 5           # a controller that stands at a step itself decides noth
 LATE_S = 20             # the destination has heard of the commit another way, runs, and the source pod is being deleted
 DOWN_S = 5              # what systemd waits before it starts a service again
 LOSS_S = 30
+TRIES = 20              # to leave a disk no room while others write to it
 CUT_S = 30
 MIGRATIONS = "/apis/podmigration.dev/v1alpha1/namespaces/demo/podmigrations/"
 HOUR_S = 3600
@@ -217,9 +218,15 @@ class Full:
         getattr(side, self.where).run("mount", "-o", "remount,size=%d" % size, "/run")
 
     def __call__(self, who, side, rows, go):
-        s = os.statvfs(getattr(side, self.where).path("/run"))
-        self.size = s.f_blocks * s.f_frsize
-        self.resize(side, max(4096, (s.f_blocks - s.f_bfree) * s.f_frsize))
+        for left in reversed(range(TRIES)):
+            s = os.statvfs(getattr(side, self.where).path("/run"))
+            self.size = s.f_blocks * s.f_frsize
+            try:
+                self.resize(side, max(4096, (s.f_blocks - s.f_bfree) * s.f_frsize))
+                break
+            except Failed:      # somebody has written since: less than what is in use it cannot become
+                if not left:
+                    raise
         go()
 
     def after(self, side):
