@@ -50,8 +50,9 @@ int dump_gate_open(int *gate)
 
 int dump_gate_refuse(int gate)
 {
-	/* Not the second half of such a file. */
-	static const uint32_t nothing;
+	/* Not the second half of such a file; and a page in all, since CRIU reads on until the file ends or its buffer, a page, is full (criu/bfd.c, brefill). */
+	static const uint8_t nothing[65536];
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), len = (page < sizeof(nothing) ? page : sizeof(nothing)) - sizeof(service_magic);
 
-	return write(gate, &nothing, sizeof(nothing)) == sizeof(nothing) ? 0 : -errno;
+	return write(gate, nothing, len) == (ssize_t)len ? 0 : -errno;
 }
