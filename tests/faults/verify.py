@@ -10,6 +10,7 @@ import argparse
 import ctypes
 import os
 import re
+import struct
 import sys
 import time
 
@@ -31,6 +32,7 @@ NS = pods.NS
 MIGRATIONS = "%s/namespaces/%s/podmigrations" % (product.GROUP, NS)
 HERE_S = 90
 CHUNK = 1 << 20
+RSEQ = 32
 PAGE = os.sysconf("SC_PAGE_SIZE")
 MAP = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ \S+\s*(.*)$")
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -71,19 +73,45 @@ def mappings(pid):
     return found
 
 
+def covered(start, end, rights, its):
+    """Is there a mapping of these rights all along? Neighbours may have become one."""
+    for (a, b), (r, _) in sorted(its.items()):
+        if a <= start < b and r == rights:
+            start = b
+    return start >= end
+
+
+def is_rseq(a, b):
+    """What the kernel writes into a thread's struct rseq (rseq(2), linux/rseq.h; 32 bytes, on such a boundary) whenever it has been on another processor: CRIU's code in the source is enough. On
+    both sides it names a processor, twice, and the restartable sequence is the same. Where the destination goes on it is written anew."""
+    (start_a, cpu_a, cs_a), (start_b, cpu_b, cs_b) = struct.unpack_from("<IIQ", a), struct.unpack_from("<IIQ", b)
+    return start_a == cpu_a < os.cpu_count() and start_b == cpu_b < os.cpu_count() and cs_a == cs_b
+
+
+def differs(a, b):
+    """Offsets of pages that are not the same, but for what the kernel says in one struct rseq each."""
+    wrong = []
+    for page in range(0, len(a), PAGE):
+        if a[page:page + PAGE] != b[page:page + PAGE]:
+            blocks = [i for i in range(page, page + PAGE, RSEQ) if a[i:i + RSEQ] != b[i:i + RSEQ]]
+            if len(blocks) != 1 or not is_rseq(a[blocks[0]:blocks[0] + RSEQ], b[blocks[0]:blocks[0] + RSEQ]):
+                wrong.append(page)
+    return wrong
+
+
 def compare(here, there):
     """How many pages were compared. Raises with the first that is another."""
     mine, its, pages = mappings(here), mappings(there), 0
-    lacking = [k for k in mine if its.get(k, ("",))[0] != mine[k][0]]
+    lacking = [k for k in mine if not covered(*k, mine[k][0], its)]
     if lacking or not mine:
         raise Failed("mappings of the source that the destination has not: %s" % ", ".join("%x-%x %s %s" % (*k, *mine[k]) for k in lacking[:5]))
     for (start, end), (_, name) in mine.items():
         for at in range(start, end, CHUNK):
             size = min(CHUNK, end - at)
             a, b = read(here, at, size), read(there, at, size)
-            if a != b:
-                wrong = [i for i in range(0, size, PAGE) if a[i:i + PAGE] != b[i:i + PAGE]]
-                first = next(i for i in range(size) if a[i] != b[i])
+            wrong = differs(a, b) if a != b else []
+            if wrong:
+                first = next(i for i in range(wrong[0], size) if a[i] != b[i])
                 raise Failed("%d pages of %x-%x %s differ, the first at %x" % (len(wrong), start, end, name, at + first))
             pages += size // PAGE
     return pages
@@ -100,7 +128,7 @@ def of_pod(machine, names):
 
 
 def stand(home, there, name, manifest):
-    """A running pod, and its migration brought to the barriers of all its containers: (the PodMigration's name, the points)."""
+    """A running pod, and the point at which its destination has prepared all of its containers."""
     home.api.call("POST", workload.collection(NS), manifest)
     home.api.wait(workload.collection(NS), name, workload.is_running)
     for c in manifest["spec"]["containers"]:
