@@ -100,7 +100,8 @@ class Controller:
 
 
 class Kubelet(threading.Thread):
-    """Ends pods that are being deleted and runs destination pods, as a node would; `how` maps a node's name to what it does with new pods."""
+    """Ends pods that are being deleted and runs destination pods, as a node would; `how` maps a node's name to what it does with new pods; one
+    with "mute" in its name does nothing."""
 
     def __init__(self, kube):
         super().__init__(daemon=True)
@@ -130,7 +131,8 @@ class Kubelet(threading.Thread):
             return
         if "podmigration.dev/migration" not in pod["metadata"].get("annotations", {}) or pod["status"].get("phase") != "Pending":
             return
-        how = self.how.get(pod["spec"].get("nodeName"), "run")
+        node = pod["spec"].get("nodeName", "")
+        how = self.how.get(node, "none" if "mute" in node else "run")
         status = running(pod) if how == "run" else how if isinstance(how, dict) else None
         if status and not pod["status"].get("containerStatuses") and pod["status"].get("reason") != status.get("reason", ""):
             self.kube.merge(path + "/status", {"status": status})

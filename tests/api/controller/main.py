@@ -122,9 +122,8 @@ def main():
         for test in (test_dry.well, test_dry.beside, test_dry.agent_finds, test_dry.refused, test_dry.remote, test_dry.cancelled):
             c.run(f"dry run {test.__name__}", test, w)
         c.run("pending", a.pending, w, first.stopped)
-        for phase in ("Freezing", "Committed"):
-            c.run("namespace deleted", a.namespace_deleted, w, phase)
-        c.run("node deleted", a.node_deleted, w)
+        c.together([(f"namespace deleted in {phase}", a.namespace_deleted, w, phase) for phase in ("Preparing", "Transferring", "Freezing", "Restoring", "Committed")])
+        c.run("node or peering gone", a.away, w)
         c.run("not thawed", a.source_is_not_thawed, w, first)
         c.run("late destination", a.late_destination, w)
         c.run("invariants", a.invariants, w, first)

@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""People and accidents at each phase: cancel, deletion of the object, of either pod, of the namespace, of the destination's node; limits; what is said when
-something cannot be put right; and the invariants."""
+"""People and accidents at each phase: cancel, deletion of the object, of either pod, of the namespace, of either node, of the peering; limits; what is said when something cannot be put right; and
+the invariants."""
 import re
 import time
 
 from harness import LABEL, NS, condition, until
 from kube import ApiError, PM
-from test_flow import destination, lives_on, transferring
+from test_flow import destination, lives_on
 
 STATES = {"Transferring": None, "Freezing": "Freezing", "Restoring": "Restoring", "Committed": "Committed"}
 
 
-def reach(w, phase, **spec):
+def reach(w, phase, source="n1", where=None, **spec):
     """A migration in this phase, its destination pod recorded."""
+    pod = w.pod(node=source)
+    m = w.migrate(pod["metadata"]["name"], destination=where or {"nodeName": "n-mute" if phase == "Preparing" else "n2"}, **spec)
     if phase == "Preparing":
-        pod = w.pod()
-        m = w.migrate(pod["metadata"]["name"], destination={"nodeName": "n-mute"}, **spec)
         return pod, until(lambda: (lambda o: o if o.get("status", {}).get("destinationPod", {}).get("uid") else None)(w.get(m)), 30, "destination pod recorded")
-    pod, m = transferring(w, **spec)
+    m = w.wait_phase(m, "Transferring")
     if STATES[phase]:
         w.agent(m, "Ready")
         w.agent(m, STATES[phase], decision="Commit" if phase == "Committed" else None)
@@ -129,8 +129,11 @@ def in_namespace(w, ns, phase):
                          "spec": {"podName": "web", "destination": {"nodeName": "n2"}}})
     get = lambda: w.kube.find(f"{path}/m")
     m = until(lambda: (lambda o: o if o.get("status", {}).get("destinationPod", {}).get("uid") else None)(get()), 30, "destination pod")
-    w.kube.merge(f"{pods}/{m['status']['destinationPod']['name']}/status", up)
-    until(lambda: get()["status"]["phase"] == "Transferring", 30, "Transferring")
+    if phase != "Preparing":
+        w.kube.merge(f"{pods}/{m['status']['destinationPod']['name']}/status", up)
+        until(lambda: get()["status"]["phase"] == "Transferring", 30, "Transferring")
+    if phase in ("Preparing", "Transferring"):
+        return pods, path, get
     report = {"state": "Committed" if phase == "Committed" else phase}
     w.kube.merge(f"{path}/m/status", {"status": {"source": report, **({"decision": "Commit"} if phase == "Committed" else {})}}, "podmigration-agent")
     until(lambda: get()["status"]["phase"] == phase, 10, phase)
@@ -158,20 +161,70 @@ def namespace_deleted(w, phase):
     w.c.equal(f"namespace deleted in {phase}: nothing holds it up", left, [])
 
 
-def node_deleted(w):
-    """The virtual node goes (the peering is taken down): its pods are removed by the pod garbage collector."""
-    name = w.unique("leaving")
-    w.node(name)
-    pod = w.pod()
-    m = w.wait_phase(w.migrate(pod["metadata"]["name"], destination={"nodeName": name}), "Transferring")
-    w.agent(m, "Freezing")
-    w.wait_phase(m, "Freezing")
-    w.kube.delete(f"/api/v1/nodes/{name}")
-    w.kube.delete(f"/api/v1/namespaces/{NS}/pods/{m['status']['destinationPod']['name']}", 0)
+def take_down(w, cluster):
+    """The peering, as Liqo takes it down: the virtual node, the map of namespaces, the foreign cluster."""
+    w.kube.delete(f"/api/v1/nodes/virtual-{cluster}")
+    w.kube.delete(f"/apis/offloading.liqo.io/v1beta1/namespaces/{NS}/namespacemaps/{cluster}")
+    w.kube.delete(f"/apis/core.liqo.io/v1beta1/foreignclusters/{cluster}")
+
+
+def goes_away(w, whose, phase):
+    """A node is deleted, or a peering taken down: the pod garbage collector removes its pods."""
+    from main import peer   # which knows us
+    what, name = f"{whose} gone in {phase}", w.unique("mute" if phase == "Preparing" else "leaving")
+    where, source = {"nodeName": name}, "n1"
+    if whose == "the peering":
+        peer(w, name)
+        where = {"liqoCluster": name}
+    else:
+        w.node(name)
+    if whose == "the source's node":
+        where, source = None, name
+    pod, m = reach(w, phase, source, where)
+    pods = f"/api/v1/namespaces/{NS}/pods"
+    if whose == "the peering":
+        take_down(w, name)
+    else:
+        w.kube.delete(f"/api/v1/nodes/{name}")
+    if whose == "the source's node":
+        w.kube.delete(f"{pods}/{pod['metadata']['name']}", 0)
+    else:
+        w.kube.delete(f"{pods}/{m['status']['destinationPod']['name']}", 0)
+    return what, pod, m
+
+
+def away_before_commit(w, whose, phase):
+    what, pod, m = goes_away(w, whose, phase)
+    if whose == "the source's node":
+        m = w.wait_phase(m, "Failed", 60)
+        w.c.check(f"{what}: ends, {condition(m, 'Succeeded').get('reason')}", condition(m, "Succeeded").get("reason") in ("SourceLost", "PodTerminating"), condition(m, "Succeeded"))
+        until(lambda: destination(w, m) is None, 30, "no destination pod")
+        until(lambda: not w.get(m)["metadata"].get("finalizers"), 30, "no finalizer")
+        return
     follow_abort(w, m)
-    m = w.wait_phase(m, "Failed")
-    w.c.equal("the destination's node deleted: reason", condition(m, "Succeeded").get("reason"), "DestinationLost")
-    lives_on(w, "the destination's node deleted", pod, m)
+    m = w.wait_phase(m, "Failed", 60)
+    w.c.check(f"{what}: ends, {condition(m, 'Succeeded').get('reason')}", condition(m, "Succeeded").get("reason") in ("DestinationLost", "DestinationPodFailed"), condition(m, "Succeeded"))
+    lives_on(w, what, pod, m)
+
+
+def away_after_commit(w, whose):
+    what, pod, m = goes_away(w, whose, "Committed")
+    if whose == "the source's node":
+        w.agent(m, "Running")
+        m = w.wait_phase(m, "Succeeded", 60)
+        w.c.check(f"{what}: the destination is the only copy", w.find_pod(pod["metadata"]["name"]) is None and destination(w, m) is not None)
+        return
+    m = until(lambda: (lambda o: o if condition(o, "AttentionNeeded").get("status") == "True" else None)(w.get(m)), 60, "AttentionNeeded")
+    w.c.equal(f"{what}: a person is asked for", (m["status"]["phase"], condition(m, "AttentionNeeded")["reason"]), ("Committed", "CommittedNotRunning"))
+    now = w.find_pod(pod["metadata"]["name"])
+    w.c.check(f"{what}: the source is kept", now and "deletionTimestamp" not in now["metadata"])
+    w.kube.delete(w.path(m))
+
+
+def away(w):
+    for whose in ("the destination's node", "the source's node", "the peering"):
+        w.c.together([(f"{whose} in {phase}", away_before_commit, w, whose, phase) for phase in ("Preparing", "Transferring", "Freezing", "Restoring")] +
+                     [(f"{whose} in Committed", away_after_commit, w, whose)])
 
 
 # --- limits ---
@@ -269,6 +322,7 @@ def invariants(w, controller):
     before, (pod, m) = count("NoColdStart"), reach(w, "Committed")
     w.kube.merge(w.path(m) + "/status", {"status": {"destination": {"containers": [{"name": "app", "id": "c2"}]}}}, "podmigration-agent")
     w.kube.merge(f"/api/v1/namespaces/{NS}/pods/{m['status']['destinationPod']['name']}/status", says(2, "c3"))
+    time.sleep(1)   # pods and PodMigrations come by watches of their own
     w.agent(m, "Running")
     m = is_violated(w, controller, m, "NoColdStart", before)
     w.c.equal("invariant NoColdStart: the record tells the restored container from another", m["status"]["phase"], "Committed")
@@ -278,6 +332,7 @@ def invariants(w, controller):
     path = f"/api/v1/namespaces/{NS}/pods/{m['status']['destinationPod']['name']}"
     w.kube.merge(path + "/status", {"status": {"containerStatuses": [
         {"name": "app", "image": "i", "imageID": "", "ready": True, "restartCount": 1, "started": True, "state": {"running": {}}}]}})
+    time.sleep(1)   # pods and PodMigrations come by watches of their own
     w.agent(m, "Running")
     m = is_violated(w, controller, m, "NoColdStart", before)
     w.c.check("invariant NoColdStart: no success, the source is kept", m["status"]["phase"] == "Committed" and
