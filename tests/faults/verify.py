@@ -26,6 +26,7 @@ import processes  # noqa: E402
 import product  # noqa: E402
 import workload  # noqa: E402
 from cluster import Cluster, Failed, lab  # noqa: E402
+from faults import is_up  # noqa: E402
 from machines import Machine  # noqa: E402
 
 NS = pods.NS
@@ -184,13 +185,6 @@ def run(home, there, n):
                 print("FAIL %-10s %s" % (kind, e), flush=True)
     print("%d passed, %d failed" % (passed, failed))
     return failed
-
-
-def is_up():
-    try:
-        return Cluster("b").run("get", "--raw", "/readyz", timeout=20)[0] == 0
-    except Exception:
-        return False
 
 
 def main():
