@@ -16,6 +16,7 @@ SUITES := \
 	"kube-api=tests/api/kube/check.sh" \
 	"api=tests/api/run.sh" \
 	"runtime=tests/runtime/run.sh" \
+	"runtime-v2=CGROUP=2 tests/runtime/run.sh" \
 	"container=tests/container/run.sh" \
 	"e2e=make -s check-e2e" \
 	"faults=make -s faults-fast" \

@@ -35,6 +35,7 @@ int freezer_freeze(struct freezer *f, int64_t deadline_us, struct error *err);
 /* Writes FROZEN again to one group and waits (CRIU thaws the group while it dumps). */
 int freezer_refreeze(struct freezer *f, int i, int64_t deadline_us, struct error *err);
 int freezer_thaw(struct freezer *f, struct error *err); /* all groups; idempotent */
+/* v2: also of one in which somebody is being killed, while the others stand still; may wait 100 ms for its end. */
 int freezer_is_frozen(struct freezer *f, int i, bool *ret, struct error *err);
 /* All pids of group i (its subgroups too); returns the count, -E2BIG when there are more than max, or another negative errno. */
 int freezer_pids(struct freezer *f, int i, pid_t *pids, int max);

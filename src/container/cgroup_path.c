@@ -4,14 +4,24 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/vfs.h>
 
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "cgroup_ns.h"
 
+#define CGROUP2_MAGIC 0x63677270        /* linux/magic.h */
+
+bool cgroup_is_unified(const char *cgroup_root)
+{
+	struct statfs st;
+
+	return statfs(cgroup_root, &st) == 0 && st.f_type == CGROUP2_MAGIC;
+}
+
 /* cgroups(7): lines "id:controllers:path"; the v2 line is "0::path". */
-int cgroup_path_parse(const char *text, char *out, size_t size, bool *ret_v2)
+int cgroup_path_parse(const char *text, bool unified, char *out, size_t size, bool *ret_v2)
 {
 	const char *v1 = NULL, *v2 = NULL;
 
@@ -20,7 +30,7 @@ int cgroup_path_parse(const char *text, char *out, size_t size, bool *ret_v2)
 
 		if (!path)
 			return -EBADMSG;
-		if (path - controllers == 8 && !strncmp(controllers, ":freezer", 8))
+		if (!unified && path - controllers == 8 && !strncmp(controllers, ":freezer", 8))
 			v1 = path + 1;
 		else if (path == controllers + 1 && line[0] == '0')
 			v2 = path + 1;
@@ -102,6 +112,7 @@ void cgroup_paths_split(struct cgroup_paths *p)
 }
 
 struct reader {
+	bool unified;
 	const pid_t *pids;
 	int n;
 	struct cgroup_paths *ret;
@@ -119,7 +130,7 @@ static int read_one(struct reader *rd, int i)
 	r = file_read(AT_FDCWD, path, &text, rd->err);
 	if (r < 0)
 		return r;
-	r = cgroup_path_parse(text.data, rd->ret->group[i], sizeof(rd->ret->group[i]), &v2);
+	r = cgroup_path_parse(text.data, rd->unified, rd->ret->group[i], sizeof(rd->ret->group[i]), &v2);
 	if (r < 0)
 		return error_set(rd->err, r, "cgroup of process %d cannot be told from %s", rd->pids[i], path);
 	if (i > 0 && v2 != rd->ret->v2)
@@ -139,9 +150,9 @@ static int read_all(void *ctx)
 }
 
 /* /proc/PID/cgroup answers in terms of the reader's cgroup namespace; the agent's is not the node's. */
-int cgroup_paths_read(const pid_t *pids, int n, struct cgroup_paths *ret, struct error *err)
+int cgroup_paths_read(const char *cgroup_root, const pid_t *pids, int n, struct cgroup_paths *ret, struct error *err)
 {
-	struct reader rd = { pids, n, ret, err };
+	struct reader rd = { cgroup_is_unified(cgroup_root), pids, n, ret, err };
 	int r = cgroup_ns_run(read_all, &rd, err);
 
 	if (r < 0)
@@ -151,10 +162,10 @@ int cgroup_paths_read(const pid_t *pids, int n, struct cgroup_paths *ret, struct
 	return 0;
 }
 
-int cgroup_paths_of_pod(pid_t pid, struct cgroup_paths **ret, struct error *err)
+int cgroup_paths_of_pod(const char *cgroup_root, pid_t pid, struct cgroup_paths **ret, struct error *err)
 {
 	cleanup_free struct cgroup_paths *p = calloc(1, sizeof(*p));
-	int r = p ? cgroup_paths_read(&pid, 1, p, err) : error_set(err, -ENOMEM, "out of memory");
+	int r = p ? cgroup_paths_read(cgroup_root, &pid, 1, p, err) : error_set(err, -ENOMEM, "out of memory");
 
 	if (r < 0)
 		return r;

@@ -134,7 +134,7 @@ int cpu_limit_look(const char *cgroup_root, pid_t pid, struct cpu_limit *ret, st
 	cleanup_free struct cgroup_paths *p = NULL;
 	cleanup_close int group = -1;
 	struct cpu_limit l = { 0 };
-	int r = cgroup_paths_of_pod(pid, &p, err);
+	int r = cgroup_paths_of_pod(cgroup_root, pid, &p, err);
 
 	if (r < 0)
 		return r;

@@ -72,7 +72,7 @@ int fence_look(const char *cgroup_root, pid_t pid, struct fence *ret, struct err
 	cleanup_free struct cgroup_paths *p = NULL;
 	cleanup_close int group = -1;
 	struct fence f = { 0 };
-	int r = cgroup_paths_of_pod(pid, &p, err);
+	int r = cgroup_paths_of_pod(cgroup_root, pid, &p, err);
 
 	if (r < 0)
 		return r;

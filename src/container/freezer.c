@@ -71,18 +71,6 @@ static int read_state(int fd, const char *frozen, bool *ret)
 	return 0;
 }
 
-int freezer_is_frozen(struct freezer *f, int i, bool *ret, struct error *err)
-{
-	cleanup_close int fd = openat(f->group_fd[i], version(f)->state_file, O_RDONLY | O_CLOEXEC);
-	int r = fd < 0 ? -errno : read_state(fd, version(f)->frozen, ret);
-
-	if (r < 0) {
-		errno = -r;
-		return error_errno(err, "read the freezer state of container %d", i);
-	}
-	return 0;
-}
-
 /* v2 wakes pollers of cgroup.events by POLLPRI (kernfs_notify); v1 has nothing but time. */
 static int wait_change(int fd, bool v2, int64_t left_us, int64_t *pause_us)
 {
@@ -122,6 +110,37 @@ static int wait_frozen(const struct freezer *f, int group_fd, int64_t deadline_u
 		if (r < 0)
 			return r;
 	}
+}
+
+static bool is_asked_to_freeze_v2(int group_fd)
+{
+	cleanup_close int fd = openat(group_fd, version2.file, O_RDONLY | O_CLOEXEC);
+	bool asked = false;
+
+	return fd >= 0 && read_state(fd, version2.freeze, &asked) == 0 && asked;
+}
+
+/*
+ * In v2 a task that is sent a deadly signal ends, frozen or not, and until it is gone the group does not count as frozen (kernel/signal.c, get_signal;
+ * kernel/cgroup/freezer.c): a group that is asked to be frozen is given the time for that.
+ */
+#define V2_AGAIN_US 100000
+
+int freezer_is_frozen(struct freezer *f, int i, bool *ret, struct error *err)
+{
+	cleanup_close int fd = openat(f->group_fd[i], version(f)->state_file, O_RDONLY | O_CLOEXEC);
+	int r = fd < 0 ? -errno : read_state(fd, version(f)->frozen, ret);
+
+	if (r == 0 && !*ret && f->v2 && is_asked_to_freeze_v2(f->group_fd[i])) {
+		r = wait_frozen(f, f->group_fd[i], clock_mono_us() + V2_AGAIN_US);
+		*ret = r == 0;
+		r = r == -ETIMEDOUT ? 0 : r;
+	}
+	if (r < 0) {
+		errno = -r;
+		return error_errno(err, "read the freezer state of container %d", i);
+	}
+	return 0;
 }
 
 static int freeze_error(struct error *err, int r, int i, const char *what)
@@ -369,7 +388,7 @@ int freezer_open(const char *cgroup_root, const pid_t *pids, int n, struct freez
 		return error_set(err, -ENOMEM, "freezer: out of memory");
 	if (n < 1 || n > FREEZER_GROUPS_MAX)
 		return error_set(err, -EINVAL, "freezer: %d containers", n);
-	r = cgroup_paths_read(pids, n, p, err);
+	r = cgroup_paths_read(cgroup_root, pids, n, p, err);
 	if (r == 0)
 		r = open_groups(&f, cgroup_root, p, err);
 	if (r < 0) {

@@ -49,9 +49,11 @@ static int open_own(void *ctx)
 	bool v2;
 	int r = file_read(AT_FDCWD, "/proc/thread-self/cgroup", &text, q->err);
 
+	if (r == 0 && node_path(q->host_pid, "/sys/fs/cgroup", path, sizeof(path)) < 0)
+		r = error_set(q->err, -ENAMETOOLONG, "the path of the node's cgroups is too long");
 	if (r < 0)
 		return r;
-	r = cgroup_path_parse(text.data ? text.data : "", group, sizeof(group), &v2);
+	r = cgroup_path_parse(text.data ? text.data : "", cgroup_is_unified(path), group, sizeof(group), &v2);
 	if (r < 0)
 		return error_set(q->err, r, "our own cgroup cannot be told");
 	if (path_format(inside, sizeof(inside), "/sys/fs/cgroup%s%s/cgroup.procs", v2 ? "" : "/freezer", group) < 0 ||

@@ -1,6 +1,7 @@
 #!/bin/bash
 # The container layer on a real node: runc, CRIU, cgroups and containerd of a lab cluster (tests/lab), first from the node itself, then as the
-# agent sees it: another root, the node's pid namespace, everything through /proc/1/root.  One line per check; ends "N passed, N failed".
+# agent sees it: another root, the node's pid namespace, everything through /proc/1/root; then once more on the node in a view that has cgroup v2 only, where the
+# controllers belong to v1 without any of them (no pod of the cluster is asked there).  One line per check; ends "N passed, N failed".
 set -eu
 cd "$(dirname "$0")/../.."
 export LAB_NAME=${LAB_NAME:-ct}
@@ -54,5 +55,9 @@ one() {
 		mount --rbind /proc "$1/agent-root/proc"
 		shift
 		exec chroot "$@"' x $dir $dir/agent-root $dir/container_test 1 /run/container-test /run/containerd/containerd.sock "$uid" second
+	one "on the node, cgroup v2 only" unshare --mount bash -euc '
+		umount -R /sys/fs/cgroup
+		mount -t cgroup2 cgroup2 /sys/fs/cgroup
+		exec "$@"' x $dir/container_test 0 /run/container-test
 } | tee $bin/log | grep -v ' passed, '
-grep ' passed, ' $bin/log | awk '{ p += $1; f += $3 } END { print p + 0 " passed, " f + 0 " failed"; exit f > 0 || NR != 2 }'
+grep ' passed, ' $bin/log | awk '{ p += $1; f += $3 } END { print p + 0 " passed, " f + 0 " failed"; exit f > 0 || NR != 3 }'

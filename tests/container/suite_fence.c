@@ -75,6 +75,22 @@ static void lifted(const struct place *at, const char *root, struct fence *f, st
 	fence_lift(root, f, &err);
 }
 
+/* Where the machine's controllers belong to version 1 a view of version 2 alone has none, and the fence nothing to stand on. */
+static bool is_without_controllers(const char *root)
+{
+	char path[160], text[256] = "";
+	int fd;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "%s/cgroup.controllers", root);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	return n >= 0 && !strstr(text, "pids");
+}
+
 void suite_fence(const struct place *at)
 {
 	struct fence f = { 0 }, none = { 0 };
@@ -83,6 +99,10 @@ void suite_fence(const struct place *at)
 	char root[128];
 
 	snprintf(root, sizeof(root), "%s/sys/fs/cgroup", at->here);
+	if (is_without_controllers(root)) {
+		printf("# not tried: the fence: no pids controller here\n");
+		return;
+	}
 	if (check(box_start(&a, at, "ct-fence-a", GROUP, "count", 4), "start a container") &&
 	    check(fence_look(root, a.pid, &f, &err) == 0 && fence_is_sound(&f) && strstr(f.group, "podct-fence"), "the pod's limit of processes is found: %s in %s %s", f.limit,
 		  f.group, err.message)) {

@@ -1,6 +1,7 @@
 #!/bin/bash
 # podmigration-runtime with real runc and CRIU on a machine of the lab (tests/lab), one without Kubernetes: driven as containerd's shim and the agent drive it.
 # One line per check; ends "N passed, N failed".  SAN=1: the same with the sanitizers' build.  KEEP_LAB=1: the machine stays (lab down ends it).
+# CGROUP=2: in a view of the machine that has cgroup v2 only; where the kernel's controllers belong to v1 it has none of them, but the freezer is there.
 set -eu
 cd "$(dirname "$0")/../.."
 export LAB_NAME=${LAB_NAME:-rt}
@@ -37,5 +38,7 @@ $lab exec a unshare --mount bash -euc '
 	ip netns del rtpod 2>/dev/null || rm -f /run/netns/rtpod
 	ip netns add rtpod
 	ip -n rtpod link set lo up
+	case $1 in 2) umount -R /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup ;; esac
+	shift
 	export ASAN_OPTIONS=detect_leaks=0
-	exec "$@"' x $dir/runtime_test $dir/bin/podmigration-runtime /run/netns/rtpod ${SUITE:+"$SUITE"}
+	exec "$@"' x "${CGROUP:-}" $dir/runtime_test $dir/bin/podmigration-runtime /run/netns/rtpod ${SUITE:+"$SUITE"}

@@ -52,12 +52,22 @@ static const char config[] =
 	"\"annotations\":{\"io.kubernetes.cri.container-type\":\"%s\",\"io.kubernetes.cri.container-name\":\"%s\","
 	"\"io.kubernetes.cri.sandbox-id\":\"sandbox%d\",\"io.kubernetes.cri.sandbox-namespace\":\"shop\","
 	"\"io.kubernetes.cri.sandbox-name\":\"web\",\"io.kubernetes.cri.sandbox-uid\":\"%s\"%s%s%s},"
-	"\"linux\":{\"resources\":{\"memory\":{\"limit\":9223372036854771712},\"pids\":{\"limit\":100}},\"cgroupsPath\":\"%s\",\"namespaces\":["
+	"\"linux\":{%s\"cgroupsPath\":\"%s\",\"namespaces\":["
 	"{\"type\":\"pid\"},{\"type\":\"ipc\"},{\"type\":\"uts\"},{\"type\":\"mount\"},{\"type\":\"network\",\"path\":\"%s\"}]}}";
+
+static const char resources[] = "\"resources\":{\"memory\":{\"limit\":9223372036854771712},\"pids\":{\"limit\":100}},";
 
 static const char volumes[] =
 	"{\"destination\":\"/.podmigration/key\",\"type\":\"bind\",\"source\":\"/var/lib/kubelet/pods/%s/volumes/key\",\"options\":[\"rbind\",\"ro\"]},"
 	"{\"destination\":\"/.podmigration/order\",\"type\":\"bind\",\"source\":\"/var/lib/kubelet/pods/%s/volumes/order\",\"options\":[\"rbind\"]},";
+
+/* Where only version 2 is seen and the controllers belong to version 1 there are none: runc can limit nothing. */
+static bool has_controllers(void)
+{
+	cleanup_buf struct buf list = BUF_INIT(4096);
+
+	return file_read(AT_FDCWD, "/sys/fs/cgroup/cgroup.controllers", &list, NULL) < 0 || strstr(list.data, "pids");
+}
 
 static bool copy_file(const char *from, const char *to, mode_t mode)
 {
@@ -115,7 +125,7 @@ bool shim_bundle(struct box *b, struct setup *s, const struct bundle_options *o)
 	if (!make_tree(b))
 		return false;
 	n = snprintf(text, sizeof(text), config, mounts, b->bundle, o->type ? o->type : "container", o->name ? o->name : "app", n, uid,
-		     *migration ? ",\"podmigration.dev/migration\":\"" : "", migration, *migration ? "\"" : "", o->cgroup ? o->cgroup : cgroup, s->netns);
+		     *migration ? ",\"podmigration.dev/migration\":\"" : "", migration, *migration ? "\"" : "", has_controllers() ? resources : "", o->cgroup ? o->cgroup : cgroup, s->netns);
 	snprintf(path, sizeof(path), "%s/config.json", b->bundle);
 	return file_write(AT_FDCWD, path, text, (size_t)n, 0644, false, NULL) == 0;
 }

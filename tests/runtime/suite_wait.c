@@ -13,6 +13,7 @@
 
 static bool in_group(const struct box *b)
 {
+	bool v2 = access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0;
 	cleanup_buf struct buf text = BUF_INIT(65536);
 	char path[64];
 	int lines = 0, with = 0;
@@ -21,11 +22,11 @@ static bool in_group(const struct box *b)
 	if (file_read(AT_FDCWD, path, &text, NULL) < 0)
 		return false;
 	for (char *l = text.data; *l; l += strcspn(l, "\n") + 1) {
-		/* The v2 hierarchy beside v1 ones holds no controllers; nobody moves anything there. */
-		bool hybrid = !strncmp(l, "0::", 3) && access("/sys/fs/cgroup/cgroup.controllers", F_OK) < 0;
+		/* Beside v1 hierarchies that of v2 holds no controllers, and nobody moves anything there; of those, nobody sees any where it is mounted alone. */
+		bool seen = !strncmp(l, "0::", 3) == v2;
 
-		lines += !hybrid;
-		with += !hybrid && memmem(l, strcspn(l, "\n"), b->id, strlen(b->id));
+		lines += seen;
+		with += seen && memmem(l, strcspn(l, "\n"), b->id, strlen(b->id));
 	}
 	return lines > 0 && with == lines;
 }

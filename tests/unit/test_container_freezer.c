@@ -7,11 +7,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -46,7 +48,7 @@ static void paths_are_found_in_proc_cgroup(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		int r = cgroup_path_parse(cases[i].text, out, sizeof(out), &v2);
+		int r = cgroup_path_parse(cases[i].text, false, out, sizeof(out), &v2);
 
 		assert_int_equal(r, cases[i].path ? 0 : -EBADMSG);
 		if (cases[i].path) {
@@ -54,7 +56,12 @@ static void paths_are_found_in_proc_cgroup(void **state)
 			assert_int_equal(v2, cases[i].v2);
 		}
 	}
-	assert_int_equal(cgroup_path_parse("0::/12345678\n", small, sizeof(small), &v2), -ENAMETOOLONG);
+	/* version 1 is mounted somewhere, and not where runc looks */
+	assert_int_equal(cgroup_path_parse("9:memory:/m\n6:freezer:/f\n0::/kubepods/podu/c\n", true, out, sizeof(out), &v2), 0);
+	assert_string_equal(out, "/kubepods/podu/c");
+	assert_true(v2);
+	assert_int_equal(cgroup_path_parse("6:freezer:/f\n", true, out, sizeof(out), &v2), -EBADMSG);
+	assert_int_equal(cgroup_path_parse("0::/12345678\n", false, small, sizeof(small), &v2), -ENAMETOOLONG);
 }
 
 static void groups_are_split_at_the_pod(void **state)
@@ -231,6 +238,37 @@ static bool find_version2(char *out, size_t size)
 	return found;
 }
 
+#define MORTALS 50
+
+/* They end with us also where a check fails while they stand still. */
+static pid_t start_in(int procs_fd)
+{
+	char text[16];
+	pid_t pid = fork();
+
+	if (pid == 0)
+		for (prctl(PR_SET_PDEATHSIG, SIGKILL);;)
+			pause();
+	snprintf(text, sizeof(text), "%d", pid);
+	assert_int_equal(write_full(procs_fd, text, strlen(text)), 0);
+	return pid;
+}
+
+/* The group is frozen all the same while one of its processes is being killed. */
+static void who_is_killed_does_not_make_it_seem_thawed(struct freezer *f, const pid_t *mortals)
+{
+	struct error e = { 0 };
+	bool frozen = false;
+
+	for (int i = 0; i < MORTALS; i++) {
+		assert_int_equal(kill(mortals[i], SIGKILL), 0);
+		sched_yield();
+		assert_int_equal(freezer_is_frozen(f, 0, &frozen, &e), 0);
+		assert_true(frozen);
+		waitpid(mortals[i], NULL, 0);
+	}
+}
+
 /* The kernel's own: a process that counts in shared memory, in a v2 group made here.  Skipped where that cannot be (no v2, not root). */
 static void the_kernel_s_v2_freezer_stops_and_starts_a_process(void **state)
 {
@@ -240,7 +278,7 @@ static void the_kernel_s_v2_freezer_stops_and_starts_a_process(void **state)
 	struct error e = { 0 };
 	bool frozen = false;
 	uint64_t at;
-	pid_t pid;
+	pid_t pid, mortals[MORTALS];
 	int fd;
 
 	(void)state;
@@ -251,12 +289,14 @@ static void the_kernel_s_v2_freezer_stops_and_starts_a_process(void **state)
 		skip();
 	pid = fork();
 	if (pid == 0)
-		for (;;)
+		for (prctl(PR_SET_PDEATHSIG, SIGKILL);;)
 			++*count;
 	f.group_fd[0] = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	snprintf(pid_text, sizeof(pid_text), "%d", pid);
 	fd = openat(f.group_fd[0], "cgroup.procs", O_WRONLY | O_CLOEXEC);
 	assert_int_equal(write_full(fd, pid_text, strlen(pid_text)), 0);
+	for (int i = 0; i < MORTALS; i++)
+		mortals[i] = start_in(fd);
 	close(fd);
 	assert_int_equal(freezer_freeze(&f, clock_mono_us() + 5000000, &e), 0);
 	at = *count;
@@ -264,6 +304,8 @@ static void the_kernel_s_v2_freezer_stops_and_starts_a_process(void **state)
 	assert_int_equal(*count, at);
 	assert_int_equal(freezer_is_frozen(&f, 0, &frozen, &e), 0);
 	assert_true(frozen);
+	who_is_killed_does_not_make_it_seem_thawed(&f, mortals);
+	assert_int_equal(*count, at);
 	assert_int_equal(freezer_thaw(&f, &e), 0);
 	for (int i = 0; i < 500 && *count == at; i++)
 		usleep(10000);
