@@ -30,8 +30,8 @@ enum side { SIDE_DECIDER = 1, SIDE_PARTICIPANT = 2, SIDE_BOTH = 3 };
 	I(Ok) I(Failed) I(NoAnswer)                                                                                \
 	/* the record's answers; Refused: certainly not applied; Unknown: perhaps applied; Gone: no such object; Ended: Succeeded */ \
 	I(RecordCommit) I(RecordAbort) I(RecordRefused) I(RecordUnknown) I(RecordGone) I(RecordEnded)              \
-	/* the stream */                                                                                          \
-	I(Hello) I(HelloAgain) I(Welcome) I(State) I(Prepared) I(Commit) I(Running) I(RunningFailed) I(NeverRan) I(PeerAbort) I(Ended) I(StreamLost) \
+	/* the stream; Rehearsed: welcomed, and it is a dry run */                                                \
+	I(Hello) I(HelloAgain) I(Welcome) I(Rehearsed) I(State) I(Prepared) I(Commit) I(Running) I(RunningFailed) I(NeverRan) I(PeerAbort) I(Ended) I(StreamLost) \
 	/* the node and the controller's orders */                                                                \
 	I(Start) I(Address) I(OrderAbort) I(OrderCommit) I(PodGone) I(Timer)                                      \
 	/* found at a restart: the journal's step, the monitor's state */                                         \
@@ -178,7 +178,7 @@ const char *machine_check(const struct machine *m, int *ret_move);
 	F(Finalizer) F(Deleting) F(Cancel) F(Expired)                                                             \
 	F(AgentGaveUp) F(SourceUnfit) F(TimedOut) F(DestinationUnfit) F(Silent)                                   \
 	F(DestinationRecorded) F(DestinationRuns) F(Remote) F(OrderedMigrate) F(OrderedAbort)                     \
-	F(DryRun) F(DryRunDone) F(SeenReady) F(SeenFreezing) F(SeenRestoring) F(SeenRunning) F(GivenBack) F(Stuck) F(ReportedCommitted)                             \
+	F(DryRun) F(AsksDestination) F(DryRunDone) F(SeenReady) F(SeenFreezing) F(SeenRestoring) F(SeenRunning) F(GivenBack) F(Stuck) F(ReportedCommitted)                             \
 	/* committed, and perhaps not heard: by the order and by the receipt, which do not need the stream */ \
 	F(Unheard) F(OrderedCommit) F(ReceiptSeen)                                                                \
 	F(Withheld) F(MayHandOver)                                                                                \

@@ -100,6 +100,7 @@ static cJSON *home_line(const cJSON *m)
 	if (json_int(m, "spec/preCopy/maxRounds", 1, 1000, &rounds) == 0)
 		cJSON_AddNumberToObject(line, "maxRounds", (double)rounds);
 	cJSON_AddBoolToObject(line, "autoConverge", json_bool(m, "spec/preCopy/allowAutoConverge"));
+	cJSON_AddBoolToObject(line, "dryRun", json_bool(m, "spec/dryRun"));
 	if (duration_parse(json_str_or(m, "spec/preCopy/maxDowntime", ""), 3600000000, &downtime_us) == 0)
 		cJSON_AddNumberToObject(line, "maxDowntimeMicros", (double)downtime_us);
 	if (quantity_bytes(json_str(m, "spec/bandwidth"), &bandwidth) == 0)
@@ -203,6 +204,14 @@ static void begin(struct daemon *d, const cJSON *m, bool ended)
 		start_source(d, uid, line);
 }
 
+/* The destination pod is there.  A dry run that is to ask it has no phase Transferring, of which an agent that does not know such a dry run would hear. */
+static bool has_address(const cJSON *m)
+{
+	enum phase first = json_bool(m, "spec/dryRun") ? PHASE_Preparing : PHASE_Transferring;
+
+	return phase_from_name(json_str(m, "status/phase")) >= first && json_str_or(m, "status/destinationPod/podIP", "")[0];
+}
+
 static void handle_migration(struct daemon *d, const cJSON *m)
 {
 	const char *uid = json_str_or(m, "metadata/uid", "");
@@ -219,7 +228,7 @@ static void handle_migration(struct daemon *d, const cJSON *m)
 		return;
 	if (ended && !c->told_abort)
 		tell_abort(c, "the controller gave the migration up, see its conditions");
-	else if (!c->told_address && phase >= PHASE_Transferring && json_str_or(m, "status/destinationPod/podIP", "")[0])
+	else if (!c->told_address && has_address(m))
 		tell_address(c, m);
 }
 

@@ -50,6 +50,7 @@ static int take_order(struct source *s, const cJSON *order, struct error *err)
 	json_int(order, "maxRounds", 1, SOURCE_ROUNDS_MAX, &s->rounds_max);
 	json_int(order, "bandwidth", 0, INT64_MAX / 2, &s->bandwidth);
 	s->auto_converge = json_bool(order, "autoConverge");
+	s->dry_run = json_bool(order, "dryRun");
 	json_int(order, "maxDowntimeMicros", 0, 3600000000, &s->downtime_us);
 	j->remote = json_bool(order, "remote");
 	if (r < 0 || !j->remote || json_bool(order, "resume"))

@@ -94,6 +94,7 @@ struct source {
 	struct journal_entry journal;
 	int64_t epoch;
 	bool precopy, postcopy;         /* spec.strategy */
+	bool dry_run;                   /* spec.dryRun: the destination is asked, and that is all */
 	int protocol;                   /* agreed with the destination */
 	bool stored;                    /* it knows STORED */
 	int64_t rounds_max, downtime_us;        /* spec.preCopy */

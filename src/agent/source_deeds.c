@@ -92,11 +92,17 @@ static enum input dial(void *ctx)
 	return ok_or_failed(source_dial(s, CONNECT_TIMEOUT_US, &s->err));
 }
 
+/* With WELCOME the destination has compared both nodes, and found its containers and room. */
 static enum input say_hello(void *ctx)
 {
 	struct source *s = ctx;
 
-	return source_greet(s, false, &s->err) < 0 ? lost_or_given_up(s) : INPUT_Welcome;
+	if (source_greet(s, false, &s->err) < 0)
+		return lost_or_given_up(s);
+	if (!s->dry_run)
+		return INPUT_Welcome;
+	error_reason(&s->err, -ECANCELED, REASON_DryRun, "dry run: the agent of node %s, the destination's, found nothing in the way", json_str_or(s->welcome, "node", "?"));
+	return INPUT_Rehearsed;
 }
 
 /* Whose memory may come later: what CRIU cannot fill while it runs goes as with StopAndCopy, and so does all of it to an agent that does not know PostCopy. */
@@ -594,7 +600,7 @@ const struct deed_row source_deeds[DEED_COUNT] = {
 	[DEED_Inspect] = { inspect, OK_FAILED, 0, 0 },
 	[DEED_ReportReady] = { report_ready, MAY(Address) | MAY(Failed) | MAY(RecordGone), 0, 0 },
 	[DEED_Dial] = { dial, OK_FAILED, 0, 0 },
-	[DEED_Hello] = { say_hello, MAY(Welcome) | STREAM, 0, 0 },
+	[DEED_Hello] = { say_hello, MAY(Welcome) | STREAM, MAY(Rehearsed), 0 },
 	[DEED_SendAhead] = { send_ahead, OK_FAILED | STREAM, 0, 0 },
 	[DEED_JournalFreeze] = { note_freeze, OK_FAILED, 0, 0 },
 	[DEED_JournalSent] = { note_sent, OK_FAILED, 0, 0 },

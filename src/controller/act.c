@@ -385,15 +385,21 @@ static int refuse_for(struct worker *w, struct turn *t, struct error *err)
 	return write_status(w, t, &c, err);
 }
 
-/* What must be there before an agent sees the phase Preparing: the label and, for an agent of this cluster, the key. */
+/*
+ * What must be there before an agent sees the phase Preparing: the label and, for an agent of this cluster, the key.  A dry run touches no source pod: it has no claim to it, and needs none,
+ * since its destination pod has a name of its own.
+ */
 static int begin(struct worker *w, struct turn *t, const cJSON *pod, const struct preflight *p, struct error *err)
 {
 	cleanup_json cJSON *source = NULL, *destination = NULL;
 	struct status_change c = { .phase = PHASE_Preparing, .message = "the pod can be moved; the destination pod is being created", .migratable = "" };
 	char name[POD_NAME_SIZE];
+	bool dry = view_rehearses(t->migration);
 	int r = destination_pod_name(pod, view_uid(t->migration), 0, name, err);
 
-	if (r == 0)
+	if (dry)
+		c.message = "dry run: the agent of the source's node looks at the processes, before that of the destination's node is asked";
+	if (r == 0 && !dry)
 		r = label_source(w, t->migration, pod, json_str(pod, "metadata/resourceVersion"), view_uid(t->migration), err);
 	if (is_refusal(r))
 		return refuse_for(w, t, err);
@@ -408,7 +414,10 @@ static int begin(struct worker *w, struct turn *t, const cJSON *pod, const struc
 	return write_status(w, t, &c, err);
 }
 
-/* As far as the source's agent must see it: no label, no Secret, no destination pod.  It looks also when something was found already, that a person hears of all at once. */
+/*
+ * As far as the source's agent must see it: no label, no Secret, no destination pod.  It looks also when something was found already, that a person hears of all at once; of the destination nothing is
+ * asked then.
+ */
 static int begin_dry(struct worker *w, struct turn *t, const cJSON *pod, const struct preflight *p, struct error *err)
 {
 	cleanup_json cJSON *source = source_json(pod, p);
@@ -419,7 +428,9 @@ static int begin_dry(struct worker *w, struct turn *t, const cJSON *pod, const s
 	preflight_message(p, all, sizeof(all));
 	if (p->source_cluster[0]) {
 		c.phase = PHASE_Succeeded;
-		c.message = "dry run: nothing is in the way, as far as can be seen from this cluster; the node of the source was not asked. Nothing was touched";
+		c.message = view_rehearses(t->migration) ?
+				    "dry run: nothing is in the way, as far as can be seen from this cluster; neither the node of the source nor that of the destination was asked. Nothing was touched" :
+				    "dry run: nothing is in the way, as far as can be seen from this cluster; the node of the source was not asked. Nothing was touched";
 	}
 	return write_status(w, t, &c, err);
 }
@@ -427,16 +438,17 @@ static int begin_dry(struct worker *w, struct turn *t, const cJSON *pod, const s
 static int do_preflight(struct worker *w, struct turn *t, struct error *err)
 {
 	cleanup_json cJSON *facts = NULL;
-	bool dry = json_bool(t->migration, "spec/dryRun");
+	bool dry = json_bool(t->migration, "spec/dryRun"), asks;
 	struct preflight p;
 	int r = facts_read(w, t->migration, &facts, err);
 
 	if (r < 0)
 		return error_wrap(err, r, "preflight");
 	preflight_check(t->migration, facts, &p);
+	asks = view_rehearses(t->migration) && !p.n && !p.source_cluster[0];
 	if (p.n && !(dry && preflight_agent_can_look(&p)))
 		return refuse(w, t, &p, err);
-	return (dry ? begin_dry : begin)(w, t, json_at(facts, "pod"), &p, err);
+	return (dry && !asks ? begin_dry : begin)(w, t, json_at(facts, "pod"), &p, err);
 }
 
 /* --- Preparing: the destination pod --- */
@@ -617,7 +629,8 @@ static int do_record(struct worker *w, struct turn *t, struct error *err)
 	cleanup_json cJSON *destination = NULL;
 	struct status_change c = { .phase = t->step.phase, .reason = t->step.reason, .message = t->step.message };
 
-	if (t->step.phase == PHASE_Transferring) {
+	/* With its address: for a dry run, or for all. */
+	if (t->step.phase == PHASE_Preparing || t->step.phase == PHASE_Transferring) {
 		destination = destination_json(json_str(m, "status/destinationPod/name"), json_str(m, "status/destinationPod/uid"),
 					       json_str(m, "status/destinationPod/cluster"), json_str(m, "status/destinationPod/node"),
 					       json_str(t->destination, "status/podIP"));
@@ -740,13 +753,18 @@ static int unmark_source(struct worker *w, struct turn *t, struct error *err)
 static void add_findings(const struct turn *t, struct status_change *c, char *out, size_t size)
 {
 	const cJSON *before = status_not_migratable(t->migration);
+	bool dry = json_bool(t->migration, "spec/dryRun"), not_asked = view_rehearses(t->migration) && !json_str(t->migration, "status/destinationPod/podIP");
+	size_t n;
 
-	if (c->phase != PHASE_Failed || view_phase(t->migration) != PHASE_Preparing || (!before && !json_at(t->migration, "status/source/error")))
+	if (c->phase != PHASE_Failed || view_phase(t->migration) != PHASE_Preparing || (!before && !dry && !json_at(t->migration, "status/source/error")))
 		return;
 	if (before && c->reason == REASON_DryRun)
 		snprintf(out, size, "%s", json_str_or(before, "message", ""));
 	else
 		snprintf(out, size, "%s%s%s: %s", json_str_or(before, "message", ""), before ? "; " : "", reason_name(c->reason), c->message);
+	n = strlen(out);
+	if (not_asked)
+		snprintf(out + n, size - n, "; the agent of the destination's node was not asked");
 	c->migratable = out;
 	if (!before)
 		return;
@@ -757,7 +775,7 @@ static void add_findings(const struct turn *t, struct status_change *c, char *ou
 static int do_end(struct worker *w, struct turn *t, struct error *err)
 {
 	struct status_change c = { .phase = t->step.phase, .reason = t->step.reason, .message = t->step.message };
-	char found[sizeof(t->step.message) + 4096 + 64];
+	char found[sizeof(t->step.message) + 4096 + 128];
 	int r = secrets_delete_for_agent(w, view_uid(t->migration), err);
 
 	add_findings(t, &c, found, sizeof(found));

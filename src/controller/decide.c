@@ -90,6 +90,13 @@ static void await_receipt(const struct observed *o, struct step *s)
 		s->action = ACT_LOOK;
 }
 
+/* Only a dry run records it. */
+static void say_asks(const struct observed *o, struct step *s)
+{
+	s->reason = REASON_NONE;
+	step_say(s, "dry run: destination pod %s is there, at %s; the agents compare their nodes", seen_destination_name(o), json_str_or(o->destination, "status/podIP", ""));
+}
+
 static void say_there(const struct observed *o, struct step *s)
 {
 	step_say(s, "destination pod %s is there, at %s", seen_destination_name(o), json_str_or(o->destination, "status/podIP", ""));
@@ -144,14 +151,18 @@ static void say_given_up(const struct observed *o, struct step *s)
 	seen_final_cause(o, s);
 	if (seen_fact(o, FACT_AT_MayBeFrozen, s))
 		append(s, "; WHETHER THE SOURCE WAS THAWED IS NOT KNOWN: its agent has not reported for 30 s. It thaws the source as soon as it runs again");
-	if (o->destination)
-		append(s, "; the destination pod is still terminating");
+	if (!o->destination)
+		return;
+	append(s, "; the destination pod is still terminating");
+	/* That is in the way of the next one, and all that was found. */
+	if (s->reason == REASON_DryRun)
+		s->reason = REASON_DestinationPodFailed;
 }
 
 typedef void (*say_fn)(const struct observed *o, struct step *s);
 
 static const say_fn says[PHASE_COUNT] = {
-	[PHASE_Transferring] = say_there, [PHASE_Freezing] = say_frozen, [PHASE_Restoring] = say_restoring, [PHASE_Committed] = say_committed,
+	[PHASE_Preparing] = say_asks, [PHASE_Transferring] = say_there, [PHASE_Freezing] = say_frozen, [PHASE_Restoring] = say_restoring, [PHASE_Committed] = say_committed,
 	[PHASE_Succeeded] = say_succeeded, [PHASE_Failed] = say_given_up, [PHASE_Cancelled] = say_given_up,
 };
 

@@ -165,7 +165,7 @@ static bool epoch_grows(const struct seen *s)
 static bool end_tells_truth(const struct seen *s)
 {
 	if (json_bool(s->m, "spec/dryRun"))
-		return s->phase == PHASE_Succeeded && (s->decision == DECISION_COMMIT || json_str(s->m, "status/destinationPod/uid")) &&
+		return s->phase == PHASE_Succeeded && (s->decision == DECISION_COMMIT || (json_str(s->m, "status/destinationPod/uid") && !view_rehearses(s->m))) &&
 		       violated(s, "a dry run has made a destination pod, or was committed");
 	if (s->phase == PHASE_Succeeded && (s->decision != DECISION_COMMIT || !is_running(s)))
 		return violated(s, "Succeeded, and the destination was not committed to, or not reported to run");
@@ -184,7 +184,7 @@ static bool nothing_left(const struct seen *s)
 		return false;
 	if (s->o->source && s->phase != PHASE_Succeeded && !strcmp(view_label(s->o->source, PM_LABEL_MIGRATION), view_uid(s->m)))
 		return violated(s, "source pod %s still carries the label of the migration", view_name(s->o->source));
-	if (s->o->destination && s->phase != PHASE_Succeeded)
+	if (s->o->destination && (s->phase != PHASE_Succeeded || view_rehearses(s->m)))
 		return violated(s, "destination pod %s is still there", view_name(s->o->destination));
 	return view_has_finalizer(s->m) && violated(s, "the finalizer is still there: the agent of the source has not told that the source was thawed");
 }

@@ -69,7 +69,7 @@ static int see_unrecorded(struct worker *w, const cJSON *m, cJSON **ret, struct 
 /* .. or, at any time after, by its label. */
 static void see_stray(struct worker *w, const cJSON *m, cJSON **ret)
 {
-	if (!*ret && phase_ended(view_phase(m)) && view_phase(m) != PHASE_Succeeded)
+	if (!*ret && phase_ended(view_phase(m)) && (view_phase(m) != PHASE_Succeeded || view_rehearses(m)))
 		*ret = store_stray_pod(w->c->store, view_uid(m), json_str_or(m, "status/sourcePod/uid", ""));
 }
 

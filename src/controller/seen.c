@@ -68,6 +68,12 @@ static const char *source_node(const struct observed *o)
 	return json_str_or(o->migration, "status/sourcePod/node", "?");
 }
 
+/* As its agent has told it, who is behind a virtual node. */
+static const char *destination_node(const struct observed *o)
+{
+	return json_str_or(o->migration, "status/destination/node", json_str_or(o->migration, "status/destinationPod/node", "?"));
+}
+
 static int64_t entered(const struct observed *o, enum phase p)
 {
 	return view_phase_time_us(o->migration, p);
@@ -86,13 +92,19 @@ static bool has_error(const struct observed *o)
 	return view_source_error(o->migration, &reason, &message);
 }
 
-/* An agent that only follows the abort says so, too. */
+/* An agent that only follows the abort says so, too, and one that has asked the destination in vain for anything in the way. */
 static bool has_error_of_its_own(const struct observed *o)
 {
 	const char *message;
 	int reason;
 
-	return view_source_error(o->migration, &reason, &message) && reason != REASON_Cancelled;
+	return view_source_error(o->migration, &reason, &message) && reason != REASON_Cancelled && reason != REASON_DryRun;
+}
+
+/* Of a dry run: the source's agent has, or will have in a moment, the address to ask at. */
+static bool asks(const struct observed *o)
+{
+	return view_rehearses(o->migration) && json_str(o->migration, "status/destinationPod/podIP");
 }
 
 /*
@@ -240,7 +252,7 @@ static bool agent_will_tell(const struct observed *o, struct step *s)
 	int64_t since = view_time_us(o->migration, "status/source/updated");
 	const cJSON *e;
 
-	if (p != PHASE_Freezing && p != PHASE_Restoring && (p != PHASE_Transferring || state_of(o) <= SOURCE_Ready))
+	if (p != PHASE_Freezing && p != PHASE_Restoring && (p != PHASE_Transferring || state_of(o) <= SOURCE_Ready) && !asks(o))
 		return false;
 	cJSON_ArrayForEach(e, json_at(o->destination, "status/containerStatuses")) {
 		int64_t t = view_time_us(e, "state/terminated/finishedAt");
@@ -266,11 +278,19 @@ static bool never_created(const struct observed *o)
 	       !json_at(o->destination, "status/containerStatuses/0");
 }
 
+/* When its time began: the source's agent of a dry run has looked before it was made. */
+static int64_t made(const struct observed *o)
+{
+	int64_t t = view_time_us(o->destination, "metadata/creationTimestamp"), prepares = entered(o, PHASE_Preparing);
+
+	return t > prepares ? t : prepares;
+}
+
 /* Nothing in its status is wrong, and it does not come: its Events say why, or nothing does. */
 static bool does_not_come(const struct observed *o, struct step *s)
 {
 	const char *cluster = json_str_or(o->migration, "status/destinationPod/cluster", "?"), *name = seen_destination_name(o);
-	int64_t since = entered(o, PHASE_Preparing);
+	int64_t since = made(o);
 	bool told = o->events.reason != REASON_NONE;
 
 	if (view_phase(o->migration) != PHASE_Preparing || !o->looked || runs(o))
@@ -304,9 +324,33 @@ static bool destination_unfit(const struct observed *o, struct step *s)
 	problem_of_pod(o->destination, &p);
 	if (p.reason == REASON_NONE)
 		return does_not_come(o, s);
-	if (!seen_over(o, s, entered(o, PHASE_Preparing), p.patience_us) || agent_will_tell(o, s))
+	if (!seen_over(o, s, made(o), p.patience_us) || agent_will_tell(o, s))
 		return false;
 	return because(s, p.reason, "%s", p.message);
+}
+
+/* By its node's clock: when the last of its containers began to wait for the source. */
+static int64_t began_to_wait(const cJSON *pod)
+{
+	int64_t since = 0;
+	const cJSON *e;
+
+	cJSON_ArrayForEach(e, json_at(pod, "status/containerStatuses")) {
+		int64_t t = view_time_us(e, "state/running/startedAt");
+
+		since = t > since ? t : since;
+	}
+	return since;
+}
+
+/* In a dry run no phase begins with the address; an agent of a version that does not know of it goes on waiting for Transferring. */
+static bool does_not_ask(const struct observed *o, struct step *s)
+{
+	int64_t since = began_to_wait(o->destination);
+
+	if (view_phase(o->migration) != PHASE_Preparing || !asks(o) || state_of(o) > SOURCE_Ready || !seen_over(o, s, since > made(o) ? since : made(o), LIMIT_AGENT))
+		return false;
+	return because(s, REASON_AgentUnavailable, "the podmigration-agent of node %s has not asked that of the destination's node; is it of an older version?", source_node(o));
 }
 
 /* A home source's agent reports by itself; of a remote source nothing is heard before the state arrives. */
@@ -317,6 +361,8 @@ static bool silent(const struct observed *o, struct step *s)
 
 	if (p == PHASE_Preparing && !remote && state_of(o) == SOURCE_None && seen_over(o, s, entered(o, PHASE_Preparing), LIMIT_AGENT))
 		return because(s, REASON_AgentUnavailable, "the podmigration-agent of node %s has not reported", source_node(o));
+	if (does_not_ask(o, s))
+		return true;
 	if (p != PHASE_Transferring || state_of(o) > SOURCE_Ready || !seen_over(o, s, entered(o, PHASE_Transferring), remote ? LIMIT_ORDER : LIMIT_AGENT))
 		return false;
 	return because(s, REASON_AgentUnavailable, remote ? "nothing has come from the source, whose node is %s" :
@@ -353,13 +399,26 @@ static bool dry_run(const struct observed *o, struct step *s)
 		return false;
 	if (status_not_migratable(o->migration))
 		return because(s, REASON_DryRun, "dry run: the agent of node %s found nothing beside what the checks did; nothing was touched", source_node(o));
+	if (view_rehearses(o->migration))
+		return because(s, REASON_DryRun, "dry run: the checks, the agent of node %s and that of node %s, the destination's, found nothing in the way; the pod was not touched, and pod %s, "
+			       "which was made for this, is removed", source_node(o), destination_node(o), seen_destination_name(o));
 	return because(s, REASON_DryRun, "dry run: the checks and the agent of node %s found nothing in the way; nothing was touched", source_node(o));
+}
+
+/* What the checks have found is all that is asked for: the pod would not get there. */
+static bool asks_destination(const struct observed *o, struct step *s)
+{
+	(void)s;
+	return view_rehearses(o->migration) && !status_not_migratable(o->migration);
 }
 
 static bool dry_run_done(const struct observed *o, struct step *s)
 {
+	struct step cause = { 0 };
+
 	(void)s;
-	return reason_from_name(json_str(o->migration, "status/abort/reason")) == REASON_DryRun && !has_error_of_its_own(o) && !status_not_migratable(o->migration);
+	seen_final_cause(o, &cause);
+	return cause.reason == REASON_DryRun && !has_error_of_its_own(o) && !status_not_migratable(o->migration);
 }
 
 static bool seen_ready(const struct observed *o, struct step *s)
@@ -520,7 +579,7 @@ static const fact_fn functions[FACT_COUNT] = {
 	[FACT_AT_AgentGaveUp] = agent_gave_up, [FACT_AT_SourceUnfit] = source_unfit, [FACT_AT_TimedOut] = timed_out,
 	[FACT_AT_DestinationUnfit] = destination_unfit, [FACT_AT_Silent] = silent, [FACT_AT_DestinationRecorded] = destination_recorded,
 	[FACT_AT_DestinationRuns] = destination_runs, [FACT_AT_Remote] = remote, [FACT_AT_OrderedMigrate] = ordered_migrate,
-	[FACT_AT_OrderedAbort] = ordered_abort, [FACT_AT_DryRun] = dry_run, [FACT_AT_DryRunDone] = dry_run_done, [FACT_AT_SeenReady] = seen_ready,
+	[FACT_AT_OrderedAbort] = ordered_abort, [FACT_AT_DryRun] = dry_run, [FACT_AT_AsksDestination] = asks_destination, [FACT_AT_DryRunDone] = dry_run_done, [FACT_AT_SeenReady] = seen_ready,
 	[FACT_AT_SeenFreezing] = seen_freezing, [FACT_AT_SeenRestoring] = seen_restoring,
 	[FACT_AT_SeenRunning] = seen_running, [FACT_AT_GivenBack] = given_back, [FACT_AT_Stuck] = stuck, [FACT_AT_ReportedCommitted] = reported_committed,
 	[FACT_AT_Unheard] = unheard, [FACT_AT_OrderedCommit] = ordered_commit, [FACT_AT_ReceiptSeen] = receipt_seen,

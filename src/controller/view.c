@@ -147,6 +147,11 @@ bool view_receipt(const cJSON *m)
 	return json_str(m, "status/destinationPod/receiptTime") != NULL;
 }
 
+bool view_rehearses(const cJSON *m)
+{
+	return json_bool(m, "spec/dryRun") && !strcmp(json_str_or(m, "spec/dryRunScope", ""), "Destination");
+}
+
 bool view_source_is_remote(const cJSON *m)
 {
 	return json_str_or(m, "status/sourcePod/cluster", "")[0] != '\0';

@@ -21,9 +21,11 @@
 const struct controller_row controller_rows[] = {
 	/* A leader that was stopped may have made it a moment ago. */
 	{ "ended, a destination pod", GIVEN_UP, ANY, F(DestinationThere), F(DestinationDeleting), DO(DeleteDestination) },
+	{ "ended, a destination pod of a dry run", IN(Succeeded), ANY, F(DryRun) | F(DestinationThere), F(DestinationDeleting), DO(DeleteDestination) },
 	/* An object whose source may still be frozen stays, or the source's agent would find no outcome when it comes back. */
 	{ "ended, the source's agent has not told", ENDED, ANY, F(Finalizer) | F(SourceThere) | F(AgentOwes), F(Remote), DO(Wait) },
 	{ "ended, the destination pod is terminating", GIVEN_UP, ANY, F(Finalizer) | F(DestinationThere), 0, DO(Wait) },
+	{ "ended, the destination pod of a dry run is terminating", IN(Succeeded), ANY, F(Finalizer) | F(DryRun) | F(DestinationThere), 0, DO(Wait) },
 	{ "ended", ENDED, ANY, F(Finalizer), 0, DO(Release) },
 	{ "ended, ttl over", ENDED, ANY, F(Expired), F(Deleting), DO(DeleteObject) },
 	{ "ended, nothing to do", ENDED, ANY, 0, 0, DO(Wait) },
@@ -56,7 +58,7 @@ const struct controller_row controller_rows[] = {
 	{ "aborted, the destination pod is terminating", UNDER_WAY, ABORT, F(DestinationThere), F(GoneOver), DO(Wait) },
 	/* An agent that hears of Succeeded first would have nothing more to say. */
 	{ "dry run, the source's agent has not told", IN(Preparing), ABORT, F(DryRun) | F(SourceThere) | F(AgentOwes), F(ThawOver), DO(Wait) },
-	{ "dry run, it can be moved", IN(Preparing), ABORT, F(DryRun) | F(DryRunDone), 0, TO(End, Succeeded) },
+	{ "dry run, it can be moved", IN(Preparing), ABORT, F(DryRun) | F(DryRunDone), F(DestinationThere), TO(End, Succeeded) },
 	{ "aborted by a person", UNDER_WAY, ABORT, F(Cancel), 0, TO(End, Cancelled) },
 	{ "aborted", UNDER_WAY, ABORT, 0, 0, TO(End, Failed) },
 
@@ -68,10 +70,13 @@ const struct controller_row controller_rows[] = {
 	{ "not committed in time", UNDER_WAY, NONE, F(TimedOut), 0, DO(Abort) },
 	{ "the destination pod is lost or in trouble", UNDER_WAY, NONE, F(DestinationUnfit), 0, DO(Abort) },
 	{ "nothing is heard of an agent", UNDER_WAY, NONE, F(Silent), 0, DO(Abort) },
-	{ "dry run, the source's agent has looked", IN(Preparing), NONE, F(DryRun) | F(SeenReady), 0, DO(Abort) },
-	{ "dry run, the source's agent looks", IN(Preparing), NONE, F(DryRun), 0, DO(Wait) },
+	{ "dry run, the source's agent has looked", IN(Preparing), NONE, F(DryRun) | F(SeenReady), F(AsksDestination), DO(Abort) },
+	/* At the processes, or it asks the destination's. */
+	{ "dry run, the source's agent looks", IN(Preparing), NONE, F(DryRun), F(SeenReady), DO(Wait) },
 	{ "no destination pod", IN(Preparing), NONE, 0, F(DestinationRecorded), DO(Prepare) },
 	{ "the destination pod does not run", IN(Preparing), NONE, 0, F(DestinationRuns), DO(AwaitPod) },
+	/* It stays Preparing: an agent that does not know of this (of an older version) is told no address before Transferring, and so cannot take it for a migration. */
+	{ "dry run, the destination pod runs", IN(Preparing), NONE, F(DryRun), 0, TO(Record, Preparing) },
 	{ "the destination pod runs", IN(Preparing), NONE, 0, 0, TO(Record, Transferring) },
 	{ "a remote source", MOVING, NONE, F(Remote), F(OrderedMigrate) | F(OrderedAbort), DO(Order) },
 	{ "the source is frozen", IN(Transferring), NONE, F(SeenFreezing), 0, TO(Record, Freezing) },

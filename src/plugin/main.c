@@ -25,7 +25,8 @@ static const char usage[] =
 	"  --timeout D             give up after so long, such as 5m\n"
 	"  --freeze-timeout D      give up when the pod has stood still for so long, such as 5s\n"
 	"  --ttl D                 delete the PodMigration so long after its end\n"
-	"  --dry-run               only say whether the pod could be moved, and what is in the way\n"
+	"  --dry-run[=SCOPE]       only say whether the pod could be moved, and what is in the way; SCOPE Source (default)\n"
+	"                          or Destination: a pod is made there for it, and removed\n"
 	"  --no-wait               do not wait for the end\n"
 	"  -n, --namespace NS      --context C      --kubeconfig FILE      as for kubectl\n"
 	"\n"
@@ -39,7 +40,7 @@ static const struct option options[] = {
 	{ "timeout", required_argument, NULL, OPT_TIMEOUT },    { "ttl", required_argument, NULL, OPT_TTL },
 	{ "bandwidth", required_argument, NULL, OPT_BANDWIDTH }, { "freeze-timeout", required_argument, NULL, OPT_FREEZE_TIMEOUT },
 	{ "allow-auto-converge", no_argument, NULL, OPT_CONVERGE },
-	{ "dry-run", no_argument, NULL, OPT_DRY_RUN },          { "no-wait", no_argument, NULL, OPT_NO_WAIT },
+	{ "dry-run", optional_argument, NULL, OPT_DRY_RUN },         { "no-wait", no_argument, NULL, OPT_NO_WAIT },
 	{ "context", required_argument, NULL, OPT_CONTEXT },    { "kubeconfig", required_argument, NULL, OPT_KUBECONFIG },
 	{ "namespace", required_argument, NULL, 'n' },          { "help", no_argument, NULL, 'h' },
 	{ NULL, 0, NULL, 0 },
@@ -76,7 +77,10 @@ static int take_option(struct request *r, int opt)
 			*texts[i].to = optarg;
 			return 0;
 		}
-	r->dry_run |= opt == OPT_DRY_RUN;
+	if (opt == OPT_DRY_RUN) {
+		r->dry_run = true;
+		r->dry_run_scope = optarg;
+	}
 	r->wait &= opt != OPT_NO_WAIT;
 	r->converge |= opt == OPT_CONVERGE;
 	return opt == OPT_CONVERGE || opt == OPT_DRY_RUN || opt == OPT_NO_WAIT ? 0 : -1;

@@ -26,7 +26,7 @@ struct request {
 	struct kubectl kubectl;
 	const char *pod, *name;         /* of the pod; of the PodMigration: NULL, it gets one */
 	const char *to_cluster, *to_node;
-	const char *strategy, *bandwidth, *timeout, *freeze_timeout, *ttl;
+	const char *strategy, *bandwidth, *timeout, *freeze_timeout, *ttl, *dry_run_scope;
 	bool converge, dry_run, wait;
 };
 

@@ -40,5 +40,6 @@ cJSON *request_object(const struct request *r)
 		cJSON_AddBoolToObject(cJSON_AddObjectToObject(spec, "preCopy"), "allowAutoConverge", 1);
 	if (r->dry_run)
 		cJSON_AddBoolToObject(spec, "dryRun", 1);
+	add(spec, "dryRunScope", r->dry_run_scope);
 	return o;
 }

@@ -234,7 +234,7 @@ static enum input source_deed(struct sim *s, struct world *w, uint8_t deed)
 	case DEED_Thaw:
 		return thaw(w);
 	case DEED_ReportAborted:
-		return report(s, w, SOURCE_Aborted, w->journal == NOTED_BACK ? 1 : w->source.follows ? GIVES_UP | FOLLOWS : GIVES_UP);
+		return report(s, w, SOURCE_Aborted, w->journal == NOTED_BACK ? 1 : w->source.follows ? GIVES_UP | FOLLOWS : w->source.rehearsed ? GIVES_UP | REHEARSED : GIVES_UP);
 	default:
 		return NO_INPUT;
 	}
@@ -262,7 +262,7 @@ static bool source_found(struct sim *s, struct world *w)
 		return false;
 	w->source.state = 0;
 	w->source.started = 1;
-	w->source.told = w->source.follows = 0;
+	w->source.told = w->source.follows = w->source.rehearsed = 0;
 	if (source_pod_gone(w) && heard(s, w, s->source, &w->source, source_side(w), INPUT_PodGone))
 		return true;
 	return heard(s, w, s->source, &w->source, source_side(w), (enum input)found[w->journal]);
@@ -286,14 +286,14 @@ static bool source_fresh(struct sim *s, struct world *w)
 	bool crashed = w->source.started && w->source.state == 0;
 
 	if (!w->remote && (crashed || (told_to_give_up(w) && v->state >= SOURCE_Ready)) && v->state < SOURCE_Running && v->exists && w->src.there) {
-		w->source.state = w->source.follows = 0;
+		w->source.state = w->source.follows = w->source.rehearsed = 0;
 		return heard(s, w, s->source, &w->source, SIDE_DECIDER, INPUT_OrderAbort);
 	}
 	if (!wanted || w->source.started)
 		return false;
 	w->source.state = 0;
 	w->source.started = 1;
-	w->source.told = w->source.follows = 0;
+	w->source.told = w->source.follows = w->source.rehearsed = 0;
 	return heard(s, w, s->source, &w->source, source_side(w), INPUT_Start);
 }
 
@@ -348,7 +348,10 @@ static bool source_hears(struct sim *s, struct world *w)
 	if (f == FRAME_NONE)
 		return false;
 	say(s, w, "source: hears %s", frame_name(f));
-	heard(s, w, s->source, &w->source, source_side(w), (enum input)inputs[f]);
+	if (f == FRAME_WELCOME && w->dry)
+		w->source.rehearsed = heard(s, w, s->source, &w->source, source_side(w), INPUT_Rehearsed);
+	else
+		heard(s, w, s->source, &w->source, source_side(w), (enum input)inputs[f]);
 	return true;
 }
 
@@ -598,6 +601,7 @@ static enum input destination_deed(struct sim *s, struct world *w, uint8_t deed)
 		w->noted = 1;
 		if (w->remote)
 			progress(s, w, SOURCE_Freezing);
+		w->welcomed = 1;
 		return tell(w, false, FRAME_WELCOME) == INPUT_Ok ? NO_INPUT : INPUT_StreamLost;
 	case DEED_Answer:
 		if (tell(w, false, FRAME_WELCOME) != INPUT_Ok)

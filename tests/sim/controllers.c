@@ -68,12 +68,18 @@ static void add_source_state(const struct object *o, uint64_t *f)
 	*f |= o->state >= SOURCE_Ready && o->state < SOURCE_Running ? FACT_AgentOwes : 0;
 }
 
+/* As seen_final_cause: what the agent saw from near counts for more than a destination pod that was seen to be in trouble from afar. */
+bool dry_done(const struct object *o)
+{
+	return o->cause == CAUSE_DRY ? o->error != 1 : o->error == REHEARSED && o->cause != CAUSE_OTHER;
+}
+
 static uint64_t facts_of(const struct controller *c, const struct world *w)
 {
 	const struct object *o = &c->o;
 	uint64_t f = 0;
 	bool silent = (o->phase == PHASE_Preparing && !w->remote && o->state == SOURCE_None && over(w, o->t_preparing, LIMIT)) ||
-		      (o->phase == PHASE_Transferring && o->state <= SOURCE_Ready && over(w, o->t_transferring, LIMIT));
+		      ((o->phase == PHASE_Transferring || (w->dry && o->has_ip)) && o->state <= SOURCE_Ready && over(w, o->t_transferring, LIMIT));
 
 	f |= o->finalizer ? FACT_Finalizer : 0;
 	f |= o->deleting ? FACT_Deleting : 0;
@@ -84,7 +90,8 @@ static uint64_t facts_of(const struct controller *c, const struct world *w)
 	f |= o->recorded ? FACT_DestinationRecorded : 0;
 	f |= w->remote ? FACT_Remote : 0;
 	f |= w->dry ? FACT_DryRun : 0;
-	f |= o->dry_done && (!o->error || o->error == FOLLOWS) ? FACT_DryRunDone : 0;
+	f |= w->dry == DRY_DESTINATION ? FACT_AsksDestination : 0;
+	f |= dry_done(o) ? FACT_DryRunDone : 0;
 	f |= over(w, o->t_abort, LIMIT) ? FACT_ThawOver : 0;
 	f |= over(w, o->t_abort, 2 * LIMIT) ? FACT_GoneOver : 0;
 	add_pods(c, w, &f);
@@ -112,7 +119,7 @@ bool controller_decide(struct sim *s, struct world *w, int i)
 		c->leads = 0;
 		return true;
 	}
-	if (c->row->move == MOVE_Record && c->o.phase == c->row->phase && c->o.stuck == (c->facts & FACT_Stuck && c->row->phase == PHASE_Committed))
+	if (c->row->move == MOVE_Record && c->o.phase == c->row->phase && (c->o.has_ip || c->row->phase != PHASE_Preparing) && c->o.stuck == (c->facts & FACT_Stuck && c->row->phase == PHASE_Committed))
 		return false;
 	c->acting = 1;
 	return true;
@@ -131,6 +138,7 @@ static bool guarded(struct sim *s, struct world *w, struct controller *c)
 static void write_phase(struct sim *s, struct world *w, struct controller *c, uint8_t phase)
 {
 	uint8_t stuck = c->facts & FACT_Stuck && phase == PHASE_Committed;
+	bool address = c->row->move == MOVE_Record && phase <= PHASE_Transferring;
 
 	if (c->o.phase != phase && !phase_may_follow((enum phase)c->o.phase, (enum phase)phase)) {
 		violate(s, "a phase follows that may not");
@@ -145,13 +153,23 @@ static void write_phase(struct sim *s, struct world *w, struct controller *c, ui
 		if (t)
 			*t = w->now;
 	}
+	/* A dry run has no phase that begins with it. */
+	if (address && phase == PHASE_Preparing && !w->o.has_ip)
+		w->o.t_transferring = w->now;
 	w->o.phase = phase;
 	w->o.stuck = stuck;
 	w->o.epoch = c->epoch;
-	w->o.has_ip |= phase == PHASE_Transferring;
+	w->o.has_ip |= address;
 	if (phase == PHASE_Failed || phase == PHASE_Cancelled)
 		w->o.not_known = !!(c->facts & FACT_MayBeFrozen);
 	api_touch(w);
+}
+
+static uint8_t cause_of(const struct controller *c)
+{
+	if (c->row->need & FACT_DryRun || (c->row->need & FACT_AgentGaveUp && c->o.error == REHEARSED))
+		return CAUSE_DRY;
+	return c->row->need & FACT_DestinationUnfit ? CAUSE_UNFIT : CAUSE_OTHER;
 }
 
 static void write_abort(struct sim *s, struct world *w, struct controller *c)
@@ -171,7 +189,7 @@ static void write_abort(struct sim *s, struct world *w, struct controller *c)
 	if (!guarded(s, w, c) || api_decide(s, w, DECISION_ABORT) != INPUT_RecordAbort)
 		return;
 	w->o.by_person = !!(c->facts & FACT_Cancel);
-	w->o.dry_done = c->row->need & FACT_DryRun && c->row->need & FACT_SeenReady ? 1 : 0;
+	w->o.cause = cause_of(c);
 	w->o.t_abort = w->now;
 }
 

@@ -9,6 +9,13 @@ static bool may_still_run(const struct world *w)
 	return w->dst_app == APP_RESTORING || w->dst_app == APP_BARRIER || w->dst_app == APP_OPEN;
 }
 
+/* By a dry run: anything but a destination pod that was asked for; nothing is sent to that one. */
+static bool touched(const struct world *w)
+{
+	return w->was_frozen || w->o.phase == PHASE_Transferring || (w->source.state >= SRC_SendingAhead && w->source.state <= SRC_Moved) || (w->dst.there && w->dry != DRY_DESTINATION) || w->opened ||
+	       w->o.decision == DECISION_COMMIT || (w->src.deleting && !w->user_src);
+}
+
 /* What must hold after every event. */
 void judge_now(struct sim *s, const struct world *w)
 {
@@ -26,8 +33,10 @@ void judge_now(struct sim *s, const struct world *w)
 		violate(s, "opened without a commit");
 	else if (w->thawed && o->exists && o->decision == DECISION_COMMIT && may_still_run(w))
 		violate(s, "thawed although it is committed and the destination may run");
-	else if (w->dry && (w->was_frozen || w->dst.there || w->opened || o->decision == DECISION_COMMIT || (w->src.deleting && !w->user_src)))
+	else if (w->dry && touched(w))
 		violate(s, "a dry run has touched something");
+	else if (w->dry == DRY_DESTINATION && o->exists && o->phase == PHASE_Succeeded && !w->welcomed)
+		violate(s, "a dry run finds nothing in the way, and the destination was not asked");
 	else if (!w->dry && o->exists && o->phase == PHASE_Succeeded && (w->src.there || !(w->opened || w->user_dst || w->dst_died)))
 		violate(s, "Succeeded, and that is not what happened");
 	else if (o->exists && (o->phase == PHASE_Failed || o->phase == PHASE_Cancelled) && (w->opened || (o->decision == DECISION_COMMIT && o->state != SOURCE_Aborted)))
@@ -67,6 +76,12 @@ static const char *judge_copies(const struct world *w)
 	       "NONE: not committed, and the source does not run";
 }
 
+/* Nothing has gone wrong, and nobody has come between. */
+static bool quiet(const struct world *w)
+{
+	return !w->faulty && !w->sever_at && !w->user_src && !w->user_dst && !w->o.cancel && !w->o.deleting;
+}
+
 static const char *judge_record(const struct world *w)
 {
 	const struct object *o = &w->o;
@@ -78,9 +93,10 @@ static const char *judge_record(const struct world *w)
 		return "NO END: the phase is not an end";
 	if (o->finalizer)
 		return "NO END: the finalizer was not taken off";
-	if (o->phase != PHASE_Succeeded && w->dst.there)
+	if ((o->phase != PHASE_Succeeded || w->dry) && w->dst.there)
 		return "a destination pod is left behind";
-	if (o->dry_done && o->error != 1 && o->phase != PHASE_Succeeded)
+	/* With faults the word of the agent that has asked the destination may come late, or the pod not go in time. */
+	if (w->dry && dry_done(o) && (w->dry == DRY_SOURCE || quiet(w)) && o->phase != PHASE_Succeeded)
 		return "a dry run has found nothing in the way, and is not Succeeded";
 	if ((o->phase == PHASE_Cancelled) != (o->by_person || (o->decision == DECISION_NONE && o->cancel)) && o->phase != PHASE_Succeeded &&
 	    o->decision == DECISION_ABORT)

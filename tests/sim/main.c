@@ -38,6 +38,10 @@ static void narrow(struct world *w, unsigned focus)
 	}
 	if (focus & FOCUS_LATER)
 		w->later = 1;
+	if (focus & FOCUS_DRY) {
+		w->remote = 0;
+		w->dry = DRY_DESTINATION;
+	}
 	if (focus & FOCUS_CONTAINER)
 		w->kinds |= 1u << KIND_CONTAINER;
 	if (focus & (FOCUS_STREAM | FOCUS_CONTAINER))
@@ -63,13 +67,15 @@ static void narrow(struct world *w, unsigned focus)
 static void begin(struct world *w, uint64_t seed, unsigned focus)
 {
 	static const uint16_t rates[] = { 0, 16, 64, 200, 400 };
+	uint32_t dry;
 
 	memset(w, 0, sizeof(*w));
 	w->random = seed;
 	w->remote = (uint8_t)dice(w, 2);
 	w->expires = dice(w, 4) == 0;
 	w->later = dice(w, 3) == 0;
-	w->dry = !w->remote && !focus && dice(w, 8) == 0;
+	dry = dice(w, 16);
+	w->dry = w->remote || focus || dry > 1 ? DRY_NOT : dry ? DRY_DESTINATION : DRY_SOURCE;
 	w->slow = dice(w, 2) ? 0 : (uint8_t)dice(w, 8);
 	w->faulty = rates[dice(w, 5)];
 	w->faults = (int32_t)dice(w, 8);

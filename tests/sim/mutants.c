@@ -150,6 +150,31 @@ CHANGE(dry_run_goes_on)
 	row(rows, "dry run, the source's agent looks")->phases = 0;
 }
 
+CHANGE(dry_run_unasked)
+{
+	UNUSED;
+	row(rows, "dry run, the source's agent has looked")->not = 0;
+}
+
+CHANGE(dry_run_sends)
+{
+	UNUSED;
+	turn(src, SRC_Greeting, INPUT_Rehearsed, SIDE_DECIDER, SRC_SendingAhead);
+}
+
+CHANGE(dry_run_begins)
+{
+	UNUSED;
+	row(rows, "dry run, the destination pod runs")->phases = 0;
+}
+
+CHANGE(dry_pod_stays)
+{
+	UNUSED;
+	row(rows, "ended, a destination pod of a dry run")->phases = 0;
+	row(rows, "ended, the destination pod of a dry run is terminating")->phases = 0;
+}
+
 CHANGE(running_told_once)
 {
 	UNUSED;
@@ -311,6 +336,10 @@ const struct mutant mutants[] = {
 	{ "destination-not-deleted", "Failed with the destination still there", false, 0, destination_not_deleted, 0 },
 	{ "late-pod-stays", "a leader that was stopped makes a pod for an ended migration", false, 0, late_pod_stays, FOCUS_LEADER },
 	{ "dry-run-goes-on", "a dry run makes a destination pod", false, 0, dry_run_goes_on, 0 },
+	{ "dry-run-unasked", "a dry run does not wait for what the destination's agent says", false, 0, dry_run_unasked, 0 },
+	{ "dry-run-sends", "a dry run goes on behind WELCOME", false, 0, dry_run_sends, 0 },
+	{ "dry-run-begins", "a dry run becomes Transferring, which is where a migration begins", false, 0, dry_run_begins, 0 },
+	{ "dry-pod-stays", "a leader that was stopped makes a pod for a dry run that has ended well", false, 0, dry_pod_stays, FOCUS_DRY | FOCUS_LEADER },
 	{ "never-guessed", "\"never ran\" is said of a container that does not answer", false, SW_NEVER_GUESSED, NULL, 0 },
 	{ "thaw-when-failed", "thaws when the destination tells that it failed, which is not that it never ran", false, 0, thaw_when_failed, 0 },
 	{ "back-unnoted", "thaws what is committed and does not note it", false, 0, back_unnoted, FOCUS_HOME | FOCUS_AGENT | FOCUS_CONTAINER },

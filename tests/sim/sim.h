@@ -46,6 +46,9 @@ enum {
 };
 
 enum app { APP_ABSENT, APP_RUNNING, APP_FROZEN, APP_WAITING, APP_RESTORING, APP_BARRIER, APP_OPEN, APP_DEAD, APP_REFUSED };
+enum dry { DRY_NOT, DRY_SOURCE, DRY_DESTINATION };      /* spec.dryRunScope */
+/* Why the controller wrote Abort. */
+enum cause { CAUSE_NONE, CAUSE_DRY, CAUSE_UNFIT, CAUSE_OTHER };
 enum claim_word { WORD_NONE, WORD_USED, WORD_OPENING, WORD_OPENED };
 enum step_noted { NOTED_NOTHING, NOTED_FREEZE, NOTED_SENT, NOTED_COMMIT, NOTED_LOST, NOTED_BACK, NOTED_RUNNING };
 enum order_word { ORDER_NONE, ORDER_MIGRATES, ORDER_ABORTS, ORDER_COMMITS };
@@ -55,7 +58,7 @@ enum frame { FRAME_NONE, FRAME_HELLO, FRAME_AGAIN, FRAME_WELCOME, FRAME_STATE, F
 struct object {
 	uint8_t exists, phase, decision, finalizer, deleting, cancel;
 	uint8_t state, error;           /* status.source */
-	uint8_t recorded, has_ip, stuck, by_person, not_known, dry_done, receipt;
+	uint8_t recorded, has_ip, stuck, by_person, not_known, cause, receipt;
 	uint8_t epoch;
 	uint16_t rv;
 	int32_t t_preparing, t_transferring, t_committed, t_abort;
@@ -81,6 +84,7 @@ struct agent {
 	uint8_t up, state, done, in;    /* worker: state of its machine; its deed is done; what it heard last */
 	uint8_t started, told, failed;
 	uint8_t follows;                /* it gives up because it was told to */
+	uint8_t rehearsed;              /* .. because the destination of a dry run has welcomed it */
 	uint8_t away;                   /* it comes back after being looked for so often */
 	int8_t conn;                    /* index, -1 */
 };
@@ -99,7 +103,7 @@ struct late {
 
 struct world {
 	/* settings of the schedule */
-	uint8_t remote, settling, expires, dry;
+	uint8_t remote, settling, expires, dry;         /* dry: enum dry */
 	uint8_t later;                  /* PostCopy */
 	int32_t sever_at;               /* the pod network is lost for good after so many events; 0: never */
 	uint8_t slow;                   /* of these parts of the world, a bit each, the controllers hear late */
@@ -129,6 +133,7 @@ struct world {
 	/* what happened, for the judge */
 	uint8_t lived, lived_received;  /* how often the source went on after a freeze; the destination's state is from then */
 	uint8_t filled;                 /* its memory is complete */
+	uint8_t welcomed;               /* the destination has compared the nodes */
 	uint8_t user_src, user_dst, by_order, opened, thawed, was_frozen, dst_died, dst_crashed, dst_power;
 	uint8_t rest_freed, strays;     /* of two mutants: memory that cannot be sent again; destination pods that nobody knows of */
 	uint8_t dst_lost;               /* it died in the instant in which it was opened: nobody knows whether it ran */
@@ -168,6 +173,7 @@ enum input api_decide(struct sim *s, struct world *w, enum decision d);
 /* error: 1; or GIVES_UP, with which the same write makes Abort the decision; with FOLLOWS it is no error of its own: it was told to. */
 #define GIVES_UP 2
 #define FOLLOWS 4
+#define REHEARSED 8     /* .. nor with this: a dry run's destination found nothing in the way */
 enum input api_state(struct sim *s, struct world *w, uint8_t state, uint8_t error);
 void late_add(struct world *w, uint8_t kind, uint8_t a, uint8_t b);
 bool late_arrives(struct sim *s, struct world *w, int i);
@@ -202,6 +208,8 @@ bool controller_refresh(struct world *w, int i, unsigned which);
 bool controller_decide(struct sim *s, struct world *w, int i);
 bool controller_act(struct sim *s, struct world *w, int i);
 void controller_lead(struct sim *s, struct world *w, int i);
+/* Of a dry run, as far as the object tells: nothing is in the way. */
+bool dry_done(const struct object *o);
 
 /* crashes.c: how often who crashed where */
 struct crashes {
@@ -222,7 +230,7 @@ void judge_end(struct sim *s, const struct world *w);
 
 /* Which schedules a rare fault is looked for in; 0: all. */
 enum { FOCUS_HOME = 1, FOCUS_REMOTE = 2, FOCUS_DELETED = 4, FOCUS_STREAM = 8, FOCUS_AGENT = 16, FOCUS_API = 32, FOCUS_CONTAINER = 64,
-       FOCUS_SEVERED = 128, FOCUS_LATER = 256, FOCUS_LEADER = 512, FOCUS_POWER = 1024 };
+       FOCUS_SEVERED = 128, FOCUS_LATER = 256, FOCUS_LEADER = 512, FOCUS_POWER = 1024, FOCUS_DRY = 2048 };
 
 /* draw.c: docs/state-machine.md */
 void draw(void);

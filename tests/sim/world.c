@@ -87,6 +87,9 @@ enum input api_decide(struct sim *s, struct world *w, enum decision d)
 		return INPUT_RecordGone;
 	if (w->o.decision == DECISION_NONE || (s->sw & SW_NO_FENCE && w->o.decision != d)) {
 		w->o.decision = (uint8_t)d;
+		/* An agent's too: what is to go has its time from then on. */
+		if (d == DECISION_ABORT)
+			w->o.t_abort = w->now;
 		api_touch(w);
 	} else if (s->sw & SW_DECIDE_ANEW) {
 		api_touch(w);
@@ -107,7 +110,7 @@ enum input api_state(struct sim *s, struct world *w, uint8_t state, uint8_t erro
 		violate(s, "the end was reported, and memory was still at the source");
 	if (error & GIVES_UP && !(s->sw & SW_ABORT_APART) && api_decide(s, w, DECISION_ABORT) != INPUT_RecordAbort)
 		return INPUT_Failed;
-	error = error & FOLLOWS ? FOLLOWS : error != 0;
+	error = error & FOLLOWS ? FOLLOWS : error & REHEARSED ? REHEARSED : error != 0;
 	if (error == 0 && s->sw & SW_ERROR_STAYS)
 		error = w->o.error;
 	if (is != state || w->o.error != error) {

@@ -43,6 +43,14 @@ static cJSON *parse(const char *text)
 #define GIVEN_BACK "'source':{'state':'Aborted','error':{'reason':'RestoreFailed','message':'nothing ran'}}"
 #define DRY "'spec':{'podName':'web','timeout':'10m','dryRun':true}"
 #define STATUS_DRY(more) "'status':{'phase':'Preparing','sourcePod':{'name':'web','uid':'s','node':'n1'}," TIMES more "}"
+/* A dry run that asks the destination, too: its pod is made at 16:00:02. */
+#define ASKS "'spec':{'podName':'web','timeout':'10m','dryRun':true,'dryRunScope':'Destination'}"
+#define STATUS_ASKS(pod, more) "'status':{'phase':'Preparing','sourcePod':{'name':'web','uid':'s','node':'n1'},'destinationPod':{'name':'web-x','node':'n2'" pod "}," TIMES more "}"
+#define MADE ",'uid':'t'"
+#define ADDRESS ",'uid':'t','podIP':'10.0.0.1'"
+#define WELCOMED ",'decision':'Abort','source':{'state':'Aborted','error':{'reason':'DryRun','message':'nothing in the way'}}"
+#define UP_SINCE(t) "{'metadata':{'name':'web-x','uid':'t','creationTimestamp':'2026-11-24T16:00:02Z'},'spec':{'containers':[{'name':'a'}]},'status':{'phase':'Running'," \
+	"'podIP':'10.0.0.1','containerStatuses':[{'name':'a','state':{'running':{'startedAt':'" t "'}}}]}}"
 #define WEB "{'metadata':{'name':'web','namespace':'d','uid':'s'},'status':{'phase':'Running'}}"
 #define WEB_GOING "{'metadata':{'name':'web','namespace':'d','uid':'s','deletionTimestamp':'x'},'status':{'phase':'Running'}}"
 #define ORDERED(a) "{'metadata':{'name':'web','uid':'s','annotations':{'podmigration.dev/ordered':'u1 " a "'}},'status':{'phase':'Running'}}"
@@ -110,6 +118,36 @@ static const struct {
 	  "'abort':{'reason':'DryRun','time':'2026-11-24T16:00:01Z'},'source':{'state':'Aborted','error':{'reason':'Cancelled','message':'told so'}}") "}", WEB,
 	  NULL, 2, ACT_END, PHASE_Failed, REASON_DryRun },
 	{ "dry run, cancelled", "{" META ",'spec':{'podName':'web','dryRun':true,'cancel':true}," STATUS_DRY("") "}", WEB, NULL, 2, ACT_ABORT, 0, REASON_Cancelled },
+	{ "dry run, both nodes: the source's agent looks first", "{" META "," ASKS "," STATUS_ASKS("", "") "}", WEB, NULL, 1, ACT_WAIT, 0, 0 },
+	{ "dry run, both nodes: the source's agent found io_uring", "{" META "," ASKS "," STATUS_ASKS("", ",'source':{'state':'Aborted','error':{'reason':'IOUringInUse','message':'x'}}") "}",
+	  WEB, NULL, 1, ACT_ABORT, 0, REASON_IOUringInUse },
+	{ "dry run, both nodes: it has looked", "{" META "," ASKS "," STATUS_ASKS("", ",'source':{'state':'Ready'}") "}", WEB, NULL, 1, ACT_PREPARE, 0, 0 },
+	{ "dry run, both nodes: the checks found something, the destination is not asked", "{" META "," ASKS "," STATUS_DRY(",'conditions':[{'type':'Migratable','status':'False',"
+	  "'reason':'OwnedPod'}],'source':{'state':'Ready'}") "}", WEB, NULL, 1, ACT_ABORT, 0, REASON_DryRun },
+	{ "dry run, both nodes: the pod starts", "{" META "," ASKS "," STATUS_ASKS(MADE, ",'source':{'state':'Ready'}") "}", WEB, NEW, 2, ACT_WAIT, 0, 0 },
+	{ "dry run, both nodes: no image", "{" META "," ASKS "," STATUS_ASKS(MADE, ",'source':{'state':'Ready'}") "}", WEB, NO_IMAGE, 2, ACT_ABORT, 0, REASON_ImageMissing },
+	{ "dry run, both nodes: the pod runs", "{" META "," ASKS "," STATUS_ASKS(MADE, ",'source':{'state':'Ready'}") "}", WEB, UP, 3, ACT_RECORD, PHASE_Preparing, 0 },
+	{ "dry run, both nodes: the agents compare them", "{" META "," ASKS "," STATUS_ASKS(ADDRESS, ",'source':{'state':'Connecting'}") "}", WEB, UP, 400, ACT_WAIT, 0, 0 },
+	{ "dry run, both nodes: the images came late, and the agent has just heard", "{" META "," ASKS "," STATUS_ASKS(ADDRESS, ",'source':{'state':'Ready'}") "}", WEB,
+	  UP_SINCE("2026-11-24T16:05:00Z"), 301, ACT_RECORD, PHASE_Preparing, 0 },
+	{ "dry run, both nodes: an agent of an older version", "{" META "," ASKS "," STATUS_ASKS(ADDRESS, ",'source':{'state':'Ready'}") "}", WEB, UP_SINCE("2026-11-24T16:00:03Z"), 34,
+	  ACT_ABORT, 0, REASON_AgentUnavailable },
+	{ "dry run, both nodes: refused by the destination", "{" META "," ASKS "," STATUS_ASKS(ADDRESS, ",'decision':'Abort','source':{'state':'Aborted','error':{'reason':'CPUIncompatible',"
+	  "'message':'x'}}") "}", WEB, NULL, 4, ACT_END, PHASE_Failed, REASON_CPUIncompatible },
+	{ "dry run, both nodes: the destination pod is seen to end before the agent is heard", "{" META "," ASKS "," STATUS_ASKS(ADDRESS, ",'source':{'state':'Connecting',"
+	  "'updated':'2026-11-24T16:00:02Z'}") "}", WEB, DIED, 3, ACT_WAIT, 0, 0 },
+	{ "dry run, both nodes: welcomed, the destination pod goes", "{" META "," ASKS "," STATUS_ASKS(ADDRESS, WELCOMED) "}", WEB, UP, 4, ACT_DELETE_DESTINATION, 0, 0 },
+	{ "dry run, both nodes: welcomed, the destination pod still goes", "{" META "," ASKS "," STATUS_ASKS(ADDRESS, WELCOMED ",'abort':{'reason':'DestinationPodFailed','time':"
+	  "'2026-11-24T16:00:04Z'}") "}", WEB, GOING, 5, ACT_WAIT, 0, 0 },
+	{ "dry run, both nodes: well", "{" META "," ASKS "," STATUS_ASKS(ADDRESS, WELCOMED) "}", WEB, NULL, 4, ACT_END, PHASE_Succeeded, 0 },
+	{ "dry run, both nodes: well, although its pod was seen to end", "{" META "," ASKS "," STATUS_ASKS(ADDRESS, WELCOMED ",'abort':{'reason':'DestinationPodFailed','time':"
+	  "'2026-11-24T16:00:04Z'}") "}", WEB, NULL, 5, ACT_END, PHASE_Succeeded, 0 },
+	{ "dry run, both nodes: cancelled as it was welcomed", "{" META "," ASKS "," STATUS_ASKS(ADDRESS, WELCOMED ",'abort':{'reason':'Cancelled','time':'2026-11-24T16:00:04Z'}") "}", WEB,
+	  NULL, 5, ACT_END, PHASE_Cancelled, REASON_Cancelled },
+	{ "dry run, both nodes: its pod does not go", "{" META "," ASKS "," STATUS_ASKS(ADDRESS, WELCOMED ",'abort':{'reason':'DryRun','time':'2026-11-24T16:00:04Z'}") "}", WEB, GOING, 70,
+	  ACT_END, PHASE_Failed, REASON_DestinationPodFailed },
+	{ "dry run, both nodes: ended, an old leader makes a destination pod", "{'metadata':{'name':'m','uid':'u1'}," ASKS ",'status':{'phase':'Succeeded','decision':'Abort'}}", WEB, NEW, 99,
+	  ACT_DELETE_DESTINATION, 0, REASON_DryRun },
 	{ "preparing, source gone", "{" META "," SPEC "," STATUS("Preparing", "") "}", NULL, NEW, 1, ACT_ABORT, 0, REASON_SourceLost },
 	{ "preparing, source terminating", "{" META "," SPEC "," STATUS("Preparing", "") "}", WEB_GOING, NEW, 1, ACT_ABORT, 0, REASON_PodTerminating },
 	{ "preparing, agent found io_uring", "{" META "," SPEC "," STATUS("Preparing", ",'source':{'state':'Aborted','error':{'reason':'IOUringInUse','message':'x'}}") "}",
