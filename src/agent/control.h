@@ -11,7 +11,7 @@
 
 /*
  * What the daemon tells a source worker, one JSON object per line on its stdin.
- *   first line: the order  {"migration", "namespace", "name", "podUID", "epoch", "remote", "resume", and when remote "podIP", "port", "key"}; with "abort"
+ *   first line: the order  {"migration", "namespace", "name", "podUID", "epoch", "remote", "resume", "dryRun" (true: it only asks the destination), and when remote "podIP", "port", "key"}; with "abort"
  *                          and "reason" in it: only says that it is given up
  *   then:       {"podIP": "..", "port": n}          the destination pod is there
  *               {"abort": "sentence", "reason": "Cancelled"}    give up, before the commit

@@ -32,6 +32,8 @@ def plugin(case, home, away):
         expect(home, ["pod", chain.name, "--name", name, *where], 0, "podmigration.podmigration.dev/%s created" % name, "Succeeded", "downtime ")
         chain.arrived(home.get("podmigration", name, NS))
 
+    case.clean(lambda: home.delete("podmigration", "typed-dry", NS))
+    expect(home, ["pod", chain.name, "--name", "typed-dry", "--to-cluster", away.name, "--dry-run=Destination"], 0, "Succeeded", "the pod was not touched")
     move("typed-there", "--to-cluster", away.name)
     move("typed-back", "--to-node", home.name)
     expect(home, ["status", "typed-back"], 0, "Committed", "cut-over", "frozen", "container one: dump")
@@ -41,6 +43,7 @@ def plugin(case, home, away):
     expect(home, ["pod", "nobody", "--to-cluster", away.name, "--timeout", "soon"], 1, "timeout must be a duration")
     expect(home, ["pod", "nobody", "--to-cluster", away.name, "--freeze-timeout", "1ms"], 1, "freezeTimeout must be a duration")
     expect(home, ["pod", "nobody", "--to-cluster", away.name, "--bandwidth", "fast"], 1, "bandwidth must be bytes a second")
+    expect(home, ["pod", "nobody", "--to-cluster", away.name, "--dry-run=server"], 1, 'supported values: "Source", "Destination"')
     expect(home, ["pod", "nobody", "--to-planet", "mars"], 2, "kubectl migrate: unrecognized option", "--help")
     expect(home, ["pod", "nobody"], 2, "--to-cluster or --to-node")
     expect(home, ["status", "no-such-migration"], 1, "not found")

@@ -30,6 +30,7 @@ static struct {
 	int n;
 	cJSON *line;                    /* of the last one */
 } started;
+static char told_address[64];           /* a worker */
 
 struct child *played_start(struct children *c, enum child_kind kind, const char *key, const cJSON *first_line, struct error *err)
 {
@@ -47,7 +48,7 @@ struct child *played_start(struct children *c, enum child_kind kind, const char 
 void played_tell(struct child *c, const cJSON *line)
 {
 	(void)c;
-	(void)line;
+	snprintf(told_address, sizeof(told_address), "%s", json_str_or(line, "podIP", ""));
 }
 
 static const char *late_order = "m1";
@@ -109,6 +110,35 @@ static void what_is_new_is_begun(void **state)
 	assert_null(reason_of_first("Committed", "Commit", "Running"));
 	assert_null(reason_of_first("Failed", "Abort", "Aborted"));
 	assert_null(reason_of_first("Succeeded", "Commit", "Running"));
+}
+
+/* Whether the worker is told to dial; of a dry run it must know what it is. */
+static bool hears_address(bool dry, const char *phase, const char *ip)
+{
+	struct daemon *d = new_daemon();
+	cJSON *m = cJSON_CreateObject(), *status = cJSON_AddObjectToObject(m, "status");
+
+	cJSON_AddStringToObject(cJSON_AddObjectToObject(m, "metadata"), "uid", UID);
+	cJSON_AddBoolToObject(cJSON_AddObjectToObject(m, "spec"), "dryRun", dry);
+	cJSON_AddStringToObject(status, "phase", phase);
+	if (ip)
+		cJSON_AddStringToObject(cJSON_AddObjectToObject(status, "destinationPod"), "podIP", ip);
+	told_address[0] = '\0';
+	handle_migration(d, m);
+	assert_int_equal(started.n, 1);
+	assert_int_equal(json_bool(started.line, "dryRun"), dry);
+	cJSON_Delete(m);
+	free_daemon(d);
+	return told_address[0] != '\0';
+}
+
+static void a_dry_run_is_told_where_to_ask(void **state)
+{
+	(void)state;
+	assert_true(hears_address(true, "Preparing", "10.0.0.1"));
+	assert_false(hears_address(true, "Preparing", NULL));
+	assert_true(hears_address(false, "Transferring", "10.0.0.1"));
+	assert_false(hears_address(false, "Preparing", "10.0.0.1"));
 }
 
 static void of_what_was_given_up_meanwhile_the_word_is_said(void **state)
@@ -235,6 +265,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_new_is_begun),
+		cmocka_unit_test(a_dry_run_is_told_where_to_ask),
 		cmocka_unit_test(of_what_was_given_up_meanwhile_the_word_is_said),
 		cmocka_unit_test(what_an_agent_before_had_begun_is_given_up_with_the_cause),
 		cmocka_unit_test(what_is_taken_up_again_keeps_the_name_of_its_pod),

@@ -27,6 +27,8 @@ BAD_SPECS = [
     ("timeout too short", {**GOOD, "timeout": "9s"}, "timeout must be a duration between 10s and 24h"),
     ("timeout too long", {**GOOD, "timeout": "24h1s"}, "timeout must be a duration between 10s and 24h"),
     ("freezeTimeout too short", {**GOOD, "freezeTimeout": "100ms"}, "freezeTimeout must be a duration between 1s and 24h"),
+    ("a dry run's scope without a dry run", {**GOOD, "dryRunScope": "Destination"}, "dryRunScope Destination is for a dry run only; set dryRun to true"),
+    ("a dry run's scope that does not exist", {**GOOD, "dryRun": True, "dryRunScope": "server"}, 'supported values: "Source", "Destination"'),
     ("ttl that is no duration", {**GOOD, "ttlAfterFinished": "-1s"}, "ttlAfterFinished must be a duration"),
     ("ttl too long", {**GOOD, "ttlAfterFinished": "8761h"}, "ttlAfterFinished must be a duration of at most 8760h"),
 ]
@@ -40,6 +42,7 @@ UPDATES = [
     ("preCopy", {"preCopy": {"allowAutoConverge": True}}, "preCopy cannot be changed"),
     ("timeout", {"timeout": "11m"}, "timeout cannot be changed"),
     ("dryRun", {"dryRun": True}, "dryRun cannot be changed"),
+    ("dryRunScope", {"dryRunScope": "Destination"}, "dryRunScope cannot be changed"),
     ("freezeTimeout", {"freezeTimeout": "5s"}, "freezeTimeout cannot be changed"),
     ("ttlAfterFinished", {"ttlAfterFinished": "1h"}, None),
     ("cancel to true", {"cancel": True}, None),
@@ -84,8 +87,8 @@ def rules(w):
         "apiVersion": "podmigration.dev/v1alpha1", "kind": "PodMigration", "metadata": {"name": "x"}, "spec": {**GOOD, "podUID": ""}}), None)
     w.c.check("crd: an empty podUID is none", empty is None, empty)
     m = new(w.kube, "crd-rules", GOOD)
-    w.c.equal("crd: defaults", {k: m["spec"].get(k) for k in ("strategy", "timeout", "cancel", "dryRun", "network")},
-              {"strategy": "PreCopy", "timeout": "10m", "cancel": False, "dryRun": False, "network": {"establishedConnections": "Close"}})
+    w.c.equal("crd: defaults", {k: m["spec"].get(k) for k in ("strategy", "timeout", "cancel", "dryRun", "dryRunScope", "network")},
+              {"strategy": "PreCopy", "timeout": "10m", "cancel": False, "dryRun": False, "dryRunScope": "Source", "network": {"establishedConnections": "Close"}})
     for what, patch, text in UPDATES:
         wrong = refused(lambda: w.kube.merge(w.path(m), {"spec": patch}), text)
         w.c.check(f"crd: change of {what} {'refused' if text else 'allowed'}", wrong is None, wrong)

@@ -12,14 +12,14 @@ def own(pod):
     return {"spec": pod["spec"], **{k: meta.get(k) for k in ("uid", "labels", "annotations", "finalizers", "ownerReferences", "deletionTimestamp")}}
 
 
-def untouched(w, what, pod, m):
-    """Neither label, annotation, Secret nor pod of it anywhere."""
+def untouched(w, what, pod, m, asked=False):
+    """Neither label, annotation, Secret nor pod of it anywhere; asked: there was a destination pod, whose Secret Kubernetes collects with it."""
     now, uid = w.find_pod(pod["metadata"]["name"]), m["metadata"]["uid"]
     w.c.check(f"dry run: {what}: the source pod is as it was", own(now) == w.was[pod["metadata"]["name"]], now["metadata"])
     pods = w.kube.get(f"/api/v1/namespaces/{NS}/pods?labelSelector={LABEL}%3D{uid}")["items"]
     secrets = [w.kube.find(f"/api/v1/namespaces/{ns}/secrets/{name}") for ns, name in ((NS, f"podmigration-{uid}"), ("podmigration-agent", uid))]
-    w.c.check(f"dry run: {what}: no pod, no Secret", not pods and secrets == [None, None], f"{pods}, {secrets}")
-    w.c.check(f"dry run: {what}: no destination pod in status", "destinationPod" not in m["status"], m["status"])
+    w.c.check(f"dry run: {what}: no pod, no Secret", not pods and secrets[1] is None and (asked or not secrets[0]), f"{pods}, {secrets}")
+    w.c.check(f"dry run: {what}: no destination pod in status", asked or "destinationPod" not in m["status"], m["status"])
     until(lambda: not w.get(m)["metadata"].get("finalizers"), 30, "no finalizer")
     w.c.check(f"dry run: {what}: nothing is violated", not condition(w.get(m), "InvariantViolated"), condition(w.get(m), "InvariantViolated"))
 
@@ -141,3 +141,120 @@ def cancelled(w):
     w.kube.merge(w.path(m), {"spec": {"cancel": True}})
     m = w.wait_phase(m, "Cancelled")
     untouched(w, "cancelled", pod, m)
+
+
+# --- dryRunScope: Destination ---
+
+def asks(w, pod, **spec):
+    """Up to where the source's agent has looked."""
+    m = w.wait_phase(start(w, pod, dryRunScope="Destination", **spec), "Preparing")
+    w.agent(m, "Ready", agent="n1")
+    return m
+
+
+def addressed(w, m):
+    """The destination pod runs, and the agent of the source's node may ask it."""
+    return until(lambda: (lambda o: o if o["status"].get("destinationPod", {}).get("podIP") else None)(w.get(m)), 30, "the destination pod's address")
+
+
+def tells(w, m, reason, message):
+    """The source's agent, of what came of asking."""
+    return w.agent(m, "Aborted", decision="Abort", error={"reason": reason, "message": message})
+
+
+def destination_well(w):
+    pod = w.pod()
+    m = w.wait_phase(start(w, pod, dryRunScope="Destination"), "Preparing")
+    time.sleep(0.3)
+    w.c.check("dry run: destination: no pod before the source's agent has looked", "uid" not in w.get(m)["status"].get("destinationPod", {}), w.get(m)["status"])
+    w.agent(m, "Ready", agent="n1")
+    m = addressed(w, m)
+    dest = w.find_pod(m["status"]["destinationPod"]["name"])
+    w.c.equal("dry run: destination: it stays Preparing", m["status"]["phase"], "Preparing")
+    w.c.check("dry run: destination: its pod is there as for a migration", dest["spec"].get("runtimeClassName") == "podmigration" and
+              dest["metadata"]["annotations"].get("podmigration.dev/migration") == m["metadata"]["uid"], dest["metadata"])
+    w.c.check("dry run: destination: the agents have the key", w.kube.find(f"/api/v1/namespaces/podmigration-agent/secrets/{m['metadata']['uid']}") is not None)
+    w.c.check("dry run: destination: the source pod carries nothing", own(w.find_pod(pod["metadata"]["name"])) == w.was[pod["metadata"]["name"]])
+    tells(w, m, "DryRun", "the agent of node n2 found nothing in the way")
+    m = w.wait_phase(m, "Succeeded")
+    w.c.equal("dry run: destination: conditions", {k: condition(m, k).get("status") for k in ("Migratable", "Succeeded", "Ready", "Stalled", "Committed", "SourceFrozen")},
+              {"Migratable": "True", "Succeeded": "True", "Ready": "True", "Stalled": "False", "Committed": "False", "SourceFrozen": "False"})
+    text = condition(m, "Succeeded").get("message", "")
+    w.c.check("dry run: destination: said in words", all(t in text for t in ("node n1", "node n2", "the pod was not touched", dest["metadata"]["name"], "is removed")), text)
+    untouched(w, "destination, well", pod, m, True)
+
+
+def destination_refuses(w):
+    pod = w.pod()
+    m = addressed(w, asks(w, pod))
+    tells(w, m, "CPUIncompatible", "the destination node's CPU lacks avx512f")
+    m = w.wait_phase(m, "Failed")
+    c = condition(m, "Migratable")
+    w.c.check("dry run: destination: what it refuses is in Migratable", c.get("status") == "False" and c.get("reason") == "CPUIncompatible" and "avx512f" in c["message"]
+              and "not asked" not in c["message"], c)
+    untouched(w, "destination refuses", pod, m, True)
+
+
+def destination_does_not_run(w):
+    pod = w.pod()
+    m = asks(w, pod, destination={"nodeName": "n-noimage"})
+    until(lambda: w.get(m)["status"].get("decision") == "Abort", 30, "Abort")
+    w.agent(m, "Aborted", error={"reason": "Cancelled", "message": "the controller gave the migration up"})
+    m = w.wait_phase(m, "Failed")
+    c = condition(m, "Migratable")
+    w.c.check("dry run: destination: an image that is missing there", c.get("status") == "False" and c.get("reason") == "ImageMissing" and c["message"].endswith("was not asked"), c)
+    untouched(w, "destination without the image", pod, m, True)
+
+
+def destination_not_asked(w):
+    """What is found before the destination pod is made: that one is not made at all."""
+    pod = w.pod()
+    m = w.wait_phase(start(w, pod, dryRunScope="Destination"), "Preparing")
+    w.agent(m, "Aborted", decision="Abort", error={"reason": "IOUringInUse", "message": "process 7 (node) uses io_uring"})
+    m = w.wait_phase(m, "Failed")
+    c = condition(m, "Migratable")
+    w.c.check("dry run: destination: the source's agent found something", c.get("reason") == "IOUringInUse" and c["message"].endswith("was not asked")
+              and "uid" not in m["status"]["destinationPod"], c)
+    untouched(w, "destination, the agent finds", pod, m, True)
+    pod = w.pod(hostNetwork=True)
+    m = looked(w, start(w, pod, dryRunScope="Destination"))
+    c = condition(m, "Migratable")
+    w.c.check("dry run: destination: the checks found something", c.get("reason") == "HostNamespace" and c["message"].endswith("was not asked"), c)
+    untouched(w, "destination, the checks find", pod, m)
+
+
+def destination_beside(w):
+    """Its pod has a name of its own, and it has no claim: a migration goes on beside it."""
+    pod = w.pod()
+    dry = addressed(w, asks(w, pod))
+    m = w.wait_phase(w.migrate(pod["metadata"]["name"]), "Transferring")
+    w.c.check("dry run: destination: each has its own pod", m["status"]["destinationPod"]["name"] != dry["status"]["destinationPod"]["name"], m["status"]["destinationPod"])
+    tells(w, dry, "DryRun", "the agent of node n2 found nothing in the way")
+    w.wait_phase(dry, "Succeeded")
+    w.c.check("dry run: destination: the migration's pods stay", w.find_pod(m["status"]["destinationPod"]["name"]) and
+              w.find_pod(pod["metadata"]["name"])["metadata"]["labels"].get(LABEL) == m["metadata"]["uid"])
+    w.kube.merge(w.path(m), {"spec": {"cancel": True}})
+    w.wait_phase(m, "Cancelled")
+
+
+def destination_cancelled(w):
+    pod = w.pod()
+    m = addressed(w, asks(w, pod))
+    w.kube.merge(w.path(m), {"spec": {"cancel": True}})
+    until(lambda: w.get(m)["status"].get("decision") == "Abort", 30, "Abort")
+    w.agent(m, "Aborted", error={"reason": "Cancelled", "message": "the controller gave the migration up"})
+    m = w.wait_phase(m, "Cancelled")
+    untouched(w, "destination, cancelled", pod, m, True)
+
+
+def destination_old_agent(w):
+    """An agent that does not know of this waits for Transferring, and must not be given it."""
+    pod = w.pod()
+    m = addressed(w, asks(w, pod))
+    until(lambda: w.get(m)["status"].get("decision") == "Abort", 45, "Abort")
+    w.agent(m, "Aborted", error={"reason": "Cancelled", "message": "the controller gave the migration up"})
+    m = w.wait_phase(m, "Failed")
+    c = condition(m, "Migratable")
+    w.c.check("dry run: destination: an agent of an older version", c.get("status") == "False" and c.get("reason") == "AgentUnavailable" and
+              [e["phase"] for e in m["status"]["phaseTransitionTimestamps"]] == ["Preparing", "Failed"], m["status"])
+    untouched(w, "destination, an older agent", pod, m, True)
