@@ -278,12 +278,12 @@ static bool never_created(const struct observed *o)
 	       !json_at(o->destination, "status/containerStatuses/0");
 }
 
-/* When its time began: the source's agent of a dry run has looked before it was made. */
+/* When the destination pod's time began.  That of a dry run is made when the source's agent has looked, which is told by the API server's clock alone. */
 static int64_t made(const struct observed *o)
 {
 	int64_t t = view_time_us(o->destination, "metadata/creationTimestamp"), prepares = entered(o, PHASE_Preparing);
 
-	return t > prepares ? t : prepares;
+	return view_rehearses(o->migration) && t > prepares ? t : prepares;
 }
 
 /* Nothing in its status is wrong, and it does not come: its Events say why, or nothing does. */
