@@ -29,10 +29,19 @@ struct tree_ahead {
 	uint64_t bytes_max, bytes;
 };
 struct tree_record;
-/* On this file system nothing changes without its times telling so, but for what tree_mapped finds: only there a record is worth anything. */
-bool tree_tells_changes(int dir_fd);
-/* ahead: borrowed, by one thread at a time; while frozen no record grows any more. */
-int tree_record_new(struct tree_ahead *ahead, struct tree_record **ret, struct error *err);
+/*
+ * What a file system tells of changes by its times.  ALL: all of them, but for those that tree_mapped finds.  ATTRIBUTES: not those of a file's content, which is therefore
+ * compared in each walk.  NOTHING: a record is worth nothing there.
+ */
+enum tree_tells { TREE_TELLS_NOTHING, TREE_TELLS_ATTRIBUTES, TREE_TELLS_ALL };
+enum tree_tells tree_tells(int dir_fd);
+/*
+ * How much can be in this file system, in bytes, when that is a limit of its own (tmpfs) which the other side has as well; else UINT64_MAX.  What would not fit there beside what has
+ * gone here since waits, and in the last walk all is sent anew into an empty folder when nothing else is left.
+ */
+uint64_t tree_room(int dir_fd);
+/* ahead: borrowed, by one thread at a time; while frozen no record grows any more.  tells: not NOTHING. */
+int tree_record_new(struct tree_ahead *ahead, enum tree_tells tells, uint64_t room, struct tree_record **ret, struct error *err);
 void tree_record_free(struct tree_record *r);
 
 /*

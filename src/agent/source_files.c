@@ -69,7 +69,7 @@ static int make_record(struct source *s, const struct place *p, struct tree_reco
 
 	if (dir < 0)
 		return dir;
-	return tree_tells_changes(dir) ? tree_record_new(&s->ahead, ret, err) : 0;
+	return 0;
 }
 
 static int make_records(struct source *s, struct error *err)

@@ -18,14 +18,36 @@
 /*
  * What the record relies on, of the file system: each change of an inode, of its names too, sets its ctime; so does the first write through a mapping after a
  * page was clean or was mapped anew (ext4_page_mkwrite in fs/ext4/inode.c, xfs_write_fault in fs/xfs/xfs_file.c, btrfs_page_mkwrite in fs/btrfs/file.c:
- * file_update_time).  tmpfs has no page_mkwrite: what is written through a mapping there leaves no trace.
+ * file_update_time).  tmpfs has no page_mkwrite: what is written through a mapping to a page that was read before leaves no trace there (do_read_fault in mm/memory.c maps it
+ * writable at once).  All else sets the ctime there as well, but for extended attributes on older kernels (shmem_xattr_handler_set in mm/shmem.c).
  */
-bool tree_tells_changes(int dir_fd)
+enum tree_tells tree_tells(int dir_fd)
+{
+	static const struct {
+		unsigned long magic;
+		enum tree_tells tells;
+	} known[] = {
+		{ EXT4_SUPER_MAGIC, TREE_TELLS_ALL },
+		{ XFS_SUPER_MAGIC, TREE_TELLS_ALL },
+		{ BTRFS_SUPER_MAGIC, TREE_TELLS_ALL },
+		{ TMPFS_MAGIC, TREE_TELLS_ATTRIBUTES },
+	};
+	struct statfs st;
+
+	for (size_t i = 0; fstatfs(dir_fd, &st) == 0 && i < sizeof(known) / sizeof(known[0]); i++)
+		if ((unsigned long)st.f_type == known[i].magic)
+			return known[i].tells;
+	return TREE_TELLS_NOTHING;
+}
+
+/* A tmpfs without a limit says that it has no blocks (shmem_statfs in mm/shmem.c). */
+uint64_t tree_room(int dir_fd)
 {
 	struct statfs st;
 
-	return fstatfs(dir_fd, &st) == 0 &&
-	       (st.f_type == EXT4_SUPER_MAGIC || st.f_type == XFS_SUPER_MAGIC || (unsigned long)st.f_type == BTRFS_SUPER_MAGIC);
+	if (fstatfs(dir_fd, &st) < 0 || st.f_type != TMPFS_MAGIC || st.f_blocks == 0)
+		return UINT64_MAX;
+	return (uint64_t)st.f_blocks * (uint64_t)st.f_bsize;
 }
 
 static bool take(struct tree_record *r, size_t bytes)
@@ -46,17 +68,24 @@ static size_t blocks(uint64_t size)
 	return (size_t)((size + TREE_BLOCK - 1) / TREE_BLOCK);
 }
 
+static size_t digest_bytes(size_t n)
+{
+	return n ? n * sizeof(struct tree_digest) + MALLOC_HEAD : 0;
+}
+
 static size_t bucket(const struct tree_record *r, const struct known *parent, const char *name)
 {
 	return (size_t)XXH3_64bits_withSeed(name, strlen(name), (uint64_t)(uintptr_t)parent) & (r->n_buckets - 1);
 }
 
-int tree_record_new(struct tree_ahead *ahead, struct tree_record **ret, struct error *err)
+int tree_record_new(struct tree_ahead *ahead, enum tree_tells tells, uint64_t room, struct tree_record **ret, struct error *err)
 {
 	struct tree_record *r = calloc(1, sizeof(*r));
 
 	if (r) {
 		r->ahead = ahead;
+		r->compares = tells == TREE_TELLS_ATTRIBUTES;
+		r->room = room;
 		r->n_buckets = BUCKETS;
 		r->buckets = calloc(BUCKETS, sizeof(struct known *));
 		r->root = calloc(1, sizeof(struct known) + 1);
@@ -165,6 +194,7 @@ void known_drop(struct tree_record *r, struct known **at)
 	*chain = k->chain;
 	*at = k->sibling;
 	r->n--;
+	r->taken -= k->room;
 	r->ahead->memory -= known_bytes(k->name);
 	free(k);
 }
@@ -178,7 +208,7 @@ void known_drop_children(struct tree_record *r, struct known *k)
 void known_forget_digests(struct tree_record *r, struct known *k)
 {
 	if (k->digests)
-		r->ahead->memory -= blocks(k->size) * sizeof(struct tree_digest);
+		r->ahead->memory -= digest_bytes(blocks(k->size));
 	free(k->digests);
 	k->digests = NULL;
 }
@@ -188,21 +218,53 @@ bool known_resize(struct tree_record *r, struct known *k, uint64_t size)
 	size_t had = k->digests ? blocks(k->size) : 0, n = blocks(size);
 	struct tree_digest *more;
 
-	if (n > had && !take(r, (n - had) * sizeof(*more))) {
+	if (n > had && !take(r, digest_bytes(n) - digest_bytes(had))) {
 		known_forget_digests(r, k);
 		return false;
 	}
 	more = n ? realloc(k->digests, n * sizeof(*more)) : NULL;
 	if (!more) {
-		r->ahead->memory -= n > had ? (n - had) * sizeof(*more) : 0;
+		r->ahead->memory -= n > had ? digest_bytes(n) - digest_bytes(had) : 0;
 		known_forget_digests(r, k);
 		return false;
 	}
 	if (n > had)
 		memset(more + had, 0, (n - had) * sizeof(*more));
 	else
-		r->ahead->memory -= (had - n) * sizeof(*more);
+		r->ahead->memory -= digest_bytes(had) - digest_bytes(n);
 	k->digests = more;
 	k->size = size;
+	return true;
+}
+
+#define PAGE 4096u
+
+/*
+ * Never less than there is in the end or, block after block, on the way there: what was there before and what is here now; which pages of a file with holes are both nobody knows.
+ * Pages of zeros become holes there, and a hole stays what it is.
+ */
+static uint64_t room_of(const struct stat *st, uint64_t had)
+{
+	uint64_t pages = ((uint64_t)st->st_size + PAGE - 1) / PAGE * PAGE, used = (uint64_t)st->st_blocks * 512;
+
+	if (S_ISLNK(st->st_mode))
+		return used;
+	if (!S_ISREG(st->st_mode))
+		return 0;
+	return used + had < pages ? used + had : pages;
+}
+
+bool known_take_room(struct tree_record *r, struct known *k, const struct stat *st)
+{
+	uint64_t had = k ? k->room : 0, need;
+
+	if (r->room == UINT64_MAX)
+		return true;
+	need = room_of(st, had);
+	if (need > r->room || r->taken - had > r->room - need)
+		return false;
+	r->taken = r->taken - had + need;
+	if (k)
+		k->room = need;
 	return true;
 }

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include "transfer/tree.h"
@@ -18,6 +19,7 @@ enum {
 	KNOWN_OLD = 1,          /* the times were old enough: whoever has changed it since has changed them, too */
 	KNOWN_CONTENT = 2,      /* of a file: the content that came was all there was, and nobody could write to it without touching the times */
 	KNOWN_OPAQUE = 4,       /* of a folder: was sent as opaque */
+	KNOWN_XATTRS = 8,       /* of a file: was sent with extended attributes (on tmpfs of older kernels their changes set no time) */
 };
 
 /*
@@ -28,6 +30,7 @@ struct known {
 	struct known *parent, *child, *sibling, *chain;
 	struct tree_digest *digests;    /* one for each TREE_BLOCK of size; NULL: none are kept */
 	uint64_t ino, size;
+	uint64_t room;                  /* that it takes at the other side, at most; counted where there is a limit (tree_record.room) */
 	int64_t ctime_ns;
 	uint32_t mode;                  /* with the type; 0: nothing is known; S_IFCHR: a whiteout */
 	uint32_t group;                 /* the same for names of one inode at the other side, never used again */
@@ -38,6 +41,8 @@ struct known {
 
 struct tree_record {
 	struct tree_ahead *ahead;
+	bool compares;                  /* no time tells of what was written: each file has digests, and is read in each walk */
+	uint64_t room, taken;           /* bytes that the other side has room for, UINT64_MAX: there is no limit; those that are taken */
 	struct known *root;
 	struct known **buckets;
 	size_t n_buckets, n;
@@ -56,5 +61,7 @@ void known_drop(struct tree_record *r, struct known **at);
 /* Digests for so many bytes: those that are there stay, new ones are of zeros.  false: no room, and none are kept any more. */
 bool known_resize(struct tree_record *r, struct known *k, uint64_t size);
 void known_forget_digests(struct tree_record *r, struct known *k);
+/* What st has comes to the other side in place of k (NULL: of nothing).  false: there may be no room for it. */
+bool known_take_room(struct tree_record *r, struct known *k, const struct stat *st);
 
 #endif

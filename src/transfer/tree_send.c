@@ -43,6 +43,14 @@ int tree_walk_entry(struct tree_walk *w, const struct tree_entry *e, cJSON *xatt
 	return r == -ENOSPC ? unsupported(w, "its extended attributes are too large", err) : r;
 }
 
+int tree_walk_late(struct tree_walk *w, struct error *err)
+{
+	const struct tree_entry *e = w->late;
+
+	w->late = NULL;
+	return e ? tree_walk_entry(w, e, NULL, err) : 0;
+}
+
 int tree_walk_alive(struct tree_walk *w, struct error *err)
 {
 	return wire_send_alive(w->from->wire, &w->sent_us, err);
@@ -66,15 +74,24 @@ static int64_t ctime_ns(const struct stat *st)
 	return (int64_t)st->st_ctim.tv_sec * 1000000000 + st->st_ctim.tv_nsec;
 }
 
+bool tree_walk_same_entry(const struct known *k, const struct stat *st)
+{
+	return k && (k->flags & KNOWN_OLD) && k->ino == st->st_ino && k->ctime_ns == ctime_ns(st) && k->mode == st->st_mode &&
+	       (!S_ISREG(st->st_mode) || k->size == (uint64_t)st->st_size);
+}
+
 bool tree_walk_same(const struct tree_walk *w, const struct tree_place *p, const struct stat *st)
 {
 	const struct known *k = p->known;
 
-	if (!k || !(k->flags & KNOWN_OLD) || k->ino != st->st_ino || k->ctime_ns != ctime_ns(st) || k->mode != st->st_mode)
+	if (!tree_walk_same_entry(k, st))
 		return false;
 	if (!S_ISREG(st->st_mode))
 		return true;
-	return k->size == (uint64_t)st->st_size && (k->flags & KNOWN_CONTENT) && !tree_mapped_has(w->from->mapped, w->from->overlay, p->name, st);
+	/* Without digests there is nothing to compare it with, and it would go whole each time: once more is enough, while frozen. */
+	if (w->from->record->compares && st->st_size > 0 && (!w->from->running || k->digests))
+		return false;
+	return (k->flags & KNOWN_CONTENT) && !tree_mapped_has(w->from->mapped, w->from->overlay, p->name, st);
 }
 
 static uint64_t bytes_on_disk(const struct stat *st)
@@ -88,15 +105,18 @@ bool tree_walk_may_send(struct tree_walk *w, struct tree_place *p, const struct 
 {
 	struct tree_record *r = w->from->record;
 
-	if (!w->from->running)
-		return true;
+	if (!w->from->running) {
+		w->full = st && r && !known_take_room(r, p->known, st);
+		return !w->full;
+	}
 	if (r->ahead->entries >= r->ahead->entries_max || (st && r->ahead->bytes + bytes_on_disk(st) > r->ahead->bytes_max))
 		return false;
 	if (!p->known)
 		p->known = known_add(r, p->parent, p->name);
-	if (p->known)
-		p->known->flags &= (uint8_t)~(KNOWN_OLD | KNOWN_CONTENT);
-	return p->known;
+	if (!p->known || (st && !known_take_room(r, p->known, st)))
+		return false;
+	p->known->flags &= (uint8_t)~(KNOWN_OLD | KNOWN_CONTENT);
+	return true;
 }
 
 void tree_walk_note(struct tree_walk *w, struct known *k, const struct stat *st, bool content)
@@ -112,7 +132,7 @@ void tree_walk_note(struct tree_walk *w, struct known *k, const struct stat *st,
 	k->ino = st->st_ino;
 	k->ctime_ns = ctime_ns(st);
 	k->mode = st->st_mode;
-	k->flags = (uint8_t)((old ? KNOWN_OLD : 0) | (content ? KNOWN_CONTENT : 0) | (S_ISDIR(st->st_mode) ? k->flags & KNOWN_OPAQUE : 0));
+	k->flags = (uint8_t)((old ? KNOWN_OLD : 0) | (content ? KNOWN_CONTENT : 0) | (S_ISDIR(st->st_mode) ? k->flags & KNOWN_OPAQUE : k->flags & KNOWN_XATTRS));
 }
 
 /* ---- the overlay's own marks ---- */
@@ -286,8 +306,10 @@ static int send_one(struct tree_walk *w, struct tree_place *p, unsigned depth, s
 	struct error why;
 	int r;
 
-	if (!w->from->running)
-		return send_strictly(w, p, depth, err);
+	if (!w->from->running) {
+		r = send_strictly(w, p, depth, err);
+		return r == 0 && w->full ? error_set(err, -EDQUOT, "no room for %.300s beside what went ahead", w->path) : r;
+	}
 	why.reason = REASON_NONE;
 	why.message[0] = '\0';
 	r = send_strictly(w, p, depth, &why);
@@ -345,7 +367,7 @@ static int send_gone(struct tree_walk *w, struct known *k, struct error *err)
 			w->path_len = len;
 			w->path[len] = '\0';
 		}
-		if (r == 0 && gone && w->from->running)
+		if (r == 0 && gone && (w->from->running || record->compares))
 			known_drop(record, at);
 		else
 			at = &(*at)->sibling;
@@ -353,14 +375,35 @@ static int send_gone(struct tree_walk *w, struct known *k, struct error *err)
 	return r;
 }
 
-static int send_children(struct tree_walk *w, DIR *d, struct known *k, unsigned depth, struct error *err)
+/* Where there may be little room (tree_record.room) what has gone makes place first for what has come. */
+static int send_gone_first(struct tree_walk *w, DIR *d, struct known *k, struct error *err)
 {
-	size_t len = w->path_len;
+	struct tree_record *record = w->from->record;
 	struct dirent *e;
 
 	for (errno = 0; (e = readdir(d)); errno = 0) {
+		struct known *met = known_find(record, k, e->d_name);
+
+		if (met)
+			met->walk = record->walk;
+	}
+	if (errno)
+		return fail_errno(w, "read folder", err);
+	rewinddir(d);
+	return send_gone(w, k, err);
+}
+
+static int send_children(struct tree_walk *w, DIR *d, struct known *k, unsigned depth, struct error *err)
+{
+	bool gone_first = k && k->child && w->from->record->compares;
+	int r = gone_first ? send_gone_first(w, d, k, err) : 0;
+	size_t len = w->path_len;
+	struct dirent *e;
+
+	if (r < 0)
+		return r;
+	for (errno = 0; (e = readdir(d)); errno = 0) {
 		struct tree_place p = { .dir = dirfd(d), .name = e->d_name, .parent = k };
-		int r;
 
 		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || made_by_criu(e, depth))
 			continue;
@@ -375,7 +418,9 @@ static int send_children(struct tree_walk *w, DIR *d, struct known *k, unsigned 
 		w->path_len = len;
 		w->path[len] = '\0';
 	}
-	return errno ? fail_errno(w, "read folder", err) : send_gone(w, k, err);
+	if (errno)
+		return fail_errno(w, "read folder", err);
+	return gone_first ? 0 : send_gone(w, k, err);
 }
 
 /*
@@ -448,6 +493,20 @@ static int walk_root(struct tree_walk *w, struct error *err)
 	return send_folder(w, &p, take_fd(&fd), &st, 0, err);
 }
 
+/* The folder at the other side becomes empty, and nothing is known of it any more. */
+static int forget_all(struct tree_walk *w, struct error *err)
+{
+	struct tree_record *record = w->from->record;
+
+	w->full = false;
+	w->path_len = 0;
+	hardlinks_free(&w->links);
+	w->links = (struct hardlinks){ 0 };
+	record->walk++;
+	record->room = UINT64_MAX;
+	return send_gone(w, record->root, err);
+}
+
 int tree_send(const struct tree_source *from, struct tree_stats *stats, struct error *err)
 {
 	struct tree_walk *w = calloc(1, sizeof(*w));
@@ -462,6 +521,11 @@ int tree_send(const struct tree_source *from, struct tree_stats *stats, struct e
 	w->stats = stats;
 	w->sent_us = began;
 	r = walk_root(w, err);
+	if (w->full) {
+		r = forget_all(w, err);
+		if (r == 0)
+			r = walk_root(w, err);
+	}
 	/* Nothing more may go ahead. */
 	if (r == -ESTALE && from->running)
 		r = 0;

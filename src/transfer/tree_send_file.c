@@ -99,7 +99,7 @@ static bool prepare_record(struct tree_walk *w, struct tree_place *p, const stru
 {
 	struct tree_record *r = w->from->record;
 	struct known *k = p->known;
-	bool large = st->st_size >= TREE_LARGE;
+	bool large = st->st_size >= (r && r->compares ? 1 : TREE_LARGE);
 	bool patch = large && k && S_ISREG(k->mode) && k->ino == st->st_ino && k->digests && known_resize(r, k, (uint64_t)st->st_size);
 
 	if (!w->from->running || patch)
@@ -113,16 +113,18 @@ static bool prepare_record(struct tree_walk *w, struct tree_place *p, const stru
 }
 
 /* From its entry on the other side has this file, whatever becomes of its content. */
-static void note_entry(struct tree_walk *w, struct known *k, const struct stat *st)
+static void note_entry(struct tree_walk *w, struct known *k, const struct stat *st, bool xattrs)
 {
 	known_drop_children(w->from->record, k);
 	k->ino = st->st_ino;
 	k->mode = st->st_mode;
+	k->flags = xattrs ? KNOWN_XATTRS : 0;
 }
 
-static int send_all(struct tree_walk *w, struct tree_place *p, int fd, const struct stat *st, bool *ret_patch, struct error *err)
+/* same: the other side has all but the content.  It then gets the entry only when some of that differs. */
+static int send_all(struct tree_walk *w, struct tree_place *p, int fd, const struct stat *st, bool same, bool *ret_patch, struct error *err)
 {
-	bool running = w->from->running;
+	bool running = w->from->running, has_xattrs;
 	struct tree_entry e;
 	cJSON *xattrs = NULL;
 	char proc[64];
@@ -138,15 +140,22 @@ static int send_all(struct tree_walk *w, struct tree_place *p, int fd, const str
 	e.type = TREE_FILE;
 	e.size = (uint64_t)st->st_size;
 	e.patch = *ret_patch;
-	r = tree_walk_entry(w, &e, xattrs, err);
+	has_xattrs = xattrs;
+	if (same && *ret_patch && !xattrs && !(p->known->flags & KNOWN_XATTRS))
+		w->late = &e;
+	else
+		r = tree_walk_entry(w, &e, xattrs, err);
 	if (r == 0 && running)
-		note_entry(w, p->known, st);
-	return r < 0 ? r : tree_content_send(w, fd, e.size, running || *ret_patch ? p->known : NULL, *ret_patch, err);
+		note_entry(w, p->known, st, has_xattrs);
+	if (r == 0)
+		r = tree_content_send(w, fd, e.size, running || *ret_patch ? p->known : NULL, *ret_patch, err);
+	w->late = NULL;
+	return r;
 }
 
 static int send_file(struct tree_walk *w, struct tree_place *p, int fd, const struct stat *st, struct hardlink *l, struct error *err)
 {
-	bool patch = false, whole;
+	bool patch = false, whole, same = tree_walk_same_entry(p->known, st);
 	struct stat after;
 	struct known *k;
 	int r;
@@ -154,7 +163,7 @@ static int send_file(struct tree_walk *w, struct tree_place *p, int fd, const st
 	if (!tree_walk_may_send(w, p, st))
 		return 0;
 	k = p->known;
-	r = send_all(w, p, fd, st, &patch, err);
+	r = send_all(w, p, fd, st, same, &patch, err);
 	/* Some of it may have been sent. */
 	if (r < 0 && w->from->running)
 		known_forget_digests(w->from->record, k);

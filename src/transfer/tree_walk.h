@@ -20,6 +20,9 @@ struct tree_walk {
 	char path[TREE_PATH_MAX + 1];   /* of the entry at hand */
 	size_t path_len;
 	char *chunk;                    /* WIRE_DATA_MAX bytes */
+	uint64_t data_start, data_end;  /* of the file at hand: the data that was found last, UINT64_MAX: up to the file's end (tree_content.c) */
+	const struct tree_entry *late;  /* goes before the first data: without any there is nothing to tell */
+	bool full;                      /* while frozen: the other side may have no room for the rest */
 	int64_t sent_us;                /* clock_mono_us of the last frame */
 	unsigned looked_at;             /* entries */
 };
@@ -45,9 +48,13 @@ int tree_walk_alive(struct tree_walk *w, struct error *err);
 int tree_walk_whiteout(struct tree_walk *w, struct tree_place *p, struct error *err);
 /* Everything opened is compared with what was seen by name (*st): a name that changes its meaning in between is an error.  *st is then of what was opened. */
 int tree_walk_open(struct tree_walk *w, const struct tree_place *p, int flags, struct stat *st, int *ret, struct error *err);
+/* The entry of late, when there is one. */
+int tree_walk_late(struct tree_walk *w, struct error *err);
+/* The other side has all of it but perhaps the content. */
+bool tree_walk_same_entry(const struct known *k, const struct stat *st);
 /* The other side has it just so. */
 bool tree_walk_same(const struct tree_walk *w, const struct tree_place *p, const struct stat *st);
-/* False: it must wait for a later walk.  While running p->known is not NULL afterwards, and knows nothing any more but what is below it. */
+/* False: it must wait for a later walk, or while frozen (full) for one into an empty folder.  While running p->known is not NULL afterwards, and knows nothing any more but what is below it. */
 bool tree_walk_may_send(struct tree_walk *w, struct tree_place *p, const struct stat *st);
 /* It was sent as it was in st; content: of a file, and all of it. */
 void tree_walk_note(struct tree_walk *w, struct known *k, const struct stat *st, bool content);

@@ -42,7 +42,7 @@
 
 struct sides {
 	const char *from, *to;
-	bool overlay, running;
+	bool overlay, running, small;
 	struct wire *w[2];
 	struct tree_record *record;
 	struct tree_ahead ahead;
@@ -57,9 +57,10 @@ struct sides {
 	int result;
 };
 
-static void open_sides(struct sides *s, const char *from, bool overlay, const char *to)
+static void open_sides_as(struct sides *s, const char *from, bool overlay, const char *to, enum tree_tells tells)
 {
 	struct error err = { 0 };
+	int dir = open(from, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	memset(s, 0, sizeof(*s));
 	s->from = from;
@@ -69,9 +70,16 @@ static void open_sides(struct sides *s, const char *from, bool overlay, const ch
 	s->ahead = (struct tree_ahead){ .memory_max = 64 << 20, .entries_max = UINT64_MAX, .bytes_max = UINT64_MAX };
 	s->to_fd = open(to, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_true(s->to_fd >= 0);
-	assert_int_equal(tree_record_new(&s->ahead, &s->record, &err), 0);
+	assert_int_equal(tree_record_new(&s->ahead, tells, tells == TREE_TELLS_ALL ? UINT64_MAX : tree_room(dir), &s->record, &err), 0);
+	close(dir);
 	assert_int_equal(tree_apply_new(s->to_fd, &s->budget, &s->apply, &err), 0);
 	wire_pair(s->w, 20 * SECOND);
+}
+
+/* The working folder is on tmpfs: as if its times told all. */
+static void open_sides(struct sides *s, const char *from, bool overlay, const char *to)
+{
+	open_sides_as(s, from, overlay, to, TREE_TELLS_ALL);
 }
 
 static void close_sides(struct sides *s)
@@ -165,6 +173,33 @@ static void begin(struct sides *s)
 	open_sides(s, "src", false, "dst");
 }
 
+static void begin_tmpfs(struct sides *s)
+{
+	make_folder("src", 0755);
+	make_folder("dst", 0700);
+	open_sides_as(s, "src", false, "dst", TREE_TELLS_ATTRIBUTES);
+}
+
+/* Both are a tmpfs of this size. */
+static void begin_small(struct sides *s, const char *size)
+{
+	make_folder("src", 0755);
+	make_folder("dst", 0700);
+	if (mount("tmpfs", "src", "tmpfs", 0, size) < 0 || mount("tmpfs", "dst", "tmpfs", 0, size) < 0)
+		fail_msg("tmpfs: %s", strerror(errno));
+	open_sides_as(s, "src", false, "dst", TREE_TELLS_ATTRIBUTES);
+	s->small = true;
+}
+
+static void end_small(struct sides *s)
+{
+	close_sides(s);
+	assert_int_equal(umount2("src", MNT_DETACH), 0);
+	assert_int_equal(umount2("dst", MNT_DETACH), 0);
+	remove_all("src");
+	remove_all("dst");
+}
+
 static void write_at(const char *path, off_t at, const void *data, size_t len)
 {
 	cleanup_close int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
@@ -214,13 +249,215 @@ static void nothing_changes(void **state)
 	finish(&s, "src", 0, 0);
 }
 
-/* A mapping leaves no trace there. */
-static void tmpfs_tells_nothing(void **state)
+/* --- on tmpfs --- */
+
+static void what_file_systems_tell(void **state)
 {
-	cleanup_close int dir = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_close int here = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_close int none = -1;
 
 	(void)state;
-	assert_false(tree_tells_changes(dir));
+	assert_int_equal(tree_tells(here), TREE_TELLS_ATTRIBUTES);
+	assert_int_equal(tree_room(here), 1 << 30);
+	assert_int_equal(tree_tells(proc), TREE_TELLS_NOTHING);
+	assert_true(tree_room(proc) == UINT64_MAX);
+	make_folder("none", 0755);
+	assert_int_equal(mount("tmpfs", "none", "tmpfs", 0, "size=0"), 0);
+	none = open("none", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_true(tree_room(none) == UINT64_MAX);
+	assert_int_equal(umount2("none", MNT_DETACH), 0);
+	remove_all("none");
+}
+
+static void nothing_changes_on_tmpfs(void **state)
+{
+	struct sides s;
+
+	(void)state;
+	begin_tmpfs(&s);
+	for (int i = 0; i < 200; i++) {
+		char path[64];
+
+		path_format(path, sizeof(path), "src/%d", i);
+		make_text(path, path);
+	}
+	make_text("src/empty", "");
+	make_folder("src/folder", 0711);
+	make_large("src/folder/large", 5 << 20);
+	assert_int_equal(link("src/7", "src/folder/seven"), 0);
+	assert_int_equal(symlink("7", "src/link"), 0);
+	usleep(SETTLE_US);
+	walk(&s, true);
+	assert_int_equal(s.stats.entries, 206);
+	walk(&s, true);
+	assert_int_equal(s.stats.entries, 0);
+	finish(&s, "src", 0, 0);
+}
+
+/* By a mapping that was made after the walk and is gone before the next, to a page that was read before: then no fault tells of the write. */
+static void write_unseen(const char *path, size_t at, const char *text)
+{
+	cleanup_close int fd = open(path, O_RDWR | O_CLOEXEC);
+	struct stat before, after;
+	volatile char *p;
+
+	assert_true(fd >= 0 && fstat(fd, &before) == 0);
+	p = mmap(NULL, (size_t)before.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_true(p != MAP_FAILED);
+	for (size_t i = 0; text[i]; i++) {
+		char read_first = p[at + i];
+
+		(void)read_first;
+		p[at + i] = text[i];
+	}
+	assert_int_equal(munmap((void *)(uintptr_t)p, (size_t)before.st_size), 0);
+	assert_int_equal(fstat(fd, &after), 0);
+	/* That is what it is about. */
+	assert_memory_equal(&before.st_ctim, &after.st_ctim, sizeof(before.st_ctim));
+	assert_memory_equal(&before.st_mtim, &after.st_mtim, sizeof(before.st_mtim));
+}
+
+static void written_without_a_trace(void **state)
+{
+	struct sides s;
+
+	(void)state;
+	begin_tmpfs(&s);
+	make_text("src/small", "0123456789");
+	make_text("src/untouched", "0123456789");
+	make_large("src/large", 4 << 20);
+	assert_int_equal(link("src/large", "src/large too"), 0);
+	usleep(SETTLE_US);
+	walk(&s, true);
+	write_unseen("src/small", 3, "x");
+	write_unseen("src/large", 1 << 20, "one");
+	walk(&s, true);
+	assert_int_equal(s.stats.entries, 2);
+	assert_int_equal(s.stats.bytes, 10 + 65536);
+	write_unseen("src/small", 4, "y");
+	write_unseen("src/large too", 2 << 20, "two");
+	write_unseen("src/large", (3 << 20) + 70000, "three");
+	finish(&s, "src", 2, 10 + 2 * 65536);
+}
+
+static blkcnt_t blocks_of(const char *path)
+{
+	struct stat st;
+
+	assert_int_equal(stat(path, &st), 0);
+	return st.st_blocks;
+}
+
+static void holes_stay_holes(void **state)
+{
+	cleanup_close int fd = -1;
+	struct sides s;
+	char *p;
+
+	(void)state;
+	begin_tmpfs(&s);
+	make_text("src/sparse", "begin");
+	assert_int_equal(truncate("src/sparse", 1ll << 30), 0);
+	write_at("src/sparse", 500 << 20, "here", 4);
+	make_large("src/large", 8 << 20);
+	usleep(SETTLE_US);
+	walk(&s, true);
+	assert_int_equal(s.stats.bytes, (8 << 20) + 2 * 4096);
+	/* Through a mapping (madvise(2), MADV_REMOVE), and a page of a block that holds others. */
+	fd = open("src/large", O_RDWR | O_CLOEXEC);
+	p = mmap(NULL, 8 << 20, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_true(p != MAP_FAILED);
+	assert_int_equal(madvise(p + (2 << 20), 1 << 20, MADV_REMOVE), 0);
+	assert_int_equal(madvise(p + (5 << 20) + 4096, 4096, MADV_REMOVE), 0);
+	assert_int_equal(munmap(p, 8 << 20), 0);
+	write_unseen("src/sparse", 500 << 20, "gone");
+	write_unseen("src/sparse", 700 << 20, "new");
+	walk(&s, false);
+	compare_trees("src", "dst");
+	assert_int_equal(blocks_of("dst/sparse"), 3 * 8);
+	assert_int_equal(blocks_of("dst/large"), blocks_of("src/large"));
+	finish(&s, "src", 4, 2 << 20);
+}
+
+static void files_of_tmpfs_come_and_go(void **state)
+{
+	struct sides s;
+
+	(void)state;
+	begin_tmpfs(&s);
+	for (int i = 0; i < 6; i++) {
+		char path[32];
+
+		path_format(path, sizeof(path), "src/%d", i);
+		make_large(path, 1 << 20);
+	}
+	make_text("src/small", "small");
+	make_text("src/attribute", "1");
+	usleep(SETTLE_US);
+	walk(&s, true);
+	assert_int_equal(truncate("src/0", 100001), 0);         /* shorter */
+	assert_int_equal(truncate("src/1", 3 << 20), 0);        /* longer, with a hole */
+	assert_int_equal(unlink("src/2"), 0);
+	assert_int_equal(rename("src/3", "src/4"), 0);          /* replaced */
+	make_text("src/new", "new");
+	assert_int_equal(truncate("src/5", 0), 0);
+	assert_int_equal(truncate("src/small", 0), 0);
+	if (set_xattr("src/attribute", "user.x", "y", 1))
+		assert_int_equal(chmod("src/attribute", 0600), 0);
+	/* The folder, whiteouts of 2 and 3, and each of the others but one; of those a block, and all of what replaces another. */
+	finish(&s, "src", 10, (1 << 20) + 2 * 65536 + 3);
+}
+
+/* A file goes and another comes for which there was no room beside it; and one becomes shorter, another longer. */
+static void there_is_little_room(void **state)
+{
+	struct sides s;
+
+	(void)state;
+	for (int order = 0; order < 2; order++) {
+		const char *one = order ? "src/b" : "src/a", *two = order ? "src/a" : "src/b";
+		char path[2][32];
+
+		path_format(path[0], 32, "%s/file", one);
+		path_format(path[1], 32, "%s/file", two);
+		begin_small(&s, "size=8m");
+		make_folder(one, 0755);
+		make_folder(two, 0755);
+		make_large("src/old", 3 << 20);
+		make_large(path[0], 4 << 20);
+		make_text(path[1], "little");
+		usleep(SETTLE_US);
+		walk(&s, true);
+		assert_int_equal(unlink("src/old"), 0);
+		make_large("src/new", 3 << 20);
+		walk(&s, true);
+		assert_true(s.stats.bytes >= 3 << 20);
+		assert_int_equal(truncate(path[0], 5), 0);
+		make_large(path[1], 9 << 19);
+		walk(&s, false);
+		compare_trees("src", "dst");
+		end_small(&s);
+	}
+}
+
+/* Full to the last page, and written to: only that goes. */
+static void it_is_full(void **state)
+{
+	struct sides s;
+
+	(void)state;
+	begin_small(&s, "size=8m");
+	make_large("src/all", 8 << 20);
+	usleep(SETTLE_US);
+	walk(&s, true);
+	write_unseen("src/all", 5 << 20, "x");
+	walk(&s, true);
+	write_unseen("src/all", 6 << 20, "x");
+	walk(&s, false);
+	assert_int_equal(s.stats.entries, 1);
+	assert_int_equal(s.stats.bytes, 65536);
+	compare_trees("src", "dst");
+	end_small(&s);
 }
 
 /* What is too young is sent again once, though it has not changed. */
@@ -722,6 +959,7 @@ struct changes {
 	const char *root;
 	unsigned seed;
 	bool maps;                      /* files may be mapped, and are until the end */
+	bool unseen;                    /* they are mapped for a moment only, and written to */
 	struct mapping mapped[4];
 	int n_mapped;
 	atomic_bool stop;
@@ -753,6 +991,19 @@ static void write_any(struct changes *c, const char *path)
 			return;
 }
 
+static void write_briefly(struct changes *c, int fd, size_t size)
+{
+	char *p = size ? mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
+
+	if (p == MAP_FAILED)
+		return;
+	if (dice(c, 4))
+		p[dice(c, (unsigned)size)] = (char)dice(c, 256);
+	else if (size > 100000)
+		madvise(p + 16384, 65536 + 4096 * dice(c, 3), MADV_REMOVE);
+	munmap(p, size);
+}
+
 static void change_file(struct changes *c, const char *path)
 {
 	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_sec = 1000 + (time_t)dice(c, 3) } };
@@ -763,7 +1014,7 @@ static void change_file(struct changes *c, const char *path)
 		return;
 	switch (dice(c, 5)) {
 	case 0:
-		assert_true(pwrite(fd, "changed", 7, (off_t)dice(c, (unsigned)st.st_size + 1)) == 7);
+		assert_true(pwrite(fd, "changed", 7, (off_t)dice(c, (unsigned)st.st_size + 1)) > 0 || errno == ENOSPC);
 		break;
 	case 1:
 		assert_int_equal(ftruncate(fd, (off_t)dice(c, 600000)), 0);
@@ -772,10 +1023,12 @@ static void change_file(struct changes *c, const char *path)
 		fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)dice(c, 300000), 1 + (off_t)dice(c, 200000));
 		break;
 	case 3:
-		assert_true(pwrite(fd, "k", 1, 0) == 1);
+		assert_true(pwrite(fd, "k", 1, 0) == 1 || errno == ENOSPC);
 		futimens(fd, times);
 		break;
 	default:
+		if (c->unseen)
+			write_briefly(c, fd, (size_t)st.st_size);
 		if (!c->maps || c->n_mapped == 4 || st.st_size < 8192)
 			return;
 		c->mapped[c->n_mapped] = (struct mapping){ mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), 8192 };
@@ -877,6 +1130,10 @@ static void end_any(struct sides *s, struct changes *c)
 	walk(s, false);
 	compare_trees(c->root, s->to);
 	unmap_all(c);
+	if (s->small) {
+		end_small(s);
+		return;
+	}
 	close_sides(s);
 	if (s->overlay) {
 		remove_overlays();
@@ -886,17 +1143,29 @@ static void end_any(struct sides *s, struct changes *c)
 	}
 }
 
-static void anything_between_walks(bool overlay, unsigned seeds)
+enum where { PLAIN_FOLDER, OVERLAY, TMPFS, SMALL_TMPFS };
+
+static void begin_any(struct sides *s, enum where where)
+{
+	if (where == OVERLAY)
+		begin_overlay(s);
+	else if (where == TMPFS)
+		begin_tmpfs(s);
+	else if (where == SMALL_TMPFS)
+		begin_small(s, "size=3m");
+	else
+		begin(s);
+}
+
+static void anything_between_walks(enum where where, unsigned seeds)
 {
 	static struct changes c;
 	struct sides s;
 
 	for (unsigned seed = 1; seed <= seeds; seed++) {
-		if (overlay)
-			begin_overlay(&s);
-		else
-			begin(&s);
-		c = (struct changes){ .root = overlay ? "one/merged" : "src", .seed = seed, .maps = true };
+		begin_any(&s, where);
+		/* Without room a write through a mapping is a signal. */
+		c = (struct changes){ .root = where == OVERLAY ? "one/merged" : "src", .seed = seed, .maps = where != SMALL_TMPFS, .unseen = where == TMPFS };
 		for (int i = 0; i < 60; i++)
 			change_once(&c);
 		for (int n = 0; n < 4; n++) {
@@ -913,13 +1182,25 @@ static void anything_between_walks(bool overlay, unsigned seeds)
 static void anything(void **state)
 {
 	(void)state;
-	anything_between_walks(false, 60);
+	anything_between_walks(PLAIN_FOLDER, 60);
 }
 
 static void anything_in_an_overlay(void **state)
 {
 	(void)state;
-	anything_between_walks(true, 40);
+	anything_between_walks(OVERLAY, 40);
+}
+
+static void anything_on_tmpfs(void **state)
+{
+	(void)state;
+	anything_between_walks(TMPFS, 60);
+}
+
+static void anything_on_a_small_tmpfs(void **state)
+{
+	(void)state;
+	anything_between_walks(SMALL_TMPFS, 60);
 }
 
 static void *change_main(void *arg)
@@ -939,14 +1220,11 @@ static void anything_during_walks(void **state)
 	pthread_t t;
 
 	(void)state;
-	for (unsigned seed = 1; seed <= 12; seed++) {
-		bool overlay = seed % 2;
+	for (unsigned seed = 1; seed <= 20; seed++) {
+		enum where where = seed % 4;
 
-		if (overlay)
-			begin_overlay(&s);
-		else
-			begin(&s);
-		c = (struct changes){ .root = overlay ? "one/merged" : "src", .seed = seed };
+		begin_any(&s, where);
+		c = (struct changes){ .root = where == OVERLAY ? "one/merged" : "src", .seed = seed, .unseen = where == TMPFS };
 		for (int i = 0; i < 200; i++)
 			change_once(&c);
 		assert_int_equal(pthread_create(&t, NULL, change_main, &c), 0);
@@ -987,7 +1265,13 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(nothing_changes),
-		cmocka_unit_test(tmpfs_tells_nothing),
+		cmocka_unit_test(what_file_systems_tell),
+		cmocka_unit_test(nothing_changes_on_tmpfs),
+		cmocka_unit_test(written_without_a_trace),
+		cmocka_unit_test(holes_stay_holes),
+		cmocka_unit_test(files_of_tmpfs_come_and_go),
+		cmocka_unit_test(there_is_little_room),
+		cmocka_unit_test(it_is_full),
 		cmocka_unit_test(young_times_are_not_trusted),
 		cmocka_unit_test(same_size_and_time),
 		cmocka_unit_test(blocks_of_large_files),
@@ -1004,6 +1288,8 @@ int main(void)
 		cmocka_unit_test(opaque_folders),
 		cmocka_unit_test(anything),
 		cmocka_unit_test(anything_in_an_overlay),
+		cmocka_unit_test(anything_on_tmpfs),
+		cmocka_unit_test(anything_on_a_small_tmpfs),
 		cmocka_unit_test(anything_during_walks),
 		cmocka_unit_test(many_that_are_the_same),
 	};
