@@ -114,7 +114,7 @@ struct source {
 	struct tree_stats volume_tree;
 	struct tree_ahead ahead;
 	int walks;                      /* through all files while it ran */
-	int64_t walks_us;
+	int64_t walks_us, volumes_us;   /* volumes: the last one, frozen */
 	struct tree_mapped *mapped;     /* while frozen */
 	struct smaps *smaps;            /* NULL: this kernel tells flags of mappings only by a walk through memory */
 	sem_t turns;                    /* dumps that may begin */

@@ -12,7 +12,7 @@
 
 /*
  * The files of a pod: the upper folder of each container's overlay, and the volumes.  While it runs they are sent as memory is, in rounds; while it is frozen
- * only what differs from what was sent.  A tree on a file system that does not tell of changes (tmpfs), and all of them to an agent that does not know this,
+ * only what differs from what was sent.  A tree on a file system of which nobody knows what its times tell, and all of them to an agent that does not know this,
  * are sent while it is frozen.
  */
 
@@ -66,10 +66,11 @@ static int send_place(struct source *s, const struct place *p, const struct tree
 static int make_record(struct source *s, const struct place *p, struct tree_record **ret, struct error *err)
 {
 	cleanup_close int dir = open_place(s, p, err);
+	enum tree_tells tells = dir < 0 ? TREE_TELLS_NOTHING : tree_tells(dir);
 
 	if (dir < 0)
 		return dir;
-	return 0;
+	return tells == TREE_TELLS_NOTHING ? 0 : tree_record_new(&s->ahead, tells, tree_room(dir), ret, err);
 }
 
 static int make_records(struct source *s, struct error *err)
@@ -200,6 +201,7 @@ int source_send_root(struct source_container *c, struct error *err)
 
 int source_send_volumes(struct source *s, struct error *err)
 {
+	int64_t start = clock_mono_us();
 	int r = 0;
 
 	for (int i = 0; r == 0 && i < s->volumes.n; i++) {
@@ -207,6 +209,7 @@ int source_send_volumes(struct source *s, struct error *err)
 
 		r = send_place(s, &p, s->mapped, false, err);
 	}
+	s->volumes_us = clock_mono_us() - start;
 	return r;
 }
 

@@ -1261,6 +1261,27 @@ static void many_that_are_the_same(void **state)
 	remove_all("dst");
 }
 
+#define COMPARED_MIB 256
+
+/* Not asserted: how fast a file is compared of which nothing has changed. */
+static void a_large_one_that_is_the_same(void **state)
+{
+	struct sides s;
+
+	(void)state;
+	begin_tmpfs(&s);
+	make_large("src/large", (size_t)COMPARED_MIB << 20);
+	usleep(SETTLE_US);
+	walk(&s, true);
+	walk(&s, false);
+	print_message("%d MiB that are the same: %lld us, %lld MB/s of processor time\n", COMPARED_MIB, (long long)s.stats.micros,
+		      ((long long)COMPARED_MIB << 20) / (s.cpu_us + 1));
+	assert_int_equal(s.stats.entries, 0);
+	close_sides(&s);
+	remove_all("src");
+	remove_all("dst");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1292,6 +1313,7 @@ int main(void)
 		cmocka_unit_test(anything_on_a_small_tmpfs),
 		cmocka_unit_test(anything_during_walks),
 		cmocka_unit_test(many_that_are_the_same),
+		cmocka_unit_test(a_large_one_that_is_the_same),
 	};
 
 	signal(SIGPIPE, SIG_IGN);
