@@ -44,11 +44,12 @@
 #define TREE_PATH_MAX 4095              /* PATH_MAX with its NUL: longer ones cannot be given to a system call */
 #define TREE_XATTRS_MAX 65536           /* bytes of all names and values */
 
-/* The source's own: what it keeps of the files that went ahead, of all trees of a migration (some 120 bytes for each, and 16 for each block of large ones). */
+/* The source's own: what it keeps of the files that went ahead, of all trees of a migration (some 130 bytes for each, and 16 for each block of large ones). */
 #define TREE_RECORD_MAX (256u << 20)
 #define TREE_LINKS_MAX (512u << 20)     /* bytes: the first paths of files with several names, of one walk through one tree */
 #define TREE_BLOCK 65536u
 #define TREE_LARGE (4 * TREE_BLOCK)     /* from this size on, of a file that has changed only those blocks are sent that differ */
+#define TREE_PAGE 4096u                 /* the blocks of all files on tmpfs: they are written to as memory is, page by page, and sent while the pod waits */
 #define TREE_WALKS_MAX 5                /* while the pod runs */
 
 /* The same for shared memory of a container, 16 bytes for each page: what does not fit goes while it is frozen. */

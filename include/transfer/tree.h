@@ -31,7 +31,7 @@ struct tree_ahead {
 struct tree_record;
 /*
  * What a file system tells of changes by its times.  ALL: all of them, but for those that tree_mapped finds.  ATTRIBUTES: not those of a file's content, which is therefore
- * compared in each walk.  NOTHING: a record is worth nothing there.
+ * compared in each walk, page by page.  NOTHING: a record is worth nothing there.
  */
 enum tree_tells { TREE_TELLS_NOTHING, TREE_TELLS_ATTRIBUTES, TREE_TELLS_ALL };
 enum tree_tells tree_tells(int dir_fd);

@@ -12,7 +12,7 @@
 #include "base/clock.h"
 #include "tree_walk.h"
 
-_Static_assert(WIRE_DATA_MAX % TREE_BLOCK == 0 && TREE_BLOCK % 4096 == 0, "whole blocks to a chunk");
+_Static_assert(WIRE_DATA_MAX % TREE_BLOCK == 0 && WIRE_DATA_MAX % TREE_PAGE == 0 && TREE_BLOCK % 4096 == 0, "whole blocks to a chunk");
 
 static int send_data(struct tree_walk *w, uint64_t at, const char *data, size_t len, struct error *err)
 {
@@ -132,11 +132,12 @@ static struct tree_digest digest_of(const char *data, size_t len)
 static int note_chunk(struct tree_walk *w, struct tree_digest *d, uint64_t at, size_t len, bool patch, struct error *err)
 {
 	size_t first = 0, behind = 0;           /* what differs and was not sent yet: from first up to behind */
+	size_t block = w->from->record->block;
 	int r = 0;
 
-	d += at / TREE_BLOCK;
-	for (size_t pos = 0; r == 0 && pos < len; pos += TREE_BLOCK, d++) {
-		size_t n = len - pos < TREE_BLOCK ? len - pos : TREE_BLOCK;
+	d += at / block;
+	for (size_t pos = 0; r == 0 && pos < len; pos += block, d++) {
+		size_t n = len - pos < block ? len - pos : block;
 		struct tree_digest now = digest_of(w->chunk + pos, n);
 		bool same = now.low == d->low && now.high == d->high;
 
@@ -155,22 +156,30 @@ static int note_chunk(struct tree_walk *w, struct tree_digest *d, uint64_t at, s
 	return r == 0 && patch ? tree_walk_alive(w, err) : r;
 }
 
+static int send_zeros(struct tree_walk *w, uint64_t at, uint64_t to, struct error *err)
+{
+	memset(w->chunk, 0, (size_t)(to - at));
+	return send_data(w, at, w->chunk, (size_t)(to - at), err);
+}
+
 /* From `at` on, both block by block, there is a hole up to `to`. */
 static int note_hole(struct tree_walk *w, struct tree_digest *d, uint64_t at, uint64_t to, struct error *err)
 {
+	uint64_t first = at;                    /* from here up to `at` the other side has something else, as far as it was not told yet */
+	size_t block = w->from->record->block;
 	int r = 0;
 
-	for (; r == 0 && at < to; at += TREE_BLOCK) {
-		size_t n = to - at < TREE_BLOCK ? (size_t)(to - at) : TREE_BLOCK;
-		struct tree_digest *b = &d[at / TREE_BLOCK];
+	for (; r == 0 && at < to; at += block) {
+		struct tree_digest *b = &d[at / block];
+		bool same = b->low == 0 && b->high == 0;
 
-		if (b->low == 0 && b->high == 0)
-			continue;
-		memset(w->chunk, 0, n);
+		if ((same || at - first == WIRE_DATA_MAX) && first < at)
+			r = send_zeros(w, first, at, err);
+		if (same || at - first == WIRE_DATA_MAX)
+			first = same ? at + block : at;
 		*b = (struct tree_digest){ 0 };
-		r = send_data(w, at, w->chunk, n, err);
 	}
-	return r;
+	return r == 0 && first < to ? send_zeros(w, first, to, err) : r;
 }
 
 /* Data only, no holes. */
@@ -205,7 +214,7 @@ int tree_content_send(struct tree_walk *w, int fd, uint64_t size, struct known *
 		return send_plain(w, fd, size, err);
 	while (r == 0 && at < size) {
 		r = find_data(w, fd, at, size, &start, &end, err);
-		start = ended || start >= size ? size : start - start % TREE_BLOCK;
+		start = ended || start >= size ? size : start - start % w->from->record->block;
 		if (r == 0 && start > at) {
 			r = note_hole(w, k->digests, at, start, err);
 			at = start;

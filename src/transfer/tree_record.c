@@ -63,9 +63,9 @@ static size_t known_bytes(const char *name)
 	return sizeof(struct known) + strlen(name) + 1 + MALLOC_HEAD;
 }
 
-static size_t blocks(uint64_t size)
+static size_t blocks(const struct tree_record *r, uint64_t size)
 {
-	return (size_t)((size + TREE_BLOCK - 1) / TREE_BLOCK);
+	return (size_t)((size + r->block - 1) / r->block);
 }
 
 static size_t digest_bytes(size_t n)
@@ -85,6 +85,7 @@ int tree_record_new(struct tree_ahead *ahead, enum tree_tells tells, uint64_t ro
 	if (r) {
 		r->ahead = ahead;
 		r->compares = tells == TREE_TELLS_ATTRIBUTES;
+		r->block = r->compares ? TREE_PAGE : TREE_BLOCK;
 		r->room = room;
 		r->n_buckets = BUCKETS;
 		r->buckets = calloc(BUCKETS, sizeof(struct known *));
@@ -208,14 +209,14 @@ void known_drop_children(struct tree_record *r, struct known *k)
 void known_forget_digests(struct tree_record *r, struct known *k)
 {
 	if (k->digests)
-		r->ahead->memory -= digest_bytes(blocks(k->size));
+		r->ahead->memory -= digest_bytes(blocks(r, k->size));
 	free(k->digests);
 	k->digests = NULL;
 }
 
 bool known_resize(struct tree_record *r, struct known *k, uint64_t size)
 {
-	size_t had = k->digests ? blocks(k->size) : 0, n = blocks(size);
+	size_t had = k->digests ? blocks(r, k->size) : 0, n = blocks(r, size);
 	struct tree_digest *more;
 
 	if (n > had && !take(r, digest_bytes(n) - digest_bytes(had))) {
@@ -237,15 +238,13 @@ bool known_resize(struct tree_record *r, struct known *k, uint64_t size)
 	return true;
 }
 
-#define PAGE 4096u
-
 /*
  * Never less than there is in the end or, block after block, on the way there: what was there before and what is here now; which pages of a file with holes are both nobody knows.
  * Pages of zeros become holes there, and a hole stays what it is.
  */
 static uint64_t room_of(const struct stat *st, uint64_t had)
 {
-	uint64_t pages = ((uint64_t)st->st_size + PAGE - 1) / PAGE * PAGE, used = (uint64_t)st->st_blocks * 512;
+	uint64_t pages = ((uint64_t)st->st_size + TREE_PAGE - 1) / TREE_PAGE * TREE_PAGE, used = (uint64_t)st->st_blocks * 512;
 
 	if (S_ISLNK(st->st_mode))
 		return used;

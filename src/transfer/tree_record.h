@@ -28,7 +28,7 @@ enum {
  */
 struct known {
 	struct known *parent, *child, *sibling, *chain;
-	struct tree_digest *digests;    /* one for each TREE_BLOCK of size; NULL: none are kept */
+	struct tree_digest *digests;    /* one for each block (tree_record.block) of size; NULL: none are kept */
 	uint64_t ino, size;
 	uint64_t room;                  /* that it takes at the other side, at most; counted where there is a limit (tree_record.room) */
 	int64_t ctime_ns;
@@ -42,6 +42,7 @@ struct known {
 struct tree_record {
 	struct tree_ahead *ahead;
 	bool compares;                  /* no time tells of what was written: each file has digests, and is read in each walk */
+	uint32_t block;                 /* TREE_BLOCK or TREE_PAGE */
 	uint64_t room, taken;           /* bytes that the other side has room for, UINT64_MAX: there is no limit; those that are taken */
 	struct known *root;
 	struct known **buckets;

@@ -952,35 +952,124 @@ static void busy_check(const char *folder)
 		busy_change(folder);
 }
 
+/* --- pages: PATH:MIB, a large file of which each millisecond a page is written through a mapping; two at most --- */
+
+#define PAGE_WORDS 1024u
+
+static struct paged {
+	const char *path;               /* of the argument: it ends with a colon */
+	uint32_t *map, *version;        /* version: of each page, what it must hold */
+	uint32_t n, seed, at;
+} paged[2];
+
+static struct paged *paged_find(const char *value)
+{
+	struct paged *f = paged;
+
+	while (f->path && f->path != value)
+		f++;
+	return f;
+}
+
+static uint32_t paged_next(uint32_t x)
+{
+	x ^= x << 13;
+	x ^= x >> 17;
+	return x ^ x << 5;
+}
+
+/* No two pages are the same, and none can be packed. */
+static void paged_fill(uint32_t *words, uint32_t page, uint32_t version)
+{
+	uint32_t x = page * 2654435761u + version * 40503u + 1;
+
+	for (unsigned i = 0; i < PAGE_WORDS; i++)
+		words[i] = x = paged_next(x ? x : 1);
+}
+
+static void pages_hold(const char *value)
+{
+	struct paged *f = paged_find(value);
+	const char *colon = strchr(value, ':');
+	char path[256];
+	int fd;
+
+	snprintf(path, sizeof(path), "%.*s", (int)(colon - value), value);
+	f->path = value;
+	f->seed = 1;
+	f->n = (uint32_t)strtoul(colon + 1, NULL, 10) * 256;
+	f->version = calloc(f->n, sizeof(*f->version));
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0 || ftruncate(fd, (off_t)f->n * 4096) < 0 || (f->map = mmap(NULL, (size_t)f->n * 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) == MAP_FAILED) {
+		bad("pages", strerror(errno));
+		exit(1);
+	}
+	close(fd);
+	for (uint32_t i = 0; i < f->n; i++)
+		paged_fill(f->map + (size_t)i * PAGE_WORDS, i, 0);
+}
+
+static void pages_write(const char *value)
+{
+	struct paged *f = paged_find(value);
+	uint32_t page;
+
+	f->seed = paged_next(f->seed);
+	page = f->seed % f->n;
+	paged_fill(f->map + (size_t)page * PAGE_WORDS, page, ++f->version[page]);
+}
+
+/* A part each time, by its name: all of it within two seconds. */
+static void pages_check(const char *value)
+{
+	struct paged *f = paged_find(value);
+	uint32_t got[PAGE_WORDS], want[PAGE_WORDS];
+	char path[256];
+	int fd;
+
+	snprintf(path, sizeof(path), "%.*s", (int)(strchr(value, ':') - value), value);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	for (uint32_t i = 0; i < f->n / 20 + 1; i++, f->at = (f->at + 1) % f->n) {
+		paged_fill(want, f->at, f->version[f->at]);
+		if (pread(fd, got, sizeof(got), (off_t)f->at * 4096) != sizeof(got) || memcmp(got, want, sizeof(got)) != 0) {
+			bad("pages", path);
+			break;
+		}
+	}
+	close(fd);
+}
+
 /* --- all of it --- */
 
 static const struct kind {
 	const char *name;
 	void (*hold)(const char *value), (*check)(const char *value);
+	void (*each)(const char *value);        /* millisecond; NULL: nothing */
 } kinds[] = {
-	{ "identity", identity_hold, identity_check },
-	{ "file", NULL, file_check },
-	{ "lines", NULL, lines_check },
-	{ "readonly", NULL, readonly_check },
-	{ "memory", memory_hold, memory_check },
-	{ "watch", watch_hold, watch_check },
-	{ "waits", waits_hold, waits_check },
-	{ "end", end_hold, end_check },
-	{ "bound", bound_hold, bound_check },
-	{ "udp", udp_hold, udp_check },
-	{ "dgram", dgram_hold, dgram_check },
-	{ "listen", listen_hold, listen_check },
-	{ "call", NULL, call_check },
-	{ "http", http_hold, nothing_to_check },
-	{ "grpc", grpc_hold, nothing_to_check },
-	{ "shm-write", shm_hold, shm_write },
-	{ "shm-read", shm_hold, shm_read },
-	{ "sysv", sysv_hold, sysv_check },
-	{ "processes", processes_hold, processes_check },
-	{ "pid", pid_hold, pid_check },
-	{ "odd", odd_hold, odd_check },
-	{ "many", many_hold, many_check },
-	{ "busy", busy_hold, busy_check },
+	{ "identity", identity_hold, identity_check, NULL },
+	{ "file", NULL, file_check, NULL },
+	{ "lines", NULL, lines_check, NULL },
+	{ "readonly", NULL, readonly_check, NULL },
+	{ "memory", memory_hold, memory_check, NULL },
+	{ "watch", watch_hold, watch_check, NULL },
+	{ "waits", waits_hold, waits_check, NULL },
+	{ "end", end_hold, end_check, NULL },
+	{ "bound", bound_hold, bound_check, NULL },
+	{ "udp", udp_hold, udp_check, NULL },
+	{ "dgram", dgram_hold, dgram_check, NULL },
+	{ "listen", listen_hold, listen_check, NULL },
+	{ "call", NULL, call_check, NULL },
+	{ "http", http_hold, nothing_to_check, NULL },
+	{ "grpc", grpc_hold, nothing_to_check, NULL },
+	{ "shm-write", shm_hold, shm_write, NULL },
+	{ "shm-read", shm_hold, shm_read, NULL },
+	{ "sysv", sysv_hold, sysv_check, NULL },
+	{ "processes", processes_hold, processes_check, NULL },
+	{ "pid", pid_hold, pid_check, NULL },
+	{ "odd", odd_hold, odd_check, NULL },
+	{ "many", many_hold, many_check, NULL },
+	{ "busy", busy_hold, busy_check, NULL },
+	{ "pages", pages_hold, pages_check, pages_write },
 };
 
 static const struct kind *find(const char *arg, const char **value)
@@ -1017,8 +1106,14 @@ int main(int argc, char **argv)
 		int64_t now;
 
 		nanosleep(&(struct timespec){ 0, 1000000 }, NULL);
-		for (int i = 1; i < argc && tick % 100 == 0; i++)
-			find(argv[i], &value)->check(value);
+		for (int i = 1; i < argc; i++) {
+			const struct kind *k = find(argv[i], &value);
+
+			if (k->each)
+				k->each(value);
+			if (tick % 100 == 0)
+				k->check(value);
+		}
 		now = now_ms();
 		largest = now - last > largest ? now - last : largest;
 		last = now;

@@ -335,11 +335,11 @@ static void written_without_a_trace(void **state)
 	write_unseen("src/large", 1 << 20, "one");
 	walk(&s, true);
 	assert_int_equal(s.stats.entries, 2);
-	assert_int_equal(s.stats.bytes, 10 + 65536);
+	assert_int_equal(s.stats.bytes, 10 + 4096);
 	write_unseen("src/small", 4, "y");
 	write_unseen("src/large too", 2 << 20, "two");
 	write_unseen("src/large", (3 << 20) + 70000, "three");
-	finish(&s, "src", 2, 10 + 2 * 65536);
+	finish(&s, "src", 2, 10 + 2 * 4096);
 }
 
 static blkcnt_t blocks_of(const char *path)
@@ -378,7 +378,7 @@ static void holes_stay_holes(void **state)
 	compare_trees("src", "dst");
 	assert_int_equal(blocks_of("dst/sparse"), 3 * 8);
 	assert_int_equal(blocks_of("dst/large"), blocks_of("src/large"));
-	finish(&s, "src", 4, 2 << 20);
+	finish(&s, "src", 4, (1 << 20) + 4 * 4096);
 }
 
 static void files_of_tmpfs_come_and_go(void **state)
@@ -407,7 +407,7 @@ static void files_of_tmpfs_come_and_go(void **state)
 	if (set_xattr("src/attribute", "user.x", "y", 1))
 		assert_int_equal(chmod("src/attribute", 0600), 0);
 	/* The folder, whiteouts of 2 and 3, and each of the others but one; of those a block, and all of what replaces another. */
-	finish(&s, "src", 10, (1 << 20) + 2 * 65536 + 3);
+	finish(&s, "src", 10, (1 << 20) + 2 * 4096 + 3);
 }
 
 /* A file goes and another comes for which there was no room beside it; and one becomes shorter, another longer. */
@@ -457,7 +457,7 @@ static void it_is_full(void **state)
 	write_unseen("src/all", 6 << 20, "x");
 	walk(&s, false);
 	assert_int_equal(s.stats.entries, 1);
-	assert_int_equal(s.stats.bytes, 65536);
+	assert_int_equal(s.stats.bytes, 4096);
 	compare_trees("src", "dst");
 	end_small(&s);
 }
