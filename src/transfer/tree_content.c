@@ -128,8 +128,8 @@ static struct tree_digest digest_of(const char *data, size_t len)
 	return (struct tree_digest){ h.low64, h.high64 };
 }
 
-/* The blocks of the chunk at hand: their digests, and with patch those that differ from what is there. */
-static int note_chunk(struct tree_walk *w, struct tree_digest *d, uint64_t at, size_t len, bool patch, struct error *err)
+/* The blocks of the chunk at hand: their digests, and with differs those that differ from what is there go. */
+static int note_chunk(struct tree_walk *w, struct tree_digest *d, uint64_t at, size_t len, bool differs, struct error *err)
 {
 	size_t first = 0, behind = 0;           /* what differs and was not sent yet: from first up to behind */
 	size_t block = w->from->record->block;
@@ -141,9 +141,9 @@ static int note_chunk(struct tree_walk *w, struct tree_digest *d, uint64_t at, s
 		struct tree_digest now = digest_of(w->chunk + pos, n);
 		bool same = now.low == d->low && now.high == d->high;
 
-		if (patch && !same && first == behind)
+		if (differs && !same && first == behind)
 			first = pos;
-		if (patch && !same)
+		if (differs && !same)
 			behind = pos + n;
 		if (same && first < behind) {
 			r = send_data(w, at + first, w->chunk + first, behind - first, err);
@@ -153,7 +153,7 @@ static int note_chunk(struct tree_walk *w, struct tree_digest *d, uint64_t at, s
 	}
 	if (r == 0 && first < behind)
 		r = send_data(w, at + first, w->chunk + first, behind - first, err);
-	return r == 0 && patch ? tree_walk_alive(w, err) : r;
+	return r == 0 && differs ? tree_walk_alive(w, err) : r;
 }
 
 static int send_zeros(struct tree_walk *w, uint64_t at, uint64_t to, struct error *err)
@@ -206,12 +206,14 @@ static int send_plain(struct tree_walk *w, int fd, uint64_t size, struct error *
 int tree_content_send(struct tree_walk *w, int fd, uint64_t size, struct known *k, bool patch, struct error *err)
 {
 	uint64_t at = 0, start, end;
-	bool ended = false;
+	bool ended = false, differs;
 	int r = 0;
 
 	w->data_start = w->data_end = 0;
 	if (!k || !k->digests)
 		return send_plain(w, fd, size, err);
+	/* A new file is zeros.  Page by page only what is not goes: what was punched between the look for holes and the read, too, stays a hole. */
+	differs = patch || w->from->record->compares;
 	while (r == 0 && at < size) {
 		r = find_data(w, fd, at, size, &start, &end, err);
 		start = ended || start >= size ? size : start - start % w->from->record->block;
@@ -222,11 +224,13 @@ int tree_content_send(struct tree_walk *w, int fd, uint64_t size, struct known *
 		if (r == 0 && at < size) {
 			size_t len = size - at < WIRE_DATA_MAX ? (size_t)(size - at) : WIRE_DATA_MAX;
 
-			r = read_chunk(w, fd, at, len, !patch, &ended, err);
+			r = read_chunk(w, fd, at, len, !differs, &ended, err);
 			if (r == 0)
-				r = note_chunk(w, k->digests, at, len, patch, err);
+				r = note_chunk(w, k->digests, at, len, differs, err);
 			at += len;
 		}
 	}
+	if (r == 0)
+		known_count_room(w->from->record, k);
 	return r;
 }

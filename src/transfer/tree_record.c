@@ -267,3 +267,15 @@ bool known_take_room(struct tree_record *r, struct known *k, const struct stat *
 		k->room = need;
 	return true;
 }
+
+void known_count_room(struct tree_record *r, struct known *k)
+{
+	uint64_t room = 0;
+
+	if (r->room == UINT64_MAX || !k->digests)
+		return;
+	for (size_t i = 0; i < blocks(r, k->size); i++)
+		room += k->digests[i].low || k->digests[i].high ? r->block : 0;
+	r->taken = r->taken - k->room + room;
+	k->room = room;
+}

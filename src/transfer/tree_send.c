@@ -308,7 +308,8 @@ static int send_one(struct tree_walk *w, struct tree_place *p, unsigned depth, s
 
 	if (!w->from->running) {
 		r = send_strictly(w, p, depth, err);
-		return r == 0 && w->full ? error_set(err, -EDQUOT, "no room for %.300s beside what went ahead", w->path) : r;
+		/* Nothing is told of it: it is no error, since another walk follows (forget_all). */
+		return r == 0 && w->full ? -EDQUOT : r;
 	}
 	why.reason = REASON_NONE;
 	why.message[0] = '\0';
@@ -500,6 +501,7 @@ static int forget_all(struct tree_walk *w, struct error *err)
 
 	w->full = false;
 	w->path_len = 0;
+	w->path[0] = '\0';
 	hardlinks_free(&w->links);
 	w->links = (struct hardlinks){ 0 };
 	record->walk++;
