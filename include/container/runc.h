@@ -50,6 +50,7 @@ struct runc_dump {
 	int gate_fd;            /* where CRIU waits for the freeze; -1: it has gone through */
 	uint16_t port;
 	bool ready;
+	bool asked;  /* to end, being ready */
 	bool killed; /* runc died before CRIU did */
 	char image_dir[512];
 	char work_dir[512];
@@ -68,6 +69,13 @@ int runc_dump_finish(struct runc_dump *d, int64_t deadline_us, struct error *err
  * while its code runs in the tasks, it would leave them broken.  After wait_ready the group must be frozen again before.
  */
 void runc_dump_abort(struct runc_dump *d);
+/*
+ * The same for a container that stands still until CRIU has let it go, in two halves.  let_go returns when nothing of the dump holds one of the container's processes (pids: all of them; none can begin), or will: one that stands
+ * at its gate has touched nothing, and is left there; one that has begun comes to where it can let them go whole, does, and is waited for no longer.  Then the group may be thawed, and after that abort is due: runc
+ * and CRIU are still there.  hurry first, for all containers of the pod: who can begin to let go does, and nobody is waited for.
+ */
+void runc_dump_hurry(struct runc_dump *d);
+void runc_dump_let_go(struct runc_dump *d, const pid_t *pids, int n);
 /*
  * The same for a dump whose agent crashed: found by its work_dir, which must still be there.  Returns 0 when nothing was left, a
  * positive number when something was and is gone now, or negative errno.

@@ -29,7 +29,7 @@ struct control {
 	pthread_cond_t changed;
 	char ip[64];
 	uint16_t port;
-	bool aborted;
+	bool aborted, recorded;
 	int reason;
 	char message[512];
 	struct call {
@@ -72,6 +72,8 @@ static bool take_abort(struct control *c, const cJSON *line)
 {
 	const char *text = json_str(line, "abort");
 
+	if (text && json_bool(line, "recorded"))
+		c->recorded = true;
 	if (!text || c->aborted)
 		return false;
 	c->aborted = true;
@@ -253,6 +255,16 @@ int control_check(struct control *c, struct error *err)
 	r = c->aborted ? abort_error(c, err) : 0;
 	pthread_mutex_unlock(&c->lock);
 	return r;
+}
+
+bool control_abort_recorded(struct control *c)
+{
+	bool recorded;
+
+	pthread_mutex_lock(&c->lock);
+	recorded = c->recorded;
+	pthread_mutex_unlock(&c->lock);
+	return recorded;
 }
 
 void control_pause(struct control *c, int64_t us)

@@ -14,7 +14,7 @@
  *   first line: the order  {"migration", "namespace", "name", "podUID", "epoch", "remote", "resume", "dryRun" (true: it only asks the destination), and when remote "podIP", "port", "key"}; with "abort"
  *                          and "reason" in it: only says that it is given up
  *   then:       {"podIP": "..", "port": n}          the destination pod is there
- *               {"abort": "sentence", "reason": "Cancelled"}    give up, before the commit
+ *               {"abort": "sentence", "reason": "Cancelled", "recorded": true}  give up, before the commit; recorded: the PodMigration was read, and its decision is Abort
  */
 struct control;
 
@@ -32,6 +32,8 @@ void control_forget(struct control *c);
 int control_wait_destination(struct control *c, int64_t deadline_us, char *ip, size_t size, uint16_t *port, struct error *err);
 /* 0, or the abort as error. */
 int control_check(struct control *c, struct error *err);
+/* An abort has arrived, and it is the record's: what is decided there stays, so nobody need ask. */
+bool control_abort_recorded(struct control *c);
 /* Until an abort has arrived, or so many microseconds. */
 void control_pause(struct control *c, int64_t us);
 

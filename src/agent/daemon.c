@@ -141,12 +141,14 @@ static void tell_address(struct child *c, const cJSON *m)
 	c->told_address = true;
 }
 
-static void tell_abort(struct child *c, const char *text)
+/* recorded: the PodMigration that was just read says so. */
+static void tell_abort(struct child *c, const char *text, bool recorded)
 {
 	cleanup_json cJSON *line = cJSON_CreateObject();
 
 	cJSON_AddStringToObject(line, "abort", text);
 	cJSON_AddStringToObject(line, "reason", "Cancelled");
+	cJSON_AddBoolToObject(line, "recorded", recorded);
 	child_tell(c, line);
 	c->told_abort = true;
 }
@@ -216,7 +218,7 @@ static void handle_migration(struct daemon *d, const cJSON *m)
 {
 	const char *uid = json_str_or(m, "metadata/uid", "");
 	enum phase phase = phase_from_name(json_str(m, "status/phase"));
-	bool ended = !strcmp(json_str_or(m, "status/decision", ""), "Abort") || phase == PHASE_Failed || phase == PHASE_Cancelled;
+	bool aborted = !strcmp(json_str_or(m, "status/decision", ""), "Abort"), ended = aborted || phase == PHASE_Failed || phase == PHASE_Cancelled;
 	struct child *c;
 
 	/* Nothing is told to who has moved it, and nothing is left to begin. */
@@ -227,7 +229,7 @@ static void handle_migration(struct daemon *d, const cJSON *m)
 	if (!c || !c->pid)
 		return;
 	if (ended && !c->told_abort)
-		tell_abort(c, "the controller gave the migration up, see its conditions");
+		tell_abort(c, "the controller gave the migration up, see its conditions", aborted);
 	else if (!c->told_address && has_address(m))
 		tell_address(c, m);
 }
@@ -377,7 +379,7 @@ static void handle_order(struct daemon *d, const struct monitor_info *pod)
 		return;
 	}
 	if (!strcmp(action, "abort") && c && c->pid && !c->told_abort)
-		tell_abort(c, "the controller gave the migration up");
+		tell_abort(c, "the controller gave the migration up", false);
 	if (strcmp(action, "migrate") || c || journal_exists(d, uid))
 		return;
 	line = order_line(order, pod);

@@ -215,7 +215,9 @@ int source_start_dumps(struct source *s, struct error *err);
 int source_precopy(struct source *s, struct error *err);
 /* Everything that is sent while the pod is frozen; returns when all is sent (CRIU may still be letting go). */
 int source_send_all(struct source *s, struct error *err);
-/* Waits until no CRIU of ours holds a process. kill: does not wait for a good end. */
+/* Waits until no CRIU of ours holds a process, so that the pod can be thawed: what is left of them is for source_end_dumps. */
+void source_let_go(struct source *s);
+/* Waits until no CRIU of ours is left. kill: does not wait for a good end. */
 void source_end_dumps(struct source *s, bool kill);
 
 /*

@@ -367,7 +367,8 @@ static enum input record_commit(void *ctx)
 {
 	struct source *s = ctx;
 	cleanup_json cJSON *restored = source_restored_json(s);
-	enum input in = record_decide(s->record, true, restored, clock_mono_us() + COMMIT_TIMEOUT_US, &s->err);
+	/* Written once: who has read Abort need not ask, and be refused, while the pod stands still. */
+	enum input in = control_abort_recorded(s->control) ? INPUT_RecordAbort : record_decide(s->record, true, restored, clock_mono_us() + COMMIT_TIMEOUT_US, &s->err);
 
 	if (in == INPUT_RecordCommit)
 		s->mark[MARK_COMMITTED] = clock_mono_us();
@@ -533,17 +534,17 @@ static enum input thaw(void *ctx)
 
 	/* Slow is better than frozen; that it is slow is told with the abort, and the daemon goes on trying. */
 	source_throttle_lift(s, &slow);
-	source_end_dumps(s, true);
+	source_let_go(s);
 	if (r == 0 && !s->freezer_ready)
 		r = source_find(s, &s->err);
 	if (fenced == 0 && r < 0 && s->err.reason == REASON_PodNotRunning)
 		return INPUT_Ok;        /* nothing is there that could be frozen */
-	if (r == 0) {
+	if (r == 0 && s->resumed) {
 		kill_left_dumps(s);
-		if (s->resumed)
-			source_leave_connections(s);
-		r = freezer_thaw(&s->freezer, &s->err);
+		source_leave_connections(s);
 	}
+	if (r == 0)
+		r = freezer_thaw(&s->freezer, &s->err);
 	if (r < 0) {
 		tell_frozen(s);
 		return INPUT_Failed;
@@ -558,7 +559,7 @@ static enum input send_abort(void *ctx)
 	struct error slow = { 0 };
 	cleanup_json cJSON *j = cJSON_CreateObject();
 
-	source_end_dumps(s, true);      /* started ahead, and never let go */
+	source_end_dumps(s, true);      /* let go or never begun, and the pod runs: nobody waits for their end */
 	if (source_throttle_lift(s, &slow) < 0)
 		error_also(&s->cause, &slow);
 	log_warning("the migration was given up; the source runs", LOG_S("pod", s->journal.pod_name), LOG_S("migration", s->journal.migration),

@@ -20,7 +20,7 @@
 
 #define START_TIMEOUT_US 60000000
 #define DUMP_TIMEOUT_US 120000000
-#define DUMP_LOOK_US 50000              /* whether it is given up meanwhile */
+#define DUMP_LOOK_US 5000               /* whether it is given up meanwhile; the pod stands still */
 #define TURNS_MIN 2
 #define IMAGE_CHUNK (256 * 1024)
 #define FIRST_IMAGE "descriptors.json"
@@ -235,13 +235,16 @@ static void wait_turn(struct source *s)
 static int wait_ready(struct source_container *c, int64_t deadline, struct error *err)
 {
 	int64_t now = clock_mono_us();
+	bool over;
 
-	while (now < deadline && !runc_dump_answers(&c->dump, now + DUMP_LOOK_US < deadline ? now + DUMP_LOOK_US : deadline)) {
-		if (wire_is_given_up(c->source->wire))
-			return error_reason(err, -ECANCELED, REASON_TransferFailed, "CRIU is not waited for any more, since the migration is given up");
+	for (;;) {
+		over = wire_is_given_up(c->source->wire);
+		if (over || now >= deadline || runc_dump_answers(&c->dump, now + DUMP_LOOK_US < deadline ? now + DUMP_LOOK_US : deadline))
+			break;
 		now = clock_mono_us();
 	}
-	return runc_dump_wait_ready(&c->dump, deadline, err);
+	return over ? error_reason(err, -ECANCELED, REASON_TransferFailed, "CRIU is not waited for any more, since the migration is given up") :
+		      runc_dump_wait_ready(&c->dump, deadline, err);
 }
 
 /*
@@ -445,6 +448,26 @@ int source_send_all(struct source *s, struct error *err)
 	if (r == 0 && s->journal.remote)
 		r = source_fence_close(s, err);
 	return r == 0 ? wire_send_end(s->wire, err) : r;
+}
+
+void source_let_go(struct source *s)
+{
+	pid_t pids[SOURCE_PROCESSES_MAX];
+
+	/* All at the same time: the way to where it can let go is each CRIU's own. */
+	for (int i = 0; i < s->n; i++)
+		if (s->containers[i].dumping)
+			runc_dump_hurry(&s->containers[i].dump);
+	for (int i = 0; i < s->n; i++) {
+		struct source_container *c = &s->containers[i];
+		int n = c->dumping ? freezer_pids(&s->freezer, i, pids, SOURCE_PROCESSES_MAX) : 0;
+
+		/* Whom it may hold is not known: until it has ended. */
+		if (n < 0)
+			finish_dump(c, true);
+		else if (c->dumping)
+			runc_dump_let_go(&c->dump, pids, n);
+	}
 }
 
 void source_end_dumps(struct source *s, bool kill)

@@ -16,6 +16,7 @@
 #include "container/runc.h"
 #include "migration/reason.h"
 #include "dump_gate.h"
+#include "dump_hold.h"
 #include "dump_left.h"
 #include "node.h"
 #include "own_group.h"
@@ -358,13 +359,22 @@ static int check_images(const struct runc_dump *d, struct error *err)
 	return 0;
 }
 
+/* CRIU takes one connection, and ends with it: it is asked once. */
+static int ask_end(struct runc_dump *d)
+{
+	int r = d->asked ? 0 : page_server_end(d->runc->netns_fd, d->port);
+
+	d->asked = r == 0;
+	return r;
+}
+
 int runc_dump_finish(struct runc_dump *d, int64_t deadline_us, struct error *err)
 {
 	int r;
 
 	if (!d->ready || d->process.pid == 0)
 		return error_set(err, -EINVAL, "dump of %s is not ready to be finished", d->id);
-	r = page_server_end(d->runc->netns_fd, d->port);
+	r = ask_end(d);
 	if (r < 0)
 		return error_reason(err, r, REASON_CheckpointFailed, "connect to CRIU's page server for %s: %s", d->id,
 				    strerror(-r));
@@ -374,6 +384,7 @@ int runc_dump_finish(struct runc_dump *d, int64_t deadline_us, struct error *err
 
 #define ABORT_READY_US 10000000 /* for CRIU to get where it listens: 0.1 s and 70 ms per GiB */
 #define ABORT_END_US 5000000
+#define HURRY_LOOK_US 1000
 
 void runc_dump_abort(struct runc_dump *d)
 {
@@ -388,7 +399,7 @@ void runc_dump_abort(struct runc_dump *d)
 	 */
 	if (d->process.pid && !d->ready)
 		runc_dump_wait_ready(d, clock_mono_us() + ABORT_READY_US, &ignored);
-	if (d->process.pid && d->ready && page_server_end(d->runc->netns_fd, d->port) == 0)
+	if (d->process.pid && d->ready && ask_end(d) == 0)
 		wait_end(d, clock_mono_us() + ABORT_END_US, &ignored);
 	if (d->process.pid) {
 		dump_left_end(d->runc->host_pid, d->work_dir, 0, &ignored);
@@ -398,7 +409,42 @@ void runc_dump_abort(struct runc_dump *d)
 		close(take_fd(&d->status_fd));
 	if (d->killed)
 		dump_left_end(d->runc->host_pid, d->work_dir, 0, &ignored);
-	d->killed = d->ready = false;
+	d->killed = d->ready = d->asked = false;
+}
+
+/* Nothing of it holds the container's processes, or comes to hold them unless we let it. */
+static bool has_not_begun(const struct runc_dump *d)
+{
+	return d->process.pid == 0 || d->gate_fd >= 0;
+}
+
+void runc_dump_hurry(struct runc_dump *d)
+{
+	struct error ignored;
+
+	if (has_not_begun(d) || !runc_dump_answers(d, clock_mono_us() + HURRY_LOOK_US))
+		return;
+	/* What it finds is told by runc_dump_let_go. */
+	runc_dump_wait_ready(d, clock_mono_us() + ABORT_READY_US, &ignored);
+	if (d->ready)
+		ask_end(d);
+}
+
+void runc_dump_let_go(struct runc_dump *d, const pid_t *pids, int n)
+{
+	struct error ignored;
+
+	if (has_not_begun(d))
+		return;
+	if (!d->ready)
+		runc_dump_wait_ready(d, clock_mono_us() + ABORT_READY_US, &ignored);
+	/*
+	 * What CRIU has injected is gone when it is ready (criu/cr-dump.c, dump_one_task: compel_cure_remote); all that is left is that it lets go.  Its own end and runc's come later, and nobody waits for
+	 * them standing still.
+	 */
+	if (d->ready && d->process.pid && ask_end(d) == 0 && dump_hold_wait(pids, n, d->process.pidfd, clock_mono_us() + ABORT_END_US) == 0)
+		return;
+	runc_dump_abort(d);
 }
 
 int runc_dump_kill_left(const struct runc *r, const char *work_dir, struct error *err)

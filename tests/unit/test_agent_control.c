@@ -119,12 +119,42 @@ static void who_has_forgotten_is_not_called(void **state)
 	close(fd);
 }
 
+/* What the record says stays; what is only ordered may be a migration that has committed meanwhile. */
+static void an_abort_says_whether_the_record_does(void **state)
+{
+	static const struct {
+		const char *line;
+		bool recorded;
+	} cases[] = {
+		{ "{\"abort\":\"given up\",\"reason\":\"Cancelled\"}\n", false },
+		{ "{\"abort\":\"given up\",\"reason\":\"Cancelled\",\"recorded\":false}\n", false },
+		{ "{\"abort\":\"given up\",\"reason\":\"Cancelled\",\"recorded\":true}\n", true },
+		{ "{\"recorded\":true,\"podIP\":\"10.0.0.1\"}\n{\"abort\":\"given up\"}\n", false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct control *c;
+		int fd;
+
+		c = begin("{\"timeoutSeconds\":100}\n", &fd);
+		control_on_abort(c, on_abort, NULL);
+		assert_false(control_abort_recorded(c));
+		say(fd, cases[i].line);
+		wait_for(&aborts, 1);
+		assert_true(control_abort_recorded(c) == cases[i].recorded);
+		control_forget(c);
+		close(fd);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_end_of_its_time_is_told_once),
 		cmocka_unit_test(what_is_resumed_has_no_such_time),
 		cmocka_unit_test(who_has_forgotten_is_not_called),
+		cmocka_unit_test(an_abort_says_whether_the_record_does),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

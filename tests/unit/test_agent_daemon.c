@@ -45,10 +45,14 @@ struct child *played_start(struct children *c, enum child_kind kind, const char 
 	return item;
 }
 
+static cJSON *told;                     /* the last line */
+
 void played_tell(struct child *c, const cJSON *line)
 {
 	(void)c;
 	snprintf(told_address, sizeof(told_address), "%s", json_str_or(line, "podIP", ""));
+	cJSON_Delete(told);
+	told = cJSON_Duplicate(line, 1);
 }
 
 static const char *late_order = "m1";
@@ -159,6 +163,34 @@ static void what_an_agent_before_had_begun_is_given_up_with_the_cause(void **sta
 }
 
 /* What a person reads of it names the pod, which may be called otherwise than the PodMigration. */
+/* A worker that is told so need not ask the record any more; one that is told to give up must. */
+static void an_abort_is_the_records_when_the_record_says_so(void **state)
+{
+	static const struct {
+		const char *phase, *decision;
+		bool recorded;
+	} cases[] = { { "Transferring", "Abort", true }, { "Failed", NULL, false }, { "Cancelled", "Commit", false } };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct daemon *d = new_daemon();
+		cJSON *m = cJSON_CreateObject(), *status = cJSON_AddObjectToObject(m, "status");
+
+		cJSON_AddStringToObject(cJSON_AddObjectToObject(m, "metadata"), "uid", UID);
+		cJSON_AddStringToObject(status, "phase", cases[i].phase);
+		if (cases[i].decision)
+			cJSON_AddStringToObject(status, "decision", cases[i].decision);
+		played_start(&d->children, CHILD_SOURCE, UID, m, NULL);
+		handle_migration(d, m);
+		assert_non_null(json_str(told, "abort"));
+		assert_true(json_bool(told, "recorded") == cases[i].recorded);
+		cJSON_Delete(m);
+		free_daemon(d);
+	}
+	cJSON_Delete(told);
+	told = NULL;
+}
+
 static void what_is_taken_up_again_keeps_the_name_of_its_pod(void **state)
 {
 	struct journal_entry e = { .migration = UID, .ns = "shop", .name = "web-to-milan", .pod_uid = "u-1", .pod_name = "web", .step = JOURNAL_FREEZE };
@@ -268,6 +300,7 @@ int main(void)
 		cmocka_unit_test(a_dry_run_is_told_where_to_ask),
 		cmocka_unit_test(of_what_was_given_up_meanwhile_the_word_is_said),
 		cmocka_unit_test(what_an_agent_before_had_begun_is_given_up_with_the_cause),
+		cmocka_unit_test(an_abort_is_the_records_when_the_record_says_so),
 		cmocka_unit_test(what_is_taken_up_again_keeps_the_name_of_its_pod),
 		cmocka_unit_test(of_an_order_that_is_over_it_is_told_once),
 		cmocka_unit_test(memory_images_stay_as_long_as_somebody_may_need_them),

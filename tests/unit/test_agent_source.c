@@ -100,9 +100,25 @@ static void what_is_promised_does_not(void **state)
 	}
 }
 
+/* The pod stands still while it asks, and would be refused.  (There is no record here to be asked.) */
+static void what_the_record_is_known_to_say_is_not_asked(void **state)
+{
+	static const char abort[] = "{\"abort\":\"given up\",\"reason\":\"Cancelled\",\"recorded\":true}\n";
+	struct worker k = begin();
+
+	(void)state;
+	assert_int_equal(write(k.fd, abort, strlen(abort)), strlen(abort));
+	for (int i = 0; i < 2000 && !control_abort_recorded(k.s->control); i++)
+		usleep(1000);
+	assert_int_equal(source_deeds[DEED_RecordCommit].fn(k.s), INPUT_RecordAbort);
+	assert_int_equal(k.s->err.reason, REASON_Cancelled);
+	end(&k);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(what_is_late_goes_back), cmocka_unit_test(what_is_promised_does_not) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(what_is_late_goes_back), cmocka_unit_test(what_is_promised_does_not),
+					    cmocka_unit_test(what_the_record_is_known_to_say_is_not_asked) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
