@@ -42,18 +42,18 @@ static int is_traced(int tasks_fd, const char *tid)
 	return at ? at[sizeof(MARK) - 1] != '0' : -EBADMSG;
 }
 
-/* 1: fd can be read; 0: the pause is over. */
-static int pause_for(int fd, int64_t left_us, int64_t *pause_us)
+/* 1: an fd can be read; 0: the pause is over. */
+static int pause_for(const int fds[2], int64_t left_us, int64_t *pause_us)
 {
 	int64_t us = *pause_us < left_us ? *pause_us : left_us;
 	struct timespec t = { us / 1000000, (long)(us % 1000000) * 1000 };
-	struct pollfd p = { fd, POLLIN, 0 };
+	struct pollfd p[2] = { { fds[0], POLLIN, 0 }, { fds[1], POLLIN, 0 } };
 
 	*pause_us = *pause_us * 2 > PAUSE_MAX_US ? PAUSE_MAX_US : *pause_us * 2;
-	return ppoll(&p, 1, &t, NULL) > 0;
+	return ppoll(p, 2, &t, NULL) > 0;
 }
 
-static int wait_thread(int tasks_fd, const char *tid, int ended_fd, int64_t deadline_us)
+static int wait_thread(int tasks_fd, const char *tid, const int fds[2], int64_t deadline_us)
 {
 	int64_t pause_us = PAUSE_FIRST_US;
 	int r;
@@ -63,13 +63,13 @@ static int wait_thread(int tasks_fd, const char *tid, int ended_fd, int64_t dead
 
 		if (left <= 0)
 			return -ETIMEDOUT;
-		if (pause_for(ended_fd, left, &pause_us))
+		if (pause_for(fds, left, &pause_us))
 			return 1;
 	}
 	return r;
 }
 
-static int wait_process(pid_t pid, int ended_fd, int64_t deadline_us)
+static int wait_process(pid_t pid, const int fds[2], int64_t deadline_us)
 {
 	cleanup_closedir DIR *d = NULL;
 	struct dirent *e;
@@ -82,15 +82,28 @@ static int wait_process(pid_t pid, int ended_fd, int64_t deadline_us)
 		return errno == ENOENT || errno == ESRCH ? 0 : -errno;
 	while (r == 0 && (e = readdir(d)))
 		if (e->d_name[0] != '.')
-			r = wait_thread(dirfd(d), e->d_name, ended_fd, deadline_us);
+			r = wait_thread(dirfd(d), e->d_name, fds, deadline_us);
 	return r;
 }
 
-int dump_hold_wait(const pid_t *pids, int n, int ended_fd, int64_t deadline_us)
+int dump_hold_wait(const pid_t *pids, int n, const int fds[2], int64_t deadline_us)
 {
 	int r = 0;
 
 	for (int i = 0; r == 0 && i < n; i++)
-		r = wait_process(pids[i], ended_fd, deadline_us);
+		r = wait_process(pids[i], fds, deadline_us);
 	return r;
+}
+
+bool dump_holds(const pid_t *pids, int n)
+{
+	cleanup_close int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bool held = false;
+	char name[16];
+
+	for (int i = 0; proc >= 0 && !held && i < n; i++) {
+		path_format(name, sizeof(name), "%d", pids[i]);
+		held = is_traced(proc, name) > 0;
+	}
+	return held;
 }

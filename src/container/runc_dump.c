@@ -385,6 +385,7 @@ int runc_dump_finish(struct runc_dump *d, int64_t deadline_us, struct error *err
 #define ABORT_READY_US 10000000 /* for CRIU to get where it listens: 0.1 s and 70 ms per GiB */
 #define ABORT_END_US 5000000
 #define HURRY_LOOK_US 1000
+#define DROP_TRIES 20
 
 void runc_dump_abort(struct runc_dump *d)
 {
@@ -418,16 +419,47 @@ static bool has_not_begun(const struct runc_dump *d)
 	return d->process.pid == 0 || d->gate_fd >= 0;
 }
 
+/*
+ * Whichever image CRIU comes to next it cannot make: there it gives up as for any other reason, takes back what it has injected, and lets go of the processes (criu/cr-dump.c, cr_dump_finish), instead of
+ * writing on what nobody wants.
+ */
+static void drop_images(const struct runc_dump *d)
+{
+	char path[1024];
+
+	if (node_path(d->runc->host_pid, d->image_dir, path, sizeof(path)) < 0)
+		return;
+	/* It may make one while the others are removed. */
+	for (int i = 0; i < DROP_TRIES && tree_remove(AT_FDCWD, path, NULL) < 0; i++)
+		;
+}
+
 void runc_dump_hurry(struct runc_dump *d)
 {
 	struct error ignored;
 
-	if (has_not_begun(d) || !runc_dump_answers(d, clock_mono_us() + HURRY_LOOK_US))
+	if (has_not_begun(d))
 		return;
+	if (!runc_dump_answers(d, clock_mono_us() + HURRY_LOOK_US)) {
+		drop_images(d);
+		return;
+	}
 	/* What it finds is told by runc_dump_let_go. */
 	runc_dump_wait_ready(d, clock_mono_us() + ABORT_READY_US, &ignored);
 	if (d->ready)
 		ask_end(d);
+}
+
+/*
+ * Of a CRIU that is not ready: true when it held somebody, and holds nobody any more.  It may have been about to take hold of more when we looked, so it is looked once more behind the first who was let go of: from there on
+ * it takes hold of nobody.
+ */
+static bool has_given_up(const struct runc_dump *d, const pid_t *pids, int n)
+{
+	const int fds[] = { d->status_fd, d->process.pidfd };
+	int64_t deadline = clock_mono_us() + ABORT_READY_US;
+
+	return dump_holds(pids, n) && dump_hold_wait(pids, n, fds, deadline) == 0 && dump_hold_wait(pids, n, fds, deadline) == 0;
 }
 
 void runc_dump_let_go(struct runc_dump *d, const pid_t *pids, int n)
@@ -436,13 +468,15 @@ void runc_dump_let_go(struct runc_dump *d, const pid_t *pids, int n)
 
 	if (has_not_begun(d))
 		return;
+	if (!d->ready && has_given_up(d, pids, n))
+		return;
 	if (!d->ready)
 		runc_dump_wait_ready(d, clock_mono_us() + ABORT_READY_US, &ignored);
 	/*
 	 * What CRIU has injected is gone when it is ready (criu/cr-dump.c, dump_one_task: compel_cure_remote); all that is left is that it lets go.  Its own end and runc's come later, and nobody waits for
 	 * them standing still.
 	 */
-	if (d->ready && d->process.pid && ask_end(d) == 0 && dump_hold_wait(pids, n, d->process.pidfd, clock_mono_us() + ABORT_END_US) == 0)
+	if (d->ready && d->process.pid && ask_end(d) == 0 && dump_hold_wait(pids, n, (int[2]){ d->process.pidfd, -1 }, clock_mono_us() + ABORT_END_US) == 0)
 		return;
 	runc_dump_abort(d);
 }

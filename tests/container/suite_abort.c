@@ -8,6 +8,8 @@
 #include "dump.h"
 
 #define GROUP "/container-test/podct-abort"
+#define PROCESSES_MAX 16
+#define BACK_STEP_MS 5
 
 static void aborted(struct dump *d, struct box *b, struct freezer *f, const char *when)
 {
@@ -21,6 +23,30 @@ static void aborted(struct dump *d, struct box *b, struct freezer *f, const char
 	      (long long)us);
 	check(box_counts_on(b) && !box_memory_bad(b), "abort %s: the source runs", when);
 	dump_end(d);
+}
+
+/* As a pod that stands still goes back: it is thawed as soon as nobody holds its processes, and what is left of the dump is ended behind that.  The time of the first half. */
+static int64_t given_back(struct dump *d, struct box *b, struct freezer *f, const char *when)
+{
+	struct error err = { 0 };
+	pid_t pids[PROCESSES_MAX];
+	int n = freezer_pids(f, 0, pids, PROCESSES_MAX), traced = 0;
+	int64_t t = clock_mono_us(), let_go, gone;
+
+	runc_dump_hurry(&d->dump);
+	runc_dump_let_go(&d->dump, pids, n);
+	let_go = clock_mono_us() - t;
+	for (int i = 0; i < n; i++)
+		traced += dump_traced(pids[i]);
+	check(n == 2 && traced == 0, "given back %s: nobody holds the source after %lld us", when, (long long)let_go);
+	freezer_thaw(f, &err);
+	t = clock_mono_us();
+	runc_dump_abort(&d->dump);
+	gone = clock_mono_us() - t;
+	check(box_counts_on(b) && !box_memory_bad(b), "given back %s: the source runs", when);
+	check(dump_processes_left(d) == 0, "given back %s: no process of the dump is left %lld us later", when, (long long)gone);
+	dump_end(d);
+	return let_go;
 }
 
 static bool begin(struct dump *d, const struct place *at, struct box *b, struct freezer *f)
@@ -117,6 +143,34 @@ static void steps(const struct place *at, struct box *b, struct freezer *f)
 	aborted(&d, b, f, "after a deadline");
 }
 
+/* Anywhere in a dump: on a calm machine it takes some 60 ms. */
+static void back(const struct place *at, struct box *b, struct freezer *f)
+{
+	int64_t longest = 0, us;
+	struct error err = { 0 };
+	char when[32];
+	struct dump d;
+
+	if (!check(dump_start(&d, at, b, &err) && runc_dump_wait_gate(&d.dump, clock_mono_us() + 60000000, &err) == 0 &&
+			   freezer_freeze(f, clock_mono_us() + 20000000, &err) == 0,
+		   "at the gate, and frozen"))
+		return;
+	given_back(&d, b, f, "at the gate");
+	for (int ms = 0; ms < 80; ms += BACK_STEP_MS) {
+		if (!begin(&d, at, b, f))
+			return;
+		sleep_ms(ms);
+		snprintf(when, sizeof(when), "after %d ms", ms);
+		us = given_back(&d, b, f, when);
+		longest = us > longest ? us : longest;
+	}
+	if (!begin(&d, at, b, f))
+		return;
+	check(runc_dump_wait_ready(&d.dump, clock_mono_us() + 60000000, &err) == 0 && freezer_refreeze(f, 0, clock_mono_us() + 20000000, &err) == 0, "ready and frozen again");
+	given_back(&d, b, f, "when ready and frozen again");
+	printf("# given back in the middle of a dump: after %lld us at most\n", (long long)longest);
+}
+
 void suite_abort(const struct place *at)
 {
 	struct box b = { 0 };
@@ -127,6 +181,7 @@ void suite_abort(const struct place *at)
 	    check(box_freezer(at, &b.pid, 1, &f, &err) == 0, "its group is found %s", err.message)) {
 		at_the_gate(at, &b);
 		steps(at, &b, &f);
+		back(at, &b, &f);
 		freezer_close(&f);
 	}
 	box_stop(&b);

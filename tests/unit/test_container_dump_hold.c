@@ -37,6 +37,8 @@ static struct {
 	pid_t program, criu, runc;
 	int status_r;           /* where CRIU says that it is ready */
 	uint16_t port;
+	bool unready;           /* it has images to write still */
+	int images;
 } t;
 
 static void *second_thread(void *arg)
@@ -74,6 +76,24 @@ static int threads(pid_t pid, pid_t *tids, int max)
 	return n;
 }
 
+#define IMAGES_TEMPLATE "/tmp/pm-hold-XXXXXX"
+
+static char images[] = IMAGES_TEMPLATE;
+
+/* Until it cannot. */
+static void write_images(void)
+{
+	char name[32];
+	int fd = 0;
+
+	for (int i = 0; fd >= 0; i++) {
+		snprintf(name, sizeof(name), "core-%d.img", i);
+		fd = openat(t.images, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+		close(fd);
+		usleep(100);
+	}
+}
+
 /* As CRIU does: says that it is ready, takes one connection, lets go of the leader and then of the others, and takes its time to end. */
 static void criu_main(int listener, int status_w)
 {
@@ -85,7 +105,9 @@ static void criu_main(int listener, int status_w)
 	for (int i = 0; i < 2; i++)
 		if (ptrace(PTRACE_SEIZE, tids[i], NULL, NULL) < 0 || ptrace(PTRACE_INTERRUPT, tids[i], NULL, NULL) < 0 || waitpid(tids[i], NULL, __WALL) != tids[i])
 			_exit(1);
-	if (write(status_w, "", 1) != 1 || accept(listener, NULL, NULL) < 0)
+	if (t.unready)
+		write_images();
+	else if (write(status_w, "", 1) != 1 || accept(listener, NULL, NULL) < 0)
 		_exit(1);
 	close(listener);
 	for (int i = 0; i < 2; i++) {
@@ -116,6 +138,9 @@ static int set_up(void **state)
 	(void)state;
 	assert_int_equal(pipe(p), 0);
 	t.status_r = p[0];
+	strcpy(images, IMAGES_TEMPLATE);
+	assert_non_null(mkdtemp(images));
+	t.images = open(images, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if ((t.program = fork()) == 0)
 		program_main();
 	if ((t.criu = fork()) == 0)
@@ -142,13 +167,21 @@ static int tear_down(void **state)
 	end_child(t.criu);
 	end_child(t.program);
 	end_child(t.runc);
-	return 0;
+	close(t.images);
+	t.unready = false;
+	return tree_remove(AT_FDCWD, images, NULL);
+}
+
+static int set_up_unready(void **state)
+{
+	t.unready = true;
+	return set_up(state);
 }
 
 static bool is_held(void)
 {
 	int ended = (int)syscall(SYS_pidfd_open, t.runc, 0);
-	int r = dump_hold_wait(&t.program, 1, ended, 0);
+	int r = dump_hold_wait(&t.program, 1, (int[2]){ ended, -1 }, 0);
 
 	close(ended);
 	return r == -ETIMEDOUT;
@@ -156,8 +189,11 @@ static bool is_held(void)
 
 static struct runc_dump begin(const struct runc *r)
 {
-	return (struct runc_dump){ .runc = r, .process = { t.runc, (int)syscall(SYS_pidfd_open, t.runc, 0), -1 }, .status_fd = t.status_r, .gate_fd = -1, .port = t.port, .id = "c1",
-				   .work_dir = "/nowhere" };
+	struct runc_dump d = { .runc = r, .process = { t.runc, (int)syscall(SYS_pidfd_open, t.runc, 0), -1 }, .status_fd = t.status_r, .gate_fd = -1, .port = t.port, .id = "c1",
+			       .work_dir = "/nowhere" };
+
+	strcpy(d.image_dir, images);
+	return d;
 }
 
 static void finish(struct runc_dump *d)
@@ -206,6 +242,27 @@ static void who_is_hurried_lets_go_meanwhile(void **state)
 	finish(&d);
 }
 
+/* It is in the middle of a dump that nobody wants. */
+static void who_is_not_ready_is_made_to_give_up(void **state)
+{
+	const struct runc r = { .netns_fd = -1 };
+	struct runc_dump d = begin(&r);
+	int64_t start;
+
+	(void)state;
+	for (int i = 0; i < 2000 && !dump_holds(&t.program, 1); i++)
+		usleep(1000);
+	start = clock_mono_us();
+	runc_dump_hurry(&d);
+	assert_in_range(clock_mono_us() - start, 0, SLOW_US / 2);
+	runc_dump_let_go(&d, &t.program, 1);
+	assert_in_range(clock_mono_us() - start, SLOW_US, LONG_US / 10);
+	assert_false(is_held());
+	assert_int_equal(d.process.pid, t.runc);
+	assert_int_equal(access(images, F_OK), -1);
+	finish(&d);
+}
+
 static void who_stands_at_its_gate_is_left_there(void **state)
 {
 	const struct runc r = { .netns_fd = -1 };
@@ -234,7 +291,7 @@ static void a_thread_that_is_held_is_one_too_many(void **state)
 
 	(void)state;
 	assert_int_equal(read(t.status_r, &byte, 1), 1);
-	assert_int_equal(dump_hold_wait(&t.program, 1, ended, start + 50000), -ETIMEDOUT);
+	assert_int_equal(dump_hold_wait(&t.program, 1, (int[2]){ -1, ended }, start + 50000), -ETIMEDOUT);
 	assert_in_range(clock_mono_us() - start, 50000, LONG_US);
 	/* The first is let go of, the second is not yet. */
 	assert_int_equal(page_server_end(-1, t.port), 0);
@@ -242,7 +299,7 @@ static void a_thread_that_is_held_is_one_too_many(void **state)
 	assert_true(is_held());
 	/* Who waited for CRIU has ended: it says so itself. */
 	kill(t.runc, SIGKILL);
-	assert_int_equal(dump_hold_wait(&t.program, 1, ended, clock_mono_us() + LONG_US), 1);
+	assert_int_equal(dump_hold_wait(&t.program, 1, (int[2]){ -1, ended }, clock_mono_us() + LONG_US), 1);
 	close(ended);
 	close(t.status_r);
 }
@@ -256,7 +313,7 @@ static void who_is_gone_is_not_held(void **state)
 	if (gone == 0)
 		_exit(0);
 	waitpid(gone, NULL, 0);
-	assert_int_equal(dump_hold_wait(&gone, 1, ended, clock_mono_us() + LONG_US), 0);
+	assert_int_equal(dump_hold_wait(&gone, 1, (int[2]){ ended, -1 }, clock_mono_us() + LONG_US), 0);
 	close(ended);
 	close(t.status_r);
 }
@@ -266,6 +323,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(who_has_let_go_is_not_waited_for, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(who_is_hurried_lets_go_meanwhile, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(who_is_not_ready_is_made_to_give_up, set_up_unready, tear_down),
 		cmocka_unit_test_setup_teardown(who_stands_at_its_gate_is_left_there, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_thread_that_is_held_is_one_too_many, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(who_is_gone_is_not_held, set_up, tear_down),
