@@ -150,18 +150,18 @@ def report(m, running, frozen, gap, problem):
     reason, message = m.said()
     seconds = None if m.seconds is None else round(m.seconds, 1)
     continuity = "-" if problem or gap is None else "every, %d ms" % gap
-    again = "" if m.again_ms is None else "went on after %d ms" % m.again_ms
-    print(LINE % ("FAIL" if problem else "ok", row.who, row.what, row.step + ("" if row.way == "there" else " @back"), m.phase(), reason,
+    again = "" if m.again_ms is None else "went on after %d ms, %d after the person's word" % (m.again_ms, m.asked_ms)
+    print(LINE % ("FAIL" if problem else "ok", row.who, row.what, row.step + ("" if row.way == "there" else " @back") + "".join(" " + v for v in row.spec.values()), m.phase(), reason,
                   "%d+%d" % (running, frozen), continuity, seconds if seconds is not None else "-", problem or again), flush=True)
     return {"row": row.id, "who": row.who, "what": row.what, "step": row.step, "way": row.way, "ok": not problem, "problem": problem, "phase": m.phase(),
-            "reason": reason, "message": message, "running": running, "frozen": frozen, "gap_ms": gap, "seconds": seconds, "again_ms": m.again_ms}
+            "reason": reason, "message": message, "running": running, "frozen": frozen, "gap_ms": gap, "seconds": seconds, "again_ms": m.again_ms, "asked_ms": m.asked_ms}
 
 
 def rollback(results):
     """A line a step: how soon the source went on. Results that say which were too late."""
-    for step in dict.fromkeys(r["step"] for r in results if "step" in r):
-        took = sorted(r["again_ms"] for r in results if r.get("step") == step and r["again_ms"] is not None)
-        print("rollback: %-24s ms: %s" % (step, " ".join(map(str, took)) or "-"))
+    for row in dict.fromkeys(r["row"] for r in results if "step" in r):
+        took = sorted((r["again_ms"], r["asked_ms"]) for r in results if r.get("row") == row and r.get("again_ms") is not None)
+        print("rollback: %-36s ms: %-24s after the person's word: %s" % (row.split("/")[-1], " ".join(str(t[0]) for t in took) or "-", " ".join(str(t[1]) for t in took) or "-"))
     late = [r for r in results if r["ok"] and (r["again_ms"] is None or r["again_ms"] > AGAIN_MS)]
     return [{"row": r["row"], "ok": False, "problem": "it went on after %s ms, wanted %d" % (r["again_ms"], AGAIN_MS)} for r in late]
 
@@ -218,11 +218,11 @@ def main():
     p.add_argument("--no-install", action="store_true", help="the fault build is there already")
     args = p.parse_args()
     wanted = (os.environ.get("FAULTS_ROWS") or "").split()
-    selected = rows.select(wanted or (rows.FAST if args.fast else rows.ROLLBACK if args.rollback else ["*"]))
+    selected = rows.rollback() if args.rollback and not wanted else rows.select(wanted or (rows.FAST if args.fast else ["*"]))
     if args.list:
         print("\n".join(r.id for r in selected))
         return 0
-    groups = [[r] for _ in range(int(os.environ.get("N") or 3)) for r in rows.select(rows.ROLLBACK)] if args.rollback else batches(selected)
+    groups = [[r] for _ in range(int(os.environ.get("N") or 3)) for r in (rows.select(wanted) if wanted else rows.rollback())] if args.rollback else batches(selected)
     was_up, results = is_up(), []
     try:
         if not was_up:

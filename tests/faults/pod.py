@@ -62,7 +62,7 @@ class Moved:
         self.source = None      # the name of its pod
         self.begin_ms = self.seconds = None
         self.good = self.ran_there = False
-        self.again_ms = None    # from the moment when nothing stood in its way until it went on
+        self.again_ms = self.asked_ms = None    # from the moment when nothing stood in its way, and from the person's word, until it went on
         self.made = 0           # restarts that its container had before it was restored
         row.destination = self.destination
 
@@ -86,7 +86,7 @@ class Moved:
         if early:
             self.point = Point(host, self.row.step, self.row.name)
         self.begin_ms = time.time() * 1000
-        m = self.api("POST", MIGRATIONS, pods.migration(self.row.name, self.chain.pod, NS, timeout=TIMEOUT, **where))
+        m = self.api("POST", MIGRATIONS, pods.migration(self.row.name, self.chain.pod, NS, timeout=TIMEOUT, **where, **self.row.spec))
         self.row.uid = m["metadata"]["uid"]
         if not early:
             self.point = Point(host, self.row.step, self.row.uid)
@@ -167,7 +167,7 @@ class Moved:
         """Of a source that stood still, and goes on after all."""
         again = self.chain.again(self.begin_ms) if self.row.told_ms and self.given_up() else None
         if again and again >= self.row.told_ms:
-            self.again_ms = round(again - self.row.told_ms)
+            self.again_ms, self.asked_ms = round(again - self.row.told_ms), round(again - self.row.asked_ms)
 
     def started_anew(self):
         """What the kubelet says of a container that ended and was started from its image; "" when it was not."""

@@ -35,6 +35,9 @@ SINGLE = [("disk", "full-dump", "source.Freezing"), ("disk", "full-receive", "so
 
 # While the source stands still and may still go on: how soon it does when that is decided (`make rollback`).
 ROLLBACK = ["person/cancel/%s" % step for step in ("source.dump", "source.Sending", "source.Sent", "destination.restore", "monitor.barrier", "destination.Prepared", "source.Committing")]
+ROLLBACK += ["person/cancel/%s@back" % step for step in ("source.dump", "destination.restore", "monitor.barrier", "destination.Committing")]
+# The same with another strategy; only for `make rollback`.
+ROLLBACK_LATER = ["source.dump", "source.Sent", "destination.Prepared", "source.Committing"]
 
 # For four minutes, the lab included: workers and the agent on each side of the commit, the record out of reach at the commit, a commit that nobody can open.
 FAST = ["source-worker/kill/source.dump", "source-worker/kill/source.Committing", "source-worker/kill/source.Delivering", "source-worker/kill-late/source.Delivering", "source-agent/kill/source.Sent",
@@ -48,8 +51,9 @@ class Row:
         self.id = self.plain + ("" if way == "there" else "@back")
         self.name = "f%d" % number      # of the PodMigration
         self.containers = 2 if who.startswith("one-") else 1    # of the pod that is moved
+        self.spec = {}                  # of its PodMigration, beside the rest
         self.missed = None              # why its victim could not be hit
-        self.told_ms = None             # when nothing stood in the way of the source's going on any more, unix
+        self.asked_ms = self.told_ms = None     # when a person said so; when it was decided and nothing stood in the way of the source's going on any more; unix
 
     @property
     def batch(self):
@@ -68,6 +72,14 @@ def everything():
     found = [(who, what, step, way) for who, what in KINDS for way in STEPS for step in STEPS[way] if exists(who, step, way)]
     found += [(who, what, step, way) for who, what, step in SINGLE for way in STEPS if step in STEPS[way] + OPENING]
     return [Row(i + 1, *r) for i, r in enumerate(found)]
+
+
+def rollback():
+    last = len(everything())
+    later = [Row(last + i + 1, "person", "cancel", step, "there") for i, step in enumerate(ROLLBACK_LATER)]
+    for row in later:
+        row.spec, row.id = {"strategy": "PostCopy"}, row.id + " PostCopy"
+    return select(ROLLBACK) + later
 
 
 def select(patterns):

@@ -162,20 +162,27 @@ def stop(who, side, rows, go):
 
 
 def cancel(who, side, rows, go):
-    """A person's word. They go on when it is decided. A source that stands at a step can hear of it only then; one whose destination does hears of it at once, if not from the destination."""
-    def undecided():
-        return [row for row in rows if not side.home.api.get(MIGRATIONS + row.name).get("status", {}).get("decision")]
-    asked = {}
+    """A person's word. They go on when it is decided. A source that stands at a step can hear of it only then; one whose destination does hears of it as soon as it is decided: after the last look
+    that did not see it so."""
+    def undecided(row):
+        now = time.time() * 1000
+        if not side.home.api.get(MIGRATIONS + row.name).get("status", {}).get("decision"):
+            row.told_ms = now
+            return True
+        return False
     for row in rows:
-        asked[row] = time.time() * 1000
+        row.asked_ms = row.told_ms = time.time() * 1000
         side.home.api.call("PATCH", MIGRATIONS + row.name, {"spec": {"cancel": True}})
     end = time.monotonic() + DECIDED_S
-    while undecided() and time.monotonic() < end:
-        time.sleep(0.005)
+    left = [row for row in rows if undecided(row)]
+    while left and time.monotonic() < end:
+        time.sleep(0.002)
+        left = [row for row in left if undecided(row)]
     now = time.time() * 1000
     go()
     for row in rows:
-        row.told_ms = asked[row] if row.way == "there" and not row.step.startswith(("source.", "controller.")) else now
+        if row.way == "back" or row.step.startswith(("source.", "controller.")):
+            row.told_ms = now
 
 
 def cut(who, side, rows, go):

@@ -18,7 +18,15 @@
 #define source_send_memory played_send_memory
 #define source_send_root played_send_root
 #define runc_dump_go played_go
+#define runc_dump_hurry played_hurry
+#define runc_dump_let_go played_let_go
+#define runc_dump_abort played_abort
+#define freezer_pids played_pids
 #include "agent/source_dump.c"
+#undef runc_dump_hurry
+#undef runc_dump_let_go
+#undef runc_dump_abort
+#undef freezer_pids
 #undef source_blinkers_put_on
 #undef source_send_memory
 #undef source_send_root
@@ -57,6 +65,43 @@ int played_go(struct runc_dump *d, struct error *err)
 	(void)d;
 	(void)err;
 	return 0;
+}
+
+/* What was done with whose dump, in order; the port tells whose it is. */
+static char deeds[64];
+
+static void note(const char *what, const struct runc_dump *d)
+{
+	size_t len = strlen(deeds);
+
+	snprintf(deeds + len, sizeof(deeds) - len, "%s%u ", what, d->port);
+}
+
+void played_hurry(struct runc_dump *d)
+{
+	note("hurry", d);
+}
+
+void played_let_go(struct runc_dump *d, const pid_t *pids, int n)
+{
+	assert_int_equal(n, 2);
+	assert_int_equal(pids[1], 40 + d->port);
+	note("go", d);
+}
+
+void played_abort(struct runc_dump *d)
+{
+	note("abort", d);
+}
+
+/* The last one's processes cannot be listed. */
+int played_pids(struct freezer *f, int i, pid_t *pids, int max)
+{
+	(void)f;
+	assert_int_equal(max, SOURCE_PROCESSES_MAX);
+	pids[0] = 1;
+	pids[1] = 40 + i;
+	return i < 3 ? 2 : -EIO;
 }
 
 struct frozen {
@@ -187,6 +232,40 @@ static void it_is_ready_when_it_says_so(void **state)
 	finish(&f);
 }
 
+/* It is ready, and what was to be sent then is not. */
+static void who_is_given_up_sends_no_more(void **state)
+{
+	struct frozen f;
+	struct error err = { 0 };
+
+	(void)state;
+	begin(&f);
+	assert_int_equal(write(f.status_w, "", 1), 1);
+	wire_interrupt(f.w[0]);
+	assert_int_equal(dump_metadata(&f.s->containers[0], clock_mono_us() + 10000000, &err), -ECANCELED);
+	finish(&f);
+}
+
+/* A pod goes on when the last CRIU has let go of its processes: they do so at the same time, and their ends are nobody's business until it runs. */
+static void a_pod_goes_on_when_all_have_let_go(void **state)
+{
+	struct source *s = calloc(1, sizeof(*s));
+
+	(void)state;
+	s->n = 4;
+	for (int i = 0; i < s->n; i++) {
+		s->containers[i].source = s;
+		s->containers[i].dump.port = (uint16_t)i;
+		s->containers[i].dumping = i != 1;
+	}
+	source_let_go(s);
+	assert_string_equal(deeds, "hurry0 hurry2 hurry3 go0 go2 abort3 ");
+	deeds[0] = '\0';
+	source_end_dumps(s, true);
+	assert_string_equal(deeds, "abort0 abort2 ");
+	free(s);
+}
+
 /* The images of one container only carry the pod's System V objects, and it was chosen, and told the destination, while the pod ran. */
 static void what_was_attached_since_is_refused(void **state)
 {
@@ -216,6 +295,8 @@ int main(void)
 		cmocka_unit_test(nor_does_a_container_whose_pod_goes_back),
 		cmocka_unit_test(nor_one_whose_destination_has_hung_up),
 		cmocka_unit_test(it_is_ready_when_it_says_so),
+		cmocka_unit_test(who_is_given_up_sends_no_more),
+		cmocka_unit_test(a_pod_goes_on_when_all_have_let_go),
 		cmocka_unit_test(what_was_attached_since_is_refused),
 	};
 
