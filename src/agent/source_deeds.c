@@ -530,6 +530,7 @@ static enum input thaw(void *ctx)
 {
 	struct source *s = ctx;
 	struct error slow = { 0 };
+	int64_t start = clock_mono_us();
 	int fenced = source_fence_lift(s, &s->err), r = fenced;
 
 	/* Slow is better than frozen; that it is slow is told with the abort, and the daemon goes on trying. */
@@ -550,6 +551,7 @@ static enum input thaw(void *ctx)
 		return INPUT_Failed;
 	}
 	s->frozen = false;
+	s->thaw_us = clock_mono_us() - start;
 	return INPUT_Ok;
 }
 
@@ -563,7 +565,7 @@ static enum input send_abort(void *ctx)
 	if (source_throttle_lift(s, &slow) < 0)
 		error_also(&s->cause, &slow);
 	log_warning("the migration was given up; the source runs", LOG_S("pod", s->journal.pod_name), LOG_S("migration", s->journal.migration),
-		    LOG_S("reason", reason_name(s->cause.reason)), LOG_S("err", s->cause.message));
+		    LOG_S("reason", reason_name(s->cause.reason)), LOG_S("err", s->cause.message), LOG_N("thawMicros", s->thaw_us));
 	if (!s->wire)
 		return INPUT_Failed;
 	cJSON_AddStringToObject(j, "reason", reason_name(s->cause.reason));
