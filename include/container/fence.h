@@ -30,9 +30,11 @@ int fence_lift(const char *cgroup_root, const struct fence *f, struct error *err
 /*
  * A fence that is closed stays closed until the guard is stopped, whoever writes to it: with the systemd driver the pod's group is a unit of systemd, which at any
  * `systemctl daemon-reload` writes back the limit that it knows.  *ret is NULL where there is nothing to be kept.  stop takes NULL, and leaves the fence closed.
+ * end does the same at once, and stop is due all the same: the kernel takes 20 to 50 ms to close an inotify(7) (fs/notify/mark.c, fsnotify_wait_marks_destroyed: an SRCU grace period).
  */
 struct fence_guard;
 int fence_guard_start(const char *cgroup_root, const struct fence *f, struct fence_guard **ret, struct error *err);
+void fence_guard_end(struct fence_guard *g);
 void fence_guard_stop(struct fence_guard *g);
 /* Fields that were read from a file: whether they are what fence_look() may have given. */
 bool fence_is_sound(const struct fence *f);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -18,6 +19,7 @@
 struct fence_guard {
 	pthread_t thread;
 	int group_fd, watch_fd, stop_fd;
+	bool ended;
 };
 
 /* Our own write is seen as well; then there is nothing to be done.  False: the group is gone. */
@@ -96,12 +98,19 @@ int fence_guard_start(const char *cgroup_root, const struct fence *f, struct fen
 	return 0;
 }
 
-void fence_guard_stop(struct fence_guard *g)
+void fence_guard_end(struct fence_guard *g)
 {
-	if (!g)
+	if (!g || g->ended)
 		return;
 	/* A counter that is 0 always takes it. */
 	eventfd_write(g->stop_fd, 1);
 	pthread_join(g->thread, NULL);
-	guard_free(g);
+	g->ended = true;
+}
+
+void fence_guard_stop(struct fence_guard *g)
+{
+	fence_guard_end(g);
+	if (g)
+		guard_free(g);
 }

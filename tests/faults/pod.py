@@ -165,8 +165,8 @@ class Moved:
 
     def note_again(self):
         """Of a source that stood still, and goes on after all."""
-        again = self.chain.again(self.begin_ms) if self.row.told_ms and self.given_up() else None
-        if again and again >= self.row.told_ms:
+        again = self.chain.again(self.row.told_ms) if self.row.told_ms and self.given_up() else None
+        if again:
             self.again_ms, self.asked_ms = round(again - self.row.told_ms), round(again - self.row.asked_ms)
 
     def started_anew(self):

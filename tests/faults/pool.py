@@ -69,9 +69,9 @@ class Chain:
         for logs in self.logs.values():
             logs[-1].wait_ticks(len(continuity.ticks(logs[-1].lines())) + 1, timeout)
 
-    def again(self, since_ms):
-        """Unix ms when the last container went on from its longest pause since then; None when none paused."""
-        ends = [max(found)[2] for found in ([g for log in logs for g in continuity.gaps(log.lines()) if g[2] >= since_ms] for logs in self.logs.values()) if found]
+    def again(self, at_ms):
+        """Unix ms when the last container went on of those that stood still then; None when none did. A busy machine makes pauses of its own, so the longest one may be another."""
+        ends = [g[2] for logs in self.logs.values() for log in logs for g in continuity.gaps(log.lines()) if g[1] <= at_ms <= g[2]]
         return max(ends, default=None)
 
     def check(self, since_ms=0):

@@ -181,7 +181,7 @@ def cancel(who, side, rows, go):
     now = time.time() * 1000
     go()
     for row in rows:
-        if row.way == "back" or row.step.startswith(("source.", "controller.")):
+        if row.step.startswith(("source.", "controller.")):
             row.told_ms = now
 
 
