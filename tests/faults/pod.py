@@ -167,7 +167,7 @@ class Moved:
         """Of a source that stood still, and goes on after all."""
         again = self.chain.again(self.row.told_ms) if self.row.told_ms and self.given_up() else None
         if again:
-            self.again_ms, self.asked_ms = round(again - self.row.told_ms), round(again - self.row.asked_ms)
+            self.again_ms, self.asked_ms = max(0, round(again - self.row.told_ms)), round(again - self.row.asked_ms)
 
     def started_anew(self):
         """What the kubelet says of a container that ended and was started from its image; "" when it was not."""

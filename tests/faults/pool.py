@@ -71,7 +71,7 @@ class Chain:
 
     def again(self, at_ms):
         """Unix ms when the last container went on of those that stood still then; None when none did. A busy machine makes pauses of its own, so the longest one may be another."""
-        ends = [g[2] for logs in self.logs.values() for log in logs for g in continuity.gaps(log.lines()) if g[1] <= at_ms <= g[2]]
+        ends = [g[2] for logs in self.logs.values() for log in logs for g in continuity.gaps(log.lines()) if g[1] <= at_ms < g[2] + 1]
         return max(ends, default=None)
 
     def check(self, since_ms=0):
