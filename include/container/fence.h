@@ -30,7 +30,7 @@ int fence_lift(const char *cgroup_root, const struct fence *f, struct error *err
 /*
  * A fence that is closed stays closed until the guard is stopped, whoever writes to it: with the systemd driver the pod's group is a unit of systemd, which at any
  * `systemctl daemon-reload` writes back the limit that it knows.  *ret is NULL where there is nothing to be kept.  stop takes NULL, and leaves the fence closed.
- * end does the same at once, and stop is due all the same: the kernel takes 20 to 50 ms to close an inotify(7) (fs/notify/mark.c, fsnotify_wait_marks_destroyed: an SRCU grace period).
+ * end does the same at once, and stop is due all the same: closing an inotify(7) takes 10 ms or more (fs/notify/mark.c, fsnotify_wait_marks_destroyed: an SRCU grace period).
  */
 struct fence_guard;
 int fence_guard_start(const char *cgroup_root, const struct fence *f, struct fence_guard **ret, struct error *err);
