@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Root folders of the applications' images: Debian packages unpacked without their scripts, our own small programs, Go, Java and npm beside them.
 
-A root is made once for each recipe and kept outside the tree (PODMIGRATION_CACHE/apps/NAME-HASH)."""
+A root is made once for each recipe and kept outside the tree (PODMIGRATION_CACHE/apps/NAME-HASH), as is a program of a Go module (apps/go-NAME-HASH): of those some take minutes."""
 import hashlib
+import inspect
 import json
 import os
 import re
@@ -13,7 +14,8 @@ import tempfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 CACHE = os.path.join(os.environ.get("PODMIGRATION_CACHE") or os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "podmigration"), "apps")
-SUITE = "trixie"
+SUITE = "trixie"    # of Debian, unless an image names another
+MODULE_S = 3600     # a large Go module on one slow core
 
 # In every image: users, links of a merged /usr, a shell and small tools in one static program.
 BASE = ["base-files", "base-passwd", "busybox-static"]
@@ -28,8 +30,8 @@ class Unbuilt(Exception):
     """An image could not be made; the text says why."""
 
 
-def run(*args, **more):
-    p = subprocess.run(args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900, **more)
+def run(*args, timeout=900, **more):
+    p = subprocess.run(args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout, **more)
     if p.returncode:
         raise Unbuilt("%s: %s" % (" ".join(args[:4]), p.stdout.strip()[-600:]))
     return p.stdout
@@ -46,9 +48,9 @@ def mirror():
     return os.environ.get("LAB_MIRROR") or found[0]
 
 
-def apt():
+def apt(suite):
     """The environment of an apt of its own: another suite than the host's, and nothing installed."""
-    top = os.path.join(CACHE, "apt-" + SUITE)
+    top = os.path.join(CACHE, "apt-" + suite)
     conf = os.path.join(top, "apt.conf")
     env = dict(os.environ, APT_CONFIG=conf, DEBIAN_FRONTEND="noninteractive")
     if os.path.exists(os.path.join(top, "ready")):
@@ -57,7 +59,7 @@ def apt():
         os.makedirs(os.path.join(top, d), exist_ok=True)
     open(os.path.join(top, "status"), "w").close()
     with open(os.path.join(top, "sources.list"), "w") as f:
-        f.write("deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n" % (mirror(), SUITE))
+        f.write("deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n" % (mirror(), suite))
     options = {"Dir::Etc::SourceList": top + "/sources.list", "Dir::Etc::SourceParts": "/dev/null", "Dir::State::Lists": top + "/lists", "Dir::State::status": top + "/status",
                "Dir::Cache": top, "Dir::Cache::archives": top + "/archives", "APT::Install-Recommends": "false", "pkgCacheGen::ForceEssential": "none",
                "APT::Sandbox::User": "root", "Acquire::Languages": "none"}
@@ -75,11 +77,11 @@ def closure(packages, env):
     return sorted((f for f in found if not UNUSED.match(f[0].split(":")[0])), key=lambda f: f[0] != "base-files")
 
 
-def unpack(packages, exclude, root):
-    env = apt()
+def unpack(suite, packages, exclude, root):
+    env = apt(suite)
     packages = BASE + packages
     run("apt-get", "-d", "-y", "install", *packages, env=env)
-    archives = os.path.join(CACHE, "apt-" + SUITE, "archives")
+    archives = os.path.join(CACHE, "apt-" + suite, "archives")
     for name, version, arch in closure(packages, env):
         if not any(re.fullmatch(e, name) for e in exclude):
             run("dpkg-deb", "-x", os.path.join(archives, "%s_%s_%s.deb" % (name, version.replace(":", "%3a"), arch)), root)
@@ -87,8 +89,20 @@ def unpack(packages, exclude, root):
         shutil.rmtree(os.path.join(root, "usr/share", d), ignore_errors=True)
 
 
+def merge_usr(root):
+    """One /usr/bin, /usr/lib .. for all, which base-files brings since Debian 13."""
+    for d in ("bin", "sbin", "lib", "lib64"):
+        old, new = os.path.join(root, d), os.path.join(root, "usr", d)
+        if os.path.isdir(old) and not os.path.islink(old):
+            os.makedirs(new, exist_ok=True)
+            run("cp", "-a", old + "/.", new)
+            shutil.rmtree(old)
+            os.symlink("usr/" + d, old)
+
+
 def finish(root):
     """What the packages' scripts would have done, as far as a program needs it."""
+    merge_usr(root)
     for kind in ("passwd", "group"):
         shutil.copyfile(os.path.join(root, "usr/share/base-passwd", kind + ".master"), os.path.join(root, "etc", kind))
     with open(os.path.join(root, "etc/passwd"), "a") as f:
@@ -113,6 +127,59 @@ def add_go(root, source):
         with open(os.path.join(d, "go.mod"), "w") as f:
             f.write("module app\n\ngo %s\n" % version)
         run("go", "build", "-trimpath", "-o", os.path.join(root, "app"), ".", cwd=d, env=dict(os.environ, CGO_ENABLED="0", GOFLAGS="-mod=mod", GOWORK="off"))
+
+
+def take_module(m, folder):
+    """The module's folder as a copy that can be changed. What its authors' go.mod replaces by folders of their repository is not in it: those are taken as the modules that they are also published as, whose lines
+    of go.sum the recipe tells."""
+    env = dict(os.environ, GOFLAGS="-mod=mod", GOWORK="off")
+    said = json.loads(run("go", "mod", "download", "-json", "%s@%s" % (m["path"], m["version"]), env=env, cwd=HERE))
+    if said.get("Sum") != m["sum"]:
+        raise Unbuilt("%s %s has the sum %s" % (m["path"], m["version"], said.get("Sum")))
+    shutil.copytree(said["Dir"], folder, symlinks=True)
+    for top, _, names in os.walk(folder):
+        for path in [top, *(os.path.join(top, n) for n in names)]:
+            os.chmod(path, os.stat(path).st_mode | 0o200)
+    for r in json.loads(run("go", "mod", "edit", "-json", cwd=folder, env=env)).get("Replace") or []:
+        if r["New"]["Path"].startswith("./"):
+            run("go", "mod", "edit", "-dropreplace", r["Old"]["Path"], cwd=folder, env=env)
+    for more in m.get("require", []):
+        run("go", "mod", "edit", "-require", more, cwd=folder, env=env)
+    with open(os.path.join(folder, "go.sum"), "a") as f:
+        f.writelines(line + "\n" for line in m.get("sums", []))
+
+
+def leave_out(m, folder):
+    """Lines that match a pattern are not built: {"file": "pattern"}."""
+    for name, pattern in m.get("without", {}).items():
+        path = os.path.join(folder, name)
+        lines = open(path).readlines()
+        kept = [line for line in lines if not re.search(pattern, line)]
+        if len(kept) == len(lines):
+            raise Unbuilt("%s: no line of %s matches" % (m["path"], name))
+        with open(path, "w") as f:
+            f.writelines(kept)
+
+
+def module(name, m):
+    """The program of a Go module, built as its authors do, with the versions of their go.mod; kept, so that a change of its image does not build it again."""
+    h = hashlib.sha256((json.dumps(m, sort_keys=True) + "".join(inspect.getsource(f) for f in (take_module, leave_out, module))).encode())
+    path = os.path.join(CACHE, "go-%s-%s" % (name, h.hexdigest()[:12]))
+    if os.path.exists(path):
+        return path
+    with tempfile.TemporaryDirectory() as d:
+        folder = os.path.join(d, "module")
+        take_module(m, folder)
+        leave_out(m, folder)
+        run("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path + ".new", m.get("package", "."), cwd=folder, timeout=MODULE_S,
+            env=dict(os.environ, CGO_ENABLED="0", GOFLAGS="-mod=mod -buildvcs=false", GOWORK="off"))
+    os.rename(path + ".new", path)
+    return path
+
+
+def add_module(root, name, m):
+    """It becomes /usr/bin/NAME."""
+    shutil.copy(module(name, m), os.path.join(root, "usr/bin", name))
 
 
 def add_java(root, source):
@@ -161,10 +228,12 @@ def recipe(image):
 
 
 def make(image, root):
-    unpack(image.get("packages", []), image.get("exclude", []), root)
+    unpack(image.get("suite", SUITE), image.get("packages", []), image.get("exclude", []), root)
     finish(root)
     if "go" in image:
         add_go(root, image["go"])
+    for name, m in image.get("module", {}).items():
+        add_module(root, name, m)
     if "java" in image:
         add_java(root, image["java"])
     if image.get("npm"):

@@ -15,8 +15,8 @@ import time
 from common import Closed, Wrong
 
 KINDS = {"redis": "resp", "memcached": "memcached", "files": "web:Files", "kv": "web:Store", "etcd": "web:Etcd", "prometheus": "web:Prometheus", "growing": "web:Growing",
-         "postgres": "postgres", "mysql": "mysql", "stomp": "stomp", "nats": "nats", "ask": "ask",
-         "zookeeper": "zookeeper"}
+         "consul": "web:Consul", "vault": "web:Vault", "clickhouse": "web:ClickHouse", "s3": "s3", "postgres": "postgres", "mysql": "mysql", "stomp": "stomp", "nats": "nats",
+         "ask": "ask", "zookeeper": "zookeeper"}
 SETTLE_S = 60
 
 

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What speaks HTTP: servers of files, stores, etcd, Prometheus, something that only grows."""
+"""What speaks HTTP: servers of files, stores, etcd, Consul, Vault, ClickHouse, Prometheus, something that only grows."""
 import base64
 import hashlib
 import http.client
 import json
 
-from common import Closed, KeyValue, Session, Wrong
+from common import Closed, KeyValue, Session, Wrong, value_of
 
 
 class Web(Session):
-    conn = None
+    conn, headers = None, {}
 
     def open(self):
         self.conn = http.client.HTTPConnection(*self.address, timeout=self.timeout)
@@ -20,7 +20,7 @@ class Web(Session):
 
     def ask(self, method, path, body=None):
         try:
-            self.conn.request(method, path, body=body)
+            self.conn.request(method, path, body=body, headers=self.headers)
             answer = self.conn.getresponse()
             return answer.status, answer.read()
         except http.client.HTTPException as e:
@@ -28,9 +28,16 @@ class Web(Session):
 
     def good(self, method, path, body=None):
         status, data = self.ask(method, path, body)
-        if status != 200:
+        if status not in (200, 204):
             raise Closed("HTTP %d" % status)
         return data
+
+    def found(self, path):
+        """None where the server says that there is no such thing."""
+        status, data = self.ask("GET", path)
+        if status not in (200, 404):
+            raise Closed("HTTP %d" % status)
+        return data if status == 200 else None
 
 
 class Files(Web):
@@ -50,9 +57,14 @@ class Files(Web):
         if "status" in self.options and self.n % 10 == 0:
             self.check_requests()
 
+    def counted(self, text):
+        """The word of this number; or, of Prometheus' lines, all of one name."""
+        if "metric" in self.options:
+            return sum(int(float(line.split()[-1])) for line in text.decode().split("\n") if line.startswith(self.options["metric"] + "{"))
+        return int(text.split()[self.options.get("word", 0)])
+
     def check_requests(self):
-        words = self.good("GET", self.options["status"]).split()
-        n = int(words[self.options.get("word", 0)])
+        n = self.counted(self.good("GET", self.options["status"]))
         if n < self.requests:
             raise Wrong("the server has counted %d requests, and %d before: it was started anew" % (n, self.requests))
         self.requests = n
@@ -70,10 +82,8 @@ class Store(KeyValue, Web):
         self.good("PUT", "/kv/" + key, value)
 
     def get(self, key):
-        status, data = self.ask("GET", "/kv/" + key)
-        if status not in (200, 404):
-            raise Closed("HTTP %d" % status)
-        return data.decode() if status == 200 else None
+        data = self.found("/kv/" + key)
+        return None if data is None else data.decode()
 
     def step(self):
         boot = self.good("GET", "/boot")
@@ -95,6 +105,92 @@ class Etcd(KeyValue, Web):
     def get(self, key):
         found = self.call("/v3/kv/range", key=base64.b64encode(key.encode()).decode()).get("kvs", [])
         return base64.b64decode(found[0]["value"]).decode() if found else None
+
+
+class Consul(KeyValue, Web):
+    """Keys; and a session for each client, renewed now and then, by which it holds a key that goes with it."""
+    session = None
+
+    def put(self, key, value):
+        if self.good("PUT", "/v1/kv/" + key, value).strip() != b"true":
+            raise Closed("not stored")
+
+    def get(self, key):
+        data = self.found("/v1/kv/%s?raw" % key)
+        return None if data is None else data.decode()
+
+    def begin(self):
+        self.session = json.loads(self.good("PUT", "/v1/session/create", json.dumps({"TTL": "60s", "Behavior": "delete", "LockDelay": "0s"})))["ID"]
+        if self.good("PUT", "/v1/kv/held-%d?acquire=%s" % (self.number, self.session), "here").strip() != b"true":
+            self.session = None
+            raise Closed("not held")
+
+    def step(self):
+        if self.session is None:
+            self.begin()
+        super().step()
+        if self.acked % 50 == 0 and self.ask("PUT", "/v1/session/renew/" + self.session)[0] == 404:
+            raise Wrong("the session of this client is lost")
+
+    def verify(self):
+        n = super().verify()
+        held = self.found("/v1/kv/held-%d" % self.number)
+        if held is None or json.loads(held)[0].get("Session") != self.session:
+            raise Wrong("the key that this client holds is lost")
+        return n + 1
+
+
+class Vault(KeyValue, Web):
+    """Secrets below /v1/secret/. A sealed Vault has been started anew: nobody has what opens it."""
+
+    @property
+    def headers(self):
+        return {"X-Vault-Token": self.options["token"]}
+
+    def put(self, key, value):
+        self.good("PUT", "/v1/secret/" + key, json.dumps({"value": value}))
+
+    def get(self, key):
+        data = self.found("/v1/secret/" + key)
+        return None if data is None else json.loads(data)["data"]["value"]
+
+    def step(self):
+        if json.loads(self.good("GET", "/v1/sys/seal-status"))["sealed"]:
+            raise Wrong("it is sealed: the server was started anew")
+        super().step()
+
+
+class ClickHouse(KeyValue, Web):
+    """Each row is an INSERT of its own, and so a part of the table that the server merges with others in the background."""
+    pause, made = 0.05, False
+
+    def query(self, sql):
+        return self.good("POST", "/", sql).decode()
+
+    def begin(self):
+        self.query("CREATE TABLE IF NOT EXISTS w%d (n UInt32, value String) ENGINE = MergeTree() ORDER BY n" % self.number)
+        self.made = True
+
+    def key(self, n):
+        return str(n)
+
+    def put(self, key, value):
+        self.query("INSERT INTO w%d VALUES (%s, '%s')" % (self.number, key, value))
+
+    def get(self, key):
+        return self.query("SELECT any(value) FROM w%d WHERE n = %s" % (self.number, key)).strip() or None
+
+    def step(self):
+        if not self.made:
+            self.begin()
+        super().step()
+
+    def verify(self):
+        there = dict(line.split("\t") for line in self.query("SELECT n, value FROM w%d FORMAT TabSeparated" % self.number).splitlines())
+        for n in range(self.acked):
+            if there.get(self.key(n)) != value_of(self.key(n)):
+                raise Wrong("row %d was acknowledged and is now %r" % (n, there.get(self.key(n))))
+        return self.acked
 
 
 class Prometheus(Web):
