@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The load clients notice what they are there for: each is put before a server that lies."""
+import http.server
 import json
 import os
 import re
@@ -14,6 +15,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 import run  # noqa: E402
 import table  # noqa: E402
+
+sys.path.insert(0, os.path.join(HERE, "load"))
+import s3  # noqa: E402
 
 
 def serve(handle):
@@ -30,10 +34,31 @@ def serve(handle):
     return server
 
 
-def load(kind, port, threads=1):
+def web(answer):
+    """A web server whose requests are answered by answer(method, path, body): status and bytes."""
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def any(self):
+            status, data = answer(self.command, self.path, self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode())
+            self.send_response(status)
+            if status != 204:
+                self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+        do_GET = do_PUT = do_POST = any
+
+        def log_message(self, *args):
+            pass
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+def load(kind, port, threads=1, options=None):
     """What the client says to `mark` and `stop`."""
-    p = subprocess.run([sys.executable, os.path.join(HERE, "load/main.py"), kind, "127.0.0.1", str(port), str(threads), "{}"], input="mark\n" * 8 + "stop\n", stdout=subprocess.PIPE,
-                       text=True, timeout=60)
+    p = subprocess.run([sys.executable, os.path.join(HERE, "load/main.py"), kind, "127.0.0.1", str(port), str(threads), json.dumps(options or {})], input="mark\n" * 8 + "stop\n",
+                       stdout=subprocess.PIPE, text=True, timeout=60)
     return [json.loads(line) for line in p.stdout.splitlines()]
 
 
@@ -73,9 +98,81 @@ def teller(answers):
     return serve(handle)
 
 
+def files(metric):
+    """Files of numbers, and how often it was asked: what metric(count) says."""
+    count = [0]
+
+    def answer(method, path, body):
+        if path == "/metrics":
+            return 200, metric(count[0]).encode()
+        count[0] += 1
+        return 200, "".join("%d\n" % i for i in range(1, 1000 * int(path.rsplit("-")[1]) + 1)).encode()
+    return web(answer)
+
+
+def consul(forget=False, drop=False):
+    store, asked = {}, [0]
+
+    def answer(method, path, body):
+        asked[0] += 1
+        key, _, more = path.rpartition("/")[2].partition("?")
+        if path.startswith("/v1/session/create"):
+            return 200, b'{"ID": "one"}'
+        if method == "PUT":
+            if not (forget and len(store) == 3):
+                store[key] = body
+            return 200, b"true"
+        if key.startswith("held"):
+            return 200, json.dumps([{"Session": "other" if drop else "one"}]).encode()
+        return (200, store[key].encode()) if key in store else (404, b"")
+    return web(answer)
+
+
+def vault(seal=0):
+    store, asked = {}, [0]
+
+    def answer(method, path, body):
+        asked[0] += 1
+        if path == "/v1/sys/seal-status":
+            return 200, json.dumps({"sealed": 0 < seal < asked[0]}).encode()
+        if method == "PUT":
+            store[path] = body
+            return 204, b""
+        return 200, json.dumps({"data": json.loads(store[path])}).encode()
+    return web(answer)
+
+
+def clickhouse(forget=False):
+    rows = []
+
+    def answer(method, path, body):
+        if body.startswith("INSERT"):
+            rows.append(re.search(r"\((\d+), '(\w+)'\)", body).groups())
+        if "FORMAT" in body:
+            return 200, "".join("%s\t%s\n" % r for r in rows[1 if forget else 0:]).encode()
+        found = re.search(r"WHERE n = (\d+)", body)
+        return 200, "".join(v + "\n" for n, v in rows if found and n == found[1]).encode()
+    return web(answer)
+
+
+def objects(change=False):
+    store = {}
+
+    def answer(method, path, body):
+        if method == "PUT":
+            store[path] = body
+            return 200, b""
+        return 200, (store[path][:-1] + "x" if change else store[path]).encode()
+    return web(answer)
+
+
+OPTIONS = {"vault": {"token": "t"}, "s3": {"user": "u", "secret": "s", "times": 3}, "files": {"status": "/metrics", "metric": "requests"}}
+METRIC = 'requests{a="1"} %d\nrequests{a="2"} 1\nother 1\n'
+
+
 class Clients(unittest.TestCase):
     def wrong(self, server, kind):
-        said = load(kind, server.server_address[1])
+        said = load(kind, server.server_address[1], options=OPTIONS.get(kind))
         server.shutdown()
         server.server_close()
         return " ".join(t for s in said for t in s["wrong"])
@@ -103,6 +200,26 @@ class Clients(unittest.TestCase):
 
     def test_program_that_complains(self):
         self.assertRegex(self.wrong(teller(["ok 1 aaaaaaaa", "BAD a pending signal is gone"]), "ask"), "a pending signal is gone")
+
+    def test_good_web(self):
+        for kind, server in (("files", files(lambda n: METRIC % n)), ("consul", consul()), ("vault", vault()), ("clickhouse", clickhouse()), ("s3", objects())):
+            said = load(kind, server.server_address[1], options=OPTIONS.get(kind))
+            self.assertEqual([s["wrong"] for s in said if s["wrong"]], [], kind)
+            self.assertGreater(said[-1]["verified"], 0, kind)
+            server.shutdown()
+            server.server_close()
+
+    def test_web_that_lies(self):
+        for kind, server, expected in (("files", files(lambda n: METRIC % (100 - n)), "was started anew"), ("files", files(lambda n: "other 1\n"), "does not tell requests"),
+                                       ("consul", consul(forget=True), "was acknowledged and is now None"), ("consul", consul(drop=True), "key that this client holds is lost"),
+                                       ("vault", vault(seal=9), "it is sealed"), ("clickhouse", clickhouse(forget=True), "row 0 was acknowledged"),
+                                       ("s3", objects(change=True), "is now '192 bytes, not the 192 of it'")):
+            self.assertRegex(self.wrong(server, kind), expected)
+
+    def test_signature(self):
+        """The example "GET Bucket Lifecycle" of Amazon's S3 API reference."""
+        said = s3.signed("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "GET", "/?lifecycle=", "examplebucket.s3.amazonaws.com", b"", 1369353600)
+        self.assertEqual(said["Authorization"].rpartition("=")[2], "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543")
 
 
 class Table(unittest.TestCase):

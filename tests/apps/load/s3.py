@@ -15,13 +15,14 @@ def mac(key, text):
 
 
 def signed(user, secret, method, path, host, body, now):
-    """The headers of a request at this time (seconds)."""
+    """The headers of a request at this time (seconds); path with its query, if it has one."""
+    path, _, query = path.partition("?")
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
     scope = "%s/%s/%s/aws4_request" % (stamp[:8], REGION, SERVICE)
     digest = hashlib.sha256(body).hexdigest()
     headers = {"host": host, "x-amz-content-sha256": digest, "x-amz-date": stamp}
     names = ";".join(headers)
-    request = "\n".join([method, path, "", *("%s:%s" % h for h in headers.items()), "", names, digest])
+    request = "\n".join([method, path, query, *("%s:%s" % h for h in headers.items()), "", names, digest])
     key = ("AWS4" + secret).encode()
     for part in scope.split("/"):
         key = mac(key, part).digest()

@@ -60,7 +60,10 @@ class Files(Web):
     def counted(self, text):
         """The word of this number; or, of Prometheus' lines, all of one name."""
         if "metric" in self.options:
-            return sum(int(float(line.split()[-1])) for line in text.decode().split("\n") if line.startswith(self.options["metric"] + "{"))
+            lines = [line for line in text.decode().split("\n") if line.startswith(self.options["metric"] + "{")]
+            if not lines:
+                raise Wrong("the server does not tell %s" % self.options["metric"])
+            return sum(int(float(line.split()[-1])) for line in lines)
         return int(text.split()[self.options.get("word", 0)])
 
     def check_requests(self):
@@ -71,6 +74,8 @@ class Files(Web):
 
     def verify(self):
         self.step()
+        if "status" in self.options:
+            self.check_requests()
         return self.n
 
 
