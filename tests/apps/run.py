@@ -5,7 +5,7 @@
   run.py [--list] [--images-only] [--keep] [--no-install] [--moves N] [NAME ..]
 
 One file NAME.toml says everything about an application. LAB_NAME (default apps) names the lab, which is brought up when it is not, and then taken down at the end
-unless --keep or KEEP=1. The table goes to stdout, the results to build/apps.json, what was going on in a failure to build/check/apps/NAME.txt."""
+unless --keep or KEEP=1. The table goes to stdout, the results to build/apps.json, as Markdown to build/apps.md, what was going on in a failure to build/check/apps/NAME.txt."""
 import argparse
 import json
 import os
@@ -26,6 +26,7 @@ from cluster import PATIENCE, ROOT, Cluster, Failed, lab  # noqa: E402
 from pods import NS, condition, explain, is_running, migrate, migration, reason_of  # noqa: E402
 
 OUT = os.path.join(ROOT, "build/apps.json")
+MARKDOWN = os.path.join(ROOT, "build/apps.md")
 EVIDENCE = os.path.join(ROOT, "build/check/apps")
 THREADS = 4
 CALM_S = 3
@@ -243,8 +244,11 @@ def save(results):
             known = {r["name"]: r for r in json.load(f)["applications"]}
     known.update({r["name"]: r for r in results})
     os.makedirs(os.path.dirname(OUT), exist_ok=True)
+    applications = [known[n] for n in all_names() if n in known]
     with open(OUT, "w") as f:
-        json.dump({"applications": [known[n] for n in all_names() if n in known]}, f, indent=1)
+        json.dump({"applications": applications}, f, indent=1)
+    with open(MARKDOWN, "w") as f:
+        f.write(table.markdown(applications) + "\n")
 
 
 def main():

@@ -225,11 +225,16 @@ class Clients(unittest.TestCase):
 class Table(unittest.TestCase):
     def test_lines(self):
         moved = {"name": "x", "title": "X", "verdict": "moves", "downtime_ms": [200, None, 300], "client_gap_ms": [2000], "client_ms_calm": [1.2, 4.0],
-                 "client_ms": [[1, 9.0], [1, 30.0]], "bytes": [1 << 20, 3 << 20], "errors": {"TimeoutError": 2},
+                 "client_ms": [[1, 9.0], [1, 30.0]], "bytes": [1 << 20, 3 << 20], "errors": {"TimeoutError": 2, "ConnectionResetError": 1, "BrokenPipeError": 2},
                  "verified": 7, "verified_what": "keys", "configure": "A=1", "why": "because"}
-        self.assertRegex(table.line(moved), r"^x +moves +200-300 +2000-2000 +4, 9-30 +3 +2 +7  TimeoutError 2$")
-        self.assertIn("| X | moves | 200-300 | 2000-2000 | 4, 9-30 | 3 | 2 | 7: keys | A=1: because |", table.markdown([moved]))
+        self.assertRegex(table.line(moved), r"^x +moves +200-300 +2000-2000 +4, 9-30 +3 +5 +7  BrokenPipeError 2; ConnectionResetError 1; TimeoutError 2$")
+        self.assertIn("| X | moves | 200-300 | 2000-2000 | 4, 9-30 | 3 | 3 resets, 2 timeouts | 7: keys | A=1: because |", table.markdown([moved]))
         self.assertRegex(table.line({"name": "y", "verdict": "FAILS", "problem": "lost"}), "^y +FAILS +lost$")
+
+    def test_the_docs_have_its_columns(self):
+        with open(os.path.join(HERE, "../../docs/applications.md")) as f:
+            heads = [line.strip() for line in f if line.startswith("| application |")]
+        self.assertIn(table.markdown([]).splitlines()[0], heads)
 
     def test_durations(self):
         self.assertEqual([run.milliseconds(d) for d in ("214ms", "1.5s", "1m2s", None, "")], [214, 1500, 62000, None, None])

@@ -50,10 +50,13 @@ image_make() {
 
 # image_import CLUSTER TAR NAME: also under name@digest, as a pull from a registry
 # leaves it; without that, status.imageID is a bare hash that names no
-# repository, and nobody can refer to the image by digest.
+# repository, and nobody can refer to the image by digest. A second time when the
+# first fails: on a busy machine containerd now and then has lost a part of what
+# it has just been given ("content digest ..: not found").
 image_import() {
 	local digest
 	digest=$(tar -xOf "$2" index.json | jq -r '.manifests[0].digest')
-	in_machine "$1" ctr -n k8s.io images import --local - <"$2" >/dev/null
+	in_machine "$1" ctr -n k8s.io images import --local - <"$2" >/dev/null ||
+		in_machine "$1" ctr -n k8s.io images import --local - <"$2" >/dev/null
 	in_machine "$1" ctr -n k8s.io images tag --force --skip-reference-check "$3" "${3%:*}@$digest" >/dev/null
 }
