@@ -119,6 +119,9 @@ def finish(root):
 
 # --- what is not from Debian ---
 
+GO = dict(os.environ, CGO_ENABLED="0", GOFLAGS="-mod=mod -buildvcs=false", GOWORK="off")
+
+
 def add_go(root, source):
     """One file of Go without dependencies becomes /app."""
     with tempfile.TemporaryDirectory() as d:
@@ -126,53 +129,68 @@ def add_go(root, source):
         version = re.search(r"go(\d+\.\d+)", run("go", "version"))[1]
         with open(os.path.join(d, "go.mod"), "w") as f:
             f.write("module app\n\ngo %s\n" % version)
-        run("go", "build", "-trimpath", "-o", os.path.join(root, "app"), ".", cwd=d, env=dict(os.environ, CGO_ENABLED="0", GOFLAGS="-mod=mod", GOWORK="off"))
+        run("go", "build", "-trimpath", "-o", os.path.join(root, "app"), ".", cwd=d, env=GO)
 
 
-def take_module(m, folder):
-    """The module's folder as a copy that can be changed. What its authors' go.mod replaces by folders of their repository is not in it: those are taken as the modules that they are also published as, whose lines
-    of go.sum the recipe tells."""
-    env = dict(os.environ, GOFLAGS="-mod=mod", GOWORK="off")
-    said = json.loads(run("go", "mod", "download", "-json", "%s@%s" % (m["path"], m["version"]), env=env, cwd=HERE))
-    if said.get("Sum") != m["sum"]:
-        raise Unbuilt("%s %s has the sum %s" % (m["path"], m["version"], said.get("Sum")))
+def copy_module(name, folder, cwd=HERE):
+    """The folder of a module, NAME@VERSION, as a copy that can be changed; its sum."""
+    said = json.loads(run("go", "mod", "download", "-json", name, env=GO, cwd=cwd))
     shutil.copytree(said["Dir"], folder, symlinks=True)
     for top, _, names in os.walk(folder):
         for path in [top, *(os.path.join(top, n) for n in names)]:
             os.chmod(path, os.stat(path).st_mode | 0o200)
-    for r in json.loads(run("go", "mod", "edit", "-json", cwd=folder, env=env)).get("Replace") or []:
+    return said.get("Sum")
+
+
+def take_module(m, folder):
+    """A module to be built as its authors do. What their go.mod replaces by folders of their repository is not in it: those are taken as the modules that they are also published as, whose lines of go.sum the recipe
+    tells."""
+    found = copy_module("%s@%s" % (m["path"], m["version"]), folder)
+    if found != m["sum"]:
+        raise Unbuilt("%s %s has the sum %s" % (m["path"], m["version"], found))
+    for r in json.loads(run("go", "mod", "edit", "-json", cwd=folder, env=GO)).get("Replace") or []:
         if r["New"]["Path"].startswith("./"):
-            run("go", "mod", "edit", "-dropreplace", r["Old"]["Path"], cwd=folder, env=env)
+            run("go", "mod", "edit", "-dropreplace", r["Old"]["Path"], cwd=folder, env=GO)
     for more in m.get("require", []):
-        run("go", "mod", "edit", "-require", more, cwd=folder, env=env)
+        run("go", "mod", "edit", "-require", more, cwd=folder, env=GO)
     with open(os.path.join(folder, "go.sum"), "a") as f:
         f.writelines(line + "\n" for line in m.get("sums", []))
 
 
-def leave_out(m, folder):
-    """Lines that match a pattern are not built: {"file": "pattern"}."""
-    for name, pattern in m.get("without", {}).items():
+def leave_out(patterns, folder):
+    """Lines that match are not built: {"file": "pattern"}; a pattern may go on over the ends of lines."""
+    for name, pattern in patterns.items():
         path = os.path.join(folder, name)
-        lines = open(path).readlines()
-        kept = [line for line in lines if not re.search(pattern, line)]
-        if len(kept) == len(lines):
-            raise Unbuilt("%s: no line of %s matches" % (m["path"], name))
+        with open(path) as f:
+            text = f.read()
+        kept = re.sub(r"(?m)^.*(?:%s).*\n" % pattern, "", text)
+        if kept == text:
+            raise Unbuilt("no line of %s matches %s" % (name, pattern))
         with open(path, "w") as f:
-            f.writelines(kept)
+            f.write(kept)
+
+
+def leave_out_inside(other, patterns, folder, copy):
+    """The same in a module that this one needs."""
+    version = run("go", "list", "-m", "-f", "{{.Version}}", other, cwd=folder, env=GO).split()[-1]
+    copy_module("%s@%s" % (other, version), copy, cwd=folder)
+    leave_out(patterns, copy)
+    run("go", "mod", "edit", "-replace", "%s=%s" % (other, copy), cwd=folder, env=GO)
 
 
 def module(name, m):
     """The program of a Go module, built as its authors do, with the versions of their go.mod; kept, so that a change of its image does not build it again."""
-    h = hashlib.sha256((json.dumps(m, sort_keys=True) + "".join(inspect.getsource(f) for f in (take_module, leave_out, module))).encode())
+    h = hashlib.sha256((json.dumps(m, sort_keys=True) + "".join(inspect.getsource(f) for f in (copy_module, take_module, leave_out, leave_out_inside, module))).encode())
     path = os.path.join(CACHE, "go-%s-%s" % (name, h.hexdigest()[:12]))
     if os.path.exists(path):
         return path
     with tempfile.TemporaryDirectory() as d:
         folder = os.path.join(d, "module")
         take_module(m, folder)
-        leave_out(m, folder)
-        run("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path + ".new", m.get("package", "."), cwd=folder, timeout=MODULE_S,
-            env=dict(os.environ, CGO_ENABLED="0", GOFLAGS="-mod=mod -buildvcs=false", GOWORK="off"))
+        leave_out(m.get("without", {}), folder)
+        for number, (other, patterns) in enumerate(m.get("inside", {}).items()):
+            leave_out_inside(other, patterns, folder, os.path.join(d, "inside-%d" % number))
+        run("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path + ".new", m.get("package", "."), cwd=folder, env=GO, timeout=MODULE_S)
     os.rename(path + ".new", path)
     return path
 
