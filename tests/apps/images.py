@@ -80,7 +80,7 @@ def closure(packages, env):
 def unpack(suite, packages, exclude, root):
     env = apt(suite)
     packages = BASE + packages
-    run("apt-get", "-d", "-y", "install", *packages, env=env)
+    run("apt-get", "-d", "-y", "-o", "DPkg::Lock::Timeout=300", "install", *packages, env=env)   # another run may be at it
     archives = os.path.join(CACHE, "apt-" + suite, "archives")
     for name, version, arch in closure(packages, env):
         if not any(re.fullmatch(e, name) for e in exclude):
@@ -134,7 +134,8 @@ def add_go(root, source):
 
 def copy_module(name, folder, cwd=HERE):
     """The folder of a module, NAME@VERSION, as a copy that can be changed; its sum."""
-    said = json.loads(run("go", "mod", "download", "-json", name, env=GO, cwd=cwd))
+    text = run("go", "mod", "download", "-json", name, env=GO, cwd=cwd)
+    said = json.loads(text[text.index("{"):])   # after what go may say of the download
     shutil.copytree(said["Dir"], folder, symlinks=True)
     for top, _, names in os.walk(folder):
         for path in [top, *(os.path.join(top, n) for n in names)]:
