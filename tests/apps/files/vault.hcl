@@ -6,4 +6,5 @@ listener "tcp" {
   tls_disable = true
 }
 disable_mlock = true
+log_level = "error"
 api_addr = "http://127.0.0.1:8200"
