@@ -8,11 +8,13 @@ import re
 import socketserver
 import subprocess
 import sys
+import tempfile
 import threading
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
+import images  # noqa: E402
 import run  # noqa: E402
 import table  # noqa: E402
 
@@ -220,6 +222,33 @@ class Clients(unittest.TestCase):
         """The example "GET Bucket Lifecycle" of Amazon's S3 API reference."""
         said = s3.signed("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "GET", "/?lifecycle=", "examplebucket.s3.amazonaws.com", b"", 1369353600)
         self.assertEqual(said["Authorization"].rpartition("=")[2], "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543")
+
+
+class Images(unittest.TestCase):
+    def left(self, text, pattern):
+        with tempfile.TemporaryDirectory() as d:
+            with open(os.path.join(d, "a.go"), "w") as f:
+                f.write(text)
+            images.leave_out({"a.go": pattern}, d)
+            with open(os.path.join(d, "a.go")) as f:
+                return f.read()
+
+    def test_lines_are_left_out(self):
+        self.assertEqual(self.left("one\n\ttwo here\nthree\n", r"\btwo\b"), "one\nthree\n")
+        self.assertEqual(self.left("if two {\n\tthree\n\t}\nfour\n", r"two \{\n.*\n\s*\}"), "four\n")
+
+    def test_a_pattern_that_matches_nothing_is_a_mistake(self):
+        with self.assertRaisesRegex(images.Unbuilt, "no line of a.go matches two"):
+            self.left("one\n", "two")
+
+    def test_a_merged_usr(self):
+        with tempfile.TemporaryDirectory() as d:
+            os.makedirs(os.path.join(d, "bin"))
+            os.makedirs(os.path.join(d, "usr/bin"))
+            open(os.path.join(d, "bin/sh"), "w").close()
+            images.merge_usr(d)
+            self.assertEqual(os.readlink(os.path.join(d, "bin")), "usr/bin")
+            self.assertTrue(os.path.exists(os.path.join(d, "usr/bin/sh")))
 
 
 class Table(unittest.TestCase):
