@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # The virtual machine's disk, kernel and initramfs, in the lab's cache (tests/lab/lib/cache.sh) as one more kind.
 
-vm_packages=(dbus python3 systemd)      # beside those of the lab's root
+vm_packages=(apparmor dbus python3 systemd)      # beside those of the lab's root
 vm_size=12G                             # of the disk as the machine sees it; the file is sparse
 
 # The newest kernel of Debian's own release for machines in clouds: virtio, cgroup v2, all that CRIU needs, and small.

@@ -3,6 +3,7 @@
 """Whole migrations on the one node of the virtual machine: a pod goes to a new pod on the same node, with everything that a move between clusters does but for the
 wire between them.  One line a case, then `N passed, N failed`."""
 import os
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../e2e"))
@@ -14,6 +15,9 @@ import run  # noqa: E402
 from cluster import Cluster, Failed, lab  # noqa: E402
 from pods import NS, Chain, container, pod  # noqa: E402
 
+DEFAULT_PROFILE = "cri-containerd.apparmor.d"   # containerd's, of a container that asks for none (RuntimeDefault)
+LOCAL_PROFILE = "podmigration-test"
+LOCAL_RULES = "profile %s flags=(attach_disconnected,mediate_deleted) { file, network, capability, signal, ptrace, mount, umount, unix, deny /data/forbidden w, }\n" % LOCAL_PROFILE
 LIMITS = {"limits": {"memory": "64Mi", "cpu": "1"}, "requests": {"memory": "32Mi", "cpu": "100m"}}
 
 
@@ -54,6 +58,38 @@ def cgroup_mount(case, home, _):
         raise Failed("the cgroup2 mount has lost options: %s" % now)
 
 
+def label(home, chain, name):
+    """The profile of the container's first program, and of one that joins it."""
+    of = [home.ok("exec", "-n", NS, chain.name, "-c", name, "--", "/tool", "show", "/proc/%s/attr/current" % who).strip() for who in ("1", "self")]
+    if of[0] != of[1]:
+        raise Failed("container %s: the first program is %s, one that joins it %s" % (name, *of))
+    return of[0]
+
+
+def apparmor(case, home, _):
+    """AppArmor: a container with the runtime's profile, one with a profile of the node, one without; moved twice, the profiles stay and still forbid"""
+    subprocess.run(["apparmor_parser", "-r"], input=LOCAL_RULES, text=True, check=True, timeout=60)
+    data = {"volumeMounts": [{"name": "data", "mountPath": "/data"}]}
+    asks = {"default": {}, "local": {"type": "Localhost", "localhostProfile": LOCAL_PROFILE}, "none": {"type": "Unconfined"}}
+    wanted = {"default": DEFAULT_PROFILE + " (enforce)", "local": LOCAL_PROFILE + " (enforce)"}
+    chain = Chain(case, home, pod("apparmor", [container(name, 8, **data, **({"securityContext": {"appArmorProfile": ask}} if ask else {})) for name, ask in asks.items()],
+                                  volumes=[{"name": "data", "emptyDir": {}}]))
+    for n in (0, 1, 2):
+        if n:
+            case.note(**{"move%d" % n: "[%s]" % said(chain.move(node=home.name, timeout=240))})
+        seen = {name: label(home, chain, name) for name in asks}
+        # Debian gives runc itself a profile that confines nothing: what is started without one stays in that.
+        wanted.setdefault("none", seen["none"])
+        if seen != wanted or "unconfined" not in wanted["none"]:
+            raise Failed("after %d moves the profiles are %s" % (n, seen))
+        rc, out, err = home.run("exec", "-n", NS, chain.name, "-c", "local", "--", "/tool", "add", "/data/forbidden", "x")
+        if rc == 0:
+            raise Failed("after %d moves the profile lets /data/forbidden be written: %s%s" % (n, out, err))
+        home.ok("exec", "-n", NS, chain.name, "-c", "none", "--", "/tool", "add", "/data/forbidden", "x")
+        home.ok("exec", "-n", NS, chain.name, "-c", "none", "--", "/tool", "remove", "/data/forbidden")
+    case.note(gap_ms=chain.check())
+
+
 def two_containers(case, home, _):
     """two containers, moved twice"""
     twice(case, home)
@@ -69,7 +105,7 @@ def post_copy(case, home, _):
     twice(case, home, strategy="PostCopy")
 
 
-CASES = {"two-containers": two_containers, "limits": limits, "stop-and-copy": stop_and_copy, "post-copy": post_copy, "cgroup-mount": cgroup_mount}
+CASES = {"two-containers": two_containers, "limits": limits, "apparmor": apparmor, "stop-and-copy": stop_and_copy, "post-copy": post_copy, "cgroup-mount": cgroup_mount}
 
 
 def main():
