@@ -224,6 +224,17 @@ static void make_large(const char *path, size_t len)
 	free(data);
 }
 
+/* src/0 to src/199, each holds its name. */
+static void make_many_small(void)
+{
+	for (int i = 0; i < 200; i++) {
+		char path[64];
+
+		path_format(path, sizeof(path), "src/%d", i);
+		make_text(path, path);
+	}
+}
+
 /* --- one thing at a time --- */
 
 static void nothing_changes(void **state)
@@ -232,12 +243,7 @@ static void nothing_changes(void **state)
 
 	(void)state;
 	begin(&s);
-	for (int i = 0; i < 200; i++) {
-		char path[64];
-
-		path_format(path, sizeof(path), "src/%d", i);
-		make_text(path, path);
-	}
+	make_many_small();
 	make_folder("src/folder", 0711);
 	make_large("src/folder/large", 5 << 20);
 	assert_int_equal(link("src/7", "src/folder/seven"), 0);
@@ -277,12 +283,7 @@ static void nothing_changes_on_tmpfs(void **state)
 
 	(void)state;
 	begin_tmpfs(&s);
-	for (int i = 0; i < 200; i++) {
-		char path[64];
-
-		path_format(path, sizeof(path), "src/%d", i);
-		make_text(path, path);
-	}
+	make_many_small();
 	make_text("src/empty", "");
 	make_folder("src/folder", 0711);
 	make_large("src/folder/large", 5 << 20);
