@@ -70,7 +70,7 @@ int runc_dump_finish(struct runc_dump *d, int64_t deadline_us, struct error *err
  */
 void runc_dump_abort(struct runc_dump *d);
 /*
- * The same for a container that stands still until CRIU has let it go, in two halves.  let_go returns when nothing of the dump holds one of the container's processes (pids: all of them; none can begin), or will: one that stands
+ * The same for a container that stands still until CRIU has let it go, in two halves.  let_go returns when nothing of the dump holds one of the container's processes (pids: all of them; none can begin), or will (after 10 s of waiting for it CRIU is killed; at once when runc was killed): one that stands
  * at its gate has touched nothing, and is left there; one that has begun comes to where it can let them go whole, does, and is waited for no longer.  Then the group may be thawed, and after that abort is due: runc
  * and CRIU are still there.  hurry first, for all containers of the pod: who can begin to let go does, and nobody is waited for.
  */

@@ -40,7 +40,7 @@ enum tree_tells tree_tells(int dir_fd);
  * gone here since waits, and in the last walk all is sent anew into an empty folder when nothing else is left.
  */
 uint64_t tree_room(int dir_fd);
-/* ahead: borrowed, by one thread at a time; while frozen no record grows any more.  tells: not NOTHING. */
+/* ahead: borrowed, its memory counted by whoever has one of its records, each of which is one thread's at a time.  tells: not NOTHING.  room: UINT64_MAX for an overlay's folder. */
 int tree_record_new(struct tree_ahead *ahead, enum tree_tells tells, uint64_t room, struct tree_record **ret, struct error *err);
 void tree_record_free(struct tree_record *r);
 

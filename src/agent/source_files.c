@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -63,14 +65,31 @@ static int send_place(struct source *s, const struct place *p, const struct tree
 
 /* --- while it runs --- */
 
+/*
+ * A container has a folder of the volume mounted by itself (subPath): the kubelet of the destination has done so before anything comes, and the folder must stay the same one.
+ * <pod>/volumes/kubernetes.io~empty-dir/NAME, and beside it <pod>/volume-subpaths/NAME (pkg/volume/util/subpath).
+ */
+static bool has_folders_mounted(const struct source *s, const struct place *p)
+{
+	const char *name = strrchr(p->path, '/');
+	char pod_dir[1024], host[4096];
+
+	return name && volumes_pod_dir(p->path, pod_dir, sizeof(pod_dir)) == 0 && agent_host_path(s->o, host, sizeof(host), "%s/volume-subpaths%s", pod_dir, name) == 0 &&
+	       access(host, F_OK) == 0;
+}
+
 static int make_record(struct source *s, const struct place *p, struct tree_record **ret, struct error *err)
 {
 	cleanup_close int dir = open_place(s, p, err);
 	enum tree_tells tells = dir < 0 ? TREE_TELLS_NOTHING : tree_tells(dir);
+	uint64_t room = dir < 0 || p->overlay ? UINT64_MAX : tree_room(dir);
 
 	if (dir < 0)
 		return dir;
-	return tells == TREE_TELLS_NOTHING ? 0 : tree_record_new(&s->ahead, tells, tree_room(dir), ret, err);
+	/* Where there is little room the folder may have to become empty once more (tree_room). */
+	if (tells == TREE_TELLS_NOTHING || (room != UINT64_MAX && has_folders_mounted(s, p)))
+		return 0;
+	return tree_record_new(&s->ahead, tells, room, ret, err);
 }
 
 static int make_records(struct source *s, struct error *err)

@@ -95,15 +95,15 @@ int dump_hold_wait(const pid_t *pids, int n, const int fds[2], int64_t deadline_
 	return r;
 }
 
-bool dump_holds(const pid_t *pids, int n)
+pid_t dump_held(const pid_t *pids, int n)
 {
 	cleanup_close int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	bool held = false;
 	char name[16];
 
-	for (int i = 0; proc >= 0 && !held && i < n; i++) {
+	for (int i = 0; proc >= 0 && i < n; i++) {
 		path_format(name, sizeof(name), "%d", pids[i]);
-		held = is_traced(proc, name) > 0;
+		if (is_traced(proc, name) > 0)
+			return pids[i];
 	}
-	return held;
+	return 0;
 }

@@ -2,7 +2,6 @@
 #ifndef SRC_CONTAINER_DUMP_HOLD_H
 #define SRC_CONTAINER_DUMP_HOLD_H
 
-#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -12,7 +11,7 @@
  * negative errno.
  */
 int dump_hold_wait(const pid_t *pids, int n, const int fds[2], int64_t deadline_us);
-/* One of these processes is traced now: who is not may be a moment later. */
-bool dump_holds(const pid_t *pids, int n);
+/* One of these processes that is traced now, 0: none is; who is not may be a moment later. */
+pid_t dump_held(const pid_t *pids, int n);
 
 #endif

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -387,7 +388,7 @@ int runc_dump_finish(struct runc_dump *d, int64_t deadline_us, struct error *err
 #define HURRY_LOOK_US 1000
 #define DROP_TRIES 20
 
-void runc_dump_abort(struct runc_dump *d)
+static void abort_by(struct runc_dump *d, int64_t ready_us)
 {
 	struct error ignored;
 
@@ -399,7 +400,7 @@ void runc_dump_abort(struct runc_dump *d)
 	 * it listens, it leaves them whole.
 	 */
 	if (d->process.pid && !d->ready)
-		runc_dump_wait_ready(d, clock_mono_us() + ABORT_READY_US, &ignored);
+		runc_dump_wait_ready(d, ready_us, &ignored);
 	if (d->process.pid && d->ready && ask_end(d) == 0)
 		wait_end(d, clock_mono_us() + ABORT_END_US, &ignored);
 	if (d->process.pid) {
@@ -413,10 +414,15 @@ void runc_dump_abort(struct runc_dump *d)
 	d->killed = d->ready = d->asked = false;
 }
 
+void runc_dump_abort(struct runc_dump *d)
+{
+	abort_by(d, clock_mono_us() + ABORT_READY_US);
+}
+
 /* Nothing of it holds the container's processes, or comes to hold them unless we let it. */
 static bool has_not_begun(const struct runc_dump *d)
 {
-	return d->process.pid == 0 || d->gate_fd >= 0;
+	return d->gate_fd >= 0 || (d->process.pid == 0 && !d->killed);
 }
 
 /*
@@ -438,7 +444,7 @@ void runc_dump_hurry(struct runc_dump *d)
 {
 	struct error ignored;
 
-	if (has_not_begun(d))
+	if (has_not_begun(d) || d->killed)
 		return;
 	if (!runc_dump_answers(d, clock_mono_us() + HURRY_LOOK_US)) {
 		drop_images(d);
@@ -452,33 +458,41 @@ void runc_dump_hurry(struct runc_dump *d)
 
 /*
  * Of a CRIU that is not ready: true when it held somebody, and holds nobody any more.  It may have been about to take hold of more when we looked, so it is looked once more behind the first who was let go of: from there on
- * it takes hold of nobody.
+ * it takes hold of nobody.  Who has ended meanwhile says nothing of that.
  */
-static bool has_given_up(const struct runc_dump *d, const pid_t *pids, int n)
+static bool has_given_up(const struct runc_dump *d, const pid_t *pids, int n, int64_t deadline_us)
 {
 	const int fds[] = { d->status_fd, d->process.pidfd };
-	int64_t deadline = clock_mono_us() + ABORT_READY_US;
+	pid_t held = dump_held(pids, n);
+	cleanup_close int alive = held ? (int)syscall(SYS_pidfd_open, held, 0) : -1;
+	struct pollfd ended = { alive, POLLIN, 0 };
 
-	return dump_holds(pids, n) && dump_hold_wait(pids, n, fds, deadline) == 0 && dump_hold_wait(pids, n, fds, deadline) == 0;
+	return alive >= 0 && dump_hold_wait(pids, n, fds, deadline_us) == 0 && dump_hold_wait(pids, n, fds, deadline_us) == 0 && poll(&ended, 1, 0) == 0;
 }
 
 void runc_dump_let_go(struct runc_dump *d, const pid_t *pids, int n)
 {
+	int64_t ready_us = clock_mono_us() + ABORT_READY_US;
 	struct error ignored;
 
 	if (has_not_begun(d))
 		return;
-	if (!d->ready && has_given_up(d, pids, n))
+	/* CRIU may have outlived runc, and hold them still. */
+	if (d->killed) {
+		runc_dump_abort(d);
+		return;
+	}
+	if (!d->ready && has_given_up(d, pids, n, ready_us))
 		return;
 	if (!d->ready)
-		runc_dump_wait_ready(d, clock_mono_us() + ABORT_READY_US, &ignored);
+		runc_dump_wait_ready(d, ready_us, &ignored);
 	/*
 	 * What CRIU has injected is gone when it is ready (criu/cr-dump.c, dump_one_task: compel_cure_remote); all that is left is that it lets go.  Its own end and runc's come later, and nobody waits for
 	 * them standing still.
 	 */
 	if (d->ready && d->process.pid && ask_end(d) == 0 && dump_hold_wait(pids, n, (int[2]){ d->process.pidfd, -1 }, clock_mono_us() + ABORT_END_US) == 0)
 		return;
-	runc_dump_abort(d);
+	abort_by(d, ready_us);
 }
 
 int runc_dump_kill_left(const struct runc *r, const char *work_dir, struct error *err)

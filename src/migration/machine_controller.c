@@ -21,11 +21,11 @@
 const struct controller_row controller_rows[] = {
 	/* A leader that was stopped may have made it a moment ago. */
 	{ "ended, a destination pod", GIVEN_UP, ANY, F(DestinationThere), F(DestinationDeleting), DO(DeleteDestination) },
-	{ "ended, a destination pod of a dry run", IN(Succeeded), ANY, F(DryRun) | F(DestinationThere), F(DestinationDeleting), DO(DeleteDestination) },
+	{ "ended, a destination pod of a dry run", IN(Succeeded), ABORT, F(DryRun) | F(DestinationThere), F(DestinationDeleting), DO(DeleteDestination) },
 	/* An object whose source may still be frozen stays, or the source's agent would find no outcome when it comes back. */
 	{ "ended, the source's agent has not told", ENDED, ANY, F(Finalizer) | F(SourceThere) | F(AgentOwes), F(Remote), DO(Wait) },
 	{ "ended, the destination pod is terminating", GIVEN_UP, ANY, F(Finalizer) | F(DestinationThere), 0, DO(Wait) },
-	{ "ended, the destination pod of a dry run is terminating", IN(Succeeded), ANY, F(Finalizer) | F(DryRun) | F(DestinationThere), 0, DO(Wait) },
+	{ "ended, the destination pod of a dry run is terminating", IN(Succeeded), ABORT, F(Finalizer) | F(DryRun) | F(DestinationThere), 0, DO(Wait) },
 	{ "ended", ENDED, ANY, F(Finalizer), 0, DO(Release) },
 	{ "ended, ttl over", ENDED, ANY, F(Expired), F(Deleting), DO(DeleteObject) },
 	{ "ended, nothing to do", ENDED, ANY, 0, 0, DO(Wait) },

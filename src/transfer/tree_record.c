@@ -253,13 +253,14 @@ static uint64_t room_of(const struct stat *st, uint64_t had)
 	return used + had < pages ? used + had : pages;
 }
 
-bool known_take_room(struct tree_record *r, struct known *k, const struct stat *st)
+bool known_take_room(struct tree_record *r, struct known *k, const struct stat *st, bool same)
 {
 	uint64_t had = k ? k->room : 0, need;
 
 	if (r->room == UINT64_MAX)
 		return true;
-	need = room_of(st, had);
+	/* Where pages have come or gone the times tell. */
+	need = room_of(st, same ? 0 : had);
 	if (need > r->room || r->taken - had > r->room - need)
 		return false;
 	r->taken = r->taken - had + need;

@@ -63,7 +63,7 @@ void known_drop(struct tree_record *r, struct known **at);
 bool known_resize(struct tree_record *r, struct known *k, uint64_t size);
 void known_forget_digests(struct tree_record *r, struct known *k);
 /* What st has comes to the other side in place of k (NULL: of nothing).  false: there may be no room for it. */
-bool known_take_room(struct tree_record *r, struct known *k, const struct stat *st);
+bool known_take_room(struct tree_record *r, struct known *k, const struct stat *st, bool same);
 /* The other side has just what the digests of k say: so much room it takes. */
 void known_count_room(struct tree_record *r, struct known *k);
 

@@ -106,14 +106,14 @@ bool tree_walk_may_send(struct tree_walk *w, struct tree_place *p, const struct 
 	struct tree_record *r = w->from->record;
 
 	if (!w->from->running) {
-		w->full = st && r && !known_take_room(r, p->known, st);
+		w->full = st && r && !known_take_room(r, p->known, st, tree_walk_same_entry(p->known, st));
 		return !w->full;
 	}
 	if (r->ahead->entries >= r->ahead->entries_max || (st && r->ahead->bytes + bytes_on_disk(st) > r->ahead->bytes_max))
 		return false;
 	if (!p->known)
 		p->known = known_add(r, p->parent, p->name);
-	if (!p->known || (st && !known_take_room(r, p->known, st)))
+	if (!p->known || (st && !known_take_room(r, p->known, st, tree_walk_same_entry(p->known, st))))
 		return false;
 	p->known->flags &= (uint8_t)~(KNOWN_OLD | KNOWN_CONTENT);
 	return true;

@@ -250,7 +250,7 @@ static void who_is_not_ready_is_made_to_give_up(void **state)
 	int64_t start;
 
 	(void)state;
-	for (int i = 0; i < 2000 && !dump_holds(&t.program, 1); i++)
+	for (int i = 0; i < 2000 && !dump_held(&t.program, 1); i++)
 		usleep(1000);
 	start = clock_mono_us();
 	runc_dump_hurry(&d);
@@ -281,6 +281,24 @@ static void who_stands_at_its_gate_is_left_there(void **state)
 	close(p[0]);
 	close(p[1]);
 	finish(&d);
+}
+
+/* runc was killed: its CRIU may hold them still, and is ended before anybody goes on. */
+static void who_outlives_runc_is_ended_first(void **state)
+{
+	const struct runc r = { .netns_fd = -1 };
+	struct runc_dump d = begin(&r);
+
+	(void)state;
+	close(d.process.pidfd);
+	d.process.pid = 0;
+	d.process.pidfd = -1;
+	d.killed = true;
+	runc_dump_hurry(&d);
+	assert_true(d.killed);
+	runc_dump_let_go(&d, &t.program, 1);
+	assert_false(d.killed);
+	assert_int_equal(d.status_fd, -1);
 }
 
 static void a_thread_that_is_held_is_one_too_many(void **state)
@@ -325,6 +343,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(who_is_hurried_lets_go_meanwhile, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(who_is_not_ready_is_made_to_give_up, set_up_unready, tear_down),
 		cmocka_unit_test_setup_teardown(who_stands_at_its_gate_is_left_there, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(who_outlives_runc_is_ended_first, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_thread_that_is_held_is_one_too_many, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(who_is_gone_is_not_held, set_up, tear_down),
 	};

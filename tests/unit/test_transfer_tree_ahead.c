@@ -443,6 +443,26 @@ static void there_is_little_room(void **state)
 	}
 }
 
+/* More than half of it, with holes: which of them could be filled does not matter as long as none was. */
+static void holes_that_stay(void **state)
+{
+	struct sides s;
+
+	(void)state;
+	begin_small(&s, "size=8m");
+	make_large("src/holes", 6 << 20);
+	assert_int_equal(truncate("src/holes", 64 << 20), 0);
+	usleep(SETTLE_US);
+	walk(&s, true);
+	write_unseen("src/holes", 5 << 20, "x");
+	walk(&s, true);
+	write_unseen("src/holes", 4 << 20, "x");
+	walk(&s, false);
+	assert_int_equal(s.stats.bytes, 4096);
+	compare_trees("src", "dst");
+	end_small(&s);
+}
+
 /* Full to the last page, and written to: only that goes. */
 static void it_is_full(void **state)
 {
@@ -1304,6 +1324,7 @@ int main(void)
 		cmocka_unit_test(holes_stay_holes),
 		cmocka_unit_test(files_of_tmpfs_come_and_go),
 		cmocka_unit_test(there_is_little_room),
+		cmocka_unit_test(holes_that_stay),
 		cmocka_unit_test(it_is_full),
 		cmocka_unit_test(young_times_are_not_trusted),
 		cmocka_unit_test(same_size_and_time),
