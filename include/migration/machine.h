@@ -136,6 +136,7 @@ enum source_step {
 	S(Answering, Answer, AT_WORD, "dialled again: waits for COMMIT")                             \
 	S(Committing, RecordCommit, AT_WORD, "asks the record for Commit")                                \
 	S(Unknown, Pause, AT_WORD, "the record did not answer: asks again in a while")                    \
+	S(Releasing, SendAbort, 0, "the record says Abort: the source goes on, whatever is still to be killed") \
 	S(Undoing, RecordAbort, 0, "not all containers are at the barrier any more: records Abort")        \
 	S(Opening, Open, AT_COMMITTED, "opens the barriers")                                              \
 	S(Telling, SendRunning, AT_COMMITTED, "tells RUNNING")                                            \

@@ -128,11 +128,10 @@ int destination_take_hello(struct destination *d, struct error *err)
 
 /* --- the driver's view --- */
 
-/* The source and the controller say it by the stream, or by removing the pod. */
+/* By the record, which a participant cannot read: to that one the source says it by the stream, and the controller by removing the pod. */
 static bool is_ordered(void *ctx)
 {
-	(void)ctx;
-	return false;
+	return destination_is_aborted(ctx);
 }
 
 static void wait_a_while(void *ctx, int64_t us)
@@ -149,6 +148,7 @@ static void find_cause(struct destination *d, enum input in)
 		const char *text;
 	} known[] = {
 		{ INPUT_HelloAgain, REASON_DestinationLost, "the destination holds nothing that could run" },
+		{ INPUT_OrderAbort, REASON_Cancelled, DESTINATION_ABORTED },
 		{ INPUT_FoundRestoring, REASON_AgentRestarted, "the destination's agent was restarted before everything was restored" },
 	};
 
@@ -293,6 +293,7 @@ int agent_destination(const struct agent_options *o, const char *sandbox)
 	if (!d || path_format(d->sandbox, sizeof(d->sandbox), "%s", sandbox) < 0)
 		return 1;
 	d->o = o;
+	pthread_mutex_init(&d->wire_lock, NULL);
 	d->listen_fd = d->order_fd = d->finished_fd = -1;
 	d->facts = cJSON_CreateObject();
 	r = run(d, &err);

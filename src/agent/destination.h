@@ -18,6 +18,8 @@
 
 struct destination;
 
+#define DESTINATION_ABORTED "the controller gave the migration up before the commit"    /* for a person, of a cause that was read in the record */
+
 #define FILES_AHEAD 4
 extern const char *const destination_files_ahead[FILES_AHEAD];  /* members of FROZEN.files and of status.source.files; the first is walks */
 
@@ -82,7 +84,9 @@ struct destination {
 	size_t n_asks, asks_room;
 	int finished_fd;                /* eventfd: counts what was waited for; -1 when nothing comes later */
 	struct tree_budget files;       /* of all trees together, and bytes of images */
-	struct wire *wire;              /* the connection that is served */
+	struct wire *wire;              /* the connection that is served; of the main thread, and under wire_lock of who has heard of an abort */
+	bool told_abort;                /* on it; under the lock */
+	pthread_mutex_t wire_lock;
 	char run_dir[512];
 	int64_t files_ahead[FILES_AHEAD];       /* as the source tells it; walks 0: nothing */
 	int64_t told_us;                /* clock_mono_us: when status was told how much has come */
@@ -118,6 +122,14 @@ void destination_hang_up(struct destination *d);
 int destination_open_listener(struct destination *d, struct error *err);
 void destination_say_no(struct destination *d, enum wire_type type, const struct error *cause);
 bool destination_pod_gone(struct destination *d);
+
+/*
+ * destination_recorded.c.  watch: hears it at once when the record of a deciding destination says Abort, and tells the source from there, whatever is being done here; best done when all monitors are connected, since these
+ * are ended then, too.  Nothing depends on it: without, it is found out at the commit.  tell_abort: once on each connection; false: there is none.
+ */
+void destination_watch_record(struct destination *d);
+bool destination_is_aborted(const struct destination *d);
+bool destination_tell_abort(struct destination *d, const struct error *cause);
 
 /* destination_receipt.c: that it runs, and has all of its memory, as an Event of its pod for the controller at home; by far less often than it is asked for. */
 void destination_give_receipt(struct destination *d);

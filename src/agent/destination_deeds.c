@@ -96,6 +96,8 @@ static enum input receive(void *ctx)
 
 	if (r == 0)
 		r = start_session(d);
+	if (r == 0 && d->record)
+		destination_watch_record(d);
 	if (r == 0)
 		r = welcome(d);
 	if (r == 0 && d->record)
@@ -175,7 +177,7 @@ static enum input record_commit(void *ctx)
 	if (open_record(d, &d->err) == 0)
 		in = record_decide(d->record, true, restored, clock_mono_us() + COMMIT_TIMEOUT_US, &d->err);
 	if (in == INPUT_RecordAbort)
-		error_reason(&d->err, -ECONNABORTED, REASON_Cancelled, "the controller gave the migration up before the commit");
+		error_reason(&d->err, -ECONNABORTED, REASON_Cancelled, "%s", DESTINATION_ABORTED);
 	else if (in != INPUT_RecordCommit)
 		log_error("the outcome of the commit is not known; it is asked for again", LOG_S("migration", d->note.migration), LOG_S("err", d->err.message));
 	return in;
@@ -334,6 +336,9 @@ static enum input report(struct destination *d, enum source_state state, const s
 		facts = cJSON_Duplicate(d->facts, 1);
 		r = gives_up ? record_give_up(d->record, source, facts, &d->err) : record_report(d->record, state, source, facts, &d->err);
 	}
+	/* It says nothing new any more. */
+	if (r == 0)
+		record_unwatch(d->record);
 	if (r < 0 && r != -ENOENT)
 		log_warning("the outcome could not be recorded yet", LOG_S("migration", d->note.migration), LOG_S("err", d->err.message));
 	return r == -ENOENT ? INPUT_RecordGone : ok_or_failed(r);
@@ -370,10 +375,7 @@ static enum input send_abort(void *ctx)
 {
 	struct destination *d = ctx;
 
-	if (!d->wire)
-		return INPUT_Failed;
-	destination_say_no(d, WIRE_ABORT, &d->cause);
-	return INPUT_Ok;
+	return destination_tell_abort(d, &d->cause) ? INPUT_Ok : INPUT_Failed;
 }
 
 static enum input report_aborted(void *ctx)

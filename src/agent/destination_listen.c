@@ -27,7 +27,10 @@
 
 void destination_hang_up(struct destination *d)
 {
+	pthread_mutex_lock(&d->wire_lock);
 	wire_free(take_ptr(d->wire));
+	d->told_abort = false;
+	pthread_mutex_unlock(&d->wire_lock);
 }
 
 void destination_say_no(struct destination *d, enum wire_type type, const struct error *cause)
@@ -93,10 +96,18 @@ static int listener(struct destination *d)
 	return d->listen_fd;
 }
 
+static void set_stream(struct destination *d, struct wire *w)
+{
+	pthread_mutex_lock(&d->wire_lock);
+	d->wire = w;
+	pthread_mutex_unlock(&d->wire_lock);
+}
+
 /* One connection as far as HELLO; d->wire is it then. */
 static int greet(struct destination *d, cJSON **ret, struct error *err)
 {
 	int fd = accept4(d->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+	struct wire *wire = NULL;
 	struct tls_stream *tls;
 	int r;
 
@@ -104,9 +115,11 @@ static int greet(struct destination *d, cJSON **ret, struct error *err)
 		return errno == EINTR || errno == EAGAIN || errno == ECONNABORTED ? error_errno(err, "accept") : deafen(d, err);
 	r = tls_accept(fd, d->first.migration, d->key, PM_KEY_SIZE, clock_mono_us() + HANDSHAKE_US, &tls, err);
 	if (r == 0)
-		r = wire_new(tls, IDLE_US, &d->wire, err);
-	if (r == 0)
+		r = wire_new(tls, IDLE_US, &wire, err);
+	if (r == 0) {
+		set_stream(d, wire);
 		r = take_hello(d, ret, err);
+	}
 	if (r == 0) {
 		r = protocol_choose(*ret, &d->protocol, err);
 		if (r < 0)

@@ -440,6 +440,13 @@ static int settle_volumes(struct destination *d, struct error *err)
 	return 0;
 }
 
+/* Who decides asks the API server while the pod stands still: not for a connection, too. */
+static void warm_record(struct destination *d)
+{
+	if (d->record)
+		record_warm(d->record);
+}
+
 /* The source waits until all that it sent ahead is in its place, and freezes the pod only then. */
 static int on_catch_up(struct destination *d, const struct wire_frame *f, struct error *err)
 {
@@ -453,6 +460,7 @@ static int on_catch_up(struct destination *d, const struct wire_frame *f, struct
 		r = settle_volumes(d, err);
 	for (int i = 0; r == 0 && i < d->n; i++)
 		r = tree_apply_settle(d->containers[i].tree, err);
+	warm_record(d);
 	return r == 0 ? wire_send_json(d->wire, WIRE_CAUGHT_UP, WIRE_NO_CONTAINER, answer, err) : r;
 }
 
@@ -545,6 +553,7 @@ static int on_started(struct destination *d, const struct wire_frame *f, struct 
 	r = json_bool(j, "later") ? offer_later(d, standby, err) : 0;
 	if (r == 0)
 		r = destination_start(d, err);
+	warm_record(d);
 	/* Starting a pod keeps the node busy for a while longer than it takes: the API server, the kubelet, Events. */
 	if (r == 0)
 		calm_wait(CALM_US + (int64_t)d->n * CALM_US / 2);

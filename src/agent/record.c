@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,11 +13,13 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "kube/watch.h"
 #include "migration/reason.h"
 
 #define USER_AGENT "podmigration-agent"
 #define PROGRESS_US 500000      /* a step that is over sooner is not worth a write: it would take processor time while the pod stands still */
 #define IDLE_US 10000000
+#define WARM_US 30000000        /* a connection that was used so long ago may be closed by now (the server, libcurl: minutes) */
 #define RESTORED_NAME_MAX 253   /* crds/ */
 #define RESTORED_ID_MAX 128
 #define ID_LETTERS "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ._-"
@@ -26,7 +29,14 @@ struct record {
 	struct kube_client *client;             /* of the calling thread */
 	struct kube_client *background;         /* of the progress thread */
 	char uid[64];
+	char ns[254], name[254];
 	char object_path[1024], status_path[1024];
+	int64_t warm_us;                        /* clock_mono_us: when record_warm last asked; 0: not yet */
+
+	struct kube_watch *watch;               /* NULL: none */
+	void (*on_abort)(void *ctx);
+	void *on_abort_ctx;
+	atomic_bool aborted;
 
 	pthread_t thread;
 	pthread_mutex_t lock;
@@ -156,6 +166,8 @@ int record_open(const struct agent_options *o, const char *ns, const char *name,
 		goto fail;
 	}
 	snprintf(r->uid, sizeof(r->uid), "%s", uid);
+	snprintf(r->ns, sizeof(r->ns), "%s", ns);
+	snprintf(r->name, sizeof(r->name), "%s", name);
 	rc = kube_config_load(o->kubeconfig, NULL, &r->config, err);
 	if (rc == 0)
 		rc = kube_client_new(r->config, USER_AGENT, &r->client, err);
@@ -197,6 +209,7 @@ void record_close(struct record *r)
 {
 	if (!r)
 		return;
+	record_unwatch(r);
 	pthread_mutex_lock(&r->lock);
 	r->stop = true;
 	pthread_cond_broadcast(&r->changed);
@@ -314,6 +327,62 @@ static enum input decision_of(const cJSON *o)
 
 	return !strcmp(d, "Commit") ? INPUT_RecordCommit : !strcmp(d, "Abort") ? INPUT_RecordAbort : INPUT_RecordUnknown;
 }
+
+/* --- what others decide --- */
+
+static void on_upsert(void *ctx, const cJSON *object)
+{
+	struct record *r = ctx;
+
+	if (strcmp(json_str_or(object, "metadata/uid", ""), r->uid) || decision_of(object) != INPUT_RecordAbort || atomic_exchange(&r->aborted, true))
+		return;
+	r->on_abort(r->on_abort_ctx);
+}
+
+static void on_delete(void *ctx, const cJSON *object)
+{
+	(void)ctx;
+	(void)object;
+}
+
+int record_watch(struct record *r, void (*on_abort)(void *ctx), void *ctx, struct error *err)
+{
+	static const struct json_want meta[] = { WANT("namespace"), WANT("name"), WANT("uid"), WANT("resourceVersion"), WANT_END }, status[] = { WANT("decision"), WANT_END };
+	static const struct json_want want[] = { WANT_OF("metadata", meta), WANT_OF("status", status), WANT_END };
+	char path[1024], selector[300];
+	struct kube_watch_spec spec = { .path = path, .field_selector = selector, .want = want, .name = "podmigration", .on_upsert = on_upsert, .on_delete = on_delete, .ctx = r };
+	int rc = kube_path(path, sizeof(path), PM_GROUP "/" PM_VERSION, r->ns, "podmigrations", NULL, NULL);
+
+	if (rc < 0 || r->watch)
+		return rc;
+	snprintf(selector, sizeof(selector), "metadata.name=%s", r->name);
+	r->on_abort = on_abort;
+	r->on_abort_ctx = ctx;
+	return kube_watch_start(r->config, &spec, &r->watch, err);
+}
+
+void record_unwatch(struct record *r)
+{
+	if (r->watch)
+		kube_watch_stop(take_ptr(r->watch));
+}
+
+bool record_is_aborted(const struct record *r)
+{
+	return atomic_load(&r->aborted);
+}
+
+void record_warm(struct record *r)
+{
+	struct error ignored = { 0 };
+
+	if (r->warm_us && clock_mono_us() - r->warm_us < WARM_US)
+		return;
+	r->warm_us = clock_mono_us();
+	record_get(r, NULL, &ignored);
+}
+
+/* --- the decision --- */
 
 static void pause_ms(long ms)
 {

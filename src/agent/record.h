@@ -21,6 +21,17 @@ void record_close(struct record *r);            /* waits for what is queued, at 
 /* Reads the PodMigration anew (ret may be NULL: is it there?); -ENOENT also when the object of this name has another UID. */
 int record_get(struct record *r, cJSON **ret, struct error *err);
 
+/*
+ * fn is called once, from a thread of its own, when the decision of this PodMigration is seen to be Abort, which it is for ever then; record_is_aborted() says so from that moment on.  A second
+ * call changes nothing.  unwatch: fn is not called any more, nor running, when it returns, which may take a second; not from fn.
+ */
+int record_watch(struct record *r, void (*fn)(void *ctx), void *ctx, struct error *err);
+void record_unwatch(struct record *r);
+bool record_is_aborted(const struct record *r);
+
+/* The connection for what is written later stands already, when nobody has time to wait for it: asks something, unless it has done so within half a minute. */
+void record_warm(struct record *r);
+
 /* Queues status.source.state; a state that has not been sent yet is replaced, and one that is replaced within half a second is never sent. */
 void record_progress(struct record *r, enum source_state state);
 

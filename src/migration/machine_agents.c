@@ -186,10 +186,16 @@ static const struct machine_move destination_moves[] = {
 	R(Receiving, Failed, B, Killing),
 	R(Receiving, StreamLost, B, Killing),
 	R(Receiving, PeerAbort, B, Killing),
+	/*
+	 * Heard from the record, whose word is for ever: nothing was opened and nothing will be, by this worker or by another, so the source may go on before anything is killed here.  It stands still
+	 * meanwhile.  What fails here and is not recorded is another thing: a worker that comes after a crash may find all of it at the barrier, and commit.
+	 */
+	R(Receiving, OrderAbort, D, Releasing),
 	R(Receiving, PodGone, B, GivenUp),
 	R(Restoring, Ok, D, Committing),
 	R(Restoring, Ok, P, Prepared),
 	R(Restoring, Failed, B, Killing),
+	R(Restoring, OrderAbort, D, Releasing),
 	R(Restoring, PodGone, B, GivenUp),
 	R(Prepared, Commit, P, Opening),
 	/* Sealed by the controller when the record said Commit, which is for ever: it cannot come too late, nor twice. */
@@ -207,12 +213,16 @@ static const struct machine_move destination_moves[] = {
 	R(Answering, Failed, P, InDoubt),
 	R(Answering, PodGone, P, GivenUp),
 	R(Committing, RecordCommit, D, Opening),
-	R(Committing, RecordAbort, D, Killing),
+	R(Committing, RecordAbort, D, Releasing),
+	R(Committing, OrderAbort, D, Releasing),
 	R(Committing, RecordRefused, D, Unknown),
 	R(Committing, RecordUnknown, D, Unknown),
 	R(Committing, RecordGone, D, Unknown),
 	R(Unknown, Timer, D, Committing),
+	R(Unknown, OrderAbort, D, Releasing),
 	R(Unknown, PodGone, D, GivenUp),
+	R(Releasing, Ok, D, Killing),
+	R(Releasing, Failed, D, Killing),
 	R(Undoing, RecordCommit, D, Opening),
 	R(Undoing, RecordAbort, D, Killing),
 	R(Undoing, RecordUnknown, D, Undoing),

@@ -648,6 +648,20 @@ static void end_destination(struct world *w)
 		w->conn[i].dst_open = 0;
 }
 
+/* Its watch of the record.  The source is told from there, whatever the worker is doing, and the worker hears of it behind what it does. */
+static bool hears_abort(struct sim *s, struct world *w)
+{
+	struct agent *a = &w->destination;
+	bool aborted = w->o.exists && (w->o.decision == DECISION_ABORT || (s->sw & SW_ABORT_UNRECORDED && w->o.cancel));
+
+	if (!aborted || a->told || !works(s->destination, a) || machine_next(s->destination, a->state, INPUT_OrderAbort, destination_side(w)) < 0)
+		return false;
+	a->told = 1;
+	say(s, w, "destination: hears that the record says Abort, and tells");
+	say_and_close(w, false, FRAME_ABORT);
+	return true;
+}
+
 bool destination_daemon(struct sim *s, struct world *w)
 {
 	static const uint8_t found[APP_REFUSED + 1] = { [APP_WAITING] = INPUT_FoundWaiting, [APP_RESTORING] = INPUT_FoundRestoring,
@@ -665,6 +679,8 @@ bool destination_daemon(struct sim *s, struct world *w)
 		say(s, w, "destination: the agent starts");
 		return true;
 	}
+	if (hears_abort(s, w))
+		return true;
 	if (works(s->destination, a)) {
 		if (w->dst_app != APP_ABSENT)
 			return false;
@@ -682,7 +698,7 @@ bool destination_daemon(struct sim *s, struct world *w)
 		return false;
 	if (w->dst_app != APP_WAITING && s->sw & SW_BARRIER_FORGOTTEN)
 		return false;
-	a->failed = 0;
+	a->failed = a->told = 0;
 	/* Its source was greeted before, and does not come a second time. */
 	if (w->dst_app == APP_WAITING && w->noted)
 		return heard(s, w, s->destination, a, destination_side(w), INPUT_FoundRestoring);
@@ -776,6 +792,8 @@ bool destination_run(struct sim *s, struct world *w)
 
 	if (!works(s->destination, a))
 		return false;
+	if (a->told && heard(s, w, s->destination, a, destination_side(w), INPUT_OrderAbort))
+		return true;
 	if (!a->done) {
 		do_deed(s, w, a, deed, destination_deed);
 		return true;

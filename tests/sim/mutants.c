@@ -114,6 +114,12 @@ CHANGE(kill_when_unknown)
 	turn(dst, DST_Committing, INPUT_RecordUnknown, SIDE_DECIDER, DST_Killing);
 }
 
+CHANGE(free_when_unknown)
+{
+	UNUSED;
+	turn(dst, DST_Committing, INPUT_RecordUnknown, SIDE_DECIDER, DST_Releasing);
+}
+
 CHANGE(delete_before_running)
 {
 	UNUSED;
@@ -331,6 +337,8 @@ const struct mutant mutants[] = {
 	{ "open-unrecorded", "opens before the record says Commit", false, 0, open_unrecorded, 0 },
 	{ "open-refused", "opens although the record says Abort", false, 0, open_refused, 0 },
 	{ "kill-when-unknown", "kills when the record does not answer", false, 0, kill_when_unknown, FOCUS_REMOTE | FOCUS_API },
+	{ "free-when-unknown", "tells the source to go on when the record does not answer", false, 0, free_when_unknown, FOCUS_REMOTE | FOCUS_API },
+	{ "abort-unrecorded", "the destination tells an abort that is wanted and not recorded", false, SW_ABORT_UNRECORDED, NULL, FOCUS_REMOTE },
 	{ "delete-before-running", "the source is deleted at the commit", false, 0, delete_before_running, 0 },
 	{ "source-not-deleted", "Succeeded with the source still there", false, 0, source_not_deleted, 0 },
 	{ "destination-not-deleted", "Failed with the destination still there", false, 0, destination_not_deleted, 0 },

@@ -42,6 +42,7 @@ enum {
 	SW_DECIDE_ANEW = 1 << 25,       /* a decision is written whether or not it is there */
 	SW_REST_FREED = 1 << 26,        /* PostCopy: what was sent is dropped, whether or not it has come */
 	SW_ABORT_ANEW = 1 << 27,        /* the controller's Abort begins its time anew */
+	SW_ABORT_UNRECORDED = 1 << 29,  /* a deciding destination takes the wish to abort for the record's word */
 	SW_POD_ANEW = 1 << 28,          /* .. and a destination pod has another name each time it is made */
 };
 
