@@ -38,9 +38,42 @@ static void names_make_no_other_path(void **state)
 	}
 }
 
+static void count(void *ctx)
+{
+	++*(int *)ctx;
+}
+
+static void see(struct record *r, const char *uid, const char *decision)
+{
+	cleanup_json cJSON *o = cJSON_CreateObject();
+
+	cJSON_AddStringToObject(cJSON_AddObjectToObject(o, "metadata"), "uid", uid);
+	if (decision)
+		cJSON_AddStringToObject(cJSON_AddObjectToObject(o, "status"), "decision", decision);
+	on_upsert(r, o);
+}
+
+/* A source goes on by this word: it is the record's own, of this very object, and not that of a person who only wishes it. */
+static void an_abort_is_heard_once_and_of_this_object(void **state)
+{
+	int heard = 0;
+	struct record r = { .uid = "u", .on_abort = count, .on_abort_ctx = &heard };
+
+	(void)state;
+	see(&r, "another", "Abort");
+	see(&r, "u", NULL);
+	see(&r, "u", "Commit");
+	assert_int_equal(heard, 0);
+	assert_false(record_is_aborted(&r));
+	see(&r, "u", "Abort");
+	see(&r, "u", "Abort");
+	assert_int_equal(heard, 1);
+	assert_true(record_is_aborted(&r));
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(a_write_is_for_one_object), cmocka_unit_test(names_make_no_other_path) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(an_abort_is_heard_once_and_of_this_object), cmocka_unit_test(a_write_is_for_one_object), cmocka_unit_test(names_make_no_other_path) };
 
 	return cmocka_run_group_tests_name("agent record", tests, NULL, NULL);
 }
