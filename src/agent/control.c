@@ -35,10 +35,11 @@ struct control {
 	struct call {
 		void (*fn)(void *ctx);
 		void *ctx;
-	} on_abort, on_late;
+	} on_abort, on_late, on_leave;
 	bool calling;                   /* one of them, without the lock */
 	int64_t deadline_us;            /* 0: none */
 	bool late;                      /* it is over */
+	bool leaving;                   /* the daemon is ending */
 };
 
 /* Takes one line out of c->in, reading as needed. 1, 0 at end of file, negative errno. */
@@ -101,7 +102,7 @@ static void take(struct control *c, const cJSON *line)
 {
 	const char *ip = json_str(line, "podIP");
 	int64_t port = PM_STREAM_PORT;
-	bool aborts;
+	bool aborts, leaves;
 
 	pthread_mutex_lock(&c->lock);
 	if (ip && !c->ip[0]) {
@@ -111,9 +112,13 @@ static void take(struct control *c, const cJSON *line)
 		c->port = (uint16_t)port;
 	}
 	aborts = take_abort(c, line);
+	leaves = json_bool(line, "leave") && !c->leaving;
+	c->leaving = c->leaving || leaves;
 	pthread_cond_broadcast(&c->changed);
 	if (aborts)
 		call_out(c, &c->on_abort);
+	if (leaves)
+		call_out(c, &c->on_leave);
 	pthread_mutex_unlock(&c->lock);
 }
 
@@ -233,10 +238,15 @@ void control_on_late(struct control *c, void (*fn)(void *ctx), void *ctx)
 	register_call(c, &c->on_late, &c->late, fn, ctx);
 }
 
+void control_on_leave(struct control *c, void (*fn)(void *ctx), void *ctx)
+{
+	register_call(c, &c->on_leave, &c->leaving, fn, ctx);
+}
+
 void control_forget(struct control *c)
 {
 	pthread_mutex_lock(&c->lock);
-	c->on_abort = c->on_late = (struct call){ NULL, NULL };
+	c->on_abort = c->on_late = c->on_leave = (struct call){ NULL, NULL };
 	while (c->calling)
 		pthread_cond_wait(&c->changed, &c->lock);
 	pthread_mutex_unlock(&c->lock);

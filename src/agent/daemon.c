@@ -42,6 +42,7 @@
 #define QUEUE_MAX 4096
 #define SOURCE_TIMEOUT_S 600
 #define LOOK_US 5000000         /* what no event tells is found so soon */
+#define LEAVE_US 5000000        /* to go back and to tell takes a worker some 100 ms */
 #define STEPS_US 500000         /* and the steps of a restore */
 
 struct daemon {
@@ -639,6 +640,48 @@ static void take_up(struct daemon *d)
 	sweep_images(d);
 }
 
+/* Those of p that have ended, from the workers' first on; true: one has. */
+static bool reap(struct daemon *d, const struct pollfd *p, const int *which, int n)
+{
+	bool any = false;
+
+	for (int i = 3; i < n; i++)
+		if (p[i].revents) {
+			handle_ended(d, &d->children.items[which[i]]);
+			any = true;
+		}
+	return any;
+}
+
+static void tell_leave(struct daemon *d)
+{
+	cleanup_json cJSON *line = cJSON_CreateObject();
+
+	cJSON_AddBoolToObject(line, "leave", true);
+	for (int i = 0; i < d->children.n; i++)
+		if (d->children.items[i].kind == CHILD_SOURCE && d->children.items[i].pid)
+			child_tell(&d->children.items[i], line);
+}
+
+/*
+ * The workers die with this process.  Of those that move a pod away whoever may goes back first: it would stand still until the next agent has come.  Whose word is given, or what is committed, goes on for
+ * so long, and the next agent takes it up.
+ */
+static void leave(struct daemon *d)
+{
+	int64_t left, end = clock_mono_us() + LEAVE_US;
+	struct pollfd p[CHILDREN_MAX + 3];
+	int which[CHILDREN_MAX + 3];
+
+	tell_leave(d);
+	while (children_running(&d->children, CHILD_SOURCE) && (left = end - clock_mono_us()) > 0) {
+		int n = build_poll(d, p, which);
+
+		if (poll(p + 3, (nfds_t)(n - 3), (int)((left + 999) / 1000)) > 0)
+			reap(d, p, which, n);
+	}
+}
+
 static int run(struct daemon *d)
 {
 	struct pollfd p[CHILDREN_MAX + 3];
@@ -649,7 +692,7 @@ static int run(struct daemon *d)
 	resume_frozen(d);
 	d->look_us = clock_mono_us() + LOOK_US;
 	for (;;) {
-		bool ended = false, due;
+		bool ended, due;
 		int timeout = next_try_ms(d, &due), n = build_poll(d, p, which), r = poll(p, (nfds_t)n, timeout);
 
 		health_set_active(d->health, children_running(&d->children, CHILD_SOURCE), children_running(&d->children, CHILD_DESTINATION));
@@ -657,11 +700,7 @@ static int run(struct daemon *d)
 			return -errno;
 		if (p[0].revents)
 			return 0;
-		for (int i = 3; r > 0 && i < n; i++)
-			if (p[i].revents) {
-				handle_ended(d, &d->children.items[which[i]]);
-				ended = true;
-			}
+		ended = r > 0 && reap(d, p, which, n);
 		if (r > 0 && p[1].revents)
 			handle_queue(d);
 		if (r > 0 && p[2].revents)
@@ -753,7 +792,9 @@ int agent_daemon(const struct agent_options *o)
 		health_watch(d->health, watch);
 		r = run(d);
 	}
-	/* The workers are killed with the container, and perhaps no other agent comes. */
+	if (r == 0)
+		leave(d);
+	/* The workers that are left are killed with the container, and perhaps no other agent comes. */
 	if (r == 0)
 		throttle_notes_lift(o, is_ending, NULL);
 	if (r < 0)

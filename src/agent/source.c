@@ -91,7 +91,9 @@ static void find_cause(struct source *s, enum input in)
 {
 	if (control_check(s->control, &s->cause) < 0)
 		return;
-	if (s->late)
+	if (s->leaving)
+		error_reason(&s->cause, -ECANCELED, REASON_AgentRestarted, "the source's agent was ended before the commit");
+	else if (s->late)
 		error_reason(&s->cause, -ETIMEDOUT, REASON_TimedOut, "not committed in time, and no controller has ended it: the source's agent did");
 	else if (in == INPUT_FoundBack)
 		error_reason(&s->cause, -EIO, REASON_RestoreFailed, "committed, but nothing ran at the destination and nothing will; the source goes on");
@@ -104,18 +106,30 @@ static void find_cause(struct source *s, enum input in)
 		s->cause.reason = REASON_InternalError;
 }
 
-/*
- * From the control thread: the controller is gone, and with it whoever would see that the pod stands still.  It is as if the stream had broken: nothing is taken back that was promised.
- */
+/* From the control thread.  It is as if the stream had broken: nothing is taken back that was promised. */
+static void end_unbound(struct source *s, _Atomic bool *why, const char *text)
+{
+	if (s->bound)
+		return;
+	log_error(text, LOG_S("migration", s->journal.migration), LOG_S("pod", s->journal.pod_name));
+	*why = true;
+	source_interrupt(s);
+}
+
+/* The controller is gone, and with it whoever would see that the pod stands still. */
 static void end_late(void *ctx)
 {
 	struct source *s = ctx;
 
-	if (s->bound)
-		return;
-	log_error("not committed in time, and nobody has ended it", LOG_S("migration", s->journal.migration), LOG_S("pod", s->journal.pod_name));
-	s->late = true;
-	source_interrupt(s);
+	end_unbound(s, &s->late, "not committed in time, and nobody has ended it");
+}
+
+/* This process will be killed, and the pod would stand still until another agent has come. */
+static void end_leaving(void *ctx)
+{
+	struct source *s = ctx;
+
+	end_unbound(s, &s->leaving, "the agent ends before the commit");
 }
 
 static void on_move(void *ctx, uint8_t from, enum input in, uint8_t to)
@@ -192,6 +206,7 @@ static int run(struct source *s, const cJSON *order, struct error *err)
 				     .deeds = source_deeds, .ctx = s, .ordered = is_ordered, .moved = on_move, .pause = wait_a_while };
 	control_on_abort(s->control, source_interrupt, s);
 	control_on_late(s->control, end_late, s);
+	control_on_leave(s->control, end_leaving, s);
 	r = driver_run(&s->driver, first_input(s));
 	if (r == SRC_GivenUp)
 		*err = s->cause;

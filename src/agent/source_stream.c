@@ -87,8 +87,8 @@ int source_dial(struct source *s, int64_t patience_us, struct error *err)
 		return r;
 	wire_set_rate(w, (uint64_t)s->bandwidth);
 	set_stream(s, w);
-	/* An order that came while there was no stream to interrupt; or the deadline. */
-	if (s->late && !s->bound)
+	/* An order that came while there was no stream to interrupt; or the deadline, or the agent's end. */
+	if ((s->late || s->leaving) && !s->bound)
 		return error_reason(err, -ETIMEDOUT, REASON_TimedOut, "connected too late");
 	return order_ends_it(s) ? control_check(s->control, err) : 0;
 }

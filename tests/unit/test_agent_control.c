@@ -148,6 +148,27 @@ static void an_abort_says_whether_the_record_does(void **state)
 	}
 }
 
+/* The daemon ends: no order, and told once. */
+static void an_end_of_the_agent_is_no_order(void **state)
+{
+	struct error err = { 0 };
+	struct control *c;
+	int fd;
+
+	(void)state;
+	c = begin("{\"timeoutSeconds\":100}\n", &fd);
+	control_on_abort(c, on_abort, NULL);
+	control_on_leave(c, on_late, NULL);
+	say(fd, "{\"leave\":true}\n{\"leave\":true}\n");
+	wait_for(&lates, 1);
+	assert_int_equal(control_check(c, &err), 0);
+	say(fd, "{\"abort\":\"given up\"}\n");
+	wait_for(&aborts, 1);
+	assert_int_equal(lates, 1);
+	control_forget(c);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -155,6 +176,7 @@ int main(void)
 		cmocka_unit_test(what_is_resumed_has_no_such_time),
 		cmocka_unit_test(who_has_forgotten_is_not_called),
 		cmocka_unit_test(an_abort_says_whether_the_record_does),
+		cmocka_unit_test(an_end_of_the_agent_is_no_order),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,7 +16,7 @@
 
 static const char order[] = "{\"migration\":\"m\",\"namespace\":\"shop\",\"name\":\"web-to-milan\",\"podUID\":\"u\",\"podName\":\"web\",\"epoch\":1,\"timeoutSeconds\":1}\n";
 
-static struct control *kept[8];         /* nobody frees one: it lives as long as its worker */
+static struct control *kept[24];         /* nobody frees one: it lives as long as its worker */
 static int n_kept;
 
 struct worker {
@@ -100,6 +100,44 @@ static void what_is_promised_does_not(void **state)
 	}
 }
 
+static const char leave[] = "{\"leave\":true}\n";
+
+/* Its agent ends: the pod shall not stand still until another has come. */
+static void what_its_agent_leaves_goes_back(void **state)
+{
+	static const uint8_t frozen[] = { SRC_Freezing, SRC_Sending, SRC_Sent, SRC_NotingCommit };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(frozen); i++) {
+		struct worker k = begin();
+
+		control_on_leave(k.s->control, end_leaving, k.s);
+		on_move(k.s, SRC_NotingFreeze, INPUT_Ok, frozen[i]);
+		assert_int_equal(write(k.fd, leave, strlen(leave)), strlen(leave));
+		assert_true(is_interrupted(&k));
+		error_reason(&k.s->err, -EPIPE, REASON_TransferFailed, "send");
+		on_move(k.s, frozen[i], INPUT_StreamLost, SRC_Thawing);
+		assert_int_equal(k.s->cause.reason, REASON_AgentRestarted);
+		end(&k);
+	}
+}
+
+static void what_is_promised_stays_when_its_agent_leaves(void **state)
+{
+	static const uint8_t promised[] = { SRC_Committing, SRC_InDoubt, SRC_Delivering, SRC_Completing };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(promised); i++) {
+		struct worker k = begin();
+
+		control_on_leave(k.s->control, end_leaving, k.s);
+		on_move(k.s, SRC_Sent, INPUT_Ok, promised[i]);
+		assert_int_equal(write(k.fd, leave, strlen(leave)), strlen(leave));
+		assert_false(is_interrupted(&k));
+		end(&k);
+	}
+}
+
 /* The pod stands still while it asks, and would be refused.  (There is no record here to be asked.) */
 static void what_the_record_is_known_to_say_is_not_asked(void **state)
 {
@@ -118,6 +156,7 @@ static void what_the_record_is_known_to_say_is_not_asked(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(what_is_late_goes_back), cmocka_unit_test(what_is_promised_does_not),
+					    cmocka_unit_test(what_its_agent_leaves_goes_back), cmocka_unit_test(what_is_promised_stays_when_its_agent_leaves),
 					    cmocka_unit_test(what_the_record_is_known_to_say_is_not_asked) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
