@@ -31,6 +31,7 @@ SINGLE = [("disk", "full-dump", "source.Freezing"), ("disk", "full-receive", "so
           ("memory", "limit", "destination.restore"), ("source-worker", "kill-late", "source.Delivering"), ("source-worker", "kill-late", "source.InDoubt"),
           ("containerd-a", "restart", "source.SendingAhead"), ("containerd-b", "restart", "source.SendingAhead"), ("containerd-a", "restart", "destination.restore"),
           ("containerd-b", "restart", "destination.restore"), ("monitor", "kill", "monitor.released"), ("monitor", "kill", "monitor.opened"),
+          ("source-agent", "term", "source.dump"), ("source-agent", "term", "source.Sent"), ("source-agent", "term", "destination.restore"), ("source-agent", "term", "source.InDoubt"),
           ("restored", "kill", "monitor.open"), ("one-monitor", "kill", "monitor.open")]
 
 # While the source stands still and may still go on: how soon it does when that is decided (`make rollback`).

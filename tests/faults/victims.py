@@ -140,6 +140,15 @@ def kill(who, side, rows, go):
         lab("start", victim.cluster, victim.name)
 
 
+def term(who, side, rows, go):
+    """It is asked to end, as by an upgrade of its DaemonSet, and what stands still meanwhile may go on at once."""
+    victim = WHO[who]
+    victim.signal(victim.pids(side, rows), signal.SIGTERM)
+    go()
+    for row in rows:
+        row.asked_ms = row.told_ms = time.time() * 1000
+
+
 def kill_late(who, side, rows, go):
     time.sleep(LATE_S)
     kill(who, side, rows, go)
@@ -270,7 +279,7 @@ class Clock:
         go()
 
 
-WHAT = {"kill": kill, "kill-late": kill_late, "restart": restart, "stop": stop, "cancel": cancel, "cut": cut, "severed": Severed(), "loss": loss, "plus-1h": Clock(HOUR_S), "minus-1h": Clock(-HOUR_S),
+WHAT = {"kill": kill, "term": term, "kill-late": kill_late, "restart": restart, "stop": stop, "cancel": cancel, "cut": cut, "severed": Severed(), "loss": loss, "plus-1h": Clock(HOUR_S), "minus-1h": Clock(-HOUR_S),
         "full-dump": Full("source"), "full-receive": Full("destination"), "full-restore": Full("destination"), "limit": memory_limit}
 
 

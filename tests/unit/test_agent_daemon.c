@@ -191,6 +191,26 @@ static void an_abort_is_the_records_when_the_record_says_so(void **state)
 	told = NULL;
 }
 
+/* Who moves a pod away is told that the agent ends; a destination's worker has nothing that stands still for it alone. */
+static void an_agent_that_ends_tells_its_source_workers(void **state)
+{
+	struct daemon *d = new_daemon();
+
+	(void)state;
+	played_start(&d->children, CHILD_DESTINATION, "sandbox", NULL, NULL);
+	cJSON_Delete(take_ptr(told));
+	tell_leave(d);
+	assert_null(told);
+	played_start(&d->children, CHILD_SOURCE, UID, NULL, NULL)->pid = 0;
+	tell_leave(d);
+	assert_null(told);
+	d->children.items[1].pid = 1;
+	tell_leave(d);
+	assert_true(json_bool(told, "leave"));
+	cJSON_Delete(take_ptr(told));
+	free_daemon(d);
+}
+
 static void what_is_taken_up_again_keeps_the_name_of_its_pod(void **state)
 {
 	struct journal_entry e = { .migration = UID, .ns = "shop", .name = "web-to-milan", .pod_uid = "u-1", .pod_name = "web", .step = JOURNAL_FREEZE };
@@ -301,6 +321,7 @@ int main(void)
 		cmocka_unit_test(of_what_was_given_up_meanwhile_the_word_is_said),
 		cmocka_unit_test(what_an_agent_before_had_begun_is_given_up_with_the_cause),
 		cmocka_unit_test(an_abort_is_the_records_when_the_record_says_so),
+		cmocka_unit_test(an_agent_that_ends_tells_its_source_workers),
 		cmocka_unit_test(what_is_taken_up_again_keeps_the_name_of_its_pod),
 		cmocka_unit_test(of_an_order_that_is_over_it_is_told_once),
 		cmocka_unit_test(memory_images_stay_as_long_as_somebody_may_need_them),
