@@ -146,23 +146,24 @@ int contents_add(const struct agent_options *o, const struct bundle *b, cJSON *o
 	return 0;
 }
 
-int contents_compare(const cJSON *there, const cJSON *here, struct error *err)
+void contents_compare(const cJSON *there, const cJSON *here, struct obstacles *out)
 {
 	const cJSON *e;
 
 	/* The elements of an array have no names. */
-	if (there && !cJSON_IsObject(there))
-		return error_reason(err, -EPROTO, REASON_ProtocolError, "HELLO: the digests of the volumes are no object");
+	if (there && !cJSON_IsObject(there)) {
+		obstacles_add(out, REASON_ProtocolError, "HELLO: the digests of the volumes are no object");
+		return;
+	}
 	cJSON_ArrayForEach(e, there) {
 		const cJSON *own = cJSON_GetObjectItemCaseSensitive(here, e->string);
 
 		if (!cJSON_IsString(e))
-			return error_reason(err, -EPROTO, REASON_ProtocolError, "HELLO: the digest of a volume is no string");
-		if (!cJSON_IsString(own))
-			return error_reason(err, -ENOTSUP, REASON_UnsupportedVolume, "volume %.250s is not there at the destination", e->string);
-		if (strcmp(own->valuestring, e->valuestring))
-			return error_reason(err, -ENOTSUP, REASON_UnsupportedVolume,
-					    "volume %.250s holds something else at the destination; bring both in line, or wait until the kubelets have (a minute or two after an edit)", e->string);
+			obstacles_add(out, REASON_ProtocolError, "HELLO: the digest of a volume is no string");
+		else if (!cJSON_IsString(own))
+			obstacles_add(out, REASON_UnsupportedVolume, "volume %.250s is not there at the destination", e->string);
+		else if (strcmp(own->valuestring, e->valuestring))
+			obstacles_add(out, REASON_UnsupportedVolume,
+				      "volume %.250s holds something else at the destination; bring both in line, or wait until the kubelets have (a minute or two after an edit)", e->string);
 	}
-	return 0;
 }

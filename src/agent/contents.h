@@ -6,6 +6,7 @@
 
 #include "agent.h"
 #include "container/bundle.h"
+#include "migration/obstacles.h"
 
 /*
  * ConfigMap and Secret volumes are not sent: the destination mounts its own.  So that a program does not wake up over another configuration than it fell asleep with,
@@ -15,7 +16,7 @@
 
 /* Adds {"configmap:NAME": "<sha256>", "secret:NAME": ..} of the pod that b is a container of to the object out. */
 int contents_add(const struct agent_options *o, const struct bundle *b, cJSON *out, struct error *err);
-/* here must have everything that there has; -ENOTSUP with reason and sentence when not. */
-int contents_compare(const cJSON *there, const cJSON *here, struct error *err);
+/* here must have everything that there has: adds each volume that is missing or differs. */
+void contents_compare(const cJSON *there, const cJSON *here, struct obstacles *out);
 
 #endif

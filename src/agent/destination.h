@@ -9,6 +9,7 @@
 #include "container/warm.h"
 #include "destination_note.h"
 #include "driver.h"
+#include "migration/obstacles.h"
 #include "monitors.h"
 #include "record.h"
 #include "transfer/pages.h"
@@ -144,7 +145,8 @@ void destination_take_waiting(struct destination *d);
 int destination_match(struct destination *d, struct error *err);
 
 /* destination_receive.c: from WELCOME to ALL_SENT. */
-int destination_open_parts(struct destination *d, struct error *err);
+/* found: what of the pod or of this node is in the way; all is looked at.  Negative: why it could not be. */
+int destination_open_parts(struct destination *d, struct obstacles *found, struct error *err);
 int destination_receive(struct destination *d, struct error *err);
 void destination_close_parts(struct destination *d);
 

@@ -37,9 +37,9 @@ static enum input ok_or_failed(int r)
 
 /* --- the state comes in --- */
 
-static int connect_monitors(struct destination *d)
+static int connect_monitors(struct destination *d, int64_t patience_us)
 {
-	int64_t deadline = clock_mono_us() + MONITORS_TIMEOUT_US;
+	int64_t deadline = clock_mono_us() + patience_us;
 	int missing;
 
 	/* The kubelet starts a pod's containers one after the other. */
@@ -64,18 +64,29 @@ static int open_record(struct destination *d, struct error *err)
 	return d->record ? 0 : record_open(d->o, d->note.ns, d->note.name, d->note.migration, &d->record, err);
 }
 
+/* All that is in the way of it, not only the first: what the nodes are, the pod's own, and what keeps us from looking on. */
+static int compare(struct destination *d)
+{
+	struct obstacles found = { 0 };
+	int r;
+
+	node_check(d->o, d->hello, d->facts, &found);
+	/* Who cannot come is not waited for. */
+	r = connect_monitors(d, found.n ? 0 : MONITORS_TIMEOUT_US);
+	if (r == 0)
+		r = destination_open_parts(d, &found, &d->err);
+	if (r < 0 && !found.n)
+		return r;
+	obstacles_take(&found, r, &d->err);
+	return obstacles_error(&found, &d->err);
+}
+
 /* Before anything is touched: who comes after us must know whose state this is. */
 static int start_session(struct destination *d)
 {
-	int r = node_check(d->o, d->hello, d->facts, &d->err);
+	int r = compare(d);
 
-	if (r == 0)
-		r = connect_monitors(d);
-	if (r == 0)
-		r = destination_open_parts(d, &d->err);
-	if (r == 0)
-		r = destination_note_write(d->o, d->sandbox, &d->note, &d->err);
-	return r;
+	return r == 0 ? destination_note_write(d->o, d->sandbox, &d->note, &d->err) : r;
 }
 
 static int welcome(struct destination *d)

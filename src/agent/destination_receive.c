@@ -50,15 +50,17 @@ static int make_dir(const struct agent_options *o, const char *path, struct erro
 }
 
 /* What the pod has mounted here instead of what it had there must be the same. */
-static int check_contents(struct destination *d, const struct bundle *b, struct error *err)
+static int check_contents(struct destination *d, const struct bundle *b, struct obstacles *found, struct error *err)
 {
 	cleanup_json cJSON *here = cJSON_CreateObject();
 	int r = contents_add(d->o, b, here, err);
 
-	return r < 0 ? r : contents_compare(json_at(d->hello, "contents"), here, err);
+	if (r == 0)
+		contents_compare(json_at(d->hello, "contents"), here, found);
+	return r;
 }
 
-static int open_container(struct destination *d, struct destination_container *c, struct error *err)
+static int open_container(struct destination *d, struct destination_container *c, struct obstacles *found, struct error *err)
 {
 	char path[4096];
 	struct bundle *b = NULL;
@@ -82,12 +84,12 @@ static int open_container(struct destination *d, struct destination_container *c
 	if (r == 0)
 		r = volumes_add(d->o, b, &d->volumes, err);
 	if (r == 0 && c->index == 0)
-		r = check_contents(d, b, err);
+		r = check_contents(d, b, found, err);
 	bundle_free(b);
 	return r;
 }
 
-static int check_space(struct destination *d, int dir_fd, struct error *err)
+static int check_space(struct destination *d, int dir_fd, struct obstacles *found, struct error *err)
 {
 	struct statvfs v;
 	int64_t need = 0;
@@ -97,16 +99,15 @@ static int check_space(struct destination *d, int dir_fd, struct error *err)
 		return error_errno(err, "statvfs %s", PM_RUN_DIR);
 	/* Pages are kept once in the store and once in CRIU's image. */
 	if ((uint64_t)v.f_bavail * v.f_frsize < (uint64_t)need * 2 + (16 << 20))
-		return error_reason(err, -ENOSPC, REASON_NoSpace, "node %s: %s has %llu MiB free, the pod's state needs about %llu MiB twice",
-				    d->o->node, PM_RUN_DIR, (unsigned long long)v.f_bavail * v.f_frsize >> 20,
-				    (unsigned long long)need >> 20);
+		obstacles_add(found, REASON_NoSpace, "node %s: %s has %llu MiB free, the pod's state needs about %llu MiB twice", d->o->node, PM_RUN_DIR,
+			      (unsigned long long)v.f_bavail * v.f_frsize >> 20, (unsigned long long)need >> 20);
 	if ((uint64_t)need > d->o->max_bytes)
-		return error_reason(err, -ENOSPC, REASON_NoSpace, "the pod's state of %llu MiB is above this agent's limit of %llu MiB",
-				    (unsigned long long)need >> 20, (unsigned long long)d->o->max_bytes >> 20);
+		obstacles_add(found, REASON_NoSpace, "the pod's state of %llu MiB is above this agent's limit of %llu MiB", (unsigned long long)need >> 20,
+			      (unsigned long long)d->o->max_bytes >> 20);
 	return 0;
 }
 
-int destination_open_parts(struct destination *d, struct error *err)
+int destination_open_parts(struct destination *d, struct obstacles *found, struct error *err)
 {
 	cleanup_close int dir = -1;
 	int r;
@@ -120,9 +121,9 @@ int destination_open_parts(struct destination *d, struct error *err)
 	if (r == 0)
 		r = open_dir(d->o, d->run_dir, &dir, err);
 	if (r == 0)
-		r = check_space(d, dir, err);
+		r = check_space(d, dir, found, err);
 	for (int i = 0; r == 0 && i < d->n; i++)
-		r = open_container(d, &d->containers[i], err);
+		r = open_container(d, &d->containers[i], found, err);
 	if (r == 0)
 		r = page_store_new(dir, d->o->max_bytes, &d->store, err);
 	return r;

@@ -109,22 +109,6 @@ static bool lists(const cJSON *list, const char *name)
 	return false;
 }
 
-/* An agent of before does not tell; of what a later one tells more, we know nothing of our own. */
-static int check_instructions(const cJSON *hello, const cJSON *here, struct error *err)
-{
-	const cJSON *theirs = json_at(hello, "instructions"), *ours_list = json_at(here, "instructions");
-	cleanup_buf struct buf missing = BUF_INIT(1024);
-
-	for (size_t i = 0; i < INSTRUCTIONS; i++)
-		if (lists(theirs, instructions[i]) && !lists(ours_list, instructions[i])) {
-			buf_puts(&missing, " ");
-			buf_puts(&missing, instructions[i]);
-		}
-	if (!missing.len)
-		return 0;
-	return error_reason(err, -ENOTSUP, REASON_CPUIncompatible, "the destination node's CPU lacks instructions of the source node's, which the pod's programs may use:%s", missing.data);
-}
-
 static int add_cpuinfo(const struct agent_options *o, cJSON *out, struct error *err)
 {
 	cleanup_buf struct buf image = BUF_INIT(CPUINFO_MAX), text = BUF_INIT(CPUINFO_MAX * 2);
@@ -167,6 +151,14 @@ int node_facts(const struct agent_options *o, bool with_cpu, cJSON *out, struct 
 	return with_cpu ? add_cpuinfo(o, out, err) : 0;
 }
 
+/* --- the comparison --- */
+
+struct comparison {
+	const struct agent_options *o;
+	const cJSON *hello, *here;
+	struct obstacles *out;
+};
+
 static int kernel_number(const char *release)
 {
 	unsigned major = 0, minor = 0;
@@ -174,53 +166,95 @@ static int kernel_number(const char *release)
 	return sscanf(release, "%u.%u", &major, &minor) == 2 ? (int)(major * 1000 + minor) : 0;
 }
 
-static int check_cpu(const struct agent_options *o, const cJSON *hello, struct error *err)
+static bool same_arch(const struct comparison *c)
 {
-	cleanup_buf struct buf image = BUF_INIT(CPUINFO_MAX);
-	const char *text = json_str(hello, "cpuinfo");
+	return !strcmp(json_str_or(c->hello, "arch", "?"), json_str_or(c->here, "arch", ""));
+}
 
-	if (!text)
-		return 0;
-	if (base64_decode(text, strlen(text), &image) < 0)
-		return error_reason(err, -EPROTO, REASON_ProtocolError, "HELLO: cpuinfo is not base64");
-	return criu_cpuinfo_check(o->host_pid, image.data, image.len, err);
+static void check_arch(const struct comparison *c)
+{
+	if (!same_arch(c))
+		obstacles_add(c->out, REASON_KernelIncompatible, "the source node is %.64s, the destination %.64s", json_str_or(c->hello, "arch", "?"), json_str_or(c->here, "arch", "?"));
+}
+
+static void check_kernel(const struct comparison *c)
+{
+	const char *kernel = json_str_or(c->hello, "kernel", "?"), *my_kernel = json_str_or(c->here, "kernel", "?");
+
+	if (kernel_number(kernel) > kernel_number(my_kernel))
+		obstacles_add(c->out, REASON_KernelIncompatible, "the source node runs kernel %.128s, the destination the older %.128s", kernel, my_kernel);
+}
+
+static void check_criu(const struct comparison *c)
+{
+	int64_t criu = 0, my_criu = 0;
+
+	if (json_int(c->hello, "criu", 0, 1000000, &criu) < 0 || json_int(c->here, "criu", 0, 1000000, &my_criu) < 0 || criu < CRIU_OLDEST || my_criu < criu)
+		obstacles_add(c->out, REASON_CRIUIncompatible, "the source node has CRIU %d, the destination %d (as 40201 for 4.2.1)", (int)criu, (int)my_criu);
+}
+
+static void check_cgroup(const struct comparison *c)
+{
+	int64_t cgroup = 0, my_cgroup = 0;
+
+	if (json_int(c->hello, "cgroup", 1, 2, &cgroup) < 0 || json_int(c->here, "cgroup", 1, 2, &my_cgroup) < 0 || cgroup != my_cgroup)
+		obstacles_add(c->out, REASON_CgroupIncompatible, "the source node uses cgroup v%d, the destination v%d", (int)cgroup, (int)my_cgroup);
 }
 
 /* CRIU gives a process the profile back that it had; where there are none of its kind, it fails, and the pod has stood still in vain. */
-static int check_lsm(const cJSON *hello, const cJSON *here, struct error *err)
+static void check_lsm(const struct comparison *c)
 {
-	const char *confined = json_str(hello, "confined"), *lsm = json_str_or(here, "lsm", "?");
+	const char *confined = json_str(c->hello, "confined"), *lsm = json_str_or(c->here, "lsm", "?");
 
-	if (!confined || !strcmp(confined, lsm))
-		return 0;
-	return error_reason(err, -ENOTSUP, REASON_KernelIncompatible, "the pod's processes are confined by %.20s, and the destination node has %s", confined,
-			    strcmp(lsm, "none") ? lsm : "no such security module");
+	if (confined && strcmp(confined, lsm))
+		obstacles_add(c->out, REASON_KernelIncompatible, "the pod's processes are confined by %.20s, and the destination node has %s", confined,
+			      strcmp(lsm, "none") ? lsm : "no such security module");
 }
 
-int node_check(const struct agent_options *o, const cJSON *hello, const cJSON *here, struct error *err)
+/* An agent of before does not tell; of what a later one tells more, we know nothing of our own. */
+static void check_instructions(const struct comparison *c)
 {
-	const char *arch = json_str_or(hello, "arch", "?"), *kernel = json_str_or(hello, "kernel", "?");
-	const char *my_kernel = json_str_or(here, "kernel", "?");
-	int64_t criu = 0, my_criu = 0, cgroup = 0, my_cgroup = 0;
-	int r;
+	const cJSON *theirs = json_at(c->hello, "instructions"), *ours_list = json_at(c->here, "instructions");
+	cleanup_buf struct buf missing = BUF_INIT(1024);
 
-	if (strcmp(arch, json_str_or(here, "arch", "")))
-		return error_reason(err, -ENOTSUP, REASON_KernelIncompatible, "the source node is %s, the destination %s", arch,
-				    json_str_or(here, "arch", "?"));
-	if (kernel_number(kernel) > kernel_number(my_kernel))
-		return error_reason(err, -ENOTSUP, REASON_KernelIncompatible, "the source node runs kernel %s, the destination the older %s",
-				    kernel, my_kernel);
-	if (json_int(hello, "criu", 0, 1000000, &criu) < 0 || json_int(here, "criu", 0, 1000000, &my_criu) < 0 || criu < CRIU_OLDEST ||
-	    my_criu < criu)
-		return error_reason(err, -ENOTSUP, REASON_CRIUIncompatible, "the source node has CRIU %d, the destination %d (as 40201 for 4.2.1)",
-				    (int)criu, (int)my_criu);
-	if (json_int(hello, "cgroup", 1, 2, &cgroup) < 0 || json_int(here, "cgroup", 1, 2, &my_cgroup) < 0 || cgroup != my_cgroup)
-		return error_reason(err, -ENOTSUP, REASON_CgroupIncompatible, "the source node uses cgroup v%d, the destination v%d",
-				    (int)cgroup, (int)my_cgroup);
-	r = check_lsm(hello, here, err);
-	if (r == 0)
-		r = check_instructions(hello, here, err);
-	return r < 0 ? r : check_cpu(o, hello, err);
+	for (size_t i = 0; i < INSTRUCTIONS; i++)
+		if (lists(theirs, instructions[i]) && !lists(ours_list, instructions[i])) {
+			buf_puts(&missing, " ");
+			buf_puts(&missing, instructions[i]);
+		}
+	if (missing.len)
+		obstacles_add(c->out, REASON_CPUIncompatible, "the destination node's CPU lacks instructions of the source node's, which the pod's programs may use:%s", missing.data);
+}
+
+static void check_cpu(const struct comparison *c)
+{
+	cleanup_buf struct buf image = BUF_INIT(CPUINFO_MAX);
+	const char *text = json_str(c->hello, "cpuinfo");
+	struct error found = { 0 };
+
+	if (!text)
+		return;
+	if (base64_decode(text, strlen(text), &image) < 0)
+		obstacles_add(c->out, REASON_ProtocolError, "HELLO: cpuinfo is not base64");
+	else
+		obstacles_take(c->out, criu_cpuinfo_check(c->o->host_pid, image.data, image.len, &found), &found);
+}
+
+/* Order: the first one that finds something names the migration's reason, so what explains the others comes first. */
+static const struct {
+	void (*check)(const struct comparison *c);
+	bool of_one_arch;               /* of another architecture there is nothing to compare */
+} node_checks[] = {
+	{ check_arch, false }, { check_kernel, false }, { check_criu, false }, { check_cgroup, false }, { check_lsm, false }, { check_instructions, true }, { check_cpu, true },
+};
+
+void node_check(const struct agent_options *o, const cJSON *hello, const cJSON *here, struct obstacles *out)
+{
+	const struct comparison c = { .o = o, .hello = hello, .here = here, .out = out };
+
+	for (size_t i = 0; i < sizeof(node_checks) / sizeof(node_checks[0]); i++)
+		if (!node_checks[i].of_one_arch || same_arch(&c))
+			node_checks[i].check(&c);
 }
 
 #define PROTOCOL_MAX 1000

@@ -5,6 +5,7 @@
 #include <cjson/cJSON.h>
 
 #include "agent.h"
+#include "migration/obstacles.h"
 
 /*
  * What a node is, as the two agents tell each other in HELLO and WELCOME: {node, protocol, protocolOldest, criu, kernel, arch, cgroup, lsm, instructions}, and cpuinfo (base64 of
@@ -20,10 +21,10 @@ const char *lsm_of_label(const char *label);
 /*
  * Can what was dumped there be restored here?  Same architecture and cgroup version, CRIU >= 4.0 and not older than the source's, kernel not
  * older (major.minor), CPU features by `criu cpuinfo check` and instructions that it leaves out, the security module that
- * confines the pod (hello's "confined").  The error names the two values.  A destination may have more than the source; for the way back it is the source, and all that it has counts,
+ * confines the pod (hello's "confined").  A table of checks, all of which are made; each names the two values.  A destination may have more than the source; for the way back it is the source, and all that it has counts,
  * since programs that started there may use it.
  */
-int node_check(const struct agent_options *o, const cJSON *hello, const cJSON *here, struct error *err);
+void node_check(const struct agent_options *o, const cJSON *hello, const cJSON *here, struct obstacles *out);
 
 /* At the destination: the version to speak with whoever sent this HELLO. */
 int protocol_choose(const cJSON *hello, int *ret, struct error *err);

@@ -38,6 +38,7 @@ static void hello(struct parts *in)
 {
 	static struct destination d;
 	cleanup_json cJSON *here = cJSON_Parse(FACTS);
+	struct obstacles found = { 0 };
 	struct error err;
 	cJSON *report;
 
@@ -53,8 +54,10 @@ static void hello(struct parts *in)
 			for (int k = 0; k < i; k++)
 				must(strcmp(d.containers[i].info.name, d.containers[k].info.name) != 0);
 	}
-	node_check(d.o, d.hello, here, &err);
-	contents_compare(json_at(d.hello, "contents"), here, &err);
+	node_check(d.o, d.hello, here, &found);
+	contents_compare(json_at(d.hello, "contents"), here, &found);
+	must(found.n <= OBSTACLES_MAX);
+	obstacles_error(&found, &err);
 	report = destination_source_report(&d, NULL);
 	must_be_short(report, "agent", 253);
 	cJSON_Delete(report);

@@ -90,6 +90,7 @@ static void make_bundle(struct destination *d, int i)
 
 static void make_pod(struct destination *d)
 {
+	struct obstacles found = { 0 };
 	struct error err;
 
 	memset(d, 0, sizeof(*d));
@@ -102,7 +103,7 @@ static void make_pod(struct destination *d)
 	must(dir_make(AT_FDCWD, fuzz_path("pods/u-1/volumes/kubernetes.io~empty-dir/data"), 0777, NULL) == 0);
 	for (int i = 0; i < CONTAINERS; i++)
 		make_bundle(d, i);
-	must(destination_open_parts(d, &err) == 0);
+	must(destination_open_parts(d, &found, &err) == 0 && !found.n);
 }
 
 static void remove_pod(struct destination *d)

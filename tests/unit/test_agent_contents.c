@@ -71,6 +71,14 @@ static cJSON *contents(void)
 	return j;
 }
 
+static int compare(const cJSON *there, const cJSON *here, struct error *err)
+{
+	struct obstacles found = { 0 };
+
+	contents_compare(there, here, &found);
+	return obstacles_error(&found, err);
+}
+
 static void what_differs_is_refused(void **state)
 {
 	cJSON *before, *after;
@@ -82,16 +90,16 @@ static void what_differs_is_refused(void **state)
 	before = contents();
 	assert_int_equal(cJSON_GetArraySize(before), 2);
 	assert_int_equal(strlen(cJSON_GetObjectItem(before, "secret:secret")->valuestring), 64);
-	assert_int_equal(contents_compare(before, before, &err), 0);
+	assert_int_equal(compare(before, before, &err), 0);
 	/* More at the destination is nobody's business. */
 	volume("configmap", "another", "key", "value");
 	after = contents();
-	assert_int_equal(contents_compare(before, after, &err), 0);
+	assert_int_equal(compare(before, after, &err), 0);
 	cJSON_Delete(after);
 
 	volume("secret", "secret", "key", "hidden!");
 	after = contents();
-	assert_int_equal(contents_compare(before, after, &err), -ENOTSUP);
+	assert_int_equal(compare(before, after, &err), -ENOTSUP);
 	assert_int_equal(err.reason, REASON_UnsupportedVolume);
 	assert_non_null(strstr(err.message, "secret:secret"));
 	assert_null(strstr(err.message, "hidden"));
@@ -110,7 +118,7 @@ static void names_and_bounds_of_files_count(void **state)
 	assert_int_equal(unlink(at(POD "/volumes/kubernetes.io~configmap/config/..1/ab")), 0);
 	volume("configmap", "config", "a", "bc");
 	two = contents();
-	assert_int_equal(contents_compare(one, two, &err), -ENOTSUP);
+	assert_int_equal(compare(one, two, &err), -ENOTSUP);
 	cJSON_Delete(one);
 	cJSON_Delete(two);
 }
@@ -122,11 +130,16 @@ static void what_is_missing_is_refused(void **state)
 
 	(void)state;
 	cJSON_AddStringToObject(there, "configmap:x", "00");
-	assert_int_equal(contents_compare(there, here, &err), -ENOTSUP);
-	assert_int_equal(contents_compare(NULL, here, &err), 0);
+	assert_int_equal(compare(there, here, &err), -ENOTSUP);
+	assert_int_equal(compare(NULL, here, &err), 0);
 	cJSON_AddNumberToObject(there, "configmap:y", 1);
+	cJSON_AddStringToObject(there, "secret:z", "01");
 	cJSON_AddStringToObject(here, "configmap:x", "00");
-	assert_int_equal(contents_compare(there, here, &err), -EPROTO);
+	cJSON_AddStringToObject(here, "secret:z", "02");
+	/* All of it. */
+	assert_int_equal(compare(there, here, &err), -ENOTSUP);
+	assert_int_equal(err.reason, REASON_ProtocolError);
+	assert_non_null(strstr(err.message, "is no string; UnsupportedVolume: volume secret:z holds something else"));
 	cJSON_Delete(here);
 	cJSON_Delete(there);
 }
@@ -142,7 +155,7 @@ static void another_form_is_refused(void **state)
 		cJSON *there = cJSON_Parse(forms[i]);
 		struct error err = { 0 };
 
-		assert_int_equal(contents_compare(there, here, &err), -EPROTO);
+		assert_int_equal(compare(there, here, &err), -ENOTSUP);
 		assert_int_equal(err.reason, REASON_ProtocolError);
 		cJSON_Delete(there);
 	}

@@ -65,15 +65,49 @@ static void nodes_that_differ_are_refused_by_name(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
 		cleanup_json cJSON *hello = cJSON_Parse(row[i].hello);
+		struct obstacles found = { 0 };
 		struct error err = { 0 };
-		int r = node_check(&o, hello, here, &err);
+		int r;
 
 		assert_non_null(hello);
+		node_check(&o, hello, here, &found);
+		r = obstacles_error(&found, &err);
 		assert_int_equal(err.reason, row[i].reason);
 		assert_int_equal(r < 0, row[i].reason != 0);
 		if (row[i].word)
 			assert_non_null(strstr(err.message, row[i].word));
 	}
+}
+
+/* Each row of the table of checks finds something, and all of it is told; the first one's reason, as it was when only the first was told. */
+static void all_that_differs_is_told_at_once(void **state)
+{
+	static const char hello_text[] = "{\"protocol\":2,\"arch\":\"x86_64\",\"kernel\":\"6.13.0\",\"criu\":40300,\"cgroup\":1,\"confined\":\"selinux\",\"instructions\":[\"fma\",\"sm4\"],\"cpuinfo\":\"Aw==\"}";
+	static const char *const words[] = { "kernel 6.13.0", "; CRIUIncompatible: the source node has CRIU 40300", "; CgroupIncompatible: the source node uses cgroup v1",
+					     "; KernelIncompatible: the pod's processes are confined by selinux", "; CPUIncompatible: the destination node's CPU lacks instructions", ": fma sm4",
+					     "; CPUIncompatible: lacks features" };
+	const struct agent_options o = { .node = "here" };
+	cleanup_json cJSON *here = cJSON_Parse(HERE), *hello = cJSON_Parse(hello_text), *other = cJSON_Parse(hello_text);
+	struct obstacles found = { 0 };
+	struct error err = { 0 };
+
+	(void)state;
+	features = 1;
+	node_check(&o, hello, here, &found);
+	assert_int_equal(found.n, 6);
+	assert_int_equal(obstacles_error(&found, &err), -ENOTSUP);
+	assert_int_equal(err.reason, REASON_KernelIncompatible);
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (!strstr(err.message, words[i]))
+			fail_msg("%s is not in: %s", words[i], err.message);
+	/* Another architecture has another CPU: that says enough. */
+	cJSON_ReplaceItemInObjectCaseSensitive(other, "arch", cJSON_CreateString("aarch64"));
+	found = (struct obstacles){ 0 };
+	node_check(&o, other, here, &found);
+	assert_int_equal(found.n, 5);
+	assert_int_equal(obstacles_error(&found, &err), -ENOTSUP);
+	assert_null(strstr(err.message, "CPU"));
+	assert_int_equal(strncmp(err.message, "the source node is aarch64", strlen("the source node is aarch64")), 0);
 }
 
 /* Two nodes, and whether a pod can go from one to the other, and back; an image is base64 of one byte. */
@@ -103,13 +137,15 @@ static void go(const char *from, const char *to, unsigned char has, bool may, co
 {
 	const struct agent_options o = { .node = "here" };
 	cleanup_json cJSON *hello = cJSON_Parse(from), *here = cJSON_Parse(to);
+	struct obstacles found = { 0 };
 	struct error err = { 0 };
 	int r;
 
 	assert_non_null(hello);
 	assert_non_null(here);
 	features = has;
-	r = node_check(&o, hello, here, &err);
+	node_check(&o, hello, here, &found);
+	r = obstacles_error(&found, &err);
 	assert_int_equal(r, may ? 0 : -ENOTSUP);
 	assert_int_equal(err.reason, may ? REASON_NONE : REASON_CPUIncompatible);
 	if (!may)
@@ -249,7 +285,7 @@ static void peers_of_other_versions(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(labels_tell_who_confines), cmocka_unit_test(a_cpu_may_have_more_but_not_less_each_way), cmocka_unit_test(instructions_are_read_as_words), cmocka_unit_test(nodes_that_differ_are_refused_by_name),
+		cmocka_unit_test(labels_tell_who_confines), cmocka_unit_test(a_cpu_may_have_more_but_not_less_each_way), cmocka_unit_test(instructions_are_read_as_words), cmocka_unit_test(nodes_that_differ_are_refused_by_name), cmocka_unit_test(all_that_differs_is_told_at_once),
 		cmocka_unit_test(versions_that_follow_each_other_agree),
 		cmocka_unit_test(peers_of_other_versions),
 	};

@@ -102,6 +102,7 @@ static const char *in(const char *name)
 static void make_pod(struct destination *d, uint64_t max_bytes)
 {
 	static const char config[] = "{\"mounts\":[{\"destination\":\"/dev/shm\",\"source\":\"/shm\",\"options\":[\"rbind\"]}]}";
+	struct obstacles found = { 0 };
 	struct error err = { 0 };
 
 	memset(d, 0, sizeof(*d));
@@ -116,7 +117,7 @@ static void make_pod(struct destination *d, uint64_t max_bytes)
 	assert_int_equal(dir_make(AT_FDCWD, in("c0/rootfs"), 0755, NULL), 0);
 	assert_int_equal(dir_make(AT_FDCWD, in("shm"), 0777, NULL), 0);
 	assert_int_equal(file_write(AT_FDCWD, in("c0/config.json"), config, strlen(config), 0600, false, NULL), 0);
-	if (destination_open_parts(d, &err) < 0)
+	if (destination_open_parts(d, &found, &err) < 0 || obstacles_error(&found, &err) < 0)
 		fail_msg("%s", err.message);
 }
 

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "migration/obstacles.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "migration/reason.h"
+
+#define NAME_ROOM 32                    /* for "; REASON: " */
+#define MORE_ROOM 64                    /* for "; and N more of REASON" */
+
+void obstacles_at(struct obstacles *o, const char *kind, const char *name)
+{
+	o->place = o->n;
+	o->prefix[0] = '\0';
+	if (kind)
+		snprintf(o->prefix, sizeof(o->prefix), "%s %s: ", kind, name);
+}
+
+/* The last one of this reason in the present place when there are as many as are kept; -1: one more may be kept. */
+static int full(const struct obstacles *o, int reason)
+{
+	int alike = 0, last = -1;
+
+	for (int i = o->place; i < o->n; i++)
+		if (o->items[i].reason == reason) {
+			alike++;
+			last = i;
+		}
+	return alike < OBSTACLES_ALIKE_MAX ? -1 : last;
+}
+
+static int first_of(const struct obstacles *o, int reason)
+{
+	for (int i = 0; i < o->n; i++)
+		if (o->items[i].reason == reason)
+			return i;
+	return -1;
+}
+
+/* No place is left for another one: a reason that is new takes that of the last one, which is counted with the first of its own. */
+static void make_room(struct obstacles *o, int reason)
+{
+	int first = first_of(o, reason), last = o->n - 1;
+
+	if (first >= 0) {
+		o->more[first]++;
+		return;
+	}
+	o->more[first_of(o, o->items[last].reason)] += 1 + o->more[last];
+	o->more[last] = 0;
+	o->n--;
+}
+
+/* Where the next one of this reason goes; NULL: it was only counted. */
+static struct obstacle *next_place(struct obstacles *o, int reason)
+{
+	int last = full(o, reason);
+
+	if (last >= 0) {
+		o->more[last]++;
+		return NULL;
+	}
+	if (o->n == OBSTACLES_MAX)
+		make_room(o, reason);
+	return o->n == OBSTACLES_MAX ? NULL : &o->items[o->n];
+}
+
+void obstacles_add(struct obstacles *o, int reason, const char *fmt, ...)
+{
+	struct obstacle *next = next_place(o, reason);
+	size_t n;
+	va_list ap;
+
+	if (!next)
+		return;
+	next->reason = reason;
+	n = (size_t)snprintf(next->text, sizeof(next->text), "%s", o->prefix);
+	va_start(ap, fmt);
+	vsnprintf(next->text + n, sizeof(next->text) - n, fmt, ap);
+	va_end(ap);
+	o->more[o->n++] = 0;
+}
+
+void obstacles_take(struct obstacles *o, int code, const struct error *found)
+{
+	if (code < 0)
+		obstacles_add(o, found->reason, "%s", found->message);
+}
+
+/* --- all as one --- */
+
+/* Which are told, and how much of each text. */
+struct told {
+	bool shown[OBSTACLES_MAX];
+	int width;
+};
+
+static bool is_first(const struct obstacles *o, int i)
+{
+	return first_of(o, o->items[i].reason) == i;
+}
+
+static size_t cost(const struct obstacles *o, int i)
+{
+	return strlen(o->items[i].text) + NAME_ROOM + (is_first(o, i) ? MORE_ROOM : 0);
+}
+
+/* Of each reason the first, whatever it takes, and then as many of the others as fit, in their order. */
+static void choose(const struct obstacles *o, size_t room, struct told *t)
+{
+	size_t sum = 0, reasons = 0;
+
+	for (int i = 0; i < o->n; i++)
+		if (is_first(o, i)) {
+			t->shown[i] = true;
+			sum += cost(o, i);
+			reasons++;
+		}
+	t->width = OBSTACLE_TEXT;
+	if (sum > room) {
+		t->width = room / reasons > NAME_ROOM + MORE_ROOM ? (int)(room / reasons - NAME_ROOM - MORE_ROOM) : 0;
+		return;
+	}
+	for (int i = 0; i < o->n; i++)
+		if (!t->shown[i] && sum + cost(o, i) <= room) {
+			t->shown[i] = true;
+			sum += cost(o, i);
+		}
+}
+
+static int hidden(const struct obstacles *o, const struct told *t, int reason)
+{
+	int n = 0;
+
+	for (int i = 0; i < o->n; i++)
+		if (o->items[i].reason == reason)
+			n += o->more[i] + !t->shown[i];
+	return n;
+}
+
+static void __attribute__((format(printf, 2, 3))) append(struct error *err, const char *fmt, ...)
+{
+	size_t len = strlen(err->message);
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(err->message + len, sizeof(err->message) - len, fmt, ap);
+	va_end(ap);
+}
+
+static void append_one(const struct obstacles *o, int i, int width, struct error *err)
+{
+	if (i)
+		append(err, "; ");
+	if (i && o->items[i].reason != REASON_NONE)
+		append(err, "%s: ", reason_name(o->items[i].reason));
+	append(err, "%.*s", width, o->items[i].text);
+}
+
+int obstacles_error(const struct obstacles *o, struct error *err)
+{
+	struct told t = { 0 };
+
+	if (!o->n)
+		return 0;
+	*err = (struct error){ .reason = o->items[0].reason };
+	choose(o, sizeof(err->message) - 1, &t);
+	for (int i = 0; i < o->n; i++)
+		if (t.shown[i])
+			append_one(o, i, t.width, err);
+	for (int i = 0; i < o->n; i++) {
+		int n = is_first(o, i) ? hidden(o, &t, o->items[i].reason) : 0;
+
+		if (n)
+			append(err, "; and %d more of %s", n, o->items[i].reason == REASON_NONE ? "the kind" : reason_name(o->items[i].reason));
+	}
+	/* It may have been cut within a character. */
+	text_clean(err->message);
+	return -ENOTSUP;
+}
