@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include "base/error.h"
+#include "migration/obstacles.h"
 
 /* What /proc tells of a process (hostPID is assumed: pids are the node's). */
 
@@ -24,9 +25,11 @@ bool process_descends(pid_t pid, pid_t first);
 
 /*
  * Looks for what CRIU 4.2 cannot dump in one process: io_uring, perf_event, userfaultfd, kvm, fuse and GPU device files,
- * memfd_secret, huge pages, unsupported socket families and protocols, terminals.  0 when nothing was found, else -ENOTSUP with reason and
- * sentence (process, fd, what to do).
+ * memfd_secret, huge pages, unsupported socket families and protocols, terminals.  Adds all that it finds, each with a sentence (process, fd, what to do).  0, or negative when it could not look:
+ * -ENOENT, -ESRCH: the process has ended.
  */
+int process_find_obstacles(pid_t pid, struct obstacles *out, struct error *err);
+/* The same as one error: 0 when nothing was found, else -ENOTSUP with reason and sentences. */
 int process_check_migratable(pid_t pid, struct error *err);
 
 #endif

@@ -103,20 +103,6 @@ static void set_stream(struct destination *d, struct wire *w)
 	pthread_mutex_unlock(&d->wire_lock);
 }
 
-/* Two agents that cannot speak with each other end here; what else is in the way their HELLO tells all the same. */
-static int agree(struct destination *d, const cJSON *hello, struct error *err)
-{
-	struct obstacles found = { 0 };
-	int r = protocol_choose(hello, &d->protocol, err);
-
-	if (r == 0 || json_bool(hello, "resume"))
-		return r;
-	obstacles_take(&found, r, err);
-	node_check(d->o, hello, d->facts, &found);
-	obstacles_error(&found, err);
-	return r;
-}
-
 /* One connection as far as HELLO; d->wire is it then. */
 static int greet(struct destination *d, cJSON **ret, struct error *err)
 {
@@ -135,7 +121,7 @@ static int greet(struct destination *d, cJSON **ret, struct error *err)
 		r = take_hello(d, ret, err);
 	}
 	if (r == 0) {
-		r = agree(d, *ret, err);
+		r = protocol_agree(d->o, *ret, d->facts, &d->protocol, err);
 		if (r < 0)
 			destination_say_no(d, WIRE_REFUSE, err);
 	}

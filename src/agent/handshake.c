@@ -274,6 +274,20 @@ int protocol_choose(const cJSON *hello, int *ret, struct error *err)
 	return wire_agree(&(struct wire_versions){ (int)oldest, (int)newest }, &ours, ret, err);
 }
 
+int protocol_agree(const struct agent_options *o, const cJSON *hello, const cJSON *here, int *ret, struct error *err)
+{
+	struct obstacles found = { 0 };
+	int r = protocol_choose(hello, ret, err);
+
+	/* What is resumed has no node to be compared. */
+	if (r == 0 || json_bool(hello, "resume"))
+		return r;
+	obstacles_take(&found, r, err);
+	node_check(o, hello, here, &found);
+	obstacles_error(&found, err);
+	return r;
+}
+
 int protocol_take(const cJSON *welcome, int *ret, struct error *err)
 {
 	int64_t chosen = 0;

@@ -28,6 +28,8 @@ void node_check(const struct agent_options *o, const cJSON *hello, const cJSON *
 
 /* At the destination: the version to speak with whoever sent this HELLO. */
 int protocol_choose(const cJSON *hello, int *ret, struct error *err);
+/* The same; where there is none the error tells as well what else of the two nodes does not fit: they do not come so far as to compare them. */
+int protocol_agree(const struct agent_options *o, const cJSON *hello, const cJSON *here, int *ret, struct error *err);
 /* At the source: the one that WELCOME says, when it is one of ours. */
 int protocol_take(const cJSON *welcome, int *ret, struct error *err);
 

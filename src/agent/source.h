@@ -15,6 +15,7 @@
 #include "control.h"
 #include "driver.h"
 #include "journal.h"
+#include "migration/obstacles.h"
 #include "record.h"
 #include "transfer/pages.h"
 #include "transfer/shared.h"
@@ -293,8 +294,8 @@ void source_report_files(const struct source *s, cJSON *j);
  * source_strangers.c: processes that the node put into a container (probes and hooks that exec, kubectl exec).  CRIU dumps the tree of the container's own
  * first process and nothing else, so they must have ended.
  */
-/* Before the freeze: waits for each that is there now; one that stays is refused. */
-int source_wait_strangers(struct source *s, struct error *err);
+/* Before the freeze: waits for each that is there now; those that stay are added to found. */
+int source_wait_strangers(struct source *s, struct obstacles *found, struct error *err);
 /* Freezes the pod at a moment when there are none. */
 int source_freeze(struct source *s, int64_t timeout_us, struct error *err);
 

@@ -25,46 +25,62 @@ static int find_container(struct source *s, struct source_container *c, struct e
 	return r < 0 ? error_wrap(err, r, "container %s", c->info.name) : 0;
 }
 
-static int inspect_container(struct source *s, struct source_container *c, struct error *err)
-{
-	char dir[4096];
-	int r;
+/* --- what of one container, and of its processes, is in the way --- */
 
-	if (!c->info.upperdir[0])
-		return error_reason(err, -ENOTSUP, REASON_UnsupportedContainer,
-				    "container %s: its snapshotter is not overlayfs, so its file changes cannot be read", c->info.name);
-	if (agent_host_path(s->o, dir, sizeof(dir), "%s", c->info.bundle) < 0)
-		return error_set(err, -ENAMETOOLONG, "bundle path too long");
-	r = bundle_load(AT_FDCWD, dir, &c->bundle, err);
-	if (r == 0 && c->bundle->terminal)
-		r = error_reason(err, -ENOTSUP, REASON_TerminalAttached, "it has a terminal");
-	if (r == 0)
-		r = source_wait_filled(c, err);
-	if (r == 0)
-		r = volumes_add(s->o, c->bundle, &s->volumes, err);
-	return r < 0 ? error_wrap(err, r, "container %s", c->info.name) : 0;
+static int check_snapshotter(struct source *s, struct source_container *c, struct error *err)
+{
+	(void)s;
+	return c->info.upperdir[0] ? 0 : error_reason(err, -ENOTSUP, REASON_UnsupportedContainer, "its snapshotter is not overlayfs, so its file changes cannot be read");
 }
 
-/* What stands in the way of one container, one of each reason: workers of one program are all alike. */
-static int check_processes(struct source *s, int i, struct error *err)
+static int check_terminal(struct source *s, struct source_container *c, struct error *err)
+{
+	(void)s;
+	return c->bundle->terminal ? error_reason(err, -ENOTSUP, REASON_TerminalAttached, "it has a terminal") : 0;
+}
+
+static int check_filled(struct source *s, struct source_container *c, struct error *err)
+{
+	(void)s;
+	return source_wait_filled(c, err);
+}
+
+static int check_volumes(struct source *s, struct source_container *c, struct error *err)
+{
+	return volumes_add(s->o, c->bundle, &s->volumes, err);
+}
+
+static void check_container(struct source *s, struct source_container *c, struct obstacles *out)
+{
+	static int (*const checks[])(struct source *, struct source_container *, struct error *) = { check_snapshotter, check_terminal, check_filled, check_volumes };
+	struct error err = { 0 };
+	char dir[4096];
+	int r = agent_host_path(s->o, dir, sizeof(dir), "%s", c->info.bundle) < 0 ? error_set(&err, -ENAMETOOLONG, "bundle path too long") : bundle_load(AT_FDCWD, dir, &c->bundle, &err);
+
+	obstacles_take(out, r, &err);
+	for (size_t i = 0; r == 0 && i < sizeof(checks) / sizeof(checks[0]); i++) {
+		struct error one = { 0 };
+
+		obstacles_take(out, checks[i](s, c, &one), &one);
+	}
+}
+
+static void check_processes(struct source *s, int i, struct obstacles *out)
 {
 	pid_t pids[SOURCE_PROCESSES_MAX];
-	int n = freezer_pids(&s->freezer, i, pids, SOURCE_PROCESSES_MAX), found = 0;
+	int n = freezer_pids(&s->freezer, i, pids, SOURCE_PROCESSES_MAX);
 
 	if (n < 0)
-		return error_set(err, n, "container %s: its processes cannot be listed", s->containers[i].info.name);
+		obstacles_add(out, REASON_NONE, "its processes cannot be listed: %s", strerror(-n));
 	for (int k = 0; k < n; k++) {
 		struct error one = { 0 };
 		/* Not one of the container's own: it is not dumped (source_strangers.c). */
-		int r = process_descends(pids[k], s->containers[i].init_pid) ? process_check_migratable(pids[k], &one) : 0;
+		int r = process_descends(pids[k], s->containers[i].init_pid) ? process_find_obstacles(pids[k], out, &one) : 0;
 
 		/* A process that has ended in between is no obstacle. */
-		if (r == 0 || r == -ENOENT || r == -ESRCH || (found && one.reason == err->reason))
-			continue;
-		error_also(err, &one);
-		found = found ? found : r;
+		if (r != -ENOENT && r != -ESRCH)
+			obstacles_take(out, r, &one);
 	}
-	return found < 0 ? error_wrap(err, found, "container %s", s->containers[i].info.name) : 0;
 }
 
 #define SAY_SYSV "let only one container attach it, or share files in an emptyDir with medium Memory"
@@ -102,14 +118,13 @@ int source_ipc_owner(struct source *s)
 }
 
 /* CRIU takes the containers one by one, each with all IPC objects of the pod: those of one are restored (destination_restore.c), and another one's processes would find other memory, or none. */
-static int check_sysv(struct source *s, struct error *err)
+static void check_sysv(struct source *s, struct obstacles *out)
 {
 	int first = next_attached(s, 0), second = first < 0 ? -1 : next_attached(s, first + 1);
 
-	if (second < 0)
-		return 0;
-	return error_reason(err, -ENOTSUP, REASON_UnsupportedContainer, "containers %s and %s both have System V shared memory attached, and only one container can take it along; " SAY_SYSV,
-			    s->containers[first].info.name, s->containers[second].info.name);
+	if (second >= 0)
+		obstacles_add(out, REASON_UnsupportedContainer, "containers %s and %s both have System V shared memory attached, and only one container can take it along; " SAY_SYSV,
+			      s->containers[first].info.name, s->containers[second].info.name);
 }
 
 int source_check_attached(const struct source_container *c, struct error *err)
@@ -121,26 +136,6 @@ int source_check_attached(const struct source_container *c, struct error *err)
 	return error_reason(err, -ENOTSUP, REASON_UnsupportedContainer,
 			    "it has attached System V shared memory since the pod was checked, when container %s was to take the pod's along, and only one can; " SAY_SYSV ", and try again",
 			    s->containers[s->ipc_owner].info.name);
-}
-
-/* Each container, and then what they have in common: all is looked at, that a person need not try again to hear of the next. */
-static int check_containers(struct source *s, struct error *err)
-{
-	struct error all = { 0 };
-	int found = 0;
-
-	for (int i = 0; i <= s->n; i++) {
-		struct error one = { 0 };
-		int r = i < s->n ? check_processes(s, i, &one) : check_sysv(s, &one);
-
-		if (r == 0)
-			continue;
-		error_also(&all, &one);
-		found = found ? found : r;
-	}
-	if (found)
-		*err = all;
-	return found;
 }
 
 static int open_freezer(struct source *s, struct error *err)
@@ -247,15 +242,33 @@ int source_thaw_dead(struct source *s, struct error *err)
 	return r;
 }
 
+/* Each container, and then what they have in common: all is looked at, that a person need not try again to hear of the next. */
+static void check_containers(struct source *s, struct obstacles *out)
+{
+	for (int i = 0; i < s->n; i++) {
+		obstacles_at(out, "container", s->containers[i].info.name);
+		check_processes(s, i, out);
+	}
+	obstacles_at(out, NULL, NULL);
+	check_sysv(s, out);
+}
+
 int source_inspect(struct source *s, struct error *err)
 {
+	struct obstacles found = { 0 };
 	int r = source_find(s, err);
 
-	for (int i = 0; r == 0 && i < s->n; i++)
-		r = inspect_container(s, &s->containers[i], err);
+	for (int i = 0; r == 0 && i < s->n; i++) {
+		obstacles_at(&found, "container", s->containers[i].info.name);
+		check_container(s, &s->containers[i], &found);
+	}
+	obstacles_at(&found, NULL, NULL);
 	if (r == 0)
-		r = source_wait_strangers(s, err);
-	return r == 0 ? check_containers(s, err) : r;
+		r = source_wait_strangers(s, &found, err);
+	if (r < 0)
+		return r;
+	check_containers(s, &found);
+	return obstacles_error(&found, err);
 }
 
 static uint64_t resident_bytes(pid_t pid)

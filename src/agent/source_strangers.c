@@ -74,7 +74,25 @@ static int wait_end(const struct stranger *x, int64_t deadline_us, struct error 
 	return errno == ESRCH ? 0 : error_errno(err, "wait for the end of process %d", x->pid);
 }
 
-int source_wait_strangers(struct source *s, struct error *err)
+/* All that are there. */
+static void add_all(struct source *s, struct obstacles *found)
+{
+	pid_t pids[SOURCE_PROCESSES_MAX];
+
+	for (int i = 0; i < s->n; i++) {
+		const struct source_container *c = &s->containers[i];
+		int n = freezer_pids(&s->freezer, i, pids, SOURCE_PROCESSES_MAX);
+
+		for (int k = 0; k < n; k++) {
+			struct error one = { 0 };
+
+			if (!process_descends(pids[k], c->init_pid))
+				obstacles_take(found, refuse(&(struct stranger){ pids[k], c->info.name }, &one), &one);
+		}
+	}
+}
+
+int source_wait_strangers(struct source *s, struct obstacles *found, struct error *err)
 {
 	int64_t deadline = clock_mono_us() + PATIENCE_US;
 	struct stranger x;
@@ -84,9 +102,12 @@ int source_wait_strangers(struct source *s, struct error *err)
 	while ((r = find(s, &x, err)) == 0 && x.pid && clock_mono_us() < deadline) {
 		r = wait_end(&x, deadline, err);
 		if (r < 0)
-			return r;
+			break;
 	}
-	return r;
+	if (r != -EBUSY)
+		return r;
+	add_all(s, found);
+	return 0;
 }
 
 /* A program that shares its process namespace and leaves orphans behind all the time would otherwise be frozen and thawed for ever, whatever is ordered meanwhile. */

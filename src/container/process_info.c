@@ -19,6 +19,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "migration/obstacles.h"
 #include "migration/reason.h"
 #include "process_held.h"
 #include "process_huge.h"
@@ -33,7 +34,8 @@ struct subject {
 	int pidfd;
 	char name[32];
 	struct huge_devices huge;
-	struct error *err;
+	struct obstacles *found;
+	struct error *err;              /* why a check could not look */
 };
 
 static void subject_close(struct subject *s)
@@ -64,9 +66,10 @@ static int subject_open(pid_t pid, struct subject *s, struct error *err)
 	return 0;
 }
 
-static int refuse(const struct subject *s, int reason, const char *what, const char *advice)
+/* And on: all that is in the way is looked for. */
+static void refuse(const struct subject *s, int reason, const char *what, const char *advice)
 {
-	return error_reason(s->err, -ENOTSUP, reason, "process %d (%s) %s; %s", s->pid, s->name, what, advice);
+	obstacles_add(s->found, reason, "process %d (%s) %s; %s", s->pid, s->name, what, advice);
 }
 
 static int status_number(const char *status, const char *key, bool last, pid_t *ret)
@@ -163,21 +166,21 @@ static int check_status(struct subject *s)
 	/* Only one process can trace another, and CRIU must. */
 	if (status_number(status.data, "\nTracerPid:", false, &tracer) == 0 && tracer > 0) {
 		path_format(what, sizeof(what), "is traced by process %d", tracer);
-		return refuse(s, REASON_CheckpointFailed, what, "detach the debugger");
+		refuse(s, REASON_CheckpointFailed, what, "detach the debugger");
 	}
 	/*
 	 * ptrace(2) of one that is stopped waits, and cannot be interrupted, until it has woken up for a moment (kernel/ptrace.c, JOBCTL_TRAPPING), which a frozen one does not:
 	 * CRIU would stand there with the pod frozen.
 	 */
 	if (strstr(status.data, "\nState:\tT"))
-		return refuse(s, REASON_CheckpointFailed, "is stopped by a signal (SIGSTOP, Ctrl-Z)", "let it go on (SIGCONT) or end it");
+		refuse(s, REASON_CheckpointFailed, "is stopped by a signal (SIGSTOP, Ctrl-Z)", "let it go on (SIGCONT) or end it");
 	/* Its memory is nobody's to read any more by its number, and CRIU takes it for a dead one. */
 	if (strstr(status.data, "\nState:\tZ") && status_number(status.data, "\nThreads:", false, &threads) == 0 && threads > 1)
-		return refuse(s, REASON_CheckpointFailed, "has ended its first thread while others go on", "CRIU cannot dump that; let the first thread wait for the others");
+		refuse(s, REASON_CheckpointFailed, "has ended its first thread while others go on", "CRIU cannot dump that; let the first thread wait for the others");
 	if (fstatat(s->proc_fd, "ns/pid", &own, 0) == 0 && fstatat(s->proc_fd, "ns/pid_for_children", &children, 0) == 0 &&
 	    own.st_ino != children.st_ino)
-		return refuse(s, REASON_CheckpointFailed, "makes a pid namespace of its own",
-			      "CRIU cannot dump nested pid namespaces");
+		refuse(s, REASON_CheckpointFailed, "makes a pid namespace of its own",
+		       "CRIU cannot dump nested pid namespaces");
 	return 0;
 }
 
@@ -191,21 +194,21 @@ static int check_status(struct subject *s)
 #define RESERVED_MAX (512ull << 30)
 #endif
 
-static int check_reserved(struct subject *s, uint64_t reserved)
+static void check_reserved(struct subject *s, uint64_t reserved)
 {
 	char what[96];
 
 	if (reserved <= RESERVED_MAX)
-		return 0;
+		return;
 	path_format(what, sizeof(what), "reserves %llu GiB of address space", (unsigned long long)(reserved >> 30));
-	return refuse(s, REASON_UnsupportedContainer, what,
-		      "CRIU needs memory for each page of it, used or not, at most 512 GiB can be moved (MariaDB: set innodb_buffer_pool_size_max)");
+	refuse(s, REASON_UnsupportedContainer, what,
+	       "CRIU needs memory for each page of it, used or not, at most 512 GiB can be moved (MariaDB: set innodb_buffer_pool_size_max)");
 }
 
 /* CRIU knows huge pages in part, and nobody has tried whether that is enough; the two nodes may not have the same, either. */
-static int refuse_huge(const struct subject *s, const char *what)
+static void refuse_huge(const struct subject *s, const char *what)
 {
-	return refuse(s, REASON_UnsupportedContainer, what, "let the program do without them for the move (transparent huge pages can be moved)");
+	refuse(s, REASON_UnsupportedContainer, what, "let the program do without them for the move (transparent huge pages can be moved)");
 }
 
 /* Of a line of maps: what the mapping counts for CRIU. */
@@ -238,15 +241,17 @@ static int check_maps(struct subject *s)
 		path = process_maps_path(line);
 		if (huge) {
 			path_format(what, sizeof(what), "has huge pages (hugetlbfs) mapped, %.400s", path ? path : "");
-			return refuse_huge(s, what);
+			refuse_huge(s, what);
+			continue;
 		}
 		rule = path ? process_rule_for_mapping(path) : NULL;
 		if (rule) {
 			path_format(what, sizeof(what), "has %.400s mapped", path);
-			return refuse(s, rule->reason, what, rule->advice);
+			refuse(s, rule->reason, what, rule->advice);
 		}
 	}
-	return check_reserved(s, reserved);
+	check_reserved(s, reserved);
+	return 0;
 }
 
 static bool same_pid_ns(const struct subject *s, pid_t other)
@@ -262,19 +267,19 @@ static bool same_pid_ns(const struct subject *s, pid_t other)
 }
 
 /* A stream to a process of another pid namespace, which is another container or the node, cannot be cut in two. */
-static int check_unix(struct subject *s, int sock, int type, int fd)
+static void check_unix(struct subject *s, int sock, int type, int fd)
 {
 	struct ucred peer = { 0 };
 	socklen_t len = sizeof(peer);
 	char what[128];
 
 	if (type == SOCK_DGRAM || getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 || peer.pid <= 0)
-		return 0;
+		return;
 	if (same_pid_ns(s, peer.pid))
-		return 0;
+		return;
 	path_format(what, sizeof(what), "is connected by a unix socket (fd %d) to process %d outside its container", fd,
 		    peer.pid);
-	return refuse(s, REASON_ExternalUnixSocket, what, "close that connection before");
+	refuse(s, REASON_ExternalUnixSocket, what, "close that connection before");
 }
 
 static int socket_number(int sock, int option)
@@ -302,12 +307,13 @@ static int check_socket(struct subject *s, int fd)
 	type = socket_number(sock, SO_TYPE);
 	protocol = socket_number(sock, SO_PROTOCOL);
 	if (domain == AF_UNIX)
-		return check_unix(s, sock, type, fd);
+		check_unix(s, sock, type, fd);
 	rule = process_rule_for_socket(domain, type, protocol);
 	if (!rule)
 		return 0;
 	path_format(what, sizeof(what), "has a socket of family %d, protocol %d (fd %d)", domain, protocol, fd);
-	return refuse(s, rule->reason, what, rule->advice);
+	refuse(s, rule->reason, what, rule->advice);
+	return 0;
 }
 
 /* "tty-index:" of /proc/PID/fdinfo of a ptmx (kernel 5.?; drivers/tty/pty.c pty_show_fdinfo); -1 when there is none. */
@@ -363,20 +369,20 @@ static bool master_inside(const struct subject *s, int index)
 	return false;
 }
 
-static int check_terminal(struct subject *s, int fd, const char *target)
+static void check_terminal(struct subject *s, int fd, const char *target)
 {
 	static const char pts[] = "/dev/pts/";
 	char what[128];
 	int index = 0;
 
 	if (strncmp(target, pts, sizeof(pts) - 1) || !strcmp(target, "/dev/pts/ptmx"))
-		return 0;
+		return;
 	for (const char *p = target + sizeof(pts) - 1; *p >= '0' && *p <= '9' && index < 1000000; p++)
 		index = index * 10 + (*p - '0');
 	if (master_inside(s, index))
-		return 0;
+		return;
 	path_format(what, sizeof(what), "uses the terminal %.40s (fd %d), whose other end is outside the container", target, fd);
-	return refuse(s, REASON_TerminalAttached, what, "run the container without stdin and tty");
+	refuse(s, REASON_TerminalAttached, what, "run the container without stdin and tty");
 }
 
 /*
@@ -405,7 +411,7 @@ static int check_mqueues(struct subject *s)
 		if (e->d_name[0] == '.')
 			continue;
 		path_format(what, sizeof(what), "has a POSIX message queue, /%s, in its pod", e->d_name);
-		return refuse(s, REASON_UnsupportedFile, what, "CRIU cannot dump it");
+		refuse(s, REASON_UnsupportedFile, what, "CRIU cannot dump it");
 	}
 	return 0;
 }
@@ -416,11 +422,12 @@ static int check_held(struct subject *s)
 	char group[64], what[128];
 
 	if (process_has_write_lease(s->pid))
-		return refuse(s, REASON_UnsupportedFile, "holds a write lease on a file (fcntl F_SETLEASE)", "let it give the lease back: copying the file would break it");
+		refuse(s, REASON_UnsupportedFile, "holds a write lease on a file (fcntl F_SETLEASE)", "let it give the lease back: copying the file would break it");
 	if (!process_multicast_group(s->proc_fd, group, sizeof(group)))
 		return 0;
 	path_format(what, sizeof(what), "is in a pod that has joined the multicast group %s", group);
-	return refuse(s, REASON_UnsupportedFile, what, "CRIU does not restore memberships: let the program leave the group before, or do without multicast");
+	refuse(s, REASON_UnsupportedFile, what, "CRIU does not restore memberships: let the program leave the group before, or do without multicast");
+	return 0;
 }
 
 static int check_fd(struct subject *s, int dir, int fd, const char *target)
@@ -436,19 +443,23 @@ static int check_fd(struct subject *s, int dir, int fd, const char *target)
 	/* One of memory cannot hang either. */
 	if (!strncmp(target, "/memfd:", 7) && fstatat(dir, name, &st, 0) == 0 && huge_devices_has(&s->huge, st.st_dev)) {
 		path_format(what, sizeof(what), "has huge pages (hugetlbfs), %.400s, open (fd %d)", target, fd);
-		return refuse_huge(s, what);
+		refuse_huge(s, what);
+		return 0;
 	}
 	if (rule) {
 		path_format(what, sizeof(what), "has %.400s open (fd %d)", target, fd);
-		return refuse(s, rule->reason, what, rule->advice);
+		refuse(s, rule->reason, what, rule->advice);
+		return 0;
 	}
 	if (target[0] == '/' && !strchr(target + 1, '/') && is_mqueue(dir, name)) {
 		path_format(what, sizeof(what), "has the POSIX message queue %.255s open (fd %d)", target, fd);
-		return refuse(s, REASON_UnsupportedFile, what, "CRIU cannot dump it");
+		refuse(s, REASON_UnsupportedFile, what, "CRIU cannot dump it");
+		return 0;
 	}
 	if (!strncmp(target, "socket:[", 8))
 		return check_socket(s, fd);
-	return check_terminal(s, fd, target);
+	check_terminal(s, fd, target);
+	return 0;
 }
 
 static int fd_number(const char *name)
@@ -490,29 +501,26 @@ static int check_fds(struct subject *s)
 	return 0;
 }
 
-int process_check_migratable(pid_t pid, struct error *err)
+int process_find_obstacles(pid_t pid, struct obstacles *out, struct error *err)
 {
 	static int (*const checks[])(struct subject *) = { check_status, check_fds, check_held, check_maps, check_mqueues };
-	struct error all = { 0 };
 	struct subject s;
 	int r = subject_open(pid, &s, err);
 
 	if (r < 0)
 		return r;
+	s.found = out;
 	huge_devices_find(s.proc_fd, &s.huge);
-	/* All that stands in the way, one of each reason: a person should not have to try again to hear the next. */
-	for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]) && (r == 0 || r == -ENOTSUP); i++) {
-		struct error one = { 0 };
-
-		s.err = &one;
+	for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]) && r == 0; i++)
 		r = checks[i](&s);
-		if (r < 0 && (!all.message[0] || (r == -ENOTSUP && one.reason != all.reason)))
-			error_also(&all, &one);
-	}
 	subject_close(&s);
-	if (!all.message[0])
-		return 0;
-	if (err)
-		*err = all;
-	return all.reason ? -ENOTSUP : r;
+	return r;
+}
+
+int process_check_migratable(pid_t pid, struct error *err)
+{
+	struct obstacles found = { 0 };
+	int r = process_find_obstacles(pid, &found, err);
+
+	return found.n ? obstacles_error(&found, err) : r;
 }

@@ -69,19 +69,28 @@ static struct obstacle *next_place(struct obstacles *o, int reason)
 	return o->n == OBSTACLES_MAX ? NULL : &o->items[o->n];
 }
 
+static bool said(const struct obstacles *o, const struct obstacle *one)
+{
+	for (int i = 0; i < o->n; i++)
+		if (o->items[i].reason == one->reason && !strcmp(o->items[i].text, one->text))
+			return true;
+	return false;
+}
+
 void obstacles_add(struct obstacles *o, int reason, const char *fmt, ...)
 {
-	struct obstacle *next = next_place(o, reason);
-	size_t n;
+	struct obstacle one = { .reason = reason }, *next;
+	size_t n = (size_t)snprintf(one.text, sizeof(one.text), "%s", o->prefix);
 	va_list ap;
 
+	va_start(ap, fmt);
+	vsnprintf(one.text + n, sizeof(one.text) - n, fmt, ap);
+	va_end(ap);
+	/* The same sentence a second time tells nothing. */
+	next = said(o, &one) ? NULL : next_place(o, reason);
 	if (!next)
 		return;
-	next->reason = reason;
-	n = (size_t)snprintf(next->text, sizeof(next->text), "%s", o->prefix);
-	va_start(ap, fmt);
-	vsnprintf(next->text + n, sizeof(next->text) - n, fmt, ap);
-	va_end(ap);
+	*next = one;
 	o->more[o->n++] = 0;
 }
 

@@ -18,9 +18,10 @@ int source_wait_filled(struct source_container *c, struct error *err)
 	return 0;
 }
 
-int source_wait_strangers(struct source *s, struct error *err)
+int source_wait_strangers(struct source *s, struct obstacles *found, struct error *err)
 {
 	(void)s;
+	(void)found;
 	(void)err;
 	return 0;
 }

@@ -89,8 +89,10 @@ int agent_host_path(const struct agent_options *o, char *ret, size_t size, const
 	return -ENAMETOOLONG;
 }
 
-int protocol_choose(const cJSON *hello, int *ret, struct error *err)
+int protocol_agree(const struct agent_options *o, const cJSON *hello, const cJSON *here, int *ret, struct error *err)
 {
+	(void)o;
+	(void)here;
 	(void)hello;
 	(void)ret;
 	return error_set(err, -EPROTO, "none");

@@ -227,6 +227,24 @@ static void versions_that_follow_each_other_agree(void **state)
 	}
 }
 
+/* An agent that cannot be spoken with: what else keeps the pod from this node is told with that. */
+static void another_version_is_not_all(void **state)
+{
+	const struct agent_options o = { .node = "here" };
+	cleanup_json cJSON *here = cJSON_Parse(HERE), *hello = cJSON_Parse("{\"protocol\":99,\"protocolOldest\":99,\"arch\":\"x86_64\",\"kernel\":\"6.13.0\",\"criu\":40201,\"cgroup\":1}");
+	struct error err = { 0 };
+	int v = 0;
+
+	(void)state;
+	assert_int_equal(protocol_agree(&o, hello, here, &v, &err), -EPROTO);
+	assert_int_equal(err.reason, REASON_ProtocolError);
+	assert_non_null(strstr(err.message, "; KernelIncompatible: the source node runs kernel 6.13.0"));
+	assert_non_null(strstr(err.message, "; CgroupIncompatible: "));
+	cJSON_AddBoolToObject(hello, "resume", 1);
+	assert_int_equal(protocol_agree(&o, hello, here, &v, &err), -EPROTO);
+	assert_null(strstr(err.message, "Incompatible"));
+}
+
 #define PROTOCOL(newest, rest) "{\"protocol\":" newest rest "}"
 #define OLDEST(v) ",\"protocolOldest\":" v
 
@@ -287,7 +305,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(labels_tell_who_confines), cmocka_unit_test(a_cpu_may_have_more_but_not_less_each_way), cmocka_unit_test(instructions_are_read_as_words), cmocka_unit_test(nodes_that_differ_are_refused_by_name), cmocka_unit_test(all_that_differs_is_told_at_once),
 		cmocka_unit_test(versions_that_follow_each_other_agree),
-		cmocka_unit_test(peers_of_other_versions),
+		cmocka_unit_test(another_version_is_not_all), cmocka_unit_test(peers_of_other_versions),
 	};
 
 	return cmocka_run_group_tests_name("agent handshake", tests, NULL, NULL);

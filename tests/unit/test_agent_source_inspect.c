@@ -14,13 +14,24 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "container/process_info.h"
+
+int look_at_process(pid_t pid, struct obstacles *out, struct error *err);
 #define freezer_pids played_pids
+#define process_find_obstacles look_at_process
 #include "agent/source_inspect.c"
+#undef process_find_obstacles
 #undef freezer_pids
 
 /* What the containers of a pod have in common, and only one of them can take along.  Their processes are children of ours, two in each container at most. */
 
 static pid_t members[3][2];
+static int (*look)(pid_t pid, struct obstacles *out, struct error *err) = process_find_obstacles;
+
+int look_at_process(pid_t pid, struct obstacles *out, struct error *err)
+{
+	return look(pid, out, err);
+}
 
 int played_pids(struct freezer *f, int container, pid_t *pids, int max)
 {
@@ -67,11 +78,12 @@ struct pod {
 	const char *both;       /* in the message; NULL: it is accepted */
 };
 
-static void look(const struct pod *p)
+static void look_at_pod(const struct pod *p)
 {
 	static const char *const names[] = { "web", "cache", "db" };
 	struct source *s = calloc(1, sizeof(*s));
 	int ids[] = { -1, new_segment(), new_segment() };
+	struct obstacles found = { 0 };
 	struct error err = { 0 };
 	int r;
 
@@ -82,7 +94,8 @@ static void look(const struct pod *p)
 		s->containers[i].init_pid = getpid();
 		snprintf(s->containers[i].info.name, sizeof(s->containers[i].info.name), "%s", names[i]);
 	}
-	r = check_containers(s, &err);
+	check_containers(s, &found);
+	r = obstacles_error(&found, &err);
 	if (!p->both && r < 0)
 		fail_msg("%s", err.message);
 	assert_int_equal(r, p->both ? -ENOTSUP : 0);
@@ -113,7 +126,7 @@ static void one_container_takes_system_v_memory_along(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(pods) / sizeof(pods[0]); i++)
-		look(&pods[i]);
+		look_at_pod(&pods[i]);
 }
 
 static void two_containers_cannot(void **state)
@@ -127,7 +140,58 @@ static void two_containers_cannot(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(pods) / sizeof(pods[0]); i++)
-		look(&pods[i]);
+		look_at_pod(&pods[i]);
+}
+
+static int looks;
+
+/* Three processes of two containers, each with three things in the way, two of them of one reason. */
+static int played_find(pid_t pid, struct obstacles *out, struct error *err)
+{
+	(void)err;
+	looks++;
+	obstacles_add(out, REASON_UnsupportedFile, "process %d has a queue", pid);
+	obstacles_add(out, REASON_UnsupportedFile, "process %d has a socket", pid);
+	obstacles_add(out, REASON_DeviceInUse, "process %d has a device", pid);
+	return 0;
+}
+
+static void all_of_each_process_is_told(void **state)
+{
+	struct source *s = calloc(1, sizeof(*s));
+	struct obstacles found = { 0 };
+	struct error err = { 0 };
+	char want[128];
+
+	(void)state;
+	members[0][0] = start(-1);
+	members[0][1] = start(-1);
+	members[1][0] = start(-1);
+	members[1][1] = members[2][0] = members[2][1] = 0;
+	s->n = 2;
+	for (int i = 0; i < 2; i++) {
+		s->containers[i].init_pid = getpid();
+		snprintf(s->containers[i].info.name, sizeof(s->containers[i].info.name), "%s", i ? "cache" : "web");
+	}
+	look = played_find;
+	check_containers(s, &found);
+	look = process_find_obstacles;
+	assert_int_equal(looks, 3);
+	assert_int_equal(obstacles_error(&found, &err), -ENOTSUP);
+	assert_int_equal(err.reason, REASON_UnsupportedFile);
+	for (int i = 0; i < 3; i++) {
+		pid_t pid = members[i / 2][i % 2];
+
+		for (int k = 0; k < 3; k++) {
+			snprintf(want, sizeof(want), "%scontainer %s: process %d has a %s", i + k == 0 ? "" : k == 2 ? "; DeviceInUse: " : "; UnsupportedFile: ", i < 2 ? "web" : "cache", pid,
+				 k == 0 ? "queue" : k == 1 ? "socket" : "device");
+			if (!strstr(err.message, want))
+				fail_msg("%s is not in: %s", want, err.message);
+		}
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+	}
+	free(s);
 }
 
 int main(void)
@@ -135,6 +199,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_container_takes_system_v_memory_along),
 		cmocka_unit_test(two_containers_cannot),
+		cmocka_unit_test(all_of_each_process_is_told),
 	};
 
 	return cmocka_run_group_tests_name("agent, what is looked at before the freeze", tests, NULL, NULL);

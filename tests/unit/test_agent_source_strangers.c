@@ -5,6 +5,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,11 +24,15 @@
 static struct {
 	int64_t now_us, step_us;        /* each freeze takes so long */
 	int frozen, freezes, strangers; /* the first so many freezes find a stranger */
+	pid_t shell[2];                 /* these are there, and stay */
 	int abort_at;                   /* ordered behind so many freezes; 0: never */
 } world;
 
 int64_t test_clock(void)
 {
+	/* Who stays is waited for in vain, but not in real time. */
+	if (world.shell[0])
+		world.now_us += PATIENCE_US / 2;
 	return world.now_us;
 }
 
@@ -57,6 +63,10 @@ int freezer_pids(struct freezer *f, int container, pid_t *ret, int max)
 	(void)f;
 	(void)container;
 	(void)max;
+	if (world.shell[0]) {
+		memcpy(ret, world.shell, sizeof(world.shell));
+		return 2;
+	}
 	ret[0] = GONE;
 	return world.freezes <= world.strangers;
 }
@@ -64,7 +74,7 @@ int freezer_pids(struct freezer *f, int container, pid_t *ret, int max)
 bool process_descends(pid_t pid, pid_t from)
 {
 	(void)from;
-	return pid != GONE;
+	return pid != GONE && (!world.shell[0] || (pid != world.shell[0] && pid != world.shell[1]));
 }
 
 int control_check(struct control *c, struct error *err)
@@ -123,12 +133,44 @@ static void an_order_to_abort_is_heard_in_between(void **state)
 	assert_false(world.frozen);
 }
 
+/* kubectl exec in two windows, that nobody closes: both are told, when they have been waited for. */
+static void all_that_stay_are_told(void **state)
+{
+	struct source *s = calloc(1, sizeof(*s));
+	struct obstacles found = { 0 };
+	struct error err = { 0 };
+	char want[64];
+
+	(void)state;
+	memset(&world, 0, sizeof(world));
+	world.strangers = 1;
+	world.step_us = PATIENCE_US;
+	for (int i = 0; i < 2; i++) {
+		world.shell[i] = fork();
+		if (world.shell[i] == 0)
+			for (;;)
+				pause();
+	}
+	s->n = 1;
+	assert_int_equal(source_wait_strangers(s, &found, &err), 0);
+	assert_int_equal(found.n, 2);
+	for (int i = 0; i < 2; i++) {
+		snprintf(want, sizeof(want), "process %d (", world.shell[i]);
+		assert_int_equal(found.items[i].reason, REASON_UnsupportedContainer);
+		assert_non_null(strstr(found.items[i].text, want));
+		kill(world.shell[i], SIGKILL);
+		waitpid(world.shell[i], NULL, 0);
+	}
+	free(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(it_is_frozen_when_the_probe_has_ended),
 		cmocka_unit_test(who_is_never_alone_is_not_frozen_for_ever),
 		cmocka_unit_test(an_order_to_abort_is_heard_in_between),
+		cmocka_unit_test(all_that_stay_are_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -388,7 +388,7 @@ static void what_criu_does_not_know_is_named(void **state)
 		{ "a mapped file of huge pages", huge_mapped, REASON_UnsupportedContainer, "has huge pages (hugetlbfs) mapped, /memfd:huge (deleted)", { NO_HUGE } },
 		{ "System V huge pages", huge_attached, REASON_UnsupportedContainer, "has huge pages (hugetlbfs) mapped, /SYSV", { NO_HUGE } },
 		{ "hugetlbfs", huge_file, REASON_UnsupportedContainer, "has huge pages (hugetlbfs) mapped, /mnt/file", { NO_HUGE } },
-		{ "two kinds", open_two_kinds, REASON_UnsupportedFile, "; process ", { NOT_BUILT, NO_ROOM } },
+		{ "two kinds", open_two_kinds, REASON_UnsupportedFile, "; UnsupportedContainer: process ", { NOT_BUILT, NO_ROOM } },
 		{ "address space", reserve_too_much, REASON_UnsupportedContainer, "GiB of address space", { NO_ROOM } },
 		{ "fuse", open_fuse, REASON_DeviceInUse, "/dev/fuse", { NO_DEVICE, NOT_ALLOWED } },
 		{ "loop-control", open_loop, REASON_DeviceInUse, "/dev/loop-control", { NO_DEVICE, NOT_ALLOWED } },
@@ -417,6 +417,31 @@ static void what_criu_does_not_know_is_named(void **state)
 		}
 		child_end(&c);
 	}
+}
+
+/* Twice what CRIU does not know, at two descriptors. */
+static bool two_of_one_reason(void)
+{
+	return open_userfaultfd() && open_userfaultfd();
+}
+
+/* What a person would else hear of one try after the other. */
+static void all_of_one_reason_is_named(void **state)
+{
+	struct child c = child_new(two_of_one_reason);
+	struct obstacles found = { 0 };
+	struct error e = { 0 };
+
+	(void)state;
+	if (c.opened) {
+		assert_int_equal(process_find_obstacles(c.pid, &found, &e), 0);
+		assert_int_equal(found.n, 2);
+		for (int i = 0; i < 2; i++)
+			assert_true(found.items[i].reason == REASON_UnsupportedFile && strstr(found.items[i].text, "[userfaultfd] open (fd "));
+	} else {
+		print_message("not tried: %s\n", strerror(c.error));
+	}
+	child_end(&c);
 }
 
 static bool traced(void)
@@ -725,6 +750,7 @@ int main(void)
 		cmocka_unit_test(what_criu_does_not_know_is_named),
 		cmocka_unit_test(states_criu_cannot_take_are_named),
 		cmocka_unit_test(first_thread_that_ended_is_named),
+		cmocka_unit_test(all_of_one_reason_is_named),
 		cmocka_unit_test(stopped_process_is_named),
 		cmocka_unit_test(unix_sockets_to_the_outside_are_named),
 		cmocka_unit_test(terminals_of_one_s_own_are_let_through),

@@ -34,6 +34,7 @@ static void all_of_it_with_its_reasons(void **state)
 	obstacles_at(&found, "container", "web");
 	obstacles_add(&found, REASON_DeviceInUse, "process 8 has /dev/kvm open");
 	obstacles_add(&found, REASON_IOUringInUse, "process 9 uses it");
+	obstacles_add(&found, REASON_DeviceInUse, "process 8 has /dev/kvm open");
 	obstacles_at(&found, NULL, NULL);
 	obstacles_take(&found, -EIO, &other);
 	assert_int_equal(obstacles_error(&found, &all), -ENOTSUP);
@@ -93,7 +94,7 @@ static void no_reason_is_lost(void **state)
 			text[length] = '\0';
 			for (int i = 0; i < 10; i++)
 				for (int k = 0; k < reasons; k++)
-					obstacles_add(&found, REASON_PodNotFound + k, "%s", text);
+					obstacles_add(&found, REASON_PodNotFound + k, "%.*s%d", length - 1, text, i);
 			assert_in_range(found.n, reasons, OBSTACLES_MAX);
 			assert_int_equal(obstacles_error(&found, &all), -ENOTSUP);
 			assert_true(strlen(all.message) < sizeof(all.message));
