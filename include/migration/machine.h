@@ -179,7 +179,7 @@ const char *machine_check(const struct machine *m, int *ret_move);
 	F(Finalizer) F(Deleting) F(Cancel) F(Expired)                                                             \
 	F(AgentGaveUp) F(SourceUnfit) F(TimedOut) F(DestinationUnfit) F(Silent)                                   \
 	F(DestinationRecorded) F(DestinationRuns) F(Remote) F(OrderedMigrate) F(OrderedAbort)                     \
-	F(DryRun) F(AsksDestination) F(DryRunDone) F(SeenReady) F(SeenFreezing) F(SeenRestoring) F(SeenRunning) F(GivenBack) F(Stuck) F(ReportedCommitted)                             \
+	F(DryRun) F(AsksDestination) F(AddressRecorded) F(DryRunDone) F(SeenReady) F(SeenFreezing) F(SeenRestoring) F(SeenRunning) F(GivenBack) F(Stuck) F(ReportedCommitted)                             \
 	/* committed, and perhaps not heard: by the order and by the receipt, which do not need the stream */ \
 	F(Unheard) F(OrderedCommit) F(ReceiptSeen)                                                                \
 	F(Withheld) F(MayHandOver)                                                                                \

@@ -381,7 +381,7 @@ static void handle_order(struct daemon *d, const struct monitor_info *pod)
 	}
 	if (!strcmp(action, "abort") && c && c->pid && !c->told_abort)
 		tell_abort(c, "the controller gave the migration up", false);
-	if (strcmp(action, "migrate") || c || journal_exists(d, uid))
+	if (!order_begins(order) || c || journal_exists(d, uid))
 		return;
 	line = order_line(order, pod);
 	start_source(d, uid, line);

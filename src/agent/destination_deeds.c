@@ -64,6 +64,22 @@ static int open_record(struct destination *d, struct error *err)
 	return d->record ? 0 : record_open(d->o, d->note.ns, d->note.name, d->note.migration, &d->record, err);
 }
 
+#define FOUND_WIDTH 1300        /* of what the source has found, when there is more: the rest of an error's room */
+
+/* What the source's agent has found comes first, as it would by itself; behind it what we have. */
+static int add_found(struct destination *d, int r)
+{
+	const cJSON *theirs = json_at(d->hello, "found");
+	struct error ours = d->err;
+
+	if (!cJSON_IsObject(theirs))
+		return r;
+	error_reason(&d->err, -ECONNABORTED, reason_from_name(json_str(theirs, "reason")), "%.*s%s%s%s%s", r < 0 ? FOUND_WIDTH : (int)sizeof(ours.message),
+		     json_str_or(theirs, "message", "the source's agent has found something"), r < 0 ? "; " : "", r < 0 && ours.reason ? reason_name(ours.reason) : "", r < 0 && ours.reason ? ": " : "",
+		     r < 0 ? ours.message : "");
+	return -ENOTSUP;
+}
+
 /* All that is in the way of it, not only the first: what the nodes are, the pod's own, and what keeps us from looking on. */
 static int compare(struct destination *d)
 {
@@ -84,7 +100,7 @@ static int compare(struct destination *d)
 /* Before anything is touched: who comes after us must know whose state this is. */
 static int start_session(struct destination *d)
 {
-	int r = compare(d);
+	int r = add_found(d, compare(d));
 
 	return r == 0 ? destination_note_write(d->o, d->sandbox, &d->note, &d->err) : r;
 }

@@ -95,6 +95,13 @@ bool order_is_commit(const struct agent_options *o, const struct monitor_info *p
 	return r == 0 && !strcmp(json_str_or(order, "action", ""), "commit") && !strcmp(json_str_or(order, "migration", ""), pod->migration);
 }
 
+bool order_begins(const cJSON *order)
+{
+	const char *action = json_str_or(order, "action", "");
+
+	return !strcmp(action, "migrate") || !strcmp(action, ORDER_ASKS);
+}
+
 /*
  * Whoever may read Secrets in the pod's namespace can seal an order of his own.  So it says only where the pod goes; which pod goes is the one it was found at,
  * and nothing else of a worker's line can be said by it.
@@ -114,6 +121,7 @@ cJSON *order_line(const cJSON *order, const struct monitor_info *pod)
 	/* As at home (daemon.c, home_line): what is left, and a minute. */
 	if (json_int(order, "deadline", 0, 1ll << 40, &deadline) == 0 && deadline + 60 > clock_real_us() / 1000000)
 		cJSON_AddNumberToObject(line, "timeoutSeconds", (double)(deadline + 60 - clock_real_us() / 1000000));
+	cJSON_AddBoolToObject(line, "dryRun", !strcmp(json_str_or(order, "action", ""), ORDER_ASKS));
 	cJSON_AddBoolToObject(line, "remote", 1);
 	cJSON_AddStringToObject(line, "podUID", pod->pod_uid);
 	cJSON_AddStringToObject(line, "podName", pod->pod_name);

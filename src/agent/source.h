@@ -96,6 +96,7 @@ struct source {
 	int64_t epoch;
 	bool precopy, postcopy;         /* spec.strategy */
 	bool dry_run;                   /* spec.dryRun: the destination is asked, and that is all */
+	bool untold;                    /* a participant has found something before there was a stream: HELLO tells it (s->cause) */
 	int protocol;                   /* agreed with the destination */
 	bool stored;                    /* it knows STORED */
 	int64_t rounds_max, downtime_us;        /* spec.preCopy */

@@ -61,8 +61,11 @@ static enum input what_failed(struct source *s)
 static enum input inspect(void *ctx)
 {
 	struct source *s = ctx;
+	int r = source_inspect(s, &s->err);
 
-	return ok_or_failed(source_inspect(s, &s->err));
+	/* Of an order a participant need tell nobody. */
+	s->untold = r < 0 && s->journal.remote && !s->driver.ordered(s);
+	return ok_or_failed(r);
 }
 
 static enum input report_ready(void *ctx)
@@ -555,6 +558,26 @@ static enum input thaw(void *ctx)
 	return INPUT_Ok;
 }
 
+/*
+ * What has been found before there was a stream the agent at home hears by the stream all the same, or it would wait for HELLO until its patience ends: a participant has no record to write to.  HELLO
+ * tells it; to a destination of an older version, which welcomes us then, the ABORT that follows.
+ */
+static void tell_found(struct source *s)
+{
+	struct error why = { 0 };
+	int r = source_keep_key(s, &why);
+
+	s->untold = false;
+	if (r == 0)
+		r = source_dial(s, CONNECT_TIMEOUT_US, &why);
+	if (r == 0)
+		r = source_greet(s, false, &why);
+	if (r < 0 && !s->peer_gave_up)
+		log_warning("what was found could not be told to the destination", LOG_S("migration", s->journal.migration), LOG_S("err", why.message));
+	if (r < 0)
+		source_hang_up(s);
+}
+
 static enum input send_abort(void *ctx)
 {
 	struct source *s = ctx;
@@ -566,6 +589,8 @@ static enum input send_abort(void *ctx)
 		error_also(&s->cause, &slow);
 	log_warning("the migration was given up; the source runs", LOG_S("pod", s->journal.pod_name), LOG_S("migration", s->journal.migration),
 		    LOG_S("reason", reason_name(s->cause.reason)), LOG_S("err", s->cause.message), LOG_N("thawMicros", s->thaw_us));
+	if (s->untold)
+		tell_found(s);
 	if (!s->wire)
 		return INPUT_Failed;
 	cJSON_AddStringToObject(j, "reason", reason_name(s->cause.reason));
@@ -603,7 +628,7 @@ const struct deed_row source_deeds[DEED_COUNT] = {
 	[DEED_Inspect] = { inspect, OK_FAILED, 0, 0 },
 	[DEED_ReportReady] = { report_ready, MAY(Address) | MAY(Failed) | MAY(RecordGone), 0, 0 },
 	[DEED_Dial] = { dial, OK_FAILED, 0, 0 },
-	[DEED_Hello] = { say_hello, MAY(Welcome) | STREAM, MAY(Rehearsed), 0 },
+	[DEED_Hello] = { say_hello, MAY(Welcome) | MAY(Rehearsed) | STREAM, 0, 0 },
 	[DEED_SendAhead] = { send_ahead, OK_FAILED | STREAM, 0, 0 },
 	[DEED_JournalFreeze] = { note_freeze, OK_FAILED, 0, 0 },
 	[DEED_JournalSent] = { note_sent, OK_FAILED, 0, 0 },

@@ -109,6 +109,22 @@ static void add_confinement(const struct source *s, cJSON *hello)
 	}
 }
 
+/* What this node's agent has found, and of the node and the pod as much as could be read: it is compared all the same, that a person hears of all of it. */
+static void add_found(struct source *s, cJSON *hello)
+{
+	cJSON *found = cJSON_AddObjectToObject(hello, "found");
+	struct error ignored = { 0 };
+
+	cJSON_AddStringToObject(found, "reason", reason_name(s->cause.reason));
+	cJSON_AddStringToObject(found, "message", s->cause.message);
+	cJSON_AddNumberToObject(hello, "stateBytes", (double)source_state_bytes(s));
+	add_confinement(s, hello);
+	if (s->n && s->containers[0].bundle)
+		contents_add(s->o, s->containers[0].bundle, cJSON_AddObjectToObject(hello, "contents"), &ignored);
+	if (node_facts(s->o, true, hello, &ignored) < 0 && !json_at(hello, "protocol"))
+		node_words(s->o, hello);
+}
+
 static cJSON *hello_json(struct source *s, bool resume, struct error *err)
 {
 	cJSON *j = cJSON_CreateObject(), *names;
@@ -124,6 +140,10 @@ static cJSON *hello_json(struct source *s, bool resume, struct error *err)
 		cJSON_AddItemToArray(names, cJSON_CreateString(s->containers[i].info.name));
 	if (resume) {
 		node_words(s->o, j);
+		return j;
+	}
+	if (s->cause.message[0]) {
+		add_found(s, j);
 		return j;
 	}
 	s->ipc_owner = source_ipc_owner(s);

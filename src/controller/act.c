@@ -386,20 +386,20 @@ static int refuse_for(struct worker *w, struct turn *t, struct error *err)
 }
 
 /*
- * What must be there before an agent sees the phase Preparing: the label and, for an agent of this cluster, the key.  A dry run touches no source pod: it has no claim to it, and needs none,
- * since its destination pod has a name of its own.
+ * What must be there before an agent sees the phase Preparing: the label and, for an agent of this cluster, the key.  A dry run touches no source pod of this cluster: it has no claim to it, and needs
+ * none, since its destination pod has a name of its own.  One in another cluster must carry the order to look, and only one migration may write orders there.
  */
 static int begin(struct worker *w, struct turn *t, const cJSON *pod, const struct preflight *p, struct error *err)
 {
 	cleanup_json cJSON *source = NULL, *destination = NULL;
 	struct status_change c = { .phase = PHASE_Preparing, .message = "the pod can be moved; the destination pod is being created", .migratable = "" };
 	char name[POD_NAME_SIZE];
-	bool dry = view_rehearses(t->migration);
+	bool dry = view_rehearses(t->migration), claims = !dry || p->source_cluster[0];
 	int r = destination_pod_name(pod, view_uid(t->migration), 0, name, err);
 
-	if (dry)
+	if (!claims)
 		c.message = "dry run: the agent of the source's node looks at the processes, before that of the destination's node is asked";
-	if (r == 0 && !dry)
+	if (r == 0 && claims)
 		r = label_source(w, t->migration, pod, json_str(pod, "metadata/resourceVersion"), view_uid(t->migration), err);
 	if (is_refusal(r))
 		return refuse_for(w, t, err);
@@ -428,9 +428,8 @@ static int begin_dry(struct worker *w, struct turn *t, const cJSON *pod, const s
 	preflight_message(p, all, sizeof(all));
 	if (p->source_cluster[0]) {
 		c.phase = PHASE_Succeeded;
-		c.message = view_rehearses(t->migration) ?
-				    "dry run: nothing is in the way, as far as can be seen from this cluster; neither the node of the source nor that of the destination was asked. Nothing was touched" :
-				    "dry run: nothing is in the way, as far as can be seen from this cluster; the node of the source was not asked. Nothing was touched";
+		c.message = "dry run: nothing is in the way, as far as can be seen from this cluster; the node of the source was not asked, since that takes an order on the pod (dryRunScope: Destination). "
+			    "Nothing was touched";
 	}
 	return write_status(w, t, &c, err);
 }
@@ -445,7 +444,7 @@ static int do_preflight(struct worker *w, struct turn *t, struct error *err)
 	if (r < 0)
 		return error_wrap(err, r, "preflight");
 	preflight_check(t->migration, facts, &p);
-	asks = view_rehearses(t->migration) && !p.n && !p.source_cluster[0];
+	asks = view_rehearses(t->migration) && !p.n;
 	if (p.n && !(dry && preflight_agent_can_look(&p)))
 		return refuse(w, t, &p, err);
 	return (dry && !asks ? begin_dry : begin)(w, t, json_at(facts, "pod"), &p, err);
@@ -565,21 +564,12 @@ static int do_prepare(struct worker *w, struct turn *t, struct error *err)
 
 /* --- orders to the agent of a pod's node, and its receipt --- */
 
-static int write_order(struct worker *w, struct turn *t, const cJSON *pod, enum order_action action, struct error *err)
+static int patch_ordered(struct worker *w, struct turn *t, const cJSON *pod, const cJSON *patch, struct error *err)
 {
-	cleanup_json cJSON *patch = NULL, *answer = NULL;
-	uint8_t bringing[PM_KEY_SIZE], key[PM_KEY_SIZE];
+	cleanup_json cJSON *answer = NULL;
 	char path[1024];
-	int r = secrets_key(w, view_annotation(pod, PM_ANN_MIGRATION), bringing, err);
+	int r = pod_path(t->migration, view_name(pod), path, err);
 
-	if (r == 0)
-		r = secrets_key(w, view_uid(t->migration), key, err);
-	if (r == 0)
-		r = order_patch(t->migration, pod, action, bringing, key, clock_real_us(), &patch, err);
-	explicit_bzero(bringing, sizeof(bringing));
-	explicit_bzero(key, sizeof(key));
-	if (r == 0)
-		r = pod_path(t->migration, view_name(pod), path, err);
 	if (r == 0)
 		r = kube_merge_patch(w->client, path, PM_MANAGER_CONTROLLER, patch, &answer, err);
 	if (r < 0 && is_another(w, pod, r)) {
@@ -592,14 +582,37 @@ static int write_order(struct worker *w, struct turn *t, const cJSON *pod, enum 
 	return 0;
 }
 
+static int write_order(struct worker *w, struct turn *t, const cJSON *pod, enum order_action action, struct error *err)
+{
+	cleanup_json cJSON *patch = NULL;
+	uint8_t bringing[PM_KEY_SIZE], key[PM_KEY_SIZE];
+	int r = secrets_key(w, view_annotation(pod, PM_ANN_MIGRATION), bringing, err);
+
+	if (r == 0)
+		r = secrets_key(w, view_uid(t->migration), key, err);
+	if (r == 0)
+		r = order_patch(t->migration, pod, action, bringing, key, clock_real_us(), &patch, err);
+	explicit_bzero(bringing, sizeof(bringing));
+	explicit_bzero(key, sizeof(key));
+	return r == 0 ? patch_ordered(w, t, pod, patch, err) : r;
+}
+
 static int do_order(struct worker *w, struct turn *t, struct error *err)
 {
-	return write_order(w, t, t->source, ORDER_MIGRATE, err);
+	return write_order(w, t, t->source, view_rehearses(t->migration) ? ORDER_ASK : ORDER_MIGRATE, err);
+}
+
+/* Of a dry run: an agent that has begun ends when its destination goes, and one that has not need not begin any more. */
+static int withdraw_order(struct worker *w, struct turn *t, struct error *err)
+{
+	cleanup_json cJSON *patch = order_withdraw_patch(t->source);
+
+	return patch_ordered(w, t, t->source, patch, err);
 }
 
 static int do_order_abort(struct worker *w, struct turn *t, struct error *err)
 {
-	return write_order(w, t, t->source, ORDER_ABORT, err);
+	return view_rehearses(t->migration) ? withdraw_order(w, t, err) : write_order(w, t, t->source, ORDER_ABORT, err);
 }
 
 static int do_order_commit(struct worker *w, struct turn *t, struct error *err)
@@ -781,7 +794,7 @@ static int do_end(struct worker *w, struct turn *t, struct error *err)
 	add_findings(t, &c, found, sizeof(found));
 	c.source_gone = !t->source;
 	c.destination_stays = t->step.phase != PHASE_Succeeded && t->destination;
-	if (r == 0 && t->step.phase != PHASE_Succeeded)
+	if (r == 0 && (t->step.phase != PHASE_Succeeded || view_rehearses(t->migration)))
 		r = unmark_source(w, t, err);
 	return r == 0 ? write_status(w, t, &c, err) : r;
 }

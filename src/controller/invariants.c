@@ -182,7 +182,7 @@ static bool nothing_left(const struct seen *s)
 	/* What the watch shows of a pod may be older than the end. */
 	if (!end || !late(s, end, LIMIT_LEFT))
 		return false;
-	if (s->o->source && s->phase != PHASE_Succeeded && !strcmp(view_label(s->o->source, PM_LABEL_MIGRATION), view_uid(s->m)))
+	if (s->o->source && (s->phase != PHASE_Succeeded || view_rehearses(s->m)) && !strcmp(view_label(s->o->source, PM_LABEL_MIGRATION), view_uid(s->m)))
 		return violated(s, "source pod %s still carries the label of the migration", view_name(s->o->source));
 	if (s->o->destination && (s->phase != PHASE_Succeeded || view_rehearses(s->m)))
 		return violated(s, "destination pod %s is still there", view_name(s->o->destination));

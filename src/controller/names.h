@@ -8,6 +8,8 @@
 
 /* A pod with an order: "<UID of the PodMigration> <action> <time>", which order was written last and when; the order itself is sealed and cannot be compared. */
 #define ANN_ORDERED "podmigration.dev/ordered"
+/* While the order is that of a dry run: "<order> <ordered>" as both were before, and will be again (order_withdraw_patch). */
+#define ANN_ORDER_BEFORE "podmigration.dev/order-before"
 
 /*
  * Destination pod of a pod that has an owner: {"owner": {..}, "labels": {..}}, what it gets when it takes the source's place (handover.h).  Not there any more

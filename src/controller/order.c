@@ -15,7 +15,7 @@
 
 #define ORDER_MAX 16384
 
-static const char *const action_names[] = { [ORDER_MIGRATE] = "migrate", [ORDER_ABORT] = "abort", [ORDER_COMMIT] = "commit" };
+static const char *const action_names[] = { [ORDER_MIGRATE] = "migrate", [ORDER_ABORT] = "abort", [ORDER_COMMIT] = "commit", [ORDER_ASK] = "ask" };
 
 const char *order_action_name(enum order_action a)
 {
@@ -59,9 +59,29 @@ static int order_json(const cJSON *migration, enum order_action action, const ui
 	cJSON_AddStringToObject(o, "action", order_action_name(action));
 	cJSON_AddStringToObject(o, "migration", view_uid(migration));
 	cJSON_AddNumberToObject(o, "epoch", (double)epoch);
-	if (action == ORDER_MIGRATE)
+	if (action == ORDER_MIGRATE || action == ORDER_ASK)
 		r = add_route(o, migration, key, now_us);
 	return r == 0 ? json_print(o, out) : r;
+}
+
+bool order_is_ours(const cJSON *migration, const cJSON *pod)
+{
+	const char *text = pod ? view_annotation(pod, ANN_ORDERED) : "", *uid = view_uid(migration);
+	size_t n = strlen(uid);
+
+	return n > 0 && !strncmp(text, uid, n) && text[n] == ' ';
+}
+
+/* "ORDER NOTE": an order that an earlier migration has left, to abort perhaps, and that its agent may not have heard yet. */
+static void keep_before(const cJSON *migration, const cJSON *pod, cJSON *meta, cJSON *annotations)
+{
+	cleanup_buf struct buf text = BUF_INIT(ORDER_MAX + 512);
+	const char *order = view_annotation(pod, PM_ANN_ORDER);
+
+	cJSON_AddStringToObject(meta, "resourceVersion", json_str_or(pod, "metadata/resourceVersion", ""));
+	if (order_is_ours(migration, pod) || !order[0] || buf_puts(&text, order) < 0 || buf_puts(&text, " ") < 0 || buf_puts(&text, view_annotation(pod, ANN_ORDERED)) < 0)
+		return;
+	cJSON_AddStringToObject(annotations, ANN_ORDER_BEFORE, text.data);
 }
 
 int order_patch(const cJSON *migration, const cJSON *pod, enum order_action action, const uint8_t bringing_key[PM_KEY_SIZE],
@@ -87,6 +107,36 @@ int order_patch(const cJSON *migration, const cJSON *pod, enum order_action acti
 	annotations = cJSON_AddObjectToObject(meta, "annotations");
 	cJSON_AddStringToObject(annotations, PM_ANN_ORDER, sealed.data);
 	cJSON_AddStringToObject(annotations, ANN_ORDERED, note);
+	if (action == ORDER_ASK)
+		keep_before(migration, pod, meta, annotations);
 	*ret = patch;
 	return 0;
+}
+
+static void put(cJSON *annotations, const char *name, const char *text, size_t len)
+{
+	cJSON *value = cJSON_AddStringToObject(annotations, name, text);
+
+	if (value && len < strlen(text))
+		value->valuestring[len] = '\0';
+}
+
+cJSON *order_withdraw_patch(const cJSON *pod)
+{
+	const char *before = view_annotation(pod, ANN_ORDER_BEFORE);
+	size_t order = strcspn(before, " ");
+	cJSON *patch = cJSON_CreateObject(), *meta = cJSON_AddObjectToObject(patch, "metadata"), *annotations;
+
+	cJSON_AddStringToObject(meta, "uid", view_uid(pod));
+	cJSON_AddStringToObject(meta, "resourceVersion", json_str_or(pod, "metadata/resourceVersion", ""));
+	annotations = cJSON_AddObjectToObject(meta, "annotations");
+	cJSON_AddNullToObject(annotations, ANN_ORDER_BEFORE);
+	if (before[order]) {
+		put(annotations, PM_ANN_ORDER, before, order);
+		put(annotations, ANN_ORDERED, before + order + 1, strlen(before + order + 1));
+	} else {
+		cJSON_AddNullToObject(annotations, PM_ANN_ORDER);
+		cJSON_AddNullToObject(annotations, ANN_ORDERED);
+	}
+	return patch;
 }

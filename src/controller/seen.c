@@ -114,10 +114,10 @@ static bool asks(const struct observed *o)
  */
 static bool ordered(const struct observed *o, struct step *s, const cJSON *pod, enum order_action action, bool heard)
 {
-	const char *text = pod ? view_annotation(pod, ANN_ORDERED) : "", *uid = view_uid(o->migration), *name = order_action_name(action);
-	size_t n = strlen(uid), len = strlen(name);
+	const char *text = pod ? view_annotation(pod, ANN_ORDERED) : "", *name = order_action_name(action);
+	size_t n = strlen(view_uid(o->migration)), len = strlen(name);
 
-	if (n == 0 || strncmp(text, uid, n) || text[n] != ' ' || strncmp(text + n + 1, name, len))
+	if (!order_is_ours(o->migration, pod) || strncmp(text + n + 1, name, len))
 		return false;
 	text += n + 1 + len;
 	return heard || !*text || (*text == ' ' && !seen_over(o, s, time_parse_us(text + 1), ORDER_AGAIN));
@@ -347,9 +347,13 @@ static int64_t began_to_wait(const cJSON *pod)
 static bool does_not_ask(const struct observed *o, struct step *s)
 {
 	int64_t since = began_to_wait(o->destination);
+	bool remote = view_source_is_remote(o->migration);
 
-	if (view_phase(o->migration) != PHASE_Preparing || !asks(o) || state_of(o) > SOURCE_Ready || !seen_over(o, s, since > made(o) ? since : made(o), LIMIT_AGENT))
+	if (view_phase(o->migration) != PHASE_Preparing || !asks(o) || state_of(o) > SOURCE_Ready || !seen_over(o, s, since > made(o) ? since : made(o), remote ? LIMIT_ORDER : LIMIT_AGENT))
 		return false;
+	if (remote)
+		return because(s, REASON_AgentUnavailable, "nothing has come from the agent of the source's node, in cluster %s; is it of an older version, which takes no order of a dry run?",
+			       json_str_or(o->migration, "status/sourcePod/cluster", "?"));
 	return because(s, REASON_AgentUnavailable, "the podmigration-agent of node %s has not asked that of the destination's node; is it of an older version?", source_node(o));
 }
 
@@ -385,11 +389,14 @@ static bool remote(const struct observed *o, struct step *s)
 
 static bool ordered_migrate(const struct observed *o, struct step *s)
 {
-	return ordered(o, s, o->source, ORDER_MIGRATE, state_of(o) > SOURCE_Ready);
+	return ordered(o, s, o->source, view_rehearses(o->migration) ? ORDER_ASK : ORDER_MIGRATE, state_of(o) > SOURCE_Ready);
 }
 
+/* A dry run takes its order back instead: nothing was begun that could be given up. */
 static bool ordered_abort(const struct observed *o, struct step *s)
 {
+	if (view_rehearses(o->migration))
+		return !order_is_ours(o->migration, o->source);
 	return ordered(o, s, o->source, ORDER_ABORT, false);
 }
 
@@ -399,6 +406,10 @@ static bool dry_run(const struct observed *o, struct step *s)
 		return false;
 	if (status_not_migratable(o->migration))
 		return because(s, REASON_DryRun, "dry run: the agent of node %s found nothing beside what the checks did; nothing was touched", source_node(o));
+	if (view_rehearses(o->migration) && view_source_is_remote(o->migration))
+		return because(s, REASON_DryRun, "dry run: the checks, the agent of the source's node in cluster %s and that of node %s, the destination's, found nothing in the way; the pod carried the order to look, "
+			       "which is taken back, and was not touched else, and pod %s, which was made for this, is removed", json_str_or(o->migration, "status/sourcePod/cluster", "?"),
+			       destination_node(o), seen_destination_name(o));
 	if (view_rehearses(o->migration))
 		return because(s, REASON_DryRun, "dry run: the checks, the agent of node %s and that of node %s, the destination's, found nothing in the way; the pod was not touched, and pod %s, "
 			       "which was made for this, is removed", source_node(o), destination_node(o), seen_destination_name(o));
@@ -410,6 +421,12 @@ static bool asks_destination(const struct observed *o, struct step *s)
 {
 	(void)s;
 	return view_rehearses(o->migration) && !status_not_migratable(o->migration);
+}
+
+static bool address_recorded(const struct observed *o, struct step *s)
+{
+	(void)s;
+	return json_str(o->migration, "status/destinationPod/podIP") != NULL;
 }
 
 static bool dry_run_done(const struct observed *o, struct step *s)
@@ -579,7 +596,7 @@ static const fact_fn functions[FACT_COUNT] = {
 	[FACT_AT_AgentGaveUp] = agent_gave_up, [FACT_AT_SourceUnfit] = source_unfit, [FACT_AT_TimedOut] = timed_out,
 	[FACT_AT_DestinationUnfit] = destination_unfit, [FACT_AT_Silent] = silent, [FACT_AT_DestinationRecorded] = destination_recorded,
 	[FACT_AT_DestinationRuns] = destination_runs, [FACT_AT_Remote] = remote, [FACT_AT_OrderedMigrate] = ordered_migrate,
-	[FACT_AT_OrderedAbort] = ordered_abort, [FACT_AT_DryRun] = dry_run, [FACT_AT_AsksDestination] = asks_destination, [FACT_AT_DryRunDone] = dry_run_done, [FACT_AT_SeenReady] = seen_ready,
+	[FACT_AT_OrderedAbort] = ordered_abort, [FACT_AT_DryRun] = dry_run, [FACT_AT_AsksDestination] = asks_destination, [FACT_AT_AddressRecorded] = address_recorded, [FACT_AT_DryRunDone] = dry_run_done, [FACT_AT_SeenReady] = seen_ready,
 	[FACT_AT_SeenFreezing] = seen_freezing, [FACT_AT_SeenRestoring] = seen_restoring,
 	[FACT_AT_SeenRunning] = seen_running, [FACT_AT_GivenBack] = given_back, [FACT_AT_Stuck] = stuck, [FACT_AT_ReportedCommitted] = reported_committed,
 	[FACT_AT_Unheard] = unheard, [FACT_AT_OrderedCommit] = ordered_commit, [FACT_AT_ReceiptSeen] = receipt_seen,

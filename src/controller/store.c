@@ -28,7 +28,7 @@ struct migration {
 	struct migration *by_key, *by_uid;      /* next in the bucket */
 	char *key, *uid, *pod_name, *pod_uid, *created, *version, *text;
 	enum phase phase;
-	bool dry;
+	bool dry;                       /* a dry run without a claim to its pod (view_claims) */
 	struct store_past past;
 };
 
@@ -256,7 +256,7 @@ static struct migration *new_migration(struct store *s, const cJSON *object, con
 	m->version = strdup(json_str_or(object, "metadata/resourceVersion", ""));
 	m->text = strdup(text);
 	m->phase = view_phase(object);
-	m->dry = json_bool(object, "spec/dryRun");
+	m->dry = !view_claims(object);
 	if (m->key && m->uid && m->pod_name && m->pod_uid && m->created && m->version && m->text)
 		return m;
 	migration_free(m);
@@ -346,11 +346,13 @@ static bool has_claim(const struct migration *m, const cJSON *self, const char *
 	const char *slash = strchr(m->key, '/'), *created = json_str_or(self, "metadata/creationTimestamp", "");
 	int age;
 
-	if (phase_ended(m->phase) || m->dry || !strcmp(m->key, self_key))
+	if (phase_ended(m->phase) || !strcmp(m->key, self_key))
 		return false;
 	/* The label is put on with the pod's resource version, so of two that have not recorded the pod yet only one has it. */
 	if (!strcmp(m->uid, view_label(pod, PM_LABEL_MIGRATION)))
 		return true;
+	if (m->dry)
+		return false;
 	if (m->pod_uid[0])
 		return !strcmp(m->pod_uid, view_uid(pod));
 	if (strncmp(m->key, self_key, (size_t)(slash - m->key) + 1) || strcmp(m->pod_name, json_str_or(self, "spec/podName", "")))

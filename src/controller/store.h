@@ -52,7 +52,7 @@ cJSON *store_pod(struct store *s, const char *pod_uid);         /* NULL when unk
 cJSON *store_stray_pod(struct store *s, const char *migration_uid, const char *not_pod_uid);
 
 /*
- * Another PodMigration, no dry run, that has a claim to this pod (NULL: none was found) and has not ended: one that has recorded it or whose label it
+ * Another PodMigration, no dry run without a claim (view_claims), that has a claim to this pod (NULL: none was found) and has not ended: one that has recorded it or whose label it
  * carries; or one that names it, is not yet beyond Pending and is older.  Its key in ret; false when there is none.
  */
 bool store_other_claim(struct store *s, const cJSON *migration, const cJSON *pod, char ret_key[STORE_KEY_SIZE]);

@@ -157,6 +157,11 @@ bool view_source_is_remote(const cJSON *m)
 	return json_str_or(m, "status/sourcePod/cluster", "")[0] != '\0';
 }
 
+bool view_claims(const cJSON *m)
+{
+	return !json_bool(m, "spec/dryRun") || (view_rehearses(m) && view_source_is_remote(m));
+}
+
 const cJSON *view_condition(const cJSON *o, const char *type)
 {
 	const cJSON *e;

@@ -36,6 +36,7 @@ bool view_freeze_timeout_us(const cJSON *m, int64_t *ret_us);   /* spec.freezeTi
 bool view_ttl_us(const cJSON *m, int64_t *ret_us);              /* false: kept for ever */
 bool view_source_error(const cJSON *m, int *ret_reason, const char **ret_message);
 bool view_receipt(const cJSON *m);                              /* the destination's receipt that it runs was read (status.destinationPod.receiptTime) */
+bool view_claims(const cJSON *m);                               /* it has, or will have, the mark on its source pod: no dry run, or one that needs an order there (source in another cluster) */
 bool view_rehearses(const cJSON *m);                            /* a dry run that asks the destination, too (spec.dryRunScope) */
 bool view_source_is_remote(const cJSON *m);                     /* the source pod runs behind a Liqo virtual node */
 

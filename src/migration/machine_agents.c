@@ -31,7 +31,7 @@ static const struct machine_move source_moves[] = {
 	R(Dialling, OrderAbort, B, Telling),
 	R(Greeting, Welcome, B, SendingAhead),
 	/* A dry run has asked all that it was to ask. */
-	R(Greeting, Rehearsed, D, Telling),
+	R(Greeting, Rehearsed, B, Telling),
 	R(Greeting, PeerAbort, B, Telling),
 	R(Greeting, StreamLost, B, Telling),
 	R(Greeting, OrderAbort, B, Telling),

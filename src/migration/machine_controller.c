@@ -56,8 +56,8 @@ const struct controller_row controller_rows[] = {
 	{ "aborted, a destination pod", UNDER_WAY, ABORT, F(DestinationThere), F(DestinationDeleting), DO(DeleteDestination) },
 	{ "aborted, waits for the thaw", UNDER_WAY, ABORT, F(MayBeFrozen), F(ThawOver), DO(Wait) },
 	{ "aborted, the destination pod is terminating", UNDER_WAY, ABORT, F(DestinationThere), F(GoneOver), DO(Wait) },
-	/* An agent that hears of Succeeded first would have nothing more to say. */
-	{ "dry run, the source's agent has not told", IN(Preparing), ABORT, F(DryRun) | F(SourceThere) | F(AgentOwes), F(ThawOver), DO(Wait) },
+	/* An agent that hears of Succeeded first would have nothing more to say.  Of a source in another cluster the destination's tells, which goes with its pod. */
+	{ "dry run, the source's agent has not told", IN(Preparing), ABORT, F(DryRun) | F(SourceThere) | F(AgentOwes), F(ThawOver) | F(Remote), DO(Wait) },
 	{ "dry run, it can be moved", IN(Preparing), ABORT, F(DryRun) | F(DryRunDone), F(DestinationThere), TO(End, Succeeded) },
 	{ "aborted by a person", UNDER_WAY, ABORT, F(Cancel), 0, TO(End, Cancelled) },
 	{ "aborted", UNDER_WAY, ABORT, 0, 0, TO(End, Failed) },
@@ -71,11 +71,12 @@ const struct controller_row controller_rows[] = {
 	{ "the destination pod is lost or in trouble", UNDER_WAY, NONE, F(DestinationUnfit), 0, DO(Abort) },
 	{ "nothing is heard of an agent", UNDER_WAY, NONE, F(Silent), 0, DO(Abort) },
 	{ "dry run, the source's agent has looked", IN(Preparing), NONE, F(DryRun) | F(SeenReady), F(AsksDestination), DO(Abort) },
-	/* At the processes, or it asks the destination's. */
-	{ "dry run, the source's agent looks", IN(Preparing), NONE, F(DryRun), F(SeenReady), DO(Wait) },
+	/* At the processes, or it asks the destination's.  One in another cluster is not heard before there is a destination that hears it. */
+	{ "dry run, the source's agent looks", IN(Preparing), NONE, F(DryRun), F(SeenReady) | F(Remote), DO(Wait) },
 	{ "no destination pod", IN(Preparing), NONE, 0, F(DestinationRecorded), DO(Prepare) },
 	{ "the destination pod does not run", IN(Preparing), NONE, 0, F(DestinationRuns), DO(AwaitPod) },
 	/* It stays Preparing: an agent that does not know of this (of an older version) is told no address before Transferring, and so cannot take it for a migration. */
+	{ "dry run, a remote source", IN(Preparing), NONE, F(DryRun) | F(Remote) | F(AddressRecorded), F(OrderedMigrate), DO(Order) },
 	{ "dry run, the destination pod runs", IN(Preparing), NONE, F(DryRun), 0, TO(Record, Preparing) },
 	{ "the destination pod runs", IN(Preparing), NONE, 0, 0, TO(Record, Transferring) },
 	{ "a remote source", MOVING, NONE, F(Remote), F(OrderedMigrate) | F(OrderedAbort), DO(Order) },

@@ -230,7 +230,7 @@ static enum input source_deed(struct sim *s, struct world *w, uint8_t deed)
 	case DEED_SendEnded:
 		return say_and_close(w, true, FRAME_ENDED);
 	case DEED_SendAbort:
-		return say_and_close(w, true, FRAME_ABORT);
+		return say_and_close(w, true, w->source.rehearsed ? FRAME_REHEARSED : FRAME_ABORT);
 	case DEED_Thaw:
 		return thaw(w);
 	case DEED_ReportAborted:
@@ -632,7 +632,7 @@ static enum input destination_deed(struct sim *s, struct world *w, uint8_t deed)
 	case DEED_SendAbort:
 		return say_and_close(w, false, FRAME_ABORT);
 	case DEED_ReportAborted:
-		return report(s, w, SOURCE_Aborted, w->destination.state == DST_ReportingNever ? 1 : GIVES_UP);
+		return report(s, w, SOURCE_Aborted, w->destination.state == DST_ReportingNever ? 1 : w->destination.rehearsed ? GIVES_UP | REHEARSED : GIVES_UP);
 	case DEED_NoteTold:
 		w->told = 1;
 		return INPUT_Ok;
@@ -741,7 +741,8 @@ static bool destination_ordered(struct sim *s, struct world *w)
 static bool destination_hears(struct sim *s, struct world *w)
 {
 	static const uint8_t inputs[FRAME_COUNT] = { [FRAME_HELLO] = INPUT_Hello, [FRAME_AGAIN] = INPUT_HelloAgain, [FRAME_STATE] = INPUT_State,
-						     [FRAME_COMMIT] = INPUT_Commit, [FRAME_ABORT] = INPUT_PeerAbort, [FRAME_ENDED] = INPUT_Ended };
+						     [FRAME_COMMIT] = INPUT_Commit, [FRAME_ABORT] = INPUT_PeerAbort, [FRAME_REHEARSED] = INPUT_PeerAbort,
+						     [FRAME_ENDED] = INPUT_Ended };
 	enum side side = destination_side(w);
 	struct agent *a = &w->destination;
 	bool lost;
@@ -757,6 +758,8 @@ static bool destination_hears(struct sim *s, struct world *w)
 		a->done = a->state != DST_Completing;
 		return true;
 	}
+	/* The cause is kept as long as this worker lives; who comes after it has its own. */
+	a->rehearsed |= f == FRAME_REHEARSED;
 	if (f == FRAME_STATE)
 		w->lived_received = w->conn[w->destination.conn].lived;
 	if (heard(s, w, s->destination, &w->destination, side, (enum input)inputs[f]))

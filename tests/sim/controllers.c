@@ -44,7 +44,8 @@ static void add_pods(const struct controller *c, const struct world *w, uint64_t
 
 	*f |= src->there ? FACT_SourceThere : 0;
 	*f |= src->there && src->deleting ? FACT_SourceDeleting : 0;
-	*f |= src->order == ORDER_MIGRATES ? FACT_OrderedMigrate : src->order == ORDER_ABORTS ? FACT_OrderedAbort : 0;
+	/* A dry run has no order to abort: it takes its own back. */
+	*f |= src->order == ORDER_MIGRATES ? FACT_OrderedMigrate : w->dry || src->order == ORDER_ABORTS ? FACT_OrderedAbort : 0;
 	*f |= !src->there || src->deleting ? FACT_SourceUnfit : 0;
 	*f |= dst->there ? FACT_DestinationThere : 0;
 	*f |= dst->there && dst->deleting ? FACT_DestinationDeleting : 0;
@@ -91,6 +92,7 @@ static uint64_t facts_of(const struct controller *c, const struct world *w)
 	f |= w->remote ? FACT_Remote : 0;
 	f |= w->dry ? FACT_DryRun : 0;
 	f |= w->dry == DRY_DESTINATION ? FACT_AsksDestination : 0;
+	f |= o->has_ip ? FACT_AddressRecorded : 0;
 	f |= dry_done(o) ? FACT_DryRunDone : 0;
 	f |= over(w, o->t_abort, LIMIT) ? FACT_ThawOver : 0;
 	f |= over(w, o->t_abort, 2 * LIMIT) ? FACT_GoneOver : 0;
@@ -216,12 +218,14 @@ static void order(struct sim *s, struct world *w, struct controller *c, uint8_t 
 {
 	if (!w->src.there)
 		return;
-	if (what == ORDER_MIGRATES && (c->src.there ? c->src.order : w->src.order) != w->src.order) {
+	/* A dry run's are for the pod as it was read. */
+	if (w->dry ? c->src.there && c->src.writes != w->src.writes : what == ORDER_MIGRATES && (c->src.there ? c->src.order : w->src.order) != w->src.order) {
 		say(s, w, "  conflict");
 		c->src = w->src;
 		return;
 	}
 	w->src.order = what;
+	w->src.writes = (uint8_t)(w->src.writes + (w->dry != DRY_NOT));
 	c->src = w->src;
 }
 
@@ -274,7 +278,7 @@ static void perform(struct sim *s, struct world *w, struct controller *c)
 		order(s, w, c, ORDER_MIGRATES);
 		break;
 	case MOVE_OrderAbort:
-		order(s, w, c, ORDER_ABORTS);
+		order(s, w, c, w->dry ? ORDER_NONE : ORDER_ABORTS);
 		break;
 	case MOVE_OrderCommit:
 		order_commit(w, c);

@@ -95,6 +95,11 @@ static const char *judge_record(const struct world *w)
 		return "NO END: the finalizer was not taken off";
 	if ((o->phase != PHASE_Succeeded || w->dry) && w->dst.there)
 		return "a destination pod is left behind";
+	if (w->dry && w->src.there && w->src.order != ORDER_NONE)
+		return "a dry run has left an order on the pod";
+	/* Who begins may dial too early, and ends then; at home it is asked by the object itself. */
+	if (w->dry == DRY_DESTINATION && quiet(w) && o->phase != PHASE_Succeeded && w->remote && !w->source.started)
+		return "a dry run that nothing stood in the way of is not Succeeded";
 	/* With faults the word of the agent that has asked the destination may come late, or the pod not go in time. */
 	if (w->dry && dry_done(o) && (w->dry == DRY_SOURCE || quiet(w)) && o->phase != PHASE_Succeeded)
 		return "a dry run has found nothing in the way, and is not Succeeded";

@@ -39,7 +39,7 @@ static void narrow(struct world *w, unsigned focus)
 	if (focus & FOCUS_LATER)
 		w->later = 1;
 	if (focus & FOCUS_DRY) {
-		w->remote = 0;
+		w->remote = !!(focus & FOCUS_REMOTE);
 		w->dry = DRY_DESTINATION;
 	}
 	if (focus & FOCUS_CONTAINER)
@@ -75,7 +75,8 @@ static void begin(struct world *w, uint64_t seed, unsigned focus)
 	w->expires = dice(w, 4) == 0;
 	w->later = dice(w, 3) == 0;
 	dry = dice(w, 16);
-	w->dry = w->remote || focus || dry > 1 ? DRY_NOT : dry ? DRY_DESTINATION : DRY_SOURCE;
+	/* Of a source in another cluster only one that asks both is more than the checks. */
+	w->dry = focus || dry > 1 ? DRY_NOT : dry || w->remote ? DRY_DESTINATION : DRY_SOURCE;
 	w->slow = dice(w, 2) ? 0 : (uint8_t)dice(w, 8);
 	w->faulty = rates[dice(w, 5)];
 	w->faults = (int32_t)dice(w, 8);

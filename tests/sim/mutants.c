@@ -174,6 +174,24 @@ CHANGE(dry_run_begins)
 	row(rows, "dry run, the destination pod runs")->phases = 0;
 }
 
+CHANGE(dry_order_stays)
+{
+	UNUSED;
+	row(rows, "aborted, a remote source")->phases = 0;
+}
+
+CHANGE(dry_remote_unordered)
+{
+	UNUSED;
+	row(rows, "dry run, a remote source")->phases = 0;
+}
+
+CHANGE(dry_remote_awaited)
+{
+	UNUSED;
+	row(rows, "dry run, the source's agent looks")->not &= ~(uint64_t)FACT_Remote;
+}
+
 CHANGE(dry_pod_stays)
 {
 	UNUSED;
@@ -347,6 +365,9 @@ const struct mutant mutants[] = {
 	{ "dry-run-unasked", "a dry run does not wait for what the destination's agent says", false, 0, dry_run_unasked, 0 },
 	{ "dry-run-sends", "a dry run goes on behind WELCOME", false, 0, dry_run_sends, 0 },
 	{ "dry-run-begins", "a dry run becomes Transferring, which is where a migration begins", false, 0, dry_run_begins, 0 },
+	{ "dry-order-stays", "a dry run does not take back its order to a remote source", false, 0, dry_order_stays, FOCUS_DRY | FOCUS_REMOTE },
+	{ "dry-remote-unordered", "a dry run does not order a remote source to look", false, 0, dry_remote_unordered, FOCUS_DRY | FOCUS_REMOTE },
+	{ "dry-remote-awaited", "a dry run waits for a remote source to report by itself", false, 0, dry_remote_awaited, FOCUS_DRY | FOCUS_REMOTE },
 	{ "dry-pod-stays", "a leader that was stopped makes a pod for a dry run that has ended well", false, 0, dry_pod_stays, FOCUS_DRY | FOCUS_LEADER },
 	{ "never-guessed", "\"never ran\" is said of a container that does not answer", false, SW_NEVER_GUESSED, NULL, 0 },
 	{ "thaw-when-failed", "thaws when the destination tells that it failed, which is not that it never ran", false, 0, thaw_when_failed, 0 },

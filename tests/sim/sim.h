@@ -54,7 +54,8 @@ enum claim_word { WORD_NONE, WORD_USED, WORD_OPENING, WORD_OPENED };
 enum step_noted { NOTED_NOTHING, NOTED_FREEZE, NOTED_SENT, NOTED_COMMIT, NOTED_LOST, NOTED_BACK, NOTED_RUNNING };
 enum order_word { ORDER_NONE, ORDER_MIGRATES, ORDER_ABORTS, ORDER_COMMITS };
 enum frame { FRAME_NONE, FRAME_HELLO, FRAME_AGAIN, FRAME_WELCOME, FRAME_STATE, FRAME_PREPARED, FRAME_COMMIT, FRAME_RUNNING, FRAME_RUNNING_FAILED,
-	     FRAME_NEVER_RAN, FRAME_ABORT, FRAME_ENDED, FRAME_REST, FRAME_COMPLETE, FRAME_COMPLETE_FAILED, FRAME_COUNT };
+	     FRAME_NEVER_RAN, FRAME_ABORT, FRAME_ENDED, FRAME_REST, FRAME_COMPLETE, FRAME_COMPLETE_FAILED,
+	     FRAME_REHEARSED /* ABORT, reason DryRun */, FRAME_COUNT };
 
 struct object {
 	uint8_t exists, phase, decision, finalizer, deleting, cancel;
@@ -67,6 +68,7 @@ struct object {
 
 struct pod {
 	uint8_t there, deleting, order;
+	uint8_t writes;                 /* of orders: the resource version, as far as they are concerned */
 };
 
 struct controller {

@@ -291,7 +291,7 @@ bool kubelet_destination(struct sim *s, struct world *w)
 /* --- the stream --- */
 
 static const char *const frame_names[FRAME_COUNT] = { "none", "HELLO", "HELLO again", "WELCOME", "everything", "PREPARED", "COMMIT", "RUNNING",
-						      "RUNNING with an error", "never ran", "ABORT", "the end", "memory", "COMPLETE", "COMPLETE with an error" };
+						      "RUNNING with an error", "never ran", "ABORT", "the end", "memory", "COMPLETE", "COMPLETE with an error", "ABORT of a dry run" };
 
 const char *frame_name(uint8_t f)
 {

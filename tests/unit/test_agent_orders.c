@@ -87,6 +87,30 @@ static void an_order_cannot_choose_the_pod(void **state)
 			assert_string_not_equal(a->string, b->string);
 }
 
+/* A dry run is an action of its own: one who does not know it passes it over, and no field of another order makes one of it, or a migration of it. */
+static void a_dry_run_has_an_action_of_its_own(void **state)
+{
+	static const struct {
+		const char *json;
+		bool begins, dry;
+	} orders[] = {
+		{ "{\"action\":\"ask\"," ROUTE ",\"dryRun\":false}", true, true },
+		{ "{\"action\":\"migrate\"," ROUTE ",\"dryRun\":true}", true, false },
+		{ "{\"action\":\"abort\"," ROUTE "}", false, false },
+		{ "{" ROUTE "}", false, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]); i++) {
+		cleanup_json cJSON *order = NULL, *line = NULL;
+
+		assert_int_equal(read_order(pod_key, "bringing", orders[i].json, &order), 0);
+		line = order_line(order, &pod);
+		assert_int_equal(order_begins(order), orders[i].begins);
+		assert_int_equal(json_bool(line, "dryRun"), orders[i].dry);
+	}
+}
+
 /* Settings of the migration, which are the same as at home; and how long it may take. */
 static void an_order_brings_its_settings(void **state)
 {
@@ -188,7 +212,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_order_cannot_choose_the_pod),
-		cmocka_unit_test(an_order_brings_its_settings),
+		cmocka_unit_test(an_order_brings_its_settings), cmocka_unit_test(a_dry_run_has_an_action_of_its_own),
 		cmocka_unit_test(forged_orders_are_refused),
 		cmocka_unit_test(the_migration_is_named_by_a_plain_name),
 		cmocka_unit_test(only_the_bringing_migration_is_committed_by_an_order),

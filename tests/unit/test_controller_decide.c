@@ -46,6 +46,7 @@ static cJSON *parse(const char *text)
 /* A dry run that asks the destination, too: its pod is made at 16:00:02. */
 #define ASKS "'spec':{'podName':'web','timeout':'10m','dryRun':true,'dryRunScope':'Destination'}"
 #define STATUS_ASKS(pod, more) "'status':{'phase':'Preparing','sourcePod':{'name':'web','uid':'s','node':'n1'},'destinationPod':{'name':'web-x','node':'n2'" pod "}," TIMES more "}"
+#define STATUS_AWAY(pod, more) "'status':{'phase':'Preparing','sourcePod':{'name':'web','uid':'s','node':'b','cluster':'b'},'destinationPod':{'name':'web-x','node':'n2'" pod "}," TIMES more "}"
 #define MADE ",'uid':'t'"
 #define ADDRESS ",'uid':'t','podIP':'10.0.0.1'"
 #define WELCOMED ",'decision':'Abort','source':{'state':'Aborted','error':{'reason':'DryRun','message':'nothing in the way'}}"
@@ -146,6 +147,21 @@ static const struct {
 	  NULL, 5, ACT_END, PHASE_Cancelled, REASON_Cancelled },
 	{ "dry run, both nodes: its pod does not go", "{" META "," ASKS "," STATUS_ASKS(ADDRESS, WELCOMED ",'abort':{'reason':'DryRun','time':'2026-11-24T16:00:04Z'}") "}", WEB, GOING, 70,
 	  ACT_END, PHASE_Failed, REASON_DestinationPodFailed },
+	{ "dry run, remote: the destination pod comes first", "{" META "," ASKS "," STATUS_AWAY("", "") "}", WEB, NULL, 1, ACT_PREPARE, 0, 0 },
+	{ "dry run, remote: its address is recorded", "{" META "," ASKS "," STATUS_AWAY(MADE, "") "}", WEB, UP, 3, ACT_RECORD, PHASE_Preparing, 0 },
+	{ "dry run, remote: the order to look", "{" META "," ASKS "," STATUS_AWAY(ADDRESS, "") "}", WEB, UP, 3, ACT_ORDER, 0, REASON_DryRun },
+	{ "dry run, remote: an order to migrate is another's", "{" META "," ASKS "," STATUS_AWAY(ADDRESS, "") "}", ORDERED("migrate"), UP, 3, ACT_ORDER, 0, REASON_DryRun },
+	{ "dry run, remote: ordered", "{" META "," ASKS "," STATUS_AWAY(ADDRESS, "") "}", ORDERED("ask 2026-11-24T16:00:03Z"), UP, 4, ACT_RECORD, PHASE_Preparing, 0 },
+	{ "dry run, remote: nothing is heard, and it is ordered again", "{" META "," ASKS "," STATUS_AWAY(ADDRESS, "") "}", ORDERED("ask 2026-11-24T16:00:03Z"), UP, 9, ACT_ORDER, 0, REASON_DryRun },
+	{ "dry run, remote: heard", "{" META "," ASKS "," STATUS_AWAY(ADDRESS, ",'source':{'state':'Connecting'}") "}", ORDERED("ask 2026-11-24T16:00:03Z"), UP, 30, ACT_RECORD, PHASE_Preparing, 0 },
+	{ "dry run, remote: an agent of an older version", "{" META "," ASKS "," STATUS_AWAY(ADDRESS, "") "}", ORDERED("ask 2026-11-24T16:00:03Z"), UP, 130, ACT_ABORT, 0, REASON_AgentUnavailable },
+	{ "dry run, remote: welcomed, the order is taken back", "{" META "," ASKS "," STATUS_AWAY(ADDRESS, WELCOMED) "}", ORDERED("ask 2026-11-24T16:00:03Z"), UP, 4, ACT_ORDER_ABORT, 0, 0 },
+	{ "dry run, remote: and then the destination pod goes", "{" META "," ASKS "," STATUS_AWAY(ADDRESS, WELCOMED) "}", WEB, UP, 4, ACT_DELETE_DESTINATION, 0, 0 },
+	{ "dry run, remote: well", "{" META "," ASKS "," STATUS_AWAY(ADDRESS, WELCOMED) "}", WEB, NULL, 4, ACT_END, PHASE_Succeeded, 0 },
+	{ "dry run, remote: what was found there", "{" META "," ASKS "," STATUS_AWAY(ADDRESS, ",'decision':'Abort','source':{'state':'Aborted','error':{'reason':'IOUringInUse','message':'x'}}") "}", WEB,
+	  NULL, 4, ACT_END, PHASE_Failed, REASON_IOUringInUse },
+	{ "dry run, remote: cancelled while it was asked, no word is owed", "{" META "," ASKS "," STATUS_AWAY(ADDRESS, ",'decision':'Abort','abort':{'reason':'Cancelled','time':'2026-11-24T16:00:04Z'},"
+	  "'source':{'state':'Connecting'}") "}", WEB, NULL, 5, ACT_END, PHASE_Cancelled, REASON_Cancelled },
 	{ "dry run, both nodes: ended, an old leader makes a destination pod", "{'metadata':{'name':'m','uid':'u1'}," ASKS ",'status':{'phase':'Succeeded','decision':'Abort'}}", WEB, NEW, 99,
 	  ACT_DELETE_DESTINATION, 0, REASON_DryRun },
 	{ "preparing, source gone", "{" META "," SPEC "," STATUS("Preparing", "") "}", NULL, NEW, 1, ACT_ABORT, 0, REASON_SourceLost },

@@ -126,6 +126,8 @@ static const struct {
 	  "'uid':'t'}" ABORT STATE("Aborted") END "}}", WEB, NULL, 11, { 0 }, "", 0 },
 	{ "a dry run that leaves its destination pod", "{" META ",'spec':{'podName':'web','dryRun':true,'dryRunScope':'Destination'},'status':{'phase':'Succeeded','destinationPod':{'name':'x',"
 	  "'uid':'t'}" ABORT STATE("Aborted") END "}}", WEB, DEST, 131, { 0 }, "", BAD(NothingLeft) },
+	{ "a dry run of a pod in another cluster that leaves its label", "{" META ",'spec':{'podName':'web','dryRun':true,'dryRunScope':'Destination'},'status':{'phase':'Succeeded','destinationPod':{'name':'x',"
+	  "'uid':'t'}" ABORT STATE("Aborted") END "}}", WEB_MARKED, NULL, 131, { 0 }, "", BAD(NothingLeft) },
 	{ "a dry run with a destination pod", "{" META ",'spec':{'podName':'web','dryRun':true},'status':{'phase':'Succeeded','destinationPod':{'name':'x','uid':'t'}"
 	  ABORT STATE("Aborted") END "}}", WEB, DEST, 11, { 0 }, "", BAD(EndTellsTruth) },
 	{ "cancelled, and committed", M("Cancelled", COMMIT STATE("Committed") END), NULL, NULL, 11, { 0 }, "", BAD(EndTellsTruth) },

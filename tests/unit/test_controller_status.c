@@ -533,10 +533,63 @@ static void test_orders(void **state)
 	buf_free(&text);
 }
 
+/* The pod as a merge patch leaves it: its annotations. */
+static void apply(cJSON *pod, const cJSON *patch)
+{
+	cJSON *annotations = cJSON_GetObjectItem(cJSON_GetObjectItem(pod, "metadata"), "annotations");
+	const cJSON *e;
+
+	cJSON_ArrayForEach(e, json_at(patch, "metadata/annotations")) {
+		cJSON_DeleteItemFromObjectCaseSensitive(annotations, e->string);
+		if (!cJSON_IsNull(e))
+			cJSON_AddItemToObject(annotations, e->string, cJSON_Duplicate(e, 1));
+	}
+}
+
+/* A dry run puts its order on a pod in another cluster, twice, and takes it back; befores: what stood there. */
+static void ask_and_withdraw(const char *before)
+{
+	uint8_t bringing[PM_KEY_SIZE] = { 1 }, key[PM_KEY_SIZE] = { 2 };
+	cJSON *m = quoted("{'metadata':{'name':'m','namespace':'d','uid':'new'},'spec':{'timeout':'10m','dryRun':true},'status':{'epoch':7,'destinationPod':{'podIP':'10.0.0.9'}}}");
+	cJSON *pod = quoted(before), *was = cJSON_Duplicate(pod, 1), *patch = NULL, *order = NULL;
+	struct error err = { 0 };
+
+	assert_false(order_is_ours(m, pod));
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(order_patch(m, pod, ORDER_ASK, bringing, key, i, &patch, &err), 0);
+		/* For the pod as it was read, and no other. */
+		assert_string_equal(json_str_or(patch, "metadata/resourceVersion", ""), "77");
+		open_order(patch, bringing, "old", &order);
+		assert_string_equal(json_str_or(order, "action", ""), "ask");
+		assert_string_equal(json_str_or(order, "podIP", ""), "10.0.0.9");
+		apply(pod, patch);
+		assert_true(order_is_ours(m, pod));
+		cJSON_Delete(patch);
+		cJSON_Delete(order);
+		order = NULL;
+	}
+	patch = order_withdraw_patch(pod);
+	assert_string_equal(json_str_or(patch, "metadata/resourceVersion", ""), "77");
+	apply(pod, patch);
+	assert_true(cJSON_Compare(pod, was, 1));
+	cJSON_Delete(patch);
+	cJSON_Delete(pod);
+	cJSON_Delete(was);
+	cJSON_Delete(m);
+}
+
+static void test_orders_of_dry_runs(void **state)
+{
+	(void)state;
+	ask_and_withdraw("{'metadata':{'name':'p','uid':'s','resourceVersion':'77','annotations':{'podmigration.dev/migration':'old'}}}");
+	ask_and_withdraw("{'metadata':{'name':'p','uid':'s','resourceVersion':'77','annotations':{'podmigration.dev/migration':'old','podmigration.dev/order':'AAAA+/==',"
+			 "'podmigration.dev/ordered':'newer abort 2026-11-24T16:00:03Z'}}}");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_refused), cmocka_unit_test(test_unchanged), cmocka_unit_test(test_clean_message), cmocka_unit_test(test_observe), cmocka_unit_test(test_success_and_stuck), cmocka_unit_test(test_thaw_unknown), cmocka_unit_test(test_throttled), cmocka_unit_test(test_more_is_sent), cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_orders_of_dry_runs), cmocka_unit_test(test_refused), cmocka_unit_test(test_unchanged), cmocka_unit_test(test_clean_message), cmocka_unit_test(test_observe), cmocka_unit_test(test_success_and_stuck), cmocka_unit_test(test_thaw_unknown), cmocka_unit_test(test_throttled), cmocka_unit_test(test_more_is_sent), cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_bytes), cmocka_unit_test(test_times), cmocka_unit_test(test_problems), cmocka_unit_test(test_problem_events),
 		cmocka_unit_test(test_orders), cmocka_unit_test(test_attention), cmocka_unit_test(test_note),
 	};

@@ -200,6 +200,10 @@ static void test_claims(void **state)
 		{ "has recorded another pod of that name", CLAIM("o", "u9", "2026-01-01", "'phase':'Preparing','sourcePod':{'uid':'q'}"), false },
 		{ "is a dry run", "{'metadata':{'name':'o','namespace':'d','uid':'u9','creationTimestamp':'2026-01-01'},'spec':{'podName':'web','dryRun':true},"
 		  "'status':{'phase':'Preparing','sourcePod':{'uid':'p'}}}", false },
+		{ "is a dry run of a pod in another cluster", "{'metadata':{'name':'o','namespace':'d','uid':'u9','creationTimestamp':'2026-01-01'},'spec':{'podName':'web','dryRun':true,"
+		  "'dryRunScope':'Destination'},'status':{'phase':'Preparing','sourcePod':{'uid':'p','cluster':'b'}}}", true },
+		{ "is a dry run that has put its label on the pod", "{'metadata':{'name':'o','namespace':'d','uid':'marked','creationTimestamp':'2026-01-01'},'spec':{'podName':'web','dryRun':true,"
+		  "'dryRunScope':'Destination'},'status':{'phase':'Pending'}}", true },
 		{ "has ended", CLAIM("o", "u9", "2026-01-01", "'phase':'Failed','sourcePod':{'uid':'p'}"), false },
 		{ "has put its label on the pod", CLAIM("o", "marked", "2026-01-09", "'phase':'Pending'"), true },
 		{ "had put its label on the pod, and has ended", CLAIM("o", "marked", "2026-01-01", "'phase':'Succeeded'"), false },
