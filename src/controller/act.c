@@ -777,7 +777,8 @@ static void add_findings(const struct turn *t, struct status_change *c, char *ou
 		snprintf(out, size, "%s%s%s: %s", json_str_or(before, "message", ""), before ? "; " : "", reason_name(c->reason), c->message);
 	n = strlen(out);
 	if (not_asked)
-		snprintf(out + n, size - n, "; the agent of the destination's node was not asked");
+		snprintf(out + n, size - n, "; %s", view_source_is_remote(t->migration) ? "neither the agent of the source's node nor that of the destination's was asked" :
+			 "the agent of the destination's node was not asked");
 	c->migratable = out;
 	if (!before)
 		return;

@@ -7,8 +7,10 @@ from pods import NS, Chain, condition, container, explain, migrate, migration, p
 SCOPE = {"dryRun": True, "dryRunScope": "Destination"}
 
 
-def metadata(chain):
-    return chain.home.get("pod", chain.name, NS)["metadata"]
+def metadata(chain, remote=False):
+    """In another cluster the pod carries an order for a while: what is left of that is looked at, not that it was written to."""
+    meta = chain.home.get("pod", chain.name, NS)["metadata"]
+    return {k: meta.get(k) for k in ("uid", "labels", "annotations", "finalizers", "ownerReferences", "deletionTimestamp")} if remote else meta
 
 
 def left(cluster, uid):
@@ -29,12 +31,13 @@ def nothing_left(case, clusters, uid):
     raise Failed("left behind: %s" % found)
 
 
-def ask(case, home, away, chain, name):
+def ask(case, home, away, chain, name, remote=False, stopped=False):
     """A dry run of the chain's pod, after which the pod is as it was, and nothing else is there."""
-    was = metadata(chain)
-    m = migrate(case, home, migration(name, chain.name, cluster=away.name, **SCOPE))
-    chain.check_untouched()
-    now = metadata(chain)
+    was = metadata(chain, remote)
+    m = migrate(case, home, migration(name, chain.name, **({"node": home.name} if remote else {"cluster": away.name}), **SCOPE))
+    if not stopped:
+        chain.check_untouched()
+    now = metadata(chain, remote)
     if now != was:
         raise Failed("the pod was touched: %s, and it was %s" % (now, was))
     nothing_left(case, (home, away), m["metadata"]["uid"])
@@ -87,4 +90,45 @@ def rehearse_image(case, home, away):
     case.note(said=text)
 
 
-CASES = {"rehearse": rehearse, "rehearse-refused": rehearse_refused, "rehearse-image": rehearse_image}
+def rehearse_remote(case, home, away):
+    """dryRunScope Destination, the way back: the agent in the other cluster and the one at home find nothing in the way, the pod carries nothing of it afterwards; then it moves back"""
+    chain = Chain(case, home, pod("rehearsed-far", [container("one", 64), container("two", 8)]))
+    chain.move(cluster=away.name)
+    for again in range(2):
+        m = ask(case, home, away, chain, "dry-far-%d" % again, remote=True)
+        text = condition(m, "Succeeded").get("message", "")
+        if m["status"]["phase"] != "Succeeded" or condition(m, "Migratable").get("status") != "True" or "cluster %s" % away.name not in text:
+            raise Failed("the dry run ended %s" % explain(m))
+        if m["status"].get("destination", {}).get("node") != home.name or [e["phase"] for e in m["status"]["phaseTransitionTimestamps"]] != ["Preparing", "Succeeded"]:
+            raise Failed("it was not asked, or it went further than it should: %s" % m["status"])
+    chain.move(node=home.name)
+    case.note(said=text, gap_ms=chain.check())
+
+
+def signal_all(cluster, uid, signal):
+    """To all processes of a pod's containers."""
+    lab("exec", cluster.name, "sh", "-c", "for p in $(find /sys/fs/cgroup -path '*pod%s/*' -name cgroup.procs -exec cat {} + | sort -u); do "
+        "[ \"$(cat /proc/$p/comm)\" = pause ] || kill -%s $p; done" % (uid, signal))
+
+
+def rehearse_remote_refused(case, home, away):
+    """dryRunScope Destination, the way back: all that the agent in the other cluster finds comes home, of each container; a migration hears it as soon"""
+    chain = Chain(case, home, pod("rehearsed-ill", [container("one", 8), container("two", 8)]))
+    chain.move(cluster=away.name)
+    uid = away.get("pod", chain.name, "%s-%s" % (NS, home.name))["metadata"]["uid"]
+    signal_all(away, uid, "STOP")
+    try:
+        m = ask(case, home, away, chain, "dry-ill", remote=True, stopped=True)
+        expect(m, "CheckpointFailed")
+        text = condition(m, "Migratable").get("message", "")
+        if text.count("is stopped by a signal") != 2 or "container one: " not in text or "container two: " not in text:
+            raise Failed("the message does not tell all that was found: %s" % text)
+        n = migrate(case, home, migration("ill", chain.name, node=home.name), 60)
+        expect(n, "CheckpointFailed")
+    finally:
+        signal_all(away, uid, "CONT")
+    chain.move(node=home.name)
+    case.note(said=text, migration_said=condition(n, "Succeeded")["message"])
+
+
+CASES = {"rehearse-remote": rehearse_remote, "rehearse-remote-refused": rehearse_remote_refused, "rehearse": rehearse, "rehearse-refused": rehearse_refused, "rehearse-image": rehearse_image}

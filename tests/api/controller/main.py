@@ -120,7 +120,8 @@ def main():
                     ("destination stays", a.destination_does_not_go, w, first), ("frozen too long", a.frozen_too_long, w),
                     ("deletion refused", o.deletion_is_refused, w, first)])
         for test in (test_dry.well, test_dry.beside, test_dry.agent_finds, test_dry.refused, test_dry.remote, test_dry.cancelled, test_dry.destination_well,
-                     test_dry.destination_refuses, test_dry.destination_does_not_run, test_dry.destination_not_asked, test_dry.destination_beside, test_dry.destination_cancelled):
+                     test_dry.destination_refuses, test_dry.destination_does_not_run, test_dry.destination_not_asked, test_dry.destination_beside, test_dry.destination_cancelled,
+                     test_dry.remote_destination, test_dry.remote_finds):
             c.run(f"dry run {test.__name__}", test, w)
         c.run("pending", a.pending, w, first.stopped)
         c.together([(f"namespace deleted in {phase}", a.namespace_deleted, w, phase) for phase in ("Preparing", "Transferring", "Freezing", "Restoring", "Committed")])

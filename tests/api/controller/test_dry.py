@@ -258,3 +258,64 @@ def destination_old_agent(w):
     w.c.check("dry run: destination: an agent of an older version", c.get("status") == "False" and c.get("reason") == "AgentUnavailable" and
               [e["phase"] for e in m["status"]["phaseTransitionTimestamps"]] == ["Preparing", "Failed"], m["status"])
     untouched(w, "destination, an older agent", pod, m, True)
+
+
+# --- of a pod in another cluster ---
+
+BRINGING, EARLIER = "55555555-5555-5555-5555-555555555555", "66666666-6666-6666-6666-666666666666"
+
+
+def away(w):
+    """A pod that a migration brought to cluster b, with the order to abort that another one has left there."""
+    pod = w.pod(node="virtual-b", metadata={"labels": {LABEL: BRINGING}, "annotations": {"podmigration.dev/migration": BRINGING, "podmigration.dev/order": "AAAA+/==",
+                                                                                        "podmigration.dev/ordered": EARLIER + " abort 2026-11-24T16:00:03Z"}})
+    return pod, lambda: w.find_pod(pod["metadata"]["name"])["metadata"]
+
+
+def ordered(meta, m):
+    return until(lambda: meta()["annotations"].get("podmigration.dev/ordered", "").startswith(m["metadata"]["uid"] + " ask "), 10, "the order to look")
+
+
+def remote_destination(w):
+    pod, meta = away(w)
+    m = addressed(w, start(w, pod, dryRunScope="Destination"))
+    ordered(meta, m)
+    first = meta()["annotations"]["podmigration.dev/order"]
+    w.c.equal("dry run: remote: it stays Preparing", m["status"]["phase"], "Preparing")
+    w.c.equal("dry run: remote: the pod is claimed, for only one may write orders", meta()["labels"].get(LABEL), m["metadata"]["uid"])
+    w.c.check("dry run: remote: no key for an agent of this cluster", w.kube.find(f"/api/v1/namespaces/podmigration-agent/secrets/{m['metadata']['uid']}") is None)
+    until(lambda: meta()["annotations"]["podmigration.dev/order"] != first, 12, "the order once more, when nobody has heard of it")
+    other = w.wait_phase(w.migrate(pod["metadata"]["name"]), "Failed")
+    w.c.equal("dry run: remote: a migration is refused meanwhile", condition(other, "Migratable").get("reason"), "AlreadyMigrating")
+    w.agent(m, "Connecting", agent="n2")
+    tells(w, m, "DryRun", "the agent of node n2 found nothing in the way")
+    m = w.wait_phase(m, "Succeeded")
+    text = condition(m, "Succeeded").get("message", "")
+    w.c.check("dry run: remote: said in words", all(t in text for t in ("cluster b", "node n2", "taken back", "is removed")) and condition(m, "Migratable").get("status") == "True", text)
+    untouched(w, "remote, well", pod, m, True)
+    m = w.wait_phase(w.migrate(pod["metadata"]["name"]), "Transferring")
+    w.kube.merge(w.path(m), {"spec": {"cancel": True}})
+    w.wait_phase(m, "Cancelled")
+
+
+def remote_finds(w):
+    """What both agents have found comes by that of this cluster; and a person cancels another one."""
+    pod, meta = away(w)
+    m = addressed(w, start(w, pod, dryRunScope="Destination"))
+    ordered(meta, m)
+    tells(w, m, "IOUringInUse", "container web: process 7 (node) uses io_uring; CgroupIncompatible: the source node uses cgroup v1, the destination v2")
+    m = w.wait_phase(m, "Failed")
+    c = condition(m, "Migratable")
+    w.c.check("dry run: remote: all that was found", c.get("status") == "False" and c.get("reason") == "IOUringInUse" and "IOUringInUse: container web" in c["message"]
+              and "; CgroupIncompatible: " in c["message"] and "not asked" not in c["message"], c)
+    untouched(w, "remote, found", pod, m, True)
+    m = addressed(w, start(w, pod, dryRunScope="Destination"))
+    ordered(meta, m)
+    w.kube.merge(w.path(m), {"spec": {"cancel": True}})
+    m = w.wait_phase(m, "Cancelled")
+    untouched(w, "remote, cancelled", pod, m, True)
+    m = start(w, pod, dryRunScope="Destination", destination={"nodeName": "n-noimage"})
+    m = w.wait_phase(m, "Failed")
+    c = condition(m, "Migratable")
+    w.c.check("dry run: remote: nobody was asked", c.get("reason") == "ImageMissing" and c["message"].endswith("neither the agent of the source's node nor that of the destination's was asked"), c)
+    untouched(w, "remote, no image", pod, m, True)
