@@ -6,8 +6,16 @@
 #include <cmocka.h>
 
 #define source_greet played_greet
+#define source_keep_key played_keep_key
+#define source_dial played_dial
+#define source_end_dumps played_end_dumps
+#define source_throttle_lift played_lift
 #include "agent/source_deeds.c"
 #undef source_greet
+#undef source_keep_key
+#undef source_dial
+#undef source_end_dumps
+#undef source_throttle_lift
 
 /* What follows from the destination's answer to HELLO, which is played. */
 
@@ -76,12 +84,67 @@ static void what_the_destination_refuses_counts_for_both(void **state)
 	}
 }
 
+/* --- what a participant has found before there was a stream --- */
+
+static int dials;
+static struct error greeted_with;
+
+int played_keep_key(struct source *s, struct error *err)
+{
+	(void)s;
+	(void)err;
+	return 0;
+}
+
+int played_dial(struct source *s, int64_t patience_us, struct error *err)
+{
+	(void)patience_us;
+	(void)err;
+	dials++;
+	greeted_with = s->cause;
+	return 0;
+}
+
+void played_end_dumps(struct source *s, bool given_up)
+{
+	(void)s;
+	(void)given_up;
+}
+
+int played_lift(struct source *s, struct error *err)
+{
+	(void)s;
+	(void)err;
+	return 0;
+}
+
+/* HELLO has told it, and the destination has answered with ABORT: there is nobody left to be told. */
+static void what_a_participant_finds_is_told_once(void **state)
+{
+	struct source *s = calloc(1, sizeof(*s));
+
+	(void)state;
+	assert_non_null(s);
+	dials = 0;
+	error_reason(&s->cause, -ENOTSUP, REASON_IOUringInUse, "process 7");
+	answer.r = -ECONNABORTED;
+	answer.gave_up = true;
+	s->untold = true;
+	pthread_mutex_init(&s->wire_lock, NULL);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(source_deeds[DEED_SendAbort].fn(s), INPUT_Failed);
+	assert_int_equal(dials, 1);
+	assert_int_equal(greeted_with.reason, REASON_IOUringInUse);
+	free(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_migration_goes_on_when_it_is_welcome),
 		cmocka_unit_test(a_dry_run_is_over_then_and_says_who_was_asked),
 		cmocka_unit_test(what_the_destination_refuses_counts_for_both),
+		cmocka_unit_test(what_a_participant_finds_is_told_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

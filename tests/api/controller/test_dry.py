@@ -278,7 +278,7 @@ def ordered(meta, m):
 
 def remote_destination(w):
     pod, meta = away(w)
-    m = addressed(w, start(w, pod, dryRunScope="Destination"))
+    m = addressed(w, w.wait_phase(start(w, pod, dryRunScope="Destination"), "Preparing"))
     ordered(meta, m)
     first = meta()["annotations"]["podmigration.dev/order"]
     w.c.equal("dry run: remote: it stays Preparing", m["status"]["phase"], "Preparing")
@@ -301,7 +301,7 @@ def remote_destination(w):
 def remote_finds(w):
     """What both agents have found comes by that of this cluster; and a person cancels another one."""
     pod, meta = away(w)
-    m = addressed(w, start(w, pod, dryRunScope="Destination"))
+    m = addressed(w, w.wait_phase(start(w, pod, dryRunScope="Destination"), "Preparing"))
     ordered(meta, m)
     tells(w, m, "IOUringInUse", "container web: process 7 (node) uses io_uring; CgroupIncompatible: the source node uses cgroup v1, the destination v2")
     m = w.wait_phase(m, "Failed")
@@ -309,7 +309,7 @@ def remote_finds(w):
     w.c.check("dry run: remote: all that was found", c.get("status") == "False" and c.get("reason") == "IOUringInUse" and "IOUringInUse: container web" in c["message"]
               and "; CgroupIncompatible: " in c["message"] and "not asked" not in c["message"], c)
     untouched(w, "remote, found", pod, m, True)
-    m = addressed(w, start(w, pod, dryRunScope="Destination"))
+    m = addressed(w, w.wait_phase(start(w, pod, dryRunScope="Destination"), "Preparing"))
     ordered(meta, m)
     w.kube.merge(w.path(m), {"spec": {"cancel": True}})
     m = w.wait_phase(m, "Cancelled")
