@@ -597,17 +597,42 @@ static int write_order(struct worker *w, struct turn *t, const cJSON *pod, enum 
 	return r == 0 ? patch_ordered(w, t, pod, patch, err) : r;
 }
 
+/*
+ * The source with all of its annotations, of which the watch keeps only those that decisions are made of: a dry run puts back what it has found.  NULL: it has changed since this step was
+ * decided, and that is decided anew.
+ */
+static int read_whole_source(struct worker *w, struct turn *t, cJSON **ret, struct error *err)
+{
+	int r = act_read_pod(w, view_namespace(t->source), view_name(t->source), view_uid(t->source), ret, err);
+
+	if (r == 0 && *ret && strcmp(json_str_or(*ret, "metadata/resourceVersion", ""), json_str_or(t->source, "metadata/resourceVersion", "")))
+		cJSON_Delete(take_ptr(*ret));
+	return r;
+}
+
+static int ask(struct worker *w, struct turn *t, struct error *err)
+{
+	cleanup_json cJSON *pod = NULL;
+	int r = read_whole_source(w, t, &pod, err);
+
+	return r == 0 && pod ? write_order(w, t, pod, ORDER_ASK, err) : r;
+}
+
 static int do_order(struct worker *w, struct turn *t, struct error *err)
 {
-	return write_order(w, t, t->source, view_rehearses(t->migration) ? ORDER_ASK : ORDER_MIGRATE, err);
+	return view_rehearses(t->migration) ? ask(w, t, err) : write_order(w, t, t->source, ORDER_MIGRATE, err);
 }
 
 /* Of a dry run: an agent that has begun ends when its destination goes, and one that has not need not begin any more. */
 static int withdraw_order(struct worker *w, struct turn *t, struct error *err)
 {
-	cleanup_json cJSON *patch = order_withdraw_patch(t->source);
+	cleanup_json cJSON *pod = NULL, *patch = NULL;
+	int r = read_whole_source(w, t, &pod, err);
 
-	return patch_ordered(w, t, t->source, patch, err);
+	if (r < 0 || !pod)
+		return r;
+	patch = order_withdraw_patch(pod);
+	return patch_ordered(w, t, pod, patch, err);
 }
 
 static int do_order_abort(struct worker *w, struct turn *t, struct error *err)
