@@ -206,6 +206,28 @@ static void who_dials_again_needs_no_criu(void **state)
 	free(s);
 }
 
+/* It is told also by a node that knows little of itself, and that has found only a part of the pod. */
+static void what_was_found_is_in_hello(void **state)
+{
+	struct source *s = calloc(1, sizeof(*s));
+	struct error err = { 0 };
+	cJSON *hello;
+
+	(void)state;
+	assert_non_null(s);
+	s->n = 1;
+	snprintf(s->containers[0].info.name, sizeof(s->containers[0].info.name), "web");
+	error_reason(&s->cause, -ENOTSUP, REASON_IOUringInUse, "container web: process 7");
+	hello = hello_json(s, false, &err);
+	assert_non_null(hello);
+	assert_string_equal(json_str_or(hello, "found/reason", ""), "IOUringInUse");
+	assert_string_equal(json_str_or(hello, "found/message", ""), "container web: process 7");
+	assert_string_equal(json_str_or(hello, "containers/0", ""), "web");
+	assert_non_null(json_at(hello, "protocol"));
+	cJSON_Delete(hello);
+	free(s);
+}
+
 /* --- what a destination says when it gives up in the midst of what is sent to it --- */
 
 static void what_it_said_before_it_hung_up_is_the_reason(void **state)
@@ -236,7 +258,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(who_only_asks_is_not_waited_for_without_end),
-		cmocka_unit_test(who_dials_again_needs_no_criu),
+		cmocka_unit_test(who_dials_again_needs_no_criu), cmocka_unit_test(what_was_found_is_in_hello),
 		cmocka_unit_test(what_it_said_before_it_hung_up_is_the_reason),
 		cmocka_unit_test(of_one_that_said_nothing_the_stream_broke),
 	};
