@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "base/error.h"
+#include "base/ids.h"
 
 /* An OCI bundle's config.json, read from outside bytes: bounded (1 MiB) and checked. */
 #define BUNDLE_MOUNTS_MAX 256
@@ -14,6 +15,7 @@ struct bundle_mount {
 	char destination[1024];
 	char source[1024];
 	bool bind;
+	bool mapped;    /* the ids of its files are those inside of the user namespace */
 };
 
 struct bundle {
@@ -23,6 +25,7 @@ struct bundle {
 	char cgroups_path[1024];
 	char netns[512]; /* path of the joined network namespace, "" when none */
 	bool terminal;
+	struct id_range ids;    /* of a user namespace of its own, or of its pod */
 };
 
 /*

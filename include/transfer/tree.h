@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/ids.h"
 #include "transfer/wire.h"
 
 /*
@@ -65,6 +66,7 @@ struct tree_source {
 	bool running;                   /* anything may change meanwhile, and what does is left for the next walk; needs record and mapped */
 	struct tree_record *record;     /* NULL: nothing went ahead, all is sent */
 	const struct tree_mapped *mapped;       /* with a record */
+	const struct id_range *ids;     /* the container's user namespace, when the file system has its ids as the node sees them; borrowed, NULL: as they are */
 };
 
 /*
@@ -89,6 +91,8 @@ struct tree_budget {
 };
 /* budget: borrowed, by one thread at a time. */
 int tree_apply_new(int dir_fd, struct tree_budget *budget, struct tree_apply **ret, struct error *err);
+/* The entries' users and groups are those inside of this namespace, and the file system is to have them as the node sees them.  Before the first entry. */
+void tree_apply_ids(struct tree_apply *t, const struct id_range *ids);
 int tree_apply_file(struct tree_apply *t, const cJSON *entry, struct error *err);       /* FILE */
 int tree_apply_data(struct tree_apply *t, uint64_t offset, const void *data, size_t len, struct error *err);   /* DATA */
 /* The last file's attributes, then the times of folders that something was put into since the last time; more may follow. */

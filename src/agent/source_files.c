@@ -28,18 +28,19 @@ struct place {
 	uint16_t container;
 	const char *tree, *path;
 	bool overlay;
+	const struct id_range *ids;
 	struct tree_record *record;
 	struct tree_stats *stats;
 };
 
 static struct place place_of_container(struct source_container *c)
 {
-	return (struct place){ c->index, "rootfs", c->info.upperdir, true, c->files, &c->tree };
+	return (struct place){ c->index, "rootfs", c->info.upperdir, true, &c->bundle->ids, c->files, &c->tree };
 }
 
 static struct place place_of_volume(struct source *s, int i)
 {
-	return (struct place){ WIRE_NO_CONTAINER, s->volumes.items[i].tree, s->volumes.items[i].path, false, s->volume_files[i], &s->volume_tree };
+	return (struct place){ WIRE_NO_CONTAINER, s->volumes.items[i].tree, s->volumes.items[i].path, false, &s->volumes.items[i].ids, s->volume_files[i], &s->volume_tree };
 }
 
 static int open_place(const struct source *s, const struct place *p, struct error *err)
@@ -57,7 +58,7 @@ static int send_place(struct source *s, const struct place *p, const struct tree
 {
 	cleanup_close int dir = open_place(s, p, err);
 	struct tree_source from = { .wire = s->wire, .container = p->container, .tree = p->tree, .dir_fd = dir, .overlay = p->overlay, .running = running,
-				    .record = p->record, .mapped = mapped };
+				    .record = p->record, .mapped = mapped, .ids = p->ids };
 	int r = dir < 0 ? dir : tree_send(&from, p->stats, err);
 
 	return r < 0 ? error_wrap(err, r, "files of %s", p->tree) : 0;

@@ -11,7 +11,7 @@
 
 #define EMPTY_DIRS "volumes/kubernetes.io~empty-dir"
 
-static int add(struct pod_volumes *v, const char *kind, const char *name, const char *path, struct error *err)
+static int add(struct pod_volumes *v, const struct id_range *ids, const char *kind, const char *name, const char *path, struct error *err)
 {
 	struct pod_volume *p = &v->items[v->n];
 
@@ -19,6 +19,7 @@ static int add(struct pod_volumes *v, const char *kind, const char *name, const 
 		return error_set(err, -E2BIG, "the pod has more than %d volumes", POD_VOLUMES_MAX);
 	if (path_format(p->tree, sizeof(p->tree), "%s%s", kind, name) < 0 || path_format(p->path, sizeof(p->path), "%s", path) < 0)
 		return error_set(err, -ENAMETOOLONG, "volume %s has too long a name", name);
+	p->ids = *ids;
 	if (!volumes_find(v, p->tree))
 		v->n++;
 	return 0;
@@ -32,7 +33,7 @@ int volumes_pod_dir(const char *source, char *out, size_t size)
 	return end ? path_format(out, size, "%.*s", (int)(end - source), source) : -ENOENT;
 }
 
-static int add_empty_dirs(const struct agent_options *o, const char *pod_dir, struct pod_volumes *v, struct error *err)
+static int add_empty_dirs(const struct agent_options *o, const char *pod_dir, const struct id_range *ids, struct pod_volumes *v, struct error *err)
 {
 	cleanup_closedir DIR *d = NULL;
 	char dir[4096], path[4096];
@@ -50,7 +51,7 @@ static int add_empty_dirs(const struct agent_options *o, const char *pod_dir, st
 			continue;
 		if (path_format(path, sizeof(path), "%s/%s/%s", pod_dir, EMPTY_DIRS, e->d_name) < 0)
 			return error_set(err, -ENAMETOOLONG, "volume %s has too long a name", e->d_name);
-		r = add(v, "volume:", e->d_name, path, err);
+		r = add(v, ids, "volume:", e->d_name, path, err);
 		if (r < 0)
 			return r;
 	}
@@ -61,13 +62,14 @@ int volumes_add(const struct agent_options *o, const struct bundle *b, struct po
 {
 	for (int i = 0; i < b->n_mounts; i++) {
 		const struct bundle_mount *m = &b->mounts[i];
+		const struct id_range none = { 0 }, *ids = m->mapped ? &none : &b->ids;
 		char pod_dir[1024];
 		int r = 0;
 
 		if (m->bind && !strcmp(m->destination, "/dev/shm")) {
-			r = add(ret, "shm", "", m->source, err);
+			r = add(ret, ids, "shm", "", m->source, err);
 		} else if (m->bind && volumes_pod_dir(m->source, pod_dir, sizeof(pod_dir)) == 0) {
-			r = add_empty_dirs(o, pod_dir, ret, err);
+			r = add_empty_dirs(o, pod_dir, ids, ret, err);
 		}
 		if (r < 0)
 			return r;

@@ -14,6 +14,7 @@
 struct pod_volume {
 	char tree[300];                 /* "volume:<name>" or "shm": its name on the wire */
 	char path[1024];                /* on the node */
+	struct id_range ids;            /* of the pod's user namespace, when the files' owners are as the node sees them; else none */
 };
 
 struct pod_volumes {

@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "migration/reason.h"
 
 #define CONFIG_MAX (1u << 20)
 
@@ -64,8 +65,35 @@ static int read_mounts(struct bundle *b, struct error *err)
 		    path_format(out->source, sizeof(out->source), "%s", json_str_or(m, "source", "")) < 0)
 			return error_set(err, -ENAMETOOLONG, "config.json: a path of mount %d is too long", b->n_mounts);
 		out->bind = is_bind(m);
+		out->mapped = json_at(m, "uidMappings") != NULL;
 		b->n_mounts++;
 	}
+	return 0;
+}
+
+/* The first number outside of a map that is one range from 0 on. */
+static int read_map(const struct bundle *b, const char *name, uint32_t *ret_first, uint32_t *ret_count)
+{
+	const cJSON *map = json_at(b->config, name), *e = cJSON_IsArray(map) ? cJSON_GetArrayItem(map, 0) : NULL;
+	int64_t inside, first, count;
+
+	*ret_first = *ret_count = 0;
+	if (!e)
+		return 0;
+	if (cJSON_GetArraySize(map) != 1 || json_int(e, "containerID", 0, 0, &inside) < 0 || json_int(e, "hostID", 1, UINT32_MAX - 1, &first) < 0 ||
+	    json_int(e, "size", 1, UINT32_MAX - first, &count) < 0)
+		return -ENOTSUP;
+	*ret_first = (uint32_t)first;
+	*ret_count = (uint32_t)count;
+	return 0;
+}
+
+static int read_ids(struct bundle *b, struct error *err)
+{
+	uint32_t groups;
+
+	if (read_map(b, "linux/uidMappings", &b->ids.uid, &b->ids.count) < 0 || read_map(b, "linux/gidMappings", &b->ids.gid, &groups) < 0 || groups != b->ids.count)
+		return error_reason(err, -ENOTSUP, REASON_UnsupportedContainer, "its user namespace has other ids than one range from 0 on, the same for users and groups");
 	return 0;
 }
 
@@ -106,6 +134,8 @@ int bundle_load(int dirfd, const char *bundle_dir, struct bundle **ret, struct e
 		r = read_mounts(b, err);
 	if (r == 0)
 		r = read_linux(b, err);
+	if (r == 0)
+		r = read_ids(b, err);
 	if (r < 0)
 		return error_wrap(err, r, "bundle %s", bundle_dir);
 	*ret = take_ptr(b);

@@ -17,6 +17,7 @@
 
 struct tree_apply {
 	int dir_fd;
+	struct id_range ids;
 	struct tree_budget *budget;
 	struct tree_folders folders;
 	/* The file that DATA goes to; attributes follow when the next entry comes, since writing drops capabilities and sets the
@@ -63,6 +64,11 @@ int tree_apply_new(int dir_fd, struct tree_budget *budget, struct tree_apply **r
 	return 0;
 }
 
+void tree_apply_ids(struct tree_apply *t, const struct id_range *ids)
+{
+	t->ids = *ids;
+}
+
 void tree_apply_free(struct tree_apply *t)
 {
 	if (!t)
@@ -79,17 +85,17 @@ void tree_apply_free(struct tree_apply *t)
 
 /* By the inode, not by name.  Owner first: chown(2) clears setuid and capabilities.  The mode last: an ACL sets its group bits.
  */
-static int set_attributes(int fd, const struct tree_entry *e, struct error *err)
+static int set_attributes(const struct tree_apply *t, int fd, const struct tree_entry *e, struct error *err)
 {
 	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, e->mtime };
 	char proc[64];
 	int r;
 
 	path_format(proc, sizeof(proc), "/proc/self/fd/%d", fd);
-	if (fchownat(fd, "", e->uid, e->gid, AT_EMPTY_PATH) < 0)
+	if (fchownat(fd, "", id_outside(&t->ids, t->ids.uid, e->uid), id_outside(&t->ids, t->ids.gid, e->gid), AT_EMPTY_PATH) < 0)
 		return fail_errno(err, "change the owner of", e->path);
 	if (e->type != TREE_SYMLINK) {
-		r = tree_xattrs_write(proc, e->xattrs, err);
+		r = tree_xattrs_write(proc, &t->ids, e->xattrs, err);
 		if (r < 0)
 			return error_wrap(err, r, "%.300s", e->path);
 		/* Through /proc, since chmod by an O_PATH descriptor needs kernel 6.6 (fchmodat2). */
@@ -106,7 +112,7 @@ static int finish_file(struct tree_apply *t, struct error *err)
 	int r = 0;
 
 	if (t->file_fd >= 0)
-		r = set_attributes(t->file_fd, &t->file, err);
+		r = set_attributes(t, t->file_fd, &t->file, err);
 	if (t->file_fd >= 0)
 		close(t->file_fd);
 	t->file_fd = -1;
@@ -225,31 +231,29 @@ static int apply_file(struct tree_apply *t, int parent, const char *name, const 
 			      error_set(err, -ENOMEM, "out of memory for %.300s", e->path);
 }
 
-static int open_new(int parent, const char *name, const struct tree_entry *e, struct error *err)
+static int open_new(const struct tree_apply *t, int parent, const char *name, const struct tree_entry *e, struct error *err)
 {
 	cleanup_close int fd = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 
-	return fd < 0 ? fail_errno(err, "open", e->path) : set_attributes(fd, e, err);
+	return fd < 0 ? fail_errno(err, "open", e->path) : set_attributes(t, fd, e, err);
 }
 
 static int apply_symlink(struct tree_apply *t, int parent, const char *name, const struct tree_entry *e, const cJSON *json,
 			 struct error *err)
 {
-	(void)t;
 	(void)json;
 	if (symlinkat(e->link, parent, name) < 0)
 		return fail_errno(err, "create the link", e->path);
-	return open_new(parent, name, e, err);
+	return open_new(t, parent, name, e, err);
 }
 
 static int apply_node(struct tree_apply *t, int parent, const char *name, const struct tree_entry *e, const cJSON *json,
 		      struct error *err)
 {
-	(void)t;
 	(void)json;
 	if (mknodat(parent, name, (e->type == TREE_FIFO ? S_IFIFO : S_IFSOCK) | 0600u, 0) < 0)
 		return fail_errno(err, "create", e->path);
-	return open_new(parent, name, e, err);
+	return open_new(t, parent, name, e, err);
 }
 
 static int apply_whiteout(struct tree_apply *t, int parent, const char *name, const struct tree_entry *e, const cJSON *json,
@@ -309,7 +313,7 @@ static int apply_folder(struct tree_apply *t, int parent, const char *name, cons
 		return fail_errno(err, "open folder", e->path);
 	r = e->opaque && !fresh ? empty_folder(t, fd, e->path, err) : 0;
 	if (r == 0)
-		r = set_attributes(fd, e, err);
+		r = set_attributes(t, fd, e, err);
 	return r == 0 ? tree_folders_put(&t->folders, e->path, e->mtime, &t->budget->folders, t->budget->max_folders, err) : r;
 }
 

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "base/error.h"
+#include "base/ids.h"
 #include "transfer/limits.h"
 
 enum tree_type { TREE_FOLDER, TREE_FILE, TREE_SYMLINK, TREE_FIFO, TREE_SOCKET, TREE_WHITEOUT, TREE_HARDLINK, TREE_TYPES };
@@ -41,10 +42,10 @@ bool tree_path_ok(const char *path);
  * (security.selinux, security.ima) or the overlay's, and are not carried.  path: a /proc/self/fd/N that names the file.
  */
 bool tree_xattr_carried(const char *name);
-/* A new object of all carried ones, NULL when there are none. */
-int tree_xattrs_read(const char *path, cJSON **ret, struct error *err);
+/* A new object of all carried ones, NULL when there are none.  ids: of users in them (tree_ids.h); NULL: as they are. */
+int tree_xattrs_read(const char *path, const struct id_range *ids, cJSON **ret, struct error *err);
 /* Sets all of xattrs (may be NULL) and removes other carried ones. */
-int tree_xattrs_write(const char *path, const cJSON *xattrs, struct error *err);
+int tree_xattrs_write(const char *path, const struct id_range *ids, const cJSON *xattrs, struct error *err);
 /* 1 when there is an attribute of this name, with *ret_first its first byte (0 when empty); 0 when not; negative errno. */
 int tree_xattr_first(const char *path, const char *name, char *ret_first);
 

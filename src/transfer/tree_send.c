@@ -61,8 +61,8 @@ void tree_walk_attributes(const struct tree_walk *w, const struct stat *st, stru
 	*e = (struct tree_entry){
 		.path = w->path,
 		.mode = st->st_mode & 07777,
-		.uid = st->st_uid,
-		.gid = st->st_gid,
+		.uid = uid_inside(w->from->ids, st->st_uid),
+		.gid = gid_inside(w->from->ids, st->st_gid),
 		.mtime = st->st_mtim,
 	};
 }
@@ -440,7 +440,7 @@ static int send_folder_entry(struct tree_walk *w, struct tree_place *p, int fd, 
 
 	path_format(proc, sizeof(proc), "/proc/self/fd/%d", fd);
 	if (r == 0)
-		r = tree_xattrs_read(proc, &xattrs, err);
+		r = tree_xattrs_read(proc, w->from->ids, &xattrs, err);
 	if (r < 0)
 		return r;
 	tree_walk_attributes(w, st, &e);

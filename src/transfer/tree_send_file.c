@@ -131,7 +131,7 @@ static int send_all(struct tree_walk *w, struct tree_place *p, int fd, const str
 	int r;
 
 	path_format(proc, sizeof(proc), "/proc/self/fd/%d", fd);
-	r = tree_xattrs_read(proc, &xattrs, err);
+	r = tree_xattrs_read(proc, w->from->ids, &xattrs, err);
 	if (r < 0)
 		return error_wrap(err, r, "%.300s", w->path);
 	/* Only now: the record must not tell of a file that was not sent. */

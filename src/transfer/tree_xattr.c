@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "migration/reason.h"
 #include "tree_entry.h"
+#include "tree_ids.h"
 
 bool tree_xattr_carried(const char *name)
 {
@@ -36,7 +37,7 @@ static ssize_t list_names(const char *path, char **ret)
 	return n;
 }
 
-static int add_value(const char *path, const char *name, cJSON *out, size_t *total)
+static int add_value(const char *path, const struct id_range *ids, const char *name, cJSON *out, size_t *total)
 {
 	cleanup_buf struct buf text = BUF_INIT(2 * XATTR_SIZE_MAX);
 	cleanup_free char *value = malloc(XATTR_SIZE_MAX);
@@ -48,13 +49,14 @@ static int add_value(const char *path, const char *name, cJSON *out, size_t *tot
 	*total += strlen(name) + (size_t)n;
 	if (*total > TREE_XATTRS_MAX)
 		return -E2BIG;
+	tree_ids_value(ids, TREE_IDS_INSIDE, name, value, (size_t)n);
 	r = base64_encode(value, (size_t)n, &text);
 	if (r < 0)
 		return r;
 	return cJSON_AddStringToObject(out, name, text.data ? text.data : "") ? 0 : -ENOMEM;
 }
 
-int tree_xattrs_read(const char *path, cJSON **ret, struct error *err)
+int tree_xattrs_read(const char *path, const struct id_range *ids, cJSON **ret, struct error *err)
 {
 	cleanup_json cJSON *out = NULL;
 	cleanup_free char *names = NULL;
@@ -68,7 +70,7 @@ int tree_xattrs_read(const char *path, cJSON **ret, struct error *err)
 		if (!out && !(out = cJSON_CreateObject()))
 			r = -ENOMEM;
 		if (r == 0)
-			r = add_value(path, name, out, &total);
+			r = add_value(path, ids, name, out, &total);
 	}
 	if (r < 0) {
 		errno = -r;
@@ -96,7 +98,7 @@ static int refuse(struct error *err, const char *name)
 	return error_reason(err, -EPROTO, REASON_ProtocolError, "extended attribute %.200s", name);
 }
 
-int tree_xattrs_write(const char *path, const cJSON *xattrs, struct error *err)
+int tree_xattrs_write(const char *path, const struct id_range *ids, const cJSON *xattrs, struct error *err)
 {
 	const cJSON *item;
 	size_t total = 0;
@@ -117,6 +119,8 @@ int tree_xattrs_write(const char *path, const cJSON *xattrs, struct error *err)
 		total += strlen(item->string) + value.len;
 		if (total > TREE_XATTRS_MAX)
 			return refuse(err, "values too large");
+		if (value.len)
+			tree_ids_value(ids, TREE_IDS_OUTSIDE, item->string, value.data, value.len);
 		if (setxattr(path, item->string, value.data ? value.data : "", value.len, 0) < 0)
 			return error_errno(err, "set extended attribute %s", item->string);
 	}

@@ -16,6 +16,7 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "container/bundle.h"
+#include "migration/reason.h"
 
 static int setup(void **state)
 {
@@ -88,8 +89,36 @@ static void what_may_be_absent_is_empty(void **state)
 	assert_string_equal(b->cgroups_path, "");
 	assert_string_equal(b->netns, "");
 	assert_false(b->terminal);
+	assert_int_equal(b->ids.count, 0);
 	assert_null(bundle_annotation(b, "x"));
 	bundle_free(b);
+}
+
+static const char users[] =
+	"{\"mounts\":[{\"destination\":\"/data\",\"type\":\"bind\",\"source\":\"/d\",\"uidMappings\":[{\"containerID\":0,\"hostID\":%u,\"size\":65536}]},"
+	"{\"destination\":\"/dev/shm\",\"type\":\"bind\",\"source\":\"/s\"}],"
+	"\"linux\":{\"uidMappings\":[{\"containerID\":0,\"hostID\":%u,\"size\":65536}],\"gidMappings\":[{\"containerID\":0,\"hostID\":%u,\"size\":%u}]}}";
+
+static void a_user_namespace_is_one_range(void **state)
+{
+	struct bundle *b;
+	struct error e;
+	char text[1024];
+	int n = snprintf(text, sizeof(text), users, 2971729920u, 2971729920u, 2971729921u, 65536u);
+
+	assert_int_equal(load(*state, text, (size_t)n, &b, &e), 0);
+	assert_int_equal(b->ids.uid, 2971729920u);
+	assert_int_equal(b->ids.gid, 2971729921u);
+	assert_int_equal(b->ids.count, 65536);
+	assert_true(b->mounts[0].mapped);
+	assert_false(b->mounts[1].mapped);
+	bundle_free(b);
+	/* Fewer groups than users; and the node's own root. */
+	n = snprintf(text, sizeof(text), users, 1u, 100000u, 100000u, 1000u);
+	assert_int_equal(load(*state, text, (size_t)n, &b, &e), -ENOTSUP);
+	assert_int_equal(e.reason, REASON_UnsupportedContainer);
+	n = snprintf(text, sizeof(text), users, 1u, 0u, 0u, 65536u);
+	assert_int_equal(load(*state, text, (size_t)n, &b, &e), -ENOTSUP);
 }
 
 static void bundles_are_found_below_a_node_s_root(void **state)
@@ -166,6 +195,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_kubelets_config_is_read, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_may_be_absent_is_empty, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_user_namespace_is_one_range, setup, teardown),
 		cmocka_unit_test_setup_teardown(bundles_are_found_below_a_node_s_root, setup, teardown),
 		cmocka_unit_test_setup_teardown(bad_configs_are_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(limits_hold, setup, teardown),
