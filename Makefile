@@ -88,12 +88,12 @@ $(BUILD)/bin/podmigration-runtime: $(call objs,runtime) $(LIB)
 	$(Q)mkdir -p $(@D) && $(CC) $(CFLAGS) $(if $(SAN),$(LDFLAGS) -static-libasan -static-libubsan,-static) -o $@ $(filter %.o,$^) $(LIB)
 
 # Loaded into CRIU of any distribution (src/preload/): it brings no library along, and what it needs is in every C library.
-$(BUILD)/lib/blinkers.so: src/preload/blinkers.c | $(DEPS)
+$(BUILD)/lib/%.so: src/preload/%.c | $(DEPS)
 	@echo "  LD      $@"
 	$(Q)mkdir -p $(@D) && $(CC) -D_GNU_SOURCE -Iinclude -std=c11 $(WARN) -O2 -g -MMD -MP -fPIC -fvisibility=hidden -fno-stack-protector -shared -nostdlib -Wl,-z,relro,-z,now -o $@ $<
 
 # What `podmigration-agent install` puts on a node, folder by folder.  What runc and CRIU find before the node's own is the same program under other names.
-$(BUILD)/node/.stamp: $(BUILD)/bin/podmigration-runtime $(BUILD)/lib/blinkers.so
+$(BUILD)/node/.stamp: $(BUILD)/bin/podmigration-runtime $(BUILD)/lib/blinkers.so $(BUILD)/lib/joiner.so
 	$(Q)rm -rf $(@D) && mkdir -p $(@D)/bin $(@D)/libexec && cp $< $(@D)/bin/ && for n in tar criu; do cp $< $(@D)/libexec/$$n; done
 	$(Q)cp $(filter %.so,$^) $(@D)/libexec/
 	$(Q)touch $@
@@ -103,8 +103,9 @@ $(BUILD)/tests/%: tests/unit/%.c $(LIB) | $(DEPS)
 	@echo "  TEST    $@"
 	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) -Isrc $(CFLAGS) $(LDFLAGS) -o $@ $< $(LIB) -lcmocka $(LIBS)
 
-# It loads the library.
+# They load the libraries.
 $(BUILD)/tests/test_preload_blinkers: $(BUILD)/lib/blinkers.so
+$(BUILD)/tests/test_preload_joiner: $(BUILD)/lib/joiner.so
 
 tests: $(UNIT)
 

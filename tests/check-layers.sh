@@ -16,7 +16,7 @@ allowed() {
 	agent) echo "base net kube container transfer migration runtime" ;;
 	runtime) echo "base migration" ;;
 	plugin) echo "base migration" ;;
-	preload) echo "container" ;;            # container/blinkers.h only: it is loaded into CRIU, without any other code of ours
+	preload) echo "container runtime" ;;    # container/blinkers.h, runtime/joiner.h only: it is loaded into CRIU, without any other code of ours
 	esac
 }
 bad=0

@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include "base/error.h"
+#include "base/ids.h"
 
 /*
  * CRIU image files, as far as they are read or rewritten here.  Format: two u32 magics, then {u32 size, protobuf} entries (CRIU
@@ -49,6 +50,12 @@ int criu_pagemap_add(int image_dir_fd, pid_t ns_pid, const struct criu_run *runs
 
 /* ns pids that have a pagemap in image_dir, ascending; count, -E2BIG when there are more than max, or another negative errno. */
 int criu_pagemap_pids(int image_dir_fd, pid_t *pids, int max, struct error *err);
+
+/*
+ * The images of processes in a user namespace are read by CRIU as its root, whom ids gives on this node: they become his.  -ENOTSUP (KernelIncompatible) when the images were made of processes in
+ * a user namespace and ids says that there is none here, or the other way round.
+ */
+int criu_images_give(int image_dir_fd, const struct id_range *ids, struct error *err);
 
 /* Empties ipcns-{shm,msg,sem}-*.img (keeps the magic): the pod's IPC namespace is restored by one container only. Returns 0. */
 int criu_ipc_clear(int image_dir_fd, struct error *err);

@@ -44,6 +44,7 @@ struct destination_container {
 	struct fill_run *later_runs;    /* by place in the store; set before the filler can ask */
 	size_t n_later_runs;
 	uint64_t later_pages;           /* that have come */
+	struct id_range ids;            /* of the pod's user namespace; count 0: it has none */
 	bool lazy;                      /* the monitor fills its memory from the page store; else CRIU reads it from its images */
 	bool started;                   /* runc and CRIU were started, and stand by */
 	bool ended;                     /* CONTAINER_END came: it is being restored */

@@ -83,6 +83,10 @@ static int open_container(struct destination *d, struct destination_container *c
 		r = bundle_load(AT_FDCWD, path, &b, err);
 	if (r == 0)
 		r = volumes_add(d->o, b, &d->volumes, err);
+	if (r == 0) {
+		c->ids = b->ids;
+		tree_apply_ids(c->tree, &c->ids);
+	}
 	if (r == 0 && c->index == 0)
 		r = check_contents(d, b, found, err);
 	bundle_free(b);
@@ -171,7 +175,11 @@ static int open_shared(struct destination *d, const char *tree, struct error *er
 	if (d->shared[i])
 		return 0;
 	r = open_dir(d->o, v->path, &d->shared_fd[i], err);
-	return r == 0 ? tree_apply_new(d->shared_fd[i], &d->files, &d->shared[i], err) : r;
+	if (r == 0)
+		r = tree_apply_new(d->shared_fd[i], &d->files, &d->shared[i], err);
+	if (r == 0)
+		tree_apply_ids(d->shared[i], &v->ids);
+	return r;
 }
 
 /* What goes ahead while the pod runs, goes into the mounted roots and volumes all the same: nothing runs there, and the whole pod is deleted when nothing comes of it. */
@@ -501,7 +509,8 @@ static int on_container_end(struct destination *d, const struct wire_frame *f, s
 
 /*
  * How the memory of each container comes into its processes.  From the page store it is written once, and while the processes run already; but pages that a parent
- * and its children share (fork, copy on write) come once for each of them.  Where that would be much, CRIU reads the memory from its images: it lets them share again.
+ * and its children share (fork, copy on write) come once for each of them.  Where that would be much, CRIU reads the memory from its images: it lets them share again.  So it does in a user namespace, where CRIU may make no userfaultfd
+ * (userfaultfd(2), vm.unprivileged_userfaultfd; criu/uffd.c, setup_uffd).
  */
 #define SHARED_MAX (32u << 20)
 #define CALM_US 200000          /* and so long again for each two containers: what the start of a pod leaves to be done grows with them */
@@ -519,7 +528,7 @@ static void choose_way(struct destination *d, const cJSON *started)
 	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
 
 	for (int i = 0; i < d->n && fd >= 0; i++)
-		d->containers[i].lazy = number_at(processes, i, 0) == 1 || number_at(shared, i, SHARED_MAX + 1.0) <= SHARED_MAX;
+		d->containers[i].lazy = d->containers[i].ids.count == 0 && (number_at(processes, i, 0) == 1 || number_at(shared, i, SHARED_MAX + 1.0) <= SHARED_MAX);
 	if (fd >= 0)
 		close(fd);
 }

@@ -72,7 +72,8 @@ static int stage(struct destination_container *c, int *ret_list, struct error *e
 		r = criu_connections_settle(c->images_fd, MONITOR_INVENTORY, c->d->keeps, err);
 	if (r < 0)
 		return r;
-	return c->index == c->d->ipc_owner ? 0 : criu_ipc_clear(c->images_fd, err);
+	r = c->index == c->d->ipc_owner ? 0 : criu_ipc_clear(c->images_fd, err);
+	return r < 0 ? r : criu_images_give(c->images_fd, &c->ids, err);
 }
 
 int destination_start(struct destination *d, struct error *err)

@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "migration/reason.h"
 
 /* Two u32: the common magic and the kind's. */
 #define HEADER_SIZE 8
@@ -70,6 +71,24 @@ int criu_pagemap_pids(int image_dir_fd, pid_t *pids, int max, struct error *err)
 	}
 	qsort(pids, (size_t)n, sizeof(*pids), compare_pids);
 	return n;
+}
+
+int criu_images_give(int image_dir_fd, const struct id_range *ids, struct error *err)
+{
+	cleanup_closedir DIR *d = open_list(image_dir_fd);
+	bool has = false;
+	struct dirent *e;
+
+	if (!d)
+		return error_errno(err, "list the image folder");
+	while ((e = readdir(d))) {
+		has |= !strncmp(e->d_name, "userns-", 7);
+		if (id_range_is(ids) && strcmp(e->d_name, "..") && fchownat(image_dir_fd, e->d_name, ids->uid, ids->gid, AT_SYMLINK_NOFOLLOW) < 0)
+			return error_errno(err, "give %s to the user namespace", e->d_name);
+	}
+	if (has != id_range_is(ids))
+		return error_reason(err, -ENOTSUP, REASON_KernelIncompatible, "the source pod has %s user namespace of its own, the destination pod has %s", has ? "a" : "no", has ? "none" : "one");
+	return 0;
 }
 
 static bool is_ipc_image(const char *name)

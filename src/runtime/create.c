@@ -173,6 +173,7 @@ static int create_waiting(const struct oci_args *a, const struct spec *s, const 
 		.bundle = a->bundle,
 		.cgroups_path = s->cgroups_path,
 		.netns = s->netns,
+		.userns = s->userns,
 		.systemd_cgroup = a->systemd_cgroup,
 		.claim = *key,
 		.migration = s->migration,

@@ -5,12 +5,13 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "record.h"
 
 enum { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5 };
 
 /* Field numbers of CRIU's messages. */
-enum { RESP_TYPE = 1, RESP_NOTIFY = 5, NOTIFY_SCRIPT = 1, NOTIFY_PID = 2, REQ_OPTS = 2, OPTS_IMAGES_DIR_FD = 1, OPTS_LOG_LEVEL = 9, OPTS_NOTIFY_SCRIPTS = 12, OPTS_WORK_DIR_FD = 17 };
+enum { RESP_TYPE = 1, RESP_NOTIFY = 5, NOTIFY_SCRIPT = 1, NOTIFY_PID = 2, REQ_OPTS = 2, OPTS_IMAGES_DIR_FD = 1, OPTS_LOG_LEVEL = 9, OPTS_NOTIFY_SCRIPTS = 12, OPTS_EXT_MNT = 23, EXT_MNT_KEY = 1, EXT_MNT_VAL = 2, OPTS_WORK_DIR_FD = 17 };
 
 #define VARINT_MAX 10
 #define LOG_WARNINGS 2          /* criu/include/log.h; what is quoted to people are errors and warnings */
@@ -147,4 +148,87 @@ int criu_rpc_add(struct buf *request, int images_fd, int work_fd)
 	h += put_varint(head + h, n);
 	r = buf_append(request, head, h);
 	return r < 0 ? r : buf_append(request, opts, n);
+}
+
+/* --- external mounts --- */
+
+#define MOUNT_TEXT_MAX 4096
+
+struct replacing {
+	criu_rpc_ask ask;
+	void *ctx;
+	struct buf *out;                /* fields of opts */
+};
+
+static size_t put_head(uint8_t *to, unsigned number, size_t len)
+{
+	size_t n = put_varint(to, (uint64_t)number << 3 | WIRE_BYTES);
+
+	return n + put_varint(to + n, len);
+}
+
+static int put_bytes(struct buf *b, unsigned number, const void *data, size_t len)
+{
+	uint8_t head[2 * VARINT_MAX];
+	int r = buf_append(b, head, put_head(head, number, len));
+
+	return r < 0 ? r : buf_append(b, data, len);
+}
+
+static int replace_mount(const struct replacing *p, const struct field *mount)
+{
+	cleanup_buf struct buf one = BUF_INIT(2 * MOUNT_TEXT_MAX);
+	struct cursor c = { mount->bytes, mount->bytes + mount->len };
+	struct field f, key = { 0 };
+	char source[MOUNT_TEXT_MAX] = "", path[MOUNT_TEXT_MAX];
+	const char *other;
+	int r;
+
+	while ((r = next_field(&c, &f)) > 0) {
+		if (f.number == EXT_MNT_KEY && f.bytes) {
+			key = f;
+		} else if (f.number == EXT_MNT_VAL && f.bytes && f.len < sizeof(source)) {
+			memcpy(source, f.bytes, f.len);
+			source[f.len] = '\0';
+		}
+	}
+	if (r < 0)
+		return r;
+	other = p->ask(p->ctx, source, path, sizeof(path));
+	if (!other)
+		return 0;
+	r = put_bytes(&one, EXT_MNT_KEY, key.bytes, key.len);
+	if (r == 0)
+		r = put_bytes(&one, EXT_MNT_VAL, other, strlen(other));
+	return r < 0 ? r : put_bytes(p->out, OPTS_EXT_MNT, one.data, one.len);
+}
+
+static int replace_in_opts(const struct replacing *p, const struct field *opts)
+{
+	struct cursor c = { opts->bytes, opts->bytes + opts->len };
+	struct field f;
+	int r;
+
+	while ((r = next_field(&c, &f)) > 0) {
+		r = f.number == OPTS_EXT_MNT && f.bytes ? replace_mount(p, &f) : 0;
+		if (r < 0)
+			return r;
+	}
+	return r;
+}
+
+int criu_rpc_replace_mounts(struct buf *request, criu_rpc_ask ask, void *ctx)
+{
+	cleanup_buf struct buf out = BUF_INIT(request->max);
+	struct replacing p = { ask, ctx, &out };
+	struct cursor c = { (const uint8_t *)request->data, (const uint8_t *)request->data + request->len };
+	struct field f;
+	int r;
+
+	while ((r = next_field(&c, &f)) > 0) {
+		r = f.number == REQ_OPTS && f.bytes ? replace_in_opts(&p, &f) : 0;
+		if (r < 0)
+			return r;
+	}
+	return r < 0 || !out.len ? r : put_bytes(request, REQ_OPTS, out.data, out.len);
 }

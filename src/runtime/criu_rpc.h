@@ -32,4 +32,11 @@ int criu_rpc_read(const void *data, size_t len, struct criu_rpc *ret);
  */
 int criu_rpc_add(struct buf *request, int images_fd, int work_fd);
 
+/*
+ * For each external mount of the request whose source ask knows it appends one of the same name with the path that ask gives instead; CRIU takes the last one of a name (criu/external.c, add_external).
+ * Errors: -EBADMSG, those of buf_append.
+ */
+typedef const char *(*criu_rpc_ask)(void *ctx, const char *source, char *path, size_t size);
+int criu_rpc_replace_mounts(struct buf *request, criu_rpc_ask ask, void *ctx);
+
 #endif

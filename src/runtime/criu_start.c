@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "runtime/joiner.h"
 #include "pass_fd.h"
 #include "relay.h"
 
@@ -39,6 +40,22 @@ static bool is_me(const struct stat *me, const char *path)
 	return stat(path, &st) == 0 && st.st_dev == me->st_dev && st.st_ino == me->st_ino;
 }
 
+/* Into a user namespace that is there already (joiner.h): the library lies beside this program. */
+static int load_joiner(void)
+{
+	char self[1024], library[1100];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	const char *slash;
+
+	if (n <= 0)
+		return n < 0 ? -errno : -ENOENT;
+	self[n] = '\0';
+	slash = strrchr(self, '/');
+	if (!slash || path_format(library, sizeof(library), "%.*s/%s", (int)(slash - self), self, JOINER_LIBRARY) < 0 || access(library, R_OK) < 0)
+		return -ENOENT;
+	return setenv("LD_PRELOAD", library, 1);
+}
+
 /* The next CRIU in PATH after this program. */
 static int become_criu(char **argv)
 {
@@ -65,6 +82,8 @@ int criu_main(int argc, char **argv)
 
 	/* Without the monitor it must not be done: runc sees its socket closed. */
 	if (dir && fd > 2 && fd < 1024 && join(dir, (int)fd) < 0)
+		return EXIT_FAILURE;
+	if (dir && getenv(JOINER_ENV) && load_joiner() < 0)
 		return EXIT_FAILURE;
 	return become_criu(argv);
 }

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "cgroups.h"
 #include "json_scan.h"
+#include "lent.h"
 #include "record.h"
 #include "runtime.h"
 
@@ -103,6 +104,7 @@ static int remove_all(const struct oci_args *a, const struct record *r, struct e
 	}
 	if (r->cgroup[0] && cgroups_current(&all, NULL) == 0)
 		cgroups_remove(&all, r->cgroup);
+	lent_remove(a->id);
 	return tree_remove(AT_FDCWD, r->dir, err);
 }
 

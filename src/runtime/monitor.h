@@ -18,6 +18,7 @@
 struct monitor_spec {
 	const char *id, *root, *bundle, *cgroups_path;
 	const char *netns;              /* the pod's network namespace, where runc and CRIU run; "": none */
+	const char *userns;             /* the pod's user namespace, into which CRIU restores; "": none */
 	bool systemd_cgroup;
 	struct claim_key claim;
 	const char *migration;          /* UID of the PodMigration that brings it */

@@ -15,6 +15,7 @@
 #include "base/fault.h"
 #include "base/file.h"
 #include "base/process.h"
+#include "runtime/joiner.h"
 #include "criu_lines.h"
 #include "criu_yard.h"
 #include "migration/names.h"
@@ -78,8 +79,8 @@ static int make_decoy(const struct monitor *m, const char *images, char *ret, si
 struct command {
 	const char *argv[32];
 	char runc[1100], pid_file[RECORD_DIR_MAX + 32], log[RECORD_DIR_MAX + 32];
-	char path_env[2300], config_env[640], relay_env[RECORD_DIR_MAX + 32];
-	const char *env[4];
+	char path_env[2300], config_env[640], relay_env[RECORD_DIR_MAX + 32], userns_env[1100];
+	const char *env[5];
 };
 
 static int fill_paths(const struct monitor *m, struct command *c, const char *config)
@@ -88,6 +89,7 @@ static int fill_paths(const struct monitor *m, struct command *c, const char *co
 	    path_format(c->log, sizeof(c->log), "%s/%s", m->dir, LOG_NAME) < 0 ||
 	    path_format(c->config_env, sizeof(c->config_env), "CRIU_CONFIG_FILE=%s", config) < 0 ||
 	    path_format(c->relay_env, sizeof(c->relay_env), "%s=%s", RELAY_ENV, m->dir) < 0 ||
+	    path_format(c->userns_env, sizeof(c->userns_env), "%s=%s", JOINER_ENV, m->spec->userns) < 0 ||
 	    /* What we have for runc and CRIU; and a CRIU that stands beside us comes before the node's. */
 	    path_format(c->path_env, sizeof(c->path_env), "PATH=%s/../libexec:%s:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 			m->spec->program_dir, m->spec->program_dir) < 0)
@@ -111,7 +113,8 @@ static void fill_argv(const struct monitor *m, struct command *c, const char *im
 	c->env[0] = c->path_env;
 	c->env[1] = c->config_env;
 	c->env[2] = c->relay_env;
-	c->env[3] = NULL;
+	c->env[3] = m->spec->userns[0] ? c->userns_env : NULL;
+	c->env[4] = NULL;
 }
 
 /* `delete` must be able to wait for it when we have been killed. */
@@ -235,6 +238,8 @@ static int prepare(struct monitor *m, const char *images, const char *work, char
 
 	if (r == 0)
 		r = make_decoy(m, images, decoy, decoy_size, err);
+	if (r == 0 && m->spec->userns[0])
+		r = lent_make(&m->relay.lent, m->spec->bundle, m->spec->id, m->spec->userns, err);
 	return r < 0 ? r : relay_folders(&m->relay, images, work, err);
 }
 
@@ -269,6 +274,7 @@ int restore_begin(struct monitor *m, const char *images, const char *work, bool 
 		r = start_runc(m, config, decoy, work, lazy, err);
 	if (r < 0) {
 		filler_stop(&m->filler);
+		lent_end(&m->relay.lent);
 		m->error = *err;
 		monitor_fail(m, MONITOR_EXIT_FAILED);
 		return -EIO;

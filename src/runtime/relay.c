@@ -47,6 +47,7 @@ static void end_session(struct relay *r)
 void relay_close(struct relay *r)
 {
 	end_session(r);
+	lent_end(&r->lent);
 	close_fd(&r->images_fd);
 	close_fd(&r->work_fd);
 }
@@ -137,7 +138,7 @@ static int from_runc(struct relay *r, struct buf *b, enum relay_event *ret)
 		*ret = RELAY_BARRIER;
 		return buf_append(&r->answer, b->data, b->len) < 0 ? -ENOMEM : 1;
 	}
-	if (criu_rpc_read(b->data, b->len, &m) == 0 && m.type == CRIU_RPC_RESTORE && criu_rpc_add(b, r->images_fd, r->work_fd) < 0)
+	if (criu_rpc_read(b->data, b->len, &m) == 0 && m.type == CRIU_RPC_RESTORE && (lent_add(&r->lent, b) < 0 || criu_rpc_add(b, r->images_fd, r->work_fd) < 0))
 		return -EBADF;
 	n = say(r->criu, b);
 	return n < 0 ? n : 1;

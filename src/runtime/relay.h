@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "lent.h"
 
 /*
  * The monitor stands between runc and CRIU while they restore.  runc starts the program `criu` that our folder of programs has (criu_start.c): it gives its end
@@ -22,6 +23,7 @@
 struct relay {
 	int runc, criu;                 /* -1: nobody */
 	int images_fd, work_fd;         /* of a restore; -1: none */
+	struct lent lent;               /* of a restore into a user namespace: what CRIU is to mount */
 	bool asked;                     /* CRIU has come to post-restore, runc has not answered yet */
 	bool held;                      /* runc has, CRIU has not been told */
 	struct buf answer;              /* what it said */

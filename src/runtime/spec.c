@@ -66,7 +66,7 @@ static int read_linux(struct spec *s, struct error *err)
 		const char *type;
 		char *out;
 		size_t size;
-	} wanted[] = { { "network", s->netns, sizeof(s->netns) }, { "pid", s->pidns, sizeof(s->pidns) } };
+	} wanted[] = { { "network", s->netns, sizeof(s->netns) }, { "pid", s->pidns, sizeof(s->pidns) }, { "user", s->userns, sizeof(s->userns) } };
 	struct span list, at, ns, type, path;
 
 	if (json_copy_at(s->root, "linux.cgroupsPath", s->cgroups_path, sizeof(s->cgroups_path)) < 0 && s->cgroups_path[0])
@@ -189,7 +189,7 @@ int spec_cut_mounts(struct spec *s, const char *bundle, struct error *err)
 	return r;
 }
 
-static bool is_bind(struct span mount)
+bool spec_is_bind(struct span mount)
 {
 	struct span v, at, option;
 
@@ -212,7 +212,7 @@ int spec_put_mounts(const struct spec *s, struct buf *out)
 		for (at = json_members(list); r == 0 && json_next(&at, NULL, &m);) {
 			char destination[PATH_SIZE], source[PATH_SIZE];
 
-			if (!is_bind(m) || json_copy_at(m, "destination", destination, sizeof(destination)) < 0 ||
+			if (!spec_is_bind(m) || json_copy_at(m, "destination", destination, sizeof(destination)) < 0 ||
 			    json_copy_at(m, "source", source, sizeof(source)) < 0)
 				continue;
 			r = buf_puts(out, n++ ? ",{" : "{");

@@ -19,6 +19,7 @@ struct spec {
 	char cgroups_path[1024];
 	char netns[1024];               /* "" when the container has one of its own */
 	char pidns[1024];               /* the same of the process namespace */
+	char userns[1024];              /* and of the user namespace */
 	char key_dir[1024], order_dir[1024];    /* host folders of our volumes, "" when this container does not mount them */
 	char pod_dir[1024];             /* the kubelet's folder of the pod, "" when it cannot be told */
 };
@@ -37,6 +38,7 @@ bool spec_is_migrated(const struct spec *s);
 int spec_cut_mounts(struct spec *s, const char *bundle, struct error *err);
 /* A person has said so by annotation PM_ANN_START_COLD, which the kubelet has brought to the node. */
 bool spec_may_start_cold(const struct spec *s);
+bool spec_is_bind(struct span mount);    /* one of config.json's mounts */
 /* The bind mounts, as [{"destination", "source"}]. */
 int spec_put_mounts(const struct spec *s, struct buf *out);
 

@@ -690,6 +690,30 @@ static void waits_go_on(void **state)
 	unlinkat(w->fd, "core-7.img", 0);
 }
 
+static void images_are_given_to_a_user_namespace(void **state)
+{
+	const struct id_range some = { .uid = 100000, .gid = 200000, .count = 65536 }, none = { 0 };
+	struct world *w = *state;
+	struct error err = { 0 };
+	struct stat st;
+
+	put(w, "core-1.img", "x", 1);
+	assert_int_equal(criu_images_give(w->fd, &none, &err), 0);
+	assert_int_equal(fstatat(w->fd, "core-1.img", &st, 0), 0);
+	assert_int_not_equal(st.st_uid, 100000);
+	assert_int_equal(criu_images_give(w->fd, &some, &err), -ENOTSUP);
+	assert_int_equal(err.reason, REASON_KernelIncompatible);
+	put(w, "userns-14.img", "x", 1);
+	err = (struct error){ 0 };
+	assert_int_equal(criu_images_give(w->fd, &none, &err), -ENOTSUP);
+	assert_int_equal(criu_images_give(w->fd, &some, &err), 0);
+	for (const char *const *name = (const char *const[]){ ".", "core-1.img", "userns-14.img", NULL }; *name; name++) {
+		assert_int_equal(fstatat(w->fd, *name, &st, 0), 0);
+		assert_int_equal(st.st_uid, 100000);
+		assert_int_equal(st.st_gid, 200000);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -707,6 +731,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(expired_periodic_timers_go_on, setup, teardown),
 		cmocka_unit_test_setup_teardown(waits_go_on, setup, teardown),
 		cmocka_unit_test_setup_teardown(ipc_images_are_emptied, setup, teardown),
+		cmocka_unit_test_setup_teardown(images_are_given_to_a_user_namespace, setup, teardown),
 		cmocka_unit_test(names_are_those_of_images),
 	};
 
