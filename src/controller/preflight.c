@@ -193,13 +193,6 @@ static void check_no_ephemeral_containers(const struct check *c)
 		found(c, REASON_UnsupportedContainer, "the pod has an ephemeral container (%s)", json_str_or(e, "name", "?"));
 }
 
-/* CRIU restores the mapping of the source, and the destination's kubelet has given the pod another one. */
-static void check_user_namespace(const struct check *c)
-{
-	if (cJSON_IsFalse(json_at(c->pod, "spec/hostUsers")))
-		found(c, REASON_UnsupportedContainer, "the pod has a user namespace of its own (hostUsers: false)");
-}
-
 static void check_runtime_class(const struct check *c)
 {
 	static const char *const ours[] = { PM_RUNTIME_CLASS, LIQO_RUNTIME_CLASS };
@@ -376,6 +369,13 @@ static void check_offloaded(const struct check *c)
 		      json_str_or(offloading, "status/offloadingPhase", cJSON_IsNull(offloading) ? "missing" : "not ready"));
 }
 
+/* Liqo 1.2 leaves hostUsers out of the pod that it makes in the other cluster (pkg/virtualKubelet/forge/pods.go, RemotePodSpec): there its root would be the node's. */
+static void check_user_namespace(const struct check *c)
+{
+	if (c->node && c->out->cluster[0] && cJSON_IsFalse(json_at(c->pod, "spec/hostUsers")))
+		found(c, REASON_UnsupportedContainer, "the pod has a user namespace of its own (hostUsers: false), which Liqo does not give it in cluster %s; it can be moved to another node of this cluster", c->out->cluster);
+}
+
 static void check_peer(const struct check *c)
 {
 	const cJSON *fc = json_at(c->facts, "foreignCluster"), *e;
@@ -398,10 +398,10 @@ typedef void (*check_fn)(const struct check *c);
 /* Order: the first finding names the migration's reason, so what explains the others comes first. */
 static const check_fn pod_checks[] = {
 	check_identity, check_not_deleting, check_not_in_use, check_not_static, check_owner, check_host_namespaces,
-	check_volumes, check_containers, check_no_ephemeral_containers, check_user_namespace, check_runtime_class, check_source_cluster, check_running,
+	check_volumes, check_containers, check_no_ephemeral_containers, check_runtime_class, check_source_cluster, check_running,
 };
 
-static const check_fn destination_checks[] = { check_node, check_taints, check_room, check_local_runtime, check_peer, check_offloaded };
+static const check_fn destination_checks[] = { check_node, check_taints, check_room, check_local_runtime, check_user_namespace, check_peer, check_offloaded };
 
 void preflight_check(const cJSON *migration, const cJSON *facts, struct preflight *ret)
 {

@@ -4,7 +4,7 @@
 import re
 
 from cluster import Failed, Log
-from pods import NS, Chain, condition, container, is_running, pod
+from pods import NS, Chain, condition, container, explain, is_running, migrate, migration, pod, reason_of
 
 
 def kinds(name, *checks, **more):
@@ -164,4 +164,34 @@ def inside(case, home, away):
     case.note(connections=16, paused_ms=[m["status"]["downtime"] for m in chain.moves])
 
 
-CASES = {"inside": inside, "locked-down": locked_down, "together": together, "one-pid-namespace": one_process_namespace, "life": life}
+def own_range(home, chain, name):
+    """Where the ids of this container's user namespace begin on the node."""
+    inside, first, count = shown(home, chain, name, "/proc/self/uid_map").split()
+    if (inside, count) != ("0", "65536"):
+        raise Failed("uid_map of %s: %s %s %s" % (name, inside, first, count))
+    return first
+
+
+def user_namespace(case, home, away):
+    """hostUsers: false, one container as root, one as another user: twice to another range of ids on a node of this cluster, owners in the root, emptyDirs (disk, memory) and /dev/shm kept; to another cluster refused"""
+    mounts = [{"name": "data", "mountPath": "/data"}, {"name": "mem", "mountPath": "/mem"}]
+    chain = Chain(case, home, pod("users", [
+        kinds("one", "odd=/state", "odd=/data", "odd=/mem", "memory=/dev/shm", volumeMounts=mounts),
+        container("two", 16, args=["16", "/data/count", "/dev/shm/count"], volumeMounts=mounts, securityContext={"runAsUser": 1000, "runAsGroup": 3000})],
+        hostUsers=False, volumes=[{"name": "data", "emptyDir": {}}, {"name": "mem", "emptyDir": {"medium": "Memory"}}]))
+    m = migrate(case, home, migration("users-away", chain.name, cluster=away.name))
+    if reason_of(m) != "UnsupportedContainer" or "hostUsers" not in condition(m, "Succeeded")["message"]:
+        raise Failed("to another cluster it ended %s" % explain(m))
+    ranges = [own_range(home, chain, "one")]
+    for way in ({}, {"strategy": "PostCopy"}):
+        chain.move(node=home.name, **way)
+        chain.wait_ticks(3)
+        ranges.append(own_range(home, chain, "one"))
+        if own_range(home, chain, "two") != ranges[-1] or ranges[-1] in ranges[:-1]:
+            raise Failed("the containers' ranges of ids: %s" % ranges)
+        if restarts(home.get("pod", chain.name, NS)):
+            raise Failed("restarted after the move")
+    case.note(gap_ms=chain.check(), ranges=ranges, downtime=[m["status"]["downtime"] for m in chain.moves])
+
+
+CASES = {"user-namespace": user_namespace, "inside": inside, "locked-down": locked_down, "together": together, "one-pid-namespace": one_process_namespace, "life": life}

@@ -34,7 +34,6 @@ PODS = [
      {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}], "containers": [{**CONTAINER, "volumeDevices": [{"name": "v", "devicePath": "/d"}]}]}),
     ("stdin", ["TerminalAttached"], {}, {"containers": [{**CONTAINER, "stdin": True}]}),
     ("a tty", ["TerminalAttached"], {}, {"containers": [{**CONTAINER, "tty": True}]}),
-    ("a user namespace of its own", ["UnsupportedContainer"], {}, {"hostUsers": False}),
     ("a runtime of its own", ["UnsupportedRuntime"], {}, {"runtimeClassName": "kata"}),
     ("a pod behind a virtual node that nobody brought there", ["UnsupportedSource"], {}, {"nodeName": "virtual-b"}),
     ("all of it at once", ["OwnedPod", "HostNamespace", "UnsupportedVolume", "DeviceInUse", "TerminalAttached"], owner("Job"),
@@ -116,6 +115,12 @@ def destinations(w):
     pod = w.pod(containers=[{**CONTAINER, "resources": {"requests": {"cpu": "1", "memory": "1025Mi"}}}])
     is_refused(w, "a node too small for the pod", w.migrate(pod["metadata"]["name"], destination={"nodeName": "n-small"}), ["InsufficientResources"])
     untouched(w, "a node too small for the pod", pod)
+    pod = w.pod(hostUsers=False)
+    is_refused(w, "a user namespace, to another cluster", w.migrate(pod["metadata"]["name"], destination={"liqoCluster": "b"}), ["UnsupportedContainer"])
+    untouched(w, "a user namespace, to another cluster", pod)
+    m = w.wait_phase(w.migrate(pod["metadata"]["name"]), "Transferring")
+    w.c.check("preflight: a user namespace, to another node", True)
+    w.kube.merge(w.path(m), {"spec": {"cancel": True}})
     for toleration in ({"operator": "Exists"}, {"key": "example.com/drain", "value": "a"}, {"key": "example.com/drain", "operator": "Exists", "effect": "NoExecute"}):
         pod = w.pod(tolerations=[toleration])
         m = w.wait_phase(w.migrate(pod["metadata"]["name"], destination={"nodeName": "n-tainted"}), "Transferring")
