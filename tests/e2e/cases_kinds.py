@@ -194,4 +194,13 @@ def user_namespace(case, home, away):
     case.note(gap_ms=chain.check(), ranges=ranges, downtime=[m["status"]["downtime"] for m in chain.moves])
 
 
-CASES = {"user-namespace": user_namespace, "inside": inside, "locked-down": locked_down, "together": together, "one-pid-namespace": one_process_namespace, "life": life}
+def user_namespace_shared(case, home, away):
+    """hostUsers: false with shareProcessNamespace, two processes and listening sockets in a container: twice within this cluster"""
+    chain = Chain(case, home, pod("sharedusers", [kinds("one", "http=8080", "pid", "processes=2"), kinds("two", "http=8090", "pid", "processes=2")], shareProcessNamespace=True, hostUsers=False))
+    for _ in range(2):
+        chain.move(node=home.name)
+        chain.wait_ticks(3)
+    case.note(gap_ms=chain.check())
+
+
+CASES = {"user-namespace": user_namespace, "user-namespace-pids": user_namespace_shared, "inside": inside, "locked-down": locked_down, "together": together, "one-pid-namespace": one_process_namespace, "life": life}
