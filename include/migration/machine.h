@@ -182,7 +182,7 @@ const char *machine_check(const struct machine *m, int *ret_move);
 	F(DryRun) F(AsksDestination) F(AddressRecorded) F(DryRunDone) F(SeenReady) F(SeenFreezing) F(SeenRestoring) F(SeenRunning) F(GivenBack) F(Stuck) F(ReportedCommitted)                             \
 	/* committed, and perhaps not heard: by the order and by the receipt, which do not need the stream */ \
 	F(Unheard) F(OrderedCommit) F(ReceiptSeen)                                                                \
-	F(Withheld) F(MayHandOver)                                                                                \
+	F(Withheld) F(MayHandOver) F(AwaitsReady)                                                                                \
 	F(SourceThere) F(SourceDeleting) F(DestinationThere) F(DestinationDeleting) F(MayBeFrozen) F(AgentOwes) F(ThawOver) F(GoneOver)
 
 enum {

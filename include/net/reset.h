@@ -3,6 +3,8 @@
 #define NET_RESET_H
 
 #include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
 
 #include "base/error.h"
 
@@ -12,5 +14,8 @@
  * CONFIG_INET_DIAG_DESTROY.  *ret_listened: one of them listened.
  */
 int tcp_reset_all(int netns_fd, bool *ret_listened, struct error *err);
+
+/* How many resets the network namespace of process pid has sent in its life (OutRsts of /proc/PID/net/snmp, IPv4 and IPv6): one for each connection that is refused.  Negative errno. */
+int tcp_resets_sent(pid_t pid, uint64_t *ret, struct error *err);
 
 #endif

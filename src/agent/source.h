@@ -87,6 +87,12 @@ struct source_container {
 
 enum source_mark { MARK_FREEZE, MARK_FROZEN, MARK_SENT, MARK_PREPARED, MARK_COMMITTED, MARK_RUNNING, MARK_COMPLETE, MARK_COUNT };
 
+/* Clients that still connect to a pod that has moved. */
+struct refusing {
+	uint64_t resets;                /* sent by its network namespace, when that was looked at last */
+	int64_t last_us;                /* clock_mono_us: they had become more; 0: nobody has looked */
+};
+
 /* One migration, seen from where the pod is. */
 struct source {
 	const struct agent_options *o;
@@ -143,6 +149,7 @@ struct source {
 	bool peer_gave_up;              /* the destination said REFUSE or ABORT on this stream */
 	bool peer_never_ran;            /* and, with it, that nothing was opened there and nothing will be */
 	bool listened;                  /* the pod had TCP listeners, which were ended */
+	struct refusing refusing;
 	bool resumed;                   /* taken up from the journal */
 	_Atomic bool bound;             /* its word is given, or it is committed: time alone ends nothing any more */
 	_Atomic bool late;              /* it was not by its deadline */
@@ -315,6 +322,8 @@ void source_leave_connections(struct source *s);
  */
 void source_note_signals(struct source *s);
 void source_hasten(struct source *s);
+/* A pod that has listened, and was asked to end at asked_us, goes on refusing clients (its network namespace has sent so many resets by now): kube-proxy may not have heard of its end. */
+bool source_refuses(struct refusing *f, int64_t asked_us, int64_t now_us, uint64_t resets);
 
 /*
  * source_throttle.c: spec.preCopy.allowAutoConverge.  measure: around each round while the container is not limited.  left: it has written so many bytes by now.  more: it gets less processor time from

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "container/process_info.h"
+#include "net/reset.h"
 #include "source.h"
 
 /*
@@ -15,14 +16,16 @@
  * its two seconds.)  The kernel tells nobody when a signal begins to wait: it is looked for, some hundred times at most.
  */
 #define LOOK_US 20000
-#define PATIENCE_US (6 * INT64_C(1000000))      /* the record is told, the controller deletes, the kubelet hears of it and begins */
+#define PATIENCE_US (9 * INT64_C(1000000))      /* the record is told, the controller waits for the destination to be Ready (LIMIT_SERVES) and deletes, the kubelet hears of it and begins */
 
 /*
  * With its last container the kubelet takes away the pod's network, which refuses whoever still connects to the old address (net/reset.h): a refused client tries again, one that nobody
  * answers waits for its own patience, seconds.  The Service sends nobody here any more when kube-proxy has heard of the deletion and written its rules, which it does once a second at
- * most (minSyncPeriod).  So a pod that has listened keeps its network that long, which is still less than the kubelet would have given it.
+ * most (minSyncPeriod).  So a pod that has listened keeps its network that long; and as long as clients are seen to come still, all of the time that the kubelet gives it: rules may take longer
+ * than that second, and Liqo and the API servers have to be passed before.
  */
 #define REFUSE_US 1200000
+#define STILL_US 300000         /* so long after the last refused client the next one is waited for */
 
 #define BIT(signal) (UINT64_C(1) << ((signal) - 1))
 /* What images name as their STOPSIGNAL: the default; PostgreSQL; nginx; systemd (SIGRTMIN+3 of glibc, whose SIGRTMIN is 34). */
@@ -37,6 +40,28 @@ void source_note_signals(struct source *s)
 
 		c->waiting_known = c->waiting_known || process_pending_signals(c->init_pid, &c->waiting, &ignored) == 0;
 	}
+}
+
+bool source_refuses(struct refusing *f, int64_t asked_us, int64_t now_us, uint64_t resets)
+{
+	if (f->resets != resets || !f->last_us) {
+		f->resets = resets;
+		f->last_us = now_us;
+	}
+	return now_us - asked_us < REFUSE_US || now_us - f->last_us < STILL_US;
+}
+
+/* Its network is needed.  Where nobody can tell whether clients come: for the time that kube-proxy needs. */
+static bool must_stay(struct source *s, const struct source_container *c)
+{
+	struct error ignored = { 0 };
+	uint64_t resets = 0;
+
+	if (!s->listened)
+		return false;
+	if (tcp_resets_sent(c->init_pid, &resets, &ignored) < 0)
+		resets = s->refusing.resets;
+	return source_refuses(&s->refusing, c->asked_us, clock_mono_us(), resets);
 }
 
 /* Nothing is left to be done for it. */
@@ -54,7 +79,7 @@ static bool is_over(struct source *s, struct source_container *c)
 		return false;
 	if (!c->asked_us)
 		c->asked_us = clock_mono_us();
-	if (s->listened && clock_mono_us() - c->asked_us < REFUSE_US)
+	if (must_stay(s, c))
 		return false;
 	r = freezer_kill(&s->freezer, c->index, &why);
 	if (r < 0 && r != -ESTALE)

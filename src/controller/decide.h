@@ -70,6 +70,7 @@ const char *action_name(enum action a);
 #define LIMIT_RUNNING (30 * 1000000ll)          /* for an agent to report that the destination runs */
 #define LIMIT_HEARD (5 * 1000000ll)             /* for the stream to bring the commit there and the word back, before the other way is taken */
 #define LIMIT_READY (120 * 1000000ll)           /* for the destination to be Ready, where its owner would keep the source else */
+#define LIMIT_SERVES (3 * 1000000ll)            /* for the destination to be Ready before the source is deleted: kubelet and Liqo need 0.3 to 1 s to say so */
 #define GRACE_AGENT_REPORT (3 * 1000000ll)      /* the agent's error says more than the pod's exit code: it is waited for */
 #define LOOK_OWED (15 * 1000000ll)      /* after the end, at pods that were left to others to put right */
 #define LOOK_EVERY (3 * 1000000ll)

@@ -542,6 +542,27 @@ static bool withheld(const struct observed *o, struct step *s)
 	return true;
 }
 
+/* A Service may select it: it has a label that is not ours. */
+static bool has_labels(const cJSON *pod)
+{
+	const cJSON *l;
+
+	cJSON_ArrayForEach(l, json_at(pod, "metadata/labels")) {
+		if (strcmp(l->string, PM_LABEL_MIGRATION))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * kube-proxy writes its rules once a second at most (minSyncPeriod).  A deletion that comes just before the destination is Ready takes that second for itself, and changes nothing: a Service
+ * without ready endpoints goes on sending to the one that is terminating.  So the destination first; but a pod that does not become Ready is no reason to keep the source.
+ */
+static bool awaits_ready(const struct observed *o, struct step *s)
+{
+	return o->destination && !may_hand_over(o, s) && has_labels(o->destination) && !seen_over(o, s, entered(o, PHASE_Committed), LIMIT_SERVES);
+}
+
 static bool source_there(const struct observed *o, struct step *s)
 {
 	(void)s;
@@ -600,7 +621,7 @@ static const fact_fn functions[FACT_COUNT] = {
 	[FACT_AT_SeenFreezing] = seen_freezing, [FACT_AT_SeenRestoring] = seen_restoring,
 	[FACT_AT_SeenRunning] = seen_running, [FACT_AT_GivenBack] = given_back, [FACT_AT_Stuck] = stuck, [FACT_AT_ReportedCommitted] = reported_committed,
 	[FACT_AT_Unheard] = unheard, [FACT_AT_OrderedCommit] = ordered_commit, [FACT_AT_ReceiptSeen] = receipt_seen,
-	[FACT_AT_Withheld] = withheld, [FACT_AT_MayHandOver] = may_hand_over,
+	[FACT_AT_Withheld] = withheld, [FACT_AT_MayHandOver] = may_hand_over, [FACT_AT_AwaitsReady] = awaits_ready,
 	[FACT_AT_SourceThere] = source_there, [FACT_AT_SourceDeleting] = source_deleting, [FACT_AT_DestinationThere] = destination_there,
 	[FACT_AT_DestinationDeleting] = destination_deleting, [FACT_AT_MayBeFrozen] = may_be_frozen, [FACT_AT_AgentOwes] = agent_owes,
 	[FACT_AT_ThawOver] = thaw_over, [FACT_AT_GoneOver] = gone_over,

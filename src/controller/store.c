@@ -151,13 +151,14 @@ static const struct json_want migration_metadata[] = { UNWANTED("managedFields")
 const struct json_want store_migration_want[] = { WANT_OF("metadata", migration_metadata), WANT("spec"), WANT("status"), WANT_END };
 
 /* Of a pod, what decide(), the invariants, the handing over and problem_of_pod() read. */
-static const struct json_want pod_labels[] = { WANT(PM_LABEL_MIGRATION), WANT_END };
+static const struct json_want watched_labels[] = { WANT("*"), WANT_END };
+static const struct json_want pod_labels[] = { UNWANTED(PM_LABEL_MIGRATION), WANT("*"), WANT_END };       /* the mark is kept beside the text */
 static const struct json_want pod_annotations[] = {
 	WANT(PM_ANN_MIGRATION), WANT(PM_ANN_ORIGINAL_NAME), WANT(ANN_ORDERED), WANT(ANN_WITHHELD), WANT_END,
 };
 #define POD_METADATA WANT("name"), WANT("namespace"), WANT("deletionTimestamp"), WANT("creationTimestamp"), WANT_OF("annotations", pod_annotations)
-static const struct json_want pod_metadata[] = { POD_METADATA, WANT_END };
-static const struct json_want watched_metadata[] = { POD_METADATA, WANT("uid"), WANT("resourceVersion"), WANT_OF("labels", pod_labels), WANT_END };
+static const struct json_want pod_metadata[] = { POD_METADATA, WANT_OF("labels", pod_labels), WANT_END };
+static const struct json_want watched_metadata[] = { POD_METADATA, WANT("uid"), WANT("resourceVersion"), WANT_OF("labels", watched_labels), WANT_END };
 static const struct json_want container[] = { WANT("name"), WANT("restartPolicy"), WANT_END };
 static const struct json_want pod_spec[] = { WANT("nodeName"), WANT_OF("containers", container), WANT_OF("initContainers", container), WANT_END };
 static const struct json_want condition[] = { WANT("type"), WANT("status"), WANT_END };
@@ -493,8 +494,10 @@ bool store_remove_pod(struct store *s, const cJSON *object, char ret_key[STORE_K
 
 static cJSON *pod_object(const struct pod *p)
 {
-	cJSON *o = parsed(p->text), *meta = cJSON_GetObjectItemCaseSensitive(o, "metadata"), *labels = cJSON_AddObjectToObject(meta, "labels");
+	cJSON *o = parsed(p->text), *meta = cJSON_GetObjectItemCaseSensitive(o, "metadata"), *labels = cJSON_GetObjectItemCaseSensitive(meta, "labels");
 
+	if (!labels)
+		labels = cJSON_AddObjectToObject(meta, "labels");
 	if (cJSON_AddStringToObject(meta, "uid", p->uid) && cJSON_AddStringToObject(meta, "resourceVersion", p->version) &&
 	    cJSON_AddStringToObject(labels, PM_LABEL_MIGRATION, p->migration))
 		return o;

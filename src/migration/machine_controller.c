@@ -47,6 +47,8 @@ const struct controller_row controller_rows[] = {
 	{ "waits for the destination to run", IN(Committed), COMMIT, 0, F(SeenRunning), TO(Record, Committed) },
 	{ "the owner's pod, the destination is not ready", IN(Committed), COMMIT, F(Withheld), F(MayHandOver), TO(Record, Committed) },
 	{ "the owner's pod, the destination takes its place", IN(Committed), COMMIT, F(Withheld), 0, DO(HandOver) },
+	/* A Service takes up the new address before it gives up the old one, if that is soon. */
+	{ "the destination will be ready in a moment", IN(Committed), COMMIT, F(SourceThere) | F(AwaitsReady), F(SourceDeleting), DO(Wait) },
 	{ "the destination runs", IN(Committed), COMMIT, F(SourceThere), F(SourceDeleting), DO(DeleteSource) },
 	{ "the source pod is terminating", IN(Committed), COMMIT, F(SourceThere), 0, TO(Record, Committed) },
 	{ "the source pod is gone", IN(Committed), COMMIT, 0, 0, TO(End, Succeeded) },

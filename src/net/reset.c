@@ -2,6 +2,7 @@
 #include "net/reset.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
@@ -13,7 +14,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "diag.h"
 
 /* sock_diag(7): a list of sockets by SOCK_DIAG_BY_FAMILY, the end of one by SOCK_DESTROY (kernel 4.5). */
@@ -111,4 +114,42 @@ int tcp_reset_all(int netns_fd, bool *ret_listened, struct error *err)
 	pthread_join(thread, NULL);
 	*ret_listened = j->listened;
 	return j->result < 0 ? error_set(err, j->result, "end the pod's connections: %s", strerror(-j->result)) : j->result;
+}
+
+#define SNMP_MAX 65536
+#define SNMP_TCP "\nTcp: "
+
+/* The number below the name in two lines of /proc/PID/net/snmp, of which the first has the names and the second the numbers (proc_pid_net(5)). */
+static int snmp_tcp(const char *text, const char *name, uint64_t *ret)
+{
+	const char *names = strstr(text, SNMP_TCP), *numbers = names ? strstr(names + 1, SNMP_TCP) : NULL;
+	size_t len = strlen(name);
+	char *end;
+
+	if (!numbers)
+		return -EBADMSG;
+	names += sizeof(SNMP_TCP) - 1;
+	numbers += sizeof(SNMP_TCP) - 1;
+	while (strncmp(names, name, len) || !strchr(" \n", names[len])) {
+		names += strcspn(names, " \n");
+		numbers += strcspn(numbers, " \n");
+		if (*names++ != ' ' || *numbers++ != ' ')
+			return -EBADMSG;
+	}
+	errno = 0;
+	*ret = strtoull(numbers, &end, 10);
+	return end == numbers || errno ? -EBADMSG : 0;
+}
+
+int tcp_resets_sent(pid_t pid, uint64_t *ret, struct error *err)
+{
+	cleanup_buf struct buf text = BUF_INIT(SNMP_MAX);
+	char path[64];
+	int r;
+
+	path_format(path, sizeof(path), "/proc/%d/net/snmp", pid);
+	r = file_read(AT_FDCWD, path, &text, err);
+	if (r == 0 && snmp_tcp(text.data, "OutRsts", ret) < 0)
+		r = error_set(err, -EBADMSG, "%s has no Tcp: OutRsts", path);
+	return r;
 }

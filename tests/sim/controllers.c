@@ -75,7 +75,7 @@ bool dry_done(const struct object *o)
 	return o->cause == CAUSE_DRY ? o->error != 1 : o->error == REHEARSED && o->cause != CAUSE_OTHER;
 }
 
-static uint64_t facts_of(const struct controller *c, const struct world *w)
+static uint64_t facts_of(const struct sim *s, const struct controller *c, const struct world *w)
 {
 	const struct object *o = &c->o;
 	uint64_t f = 0;
@@ -94,6 +94,7 @@ static uint64_t facts_of(const struct controller *c, const struct world *w)
 	f |= w->dry == DRY_DESTINATION ? FACT_AsksDestination : 0;
 	f |= o->has_ip ? FACT_AddressRecorded : 0;
 	f |= dry_done(o) ? FACT_DryRunDone : 0;
+	f |= w->served && (s->sw & SW_READY_FOR_EVER || !over(w, o->t_committed, LIMIT / 4)) ? FACT_AwaitsReady : 0;
 	f |= over(w, o->t_abort, LIMIT) ? FACT_ThawOver : 0;
 	f |= over(w, o->t_abort, 2 * LIMIT) ? FACT_GoneOver : 0;
 	add_pods(c, w, &f);
@@ -112,7 +113,7 @@ bool controller_decide(struct sim *s, struct world *w, int i)
 	if (!c->up || !c->leads || c->acting || c->stopped || !c->o.exists)
 		return false;
 	controller_came_upon(s, &c->o);
-	c->facts = facts_of(c, w);
+	c->facts = facts_of(s, c, w);
 	c->row = controller_next(s->rows, s->n_rows, (enum phase)c->o.phase, (enum decision)c->o.decision, c->facts);
 	if (c->row->move == MOVE_Wait || c->row->move == MOVE_AwaitPod)
 		return false;

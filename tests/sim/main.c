@@ -74,6 +74,7 @@ static void begin(struct world *w, uint64_t seed, unsigned focus)
 	w->remote = (uint8_t)dice(w, 2);
 	w->expires = dice(w, 4) == 0;
 	w->later = dice(w, 3) == 0;
+	w->served = seed % 3 == 0;      /* no dice: the schedules stay what they were */
 	dry = dice(w, 16);
 	/* Of a source in another cluster only one that asks both is more than the checks. */
 	w->dry = focus || dry > 1 ? DRY_NOT : dry || w->remote ? DRY_DESTINATION : DRY_SOURCE;

@@ -392,6 +392,7 @@ const struct mutant mutants[] = {
 	{ "end-unheard", "a source goes on dialling for a migration that has succeeded", false, 0, end_unheard, FOCUS_HOME | FOCUS_SEVERED },
 	{ "thaw-when-silent", "thaws when a committed destination cannot be dialled", false, 0, thaw_when_silent, FOCUS_HOME | FOCUS_SEVERED },
 	{ "running-told-once", "Running is reported once", false, 0, running_told_once, 0 },
+	{ "ready-for-ever", "a destination that does not become Ready keeps its source for ever", false, SW_READY_FOR_EVER, NULL, 0 },
 	{ "decide-anew", "a decision is written again each time it is asked for", false, SW_DECIDE_ANEW, NULL, 0 },
 	{ "rest-freed", "PostCopy: memory is dropped when it was sent, and cannot be sent again", false, SW_REST_FREED, NULL, 0 },
 	{ "abort-anew", "a restarted controller begins the time of its abort anew", false, SW_ABORT_ANEW, NULL, 0 },

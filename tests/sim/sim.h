@@ -38,6 +38,7 @@ enum {
 	SW_ORDER_STARVES = 1 << 23,     /* an order is followed although the memory is still at the source */
 	SW_ABORT_APART = 1 << 24,       /* Aborted is reported, and the decision is left open */
 	SW_REFUSED_LIES = 1 << 17,      /* "certainly not applied" is said of a write that was */
+	SW_READY_FOR_EVER = 1 << 29,    /* a destination that does not become Ready keeps the source */
 	/* A second time does something. */
 	SW_DECIDE_ANEW = 1 << 25,       /* a decision is written whether or not it is there */
 	SW_REST_FREED = 1 << 26,        /* PostCopy: what was sent is dropped, whether or not it has come */
@@ -108,6 +109,7 @@ struct world {
 	/* settings of the schedule */
 	uint8_t remote, settling, expires, dry;         /* dry: enum dry */
 	uint8_t later;                  /* PostCopy */
+	uint8_t served;                 /* a Service may select the pod, and the destination never becomes Ready */
 	int32_t sever_at;               /* the pod network is lost for good after so many events; 0: never */
 	uint8_t slow;                   /* of these parts of the world, a bit each, the controllers hear late */
 	uint32_t faulty;                /* faults happen with this many in 1024 .. */

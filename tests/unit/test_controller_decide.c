@@ -72,6 +72,8 @@ static cJSON *parse(const char *text)
 #define OWNED(more) "{'metadata':{'name':'web','namespace':'d','uid':'s'},'status':{'phase':'Running'" more "}}"
 #define HELD(more) "{'metadata':{'name':'web-x','uid':'t','annotations':{'podmigration.dev/withheld':'{}'}},'spec':{'containers':[{'name':'a'}]},'status':{" \
 	"'phase':'Running','podIP':'10.0.0.1','containerStatuses':[{'name':'a','state':{'running':{}}}]" more "}}"
+#define SERVED(label, more) "{'metadata':{'name':'web-x','uid':'t','labels':{'podmigration.dev/migration-uid':'u1'" label "}},'spec':{'containers':[{'name':'a'}]},'status':{" \
+	"'phase':'Running','podIP':'10.0.0.1','containerStatuses':[{'name':'a','state':{'running':{}}}]" more "}}"
 #define DIED "{'metadata':{'name':'web-x','uid':'t'},'spec':{'containers':[{'name':'a'}]},'status':{'phase':'Running','podIP':'10.0.0.1'," \
 	"'containerStatuses':[{'name':'a','state':{'terminated':{'exitCode':125}}}]}}"
 #define NO_IMAGE "{'metadata':{'name':'web-x','uid':'t'},'spec':{'containers':[{'name':'a'}]},'status':{'phase':'Pending'," \
@@ -281,6 +283,16 @@ static const struct {
 	  HELD(READY("False")), 130, ACT_RECORD, PHASE_Committed, REASON_DestinationPodFailed },
 	{ "an owner's pod, not running yet", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Committed'}") "}", OWNED(READY("True")),
 	  HELD(READY("True")), 3, ACT_RECORD, PHASE_Committed, 0 },
+	{ "runs, a Service may select it, and it is not Ready yet", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", OWNED(READY("True")),
+	  SERVED(",'app':'x'", READY("False")), 1, ACT_WAIT, 0, 0 },
+	{ "runs, a Service may select it, and it is Ready", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", OWNED(READY("True")),
+	  SERVED(",'app':'x'", READY("True")), 1, ACT_DELETE_SOURCE, 0, 0 },
+	{ "runs, nothing can select it", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", OWNED(READY("True")),
+	  SERVED("", READY("False")), 1, ACT_DELETE_SOURCE, 0, 0 },
+	{ "runs, a Service may select it, and the source was not Ready either", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", OWNED(READY("False")),
+	  SERVED(",'app':'x'", READY("False")), 1, ACT_DELETE_SOURCE, 0, 0 },
+	{ "runs, a Service may select it, and it does not become Ready", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", OWNED(READY("True")),
+	  SERVED(",'app':'x'", READY("False")), 60, ACT_DELETE_SOURCE, 0, 0 },
 	{ "runs, source goes", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", WEB_GOING, UP, 3, ACT_RECORD,
 	  PHASE_Committed, 0 },
 	{ "runs, source gone", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", NULL, UP, 3, ACT_END, PHASE_Succeeded, 0 },

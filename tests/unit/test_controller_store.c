@@ -130,6 +130,7 @@ static void test_pods(void **state)
 	assert_null(json_at(pod, "spec/initContainers/1/restartPolicy"));
 	assert_null(json_at(pod, "spec/containers/0/env"));             /* what is not looked at is not kept */
 	assert_null(json_at(pod, "metadata/annotations/note"));
+	assert_non_null(json_at(pod, "metadata/labels/big"));           /* what a Service may select by */
 	cJSON_Delete(pod);
 	/* An older state does not come back. */
 	put_pod(s, "{'metadata':{'name':'p','namespace':'d','uid':'p1','resourceVersion':'6','labels':{'podmigration.dev/migration-uid':'u'}},'status':{'podIP':'old'}}", key);

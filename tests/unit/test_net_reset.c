@@ -52,6 +52,7 @@ static int in_namespace(void)
 {
 	struct error err = { 0 };
 	bool listened = true;
+	uint64_t before, after;
 	int netns, client, waiting, n;
 	char byte;
 
@@ -68,7 +69,7 @@ static int in_namespace(void)
 		return 0;
 	if (n < 4 || !listened)
 		return 4;
-	if (connect_to(4000) != -ECONNREFUSED)
+	if (tcp_resets_sent(getpid(), &before, &err) < 0 || connect_to(4000) != -ECONNREFUSED || tcp_resets_sent(getpid(), &after, &err) < 0 || after != before + 1)
 		return 5;
 	if (read(client, &byte, 1) >= 0 || read(waiting, &byte, 1) >= 0)
 		return 6;
@@ -146,9 +147,19 @@ static void however_many_there_are(void **state)
 	run(of_many);
 }
 
+static void nobody_counts_what_is_not_there(void **state)
+{
+	struct error err = { 0 };
+	uint64_t n;
+
+	(void)state;
+	assert_int_equal(tcp_resets_sent(1 << 30, &n, &err), -ENOENT);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(every_peer_is_told_at_once), cmocka_unit_test(however_many_there_are) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(every_peer_is_told_at_once), cmocka_unit_test(however_many_there_are),
+					    cmocka_unit_test(nobody_counts_what_is_not_there) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
