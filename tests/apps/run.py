@@ -100,8 +100,7 @@ class Client:
 
     def __init__(self, home, app, host):
         c = app["client"]
-        pid = open(os.path.join(os.path.dirname(home.kubeconfig), "pid")).read().split()[0]
-        self.process = subprocess.Popen(["nsenter", "-t", pid, "-n", sys.executable, os.path.join(HERE, "load/main.py"), c["kind"], host, str(c["port"]),
+        self.process = subprocess.Popen([*home.in_network(), sys.executable, os.path.join(HERE, "load/main.py"), c["kind"], host, str(c["port"]),
                                          str(c.get("threads", THREADS)), json.dumps(c.get("options", {}))], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def say(self, word):

@@ -43,6 +43,11 @@ class Cluster:
     def command(self, *args):
         return [self.kubectl, "--kubeconfig", self.kubeconfig, *args]
 
+    def in_network(self):
+        """What a command on this machine begins with that is to run in the network of the cluster's node."""
+        with open(os.path.join(os.path.dirname(self.kubeconfig), "pid")) as f:
+            return ["nsenter", "-t", f.read().split()[0], "-n"]
+
     def run(self, *args, stdin=None, timeout=60):
         """Exit status, stdout, stderr."""
         p = subprocess.run(self.command(*args), input=stdin, stdin=None if stdin is not None else subprocess.DEVNULL,
