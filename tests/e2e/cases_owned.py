@@ -79,6 +79,13 @@ class Endpoints:
         """Unix ms of the first change, from `since` on, to addresses that are good."""
         return next(at for at, ready in self.log if at >= since and good(ready))
 
+    def check_order(self, since, old, new):
+        """The Service was never without: when the old address was not ready any more the new one was. since: how long the log was before."""
+        self.wait({new}, 30)
+        without = next(ready for _, ready in self.log[since:] if old not in ready)
+        if new not in without:
+            raise Failed("the Service lost %s before it had %s: %s" % (old, new, [sorted(ready) for _, ready in self.log[since:]]))
+
 
 OLD_READY_S = 5         # so long after the freeze the old address may be given to clients
 
@@ -102,8 +109,10 @@ def deployment(case, home, away):
     for where in ({"cluster": away.name}, {"node": home.name}):
         old, endpoints = address(), Endpoints(case, home, "owned")
         endpoints.wait({old}, 30)
+        before = len(endpoints.log)
         m = chain.move(**where)
         chain.check_place()
+        endpoints.check_order(before, old, address())
         times.append(switched(endpoints, m, old, address()))
     case.note(gap_ms=chain.check(), old_gone_ms=[t[0] for t in times], new_ready_ms=[t[1] for t in times])
 

@@ -47,14 +47,6 @@ class Client:
         return round(max(b - a for a, b in zip(ends, ends[1:])))
 
 
-def new_before_old(endpoints, since, old, new):
-    """The Service never had neither: when the old address was not ready any more the new one was."""
-    endpoints.wait({new}, 30)
-    seen = [ready for at, ready in endpoints.log[since:] if old not in ready]
-    if new not in seen[0]:
-        raise Failed("the Service lost %s before it had %s: %s" % (old, new, [sorted(ready) for _, ready in endpoints.log[since:]]))
-
-
 def service(case, home, away):
     """a client connects through a Service all the time, four moves: it is told at once or served, at no time by nobody, and the Service has the new address before it gives up the old one"""
     manifest = pod("served", [container("one", image="kinds", args=["http=8080"])])
@@ -72,7 +64,7 @@ def service(case, home, away):
         rows, changes = len(client.rows), len(endpoints.log)
         chain.move(**({"node": home.name} if number % 2 else {"cluster": away.name}))
         new = address()
-        new_before_old(endpoints, changes, old, new)
+        endpoints.check_order(changes, old, new)
         client.served(20, 60)
         gaps.append(client.longest_gap(rows))
         lost += client.counts(rows).get("lost", 0) > 0
