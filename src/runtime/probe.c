@@ -20,7 +20,11 @@
 #include "runtime.h"
 
 #define PROCESS_MAX (1u << 20)
-#define SETTLE_MS 200           /* what the kubelet does next leaves the processors to the pod's containers that are just being resumed */
+/*
+ * What the kubelet does next leaves the processors to the containers of the pod that are just being resumed.  Not for longer: with it begins what makes the pod Ready, and until
+ * then a Service has no address that answers.
+ */
+#define SETTLE_MS 60
 
 bool probe_is_ours(const char *process_file)
 {
