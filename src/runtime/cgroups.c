@@ -57,6 +57,23 @@ int cgroups_current(struct cgroups *ret, struct error *err)
 	return ret->n ? 0 : error_set(err, -ENOENT, "no cgroup hierarchy is mounted below " ROOT);
 }
 
+const char *cgroups_own_source(const struct cgroups *here, const char *cgroups_path, const char *source, char *path, size_t size)
+{
+	char own[1024], at[1200];
+
+	if (cgroup_name_expand(cgroups_path, own, sizeof(own)) < 0)
+		return NULL;
+	for (int i = 0; i < here->n; i++) {
+		const char *mount = here->items[i].mount;
+
+		/* The root, too: cgroups_return may have had nowhere else to go. */
+		if (path_format(at, sizeof(at), "%s%s", mount, here->items[i].path) < 0 || (strcmp(source, at) && strcmp(source, mount)))
+			continue;
+		return path_format(path, size, "%s%s", mount, own) < 0 ? NULL : path;
+	}
+	return NULL;
+}
+
 /* A new v1 cpuset is empty and takes no process before it has cpus and memory nodes (cpusets(7)). */
 static void fill_cpuset(const char *dir, const char *parent)
 {

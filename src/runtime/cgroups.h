@@ -23,6 +23,11 @@ struct cgroups {
 };
 
 int cgroups_current(struct cgroups *ret, struct error *err);
+/*
+ * A container has its own groups of cgroup v1 bound below its /sys/fs/cgroup.  runc takes for them the groups that it is in itself when it looks (libcontainer/rootfs_linux.go, getCgroupMounts): at a start those of
+ * the container, whose init looks, but at a restore its own.  Returns, in path, what the source of such a mount is to be instead; NULL: it is no such mount.  here: where this process and runc are.
+ */
+const char *cgroups_own_source(const struct cgroups *here, const char *cgroups_path, const char *source, char *path, size_t size);
 /* Moves this process there; makes what is missing. */
 int cgroups_join(const struct cgroups *all, const char *cgroups_path, struct error *err);
 int cgroups_return(const struct cgroups *all, struct error *err);       /* back to where cgroups_current found us */

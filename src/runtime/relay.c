@@ -121,6 +121,22 @@ static int from_criu(struct relay *r, struct buf *b, enum relay_event *ret)
 	return n < 0 ? n : 1;
 }
 
+static const char *own_group(void *ctx, const char *source, char *path, size_t size)
+{
+	const struct relay *r = ctx;
+
+	return cgroups_own_source(r->here, r->cgroups_path, source, path, size);
+}
+
+static int add_to_request(struct relay *r, struct buf *request)
+{
+	int e = lent_add(&r->lent, request);
+
+	if (e == 0 && r->here)
+		e = criu_rpc_replace_mounts(request, own_group, r);
+	return e < 0 ? e : criu_rpc_add(request, r->images_fd, r->work_fd);
+}
+
 static int from_runc(struct relay *r, struct buf *b, enum relay_event *ret)
 {
 	struct criu_rpc m;
@@ -138,7 +154,7 @@ static int from_runc(struct relay *r, struct buf *b, enum relay_event *ret)
 		*ret = RELAY_BARRIER;
 		return buf_append(&r->answer, b->data, b->len) < 0 ? -ENOMEM : 1;
 	}
-	if (criu_rpc_read(b->data, b->len, &m) == 0 && m.type == CRIU_RPC_RESTORE && (lent_add(&r->lent, b) < 0 || criu_rpc_add(b, r->images_fd, r->work_fd) < 0))
+	if (criu_rpc_read(b->data, b->len, &m) == 0 && m.type == CRIU_RPC_RESTORE && add_to_request(r, b) < 0)
 		return -EBADF;
 	n = say(r->criu, b);
 	return n < 0 ? n : 1;

@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "cgroups.h"
 #include "lent.h"
 
 /*
@@ -23,6 +24,8 @@
 struct relay {
 	int runc, criu;                 /* -1: nobody */
 	int images_fd, work_fd;         /* of a restore; -1: none */
+	const struct cgroups *here;     /* of a restore: where runc is; NULL: none */
+	const char *cgroups_path;       /* and where its container is */
 	struct lent lent;               /* of a restore into a user namespace: what CRIU is to mount */
 	bool asked;                     /* CRIU has come to post-restore, runc has not answered yet */
 	bool held;                      /* runc has, CRIU has not been told */

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kinds of pods: what their specs and their processes hold is the same after the move, and no container is restarted by it. The programs look by themselves
 (tests/apps/kinds.c); several features share a pod, so that each is seen together with others."""
+import os
 import re
 
 from cluster import Failed, Log
@@ -66,8 +67,12 @@ def ends_as_it_wishes(case, home, chain, name):
         raise Failed("it had %d ms to end, and its preStop hook has run %d times" % (had, hooks))
 
 
+# What a container sees of its own cgroup, with version 2 and version 1.
+OWN_LIMIT = "/sys/fs/cgroup/memory.max" if os.path.exists("/sys/fs/cgroup/cgroup.controllers") else "/sys/fs/cgroup/memory/memory.limit_in_bytes"
+
+
 def locked_down(case, home, away):
-    """not root, read-only root, seccomp, sysctls, no capabilities, memory limit; emptyDir in memory, ConfigMap, Secret, downward API, token, subPath"""
+    """not root, read-only root, seccomp, sysctls, no capabilities, memory limit, which it sees; emptyDir in memory, ConfigMap, Secret, downward API, token, subPath"""
     home.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "kinds", "namespace": NS}, "data": {"key": "from the config map"}},
                {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "kinds", "namespace": NS}, "stringData": {"key": "from the secret"}})
     for kind in ("configmap", "secret"):
@@ -75,7 +80,7 @@ def locked_down(case, home, away):
     p = pod("locked", [kinds(
         "one", "identity=Seccomp:\t2", "readonly", "memory=/mem", "file=/config/key:config map", "file=/secret/key:the secret", "file=/sub/file:below",
         "file=/podinfo/labels:kind=\"locked\"", "file=/var/run/secrets/kubernetes.io/serviceaccount/ca.crt:BEGIN CERTIFICATE",
-        "file=/proc/sys/net/ipv4/ip_local_port_range:20000\t20999", "file=/proc/sys/net/ipv4/ping_group_range:7\t7777", "file=/proc/sys/kernel/shm_rmid_forced:1",
+        "file=/proc/sys/net/ipv4/ip_local_port_range:20000\t20999", "file=/proc/sys/net/ipv4/ping_group_range:7\t7777", "file=/proc/sys/kernel/shm_rmid_forced:1", "file=%s:%d" % (OWN_LIMIT, 16 << 20),
         env=[{"name": "NAME", "value": "one"}, {"name": "OWN", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
         securityContext={"readOnlyRootFilesystem": True, "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
         resources={"limits": {"memory": "16Mi", "cpu": "500m"}},

@@ -106,6 +106,27 @@ static void a_restore_that_was_killed_leaves_nothing(void **state)
 	free(m);
 }
 
+static void a_container_sees_its_own_groups(void **state)
+{
+	struct cgroups here = { .n = 2 };
+	char path[1024];
+
+	(void)state;
+	snprintf(here.items[0].mount, sizeof(here.items[0].mount), "/sys/fs/cgroup/cpu,cpuacct");
+	snprintf(here.items[0].path, sizeof(here.items[0].path), "/system.slice/containerd.service");
+	snprintf(here.items[1].mount, sizeof(here.items[1].mount), "/sys/fs/cgroup/memory");
+	snprintf(here.items[1].path, sizeof(here.items[1].path), "/");
+	assert_string_equal(cgroups_own_source(&here, "/kubepods/pod1/c", "/sys/fs/cgroup/cpu,cpuacct/system.slice/containerd.service", path, sizeof(path)), "/sys/fs/cgroup/cpu,cpuacct/kubepods/pod1/c");
+	assert_string_equal(cgroups_own_source(&here, "/kubepods/pod1/c", "/sys/fs/cgroup/memory", path, sizeof(path)), "/sys/fs/cgroup/memory/kubepods/pod1/c");
+	assert_string_equal(cgroups_own_source(&here, "kubepods-pod1.slice:cri-containerd:c", "/sys/fs/cgroup/cpu,cpuacct", path, sizeof(path)),
+			    "/sys/fs/cgroup/cpu,cpuacct/kubepods.slice/kubepods-pod1.slice/cri-containerd-c.scope");
+	/* A volume, another group, a hierarchy that is not there. */
+	assert_null(cgroups_own_source(&here, "/kubepods/pod1/c", "/var/lib/kubelet/pods/1/volumes/v", path, sizeof(path)));
+	assert_null(cgroups_own_source(&here, "/kubepods/pod1/c", "/sys/fs/cgroup/memory/other", path, sizeof(path)));
+	assert_null(cgroups_own_source(&here, "/kubepods/pod1/c", "/sys/fs/cgroup/pids", path, sizeof(path)));
+	assert_null(cgroups_own_source(&here, "/kubepods/pod1/c", "/sys/fs/cgroup/memory", path, 30));
+}
+
 static int make_root(void **state)
 {
 	(void)state;
@@ -120,7 +141,7 @@ static int remove_root(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(whoever_is_below_is_killed_too), cmocka_unit_test(a_restore_that_was_killed_leaves_nothing) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(whoever_is_below_is_killed_too), cmocka_unit_test(a_restore_that_was_killed_leaves_nothing), cmocka_unit_test(a_container_sees_its_own_groups) };
 
 	return cmocka_run_group_tests(tests, make_root, remove_root);
 }
