@@ -175,13 +175,13 @@ extern const struct deed_row source_deeds[DEED_COUNT];
 int source_dial(struct source *s, int64_t patience_us, struct error *err);
 int source_greet(struct source *s, bool resume, struct error *err);
 /*
- * Receives the one frame that is expected next, and answers each WANT before it (idle_us is then for each frame, but up to PREPARED for all of them); -ECONNABORTED and peer_gave_up: REFUSE or ABORT came instead, err holds the destination's words; anything else ends
+ * Receives the one frame that is expected next, and answers each WANT before it (idle_us is then for each frame, but up to PREPARED for all of them); -ECONNABORTED and peer_gave_up: REFUSE or ABORT came instead, perhaps behind a WANT whose answer nobody took, err holds the destination's words; anything else ends
  * the stream.
  */
 int source_expect(struct source *s, enum wire_type type, int64_t idle_us, cJSON **ret, struct error *err);
 /*
- * After a failure to send, which *err tells of: a destination that gives up says why and hangs up while it is sent to, and its words lie there still.  Then *err is these, and
- * peer_gave_up is set.
+ * After a failure to send, which *err tells of: a destination that gives up says why and hangs up while it is sent to, and its words lie there still, behind what it has asked for before (PostCopy), which
+ * is not answered.  Then *err is these, and peer_gave_up is set.
  */
 void source_hear_last_word(struct source *s, struct error *err);
 void source_hang_up(struct source *s);

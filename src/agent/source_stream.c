@@ -191,6 +191,35 @@ static int receive(struct source *s, enum wire_type expected, int64_t idle_us, i
 	return wire_receive(s->wire, left, ret, err);
 }
 
+static bool gives_up(const struct wire_frame *f)
+{
+	return f->type == WIRE_REFUSE || f->type == WIRE_ABORT;
+}
+
+/* What it has asked before nobody waits for any more.  In all no longer than that: what it said lies here already. */
+void source_hear_last_word(struct source *s, struct error *err)
+{
+	int64_t begun = clock_mono_us();
+	struct wire_frame f = { .type = WIRE_WANT };
+	struct error why = { 0 };
+	int r = s->peer_gave_up || err->reason != REASON_TransferFailed ? -ENODATA : 0;
+
+	while (r == 0 && f.type == WIRE_WANT)
+		r = receive(s, WIRE_PREPARED, LAST_WORD_US, begun, &f, &why);
+	if (r == 0 && gives_up(&f))
+		peer_error(s, &f, err);
+}
+
+/* Who hangs up behind its last word takes no answer any more; the word is what counts, not that the answer could not be sent. */
+static int answer(struct source *s, const struct wire_frame *f, struct error *err)
+{
+	int r = source_answer(s, f, err);
+
+	if (r < 0)
+		source_hear_last_word(s, err);
+	return r < 0 && s->peer_gave_up ? -ECONNABORTED : r;
+}
+
 int source_expect(struct source *s, enum wire_type type, int64_t idle_us, cJSON **ret, struct error *err)
 {
 	int64_t begun = clock_mono_us();
@@ -198,26 +227,17 @@ int source_expect(struct source *s, enum wire_type type, int64_t idle_us, cJSON 
 	int r = receive(s, type, idle_us, begun, &f, err);
 
 	while (r == 0 && (f.type == WIRE_WANT || says_again(&f, type))) {
-		r = f.type == WIRE_WANT ? source_answer(s, &f, err) : 0;
+		r = f.type == WIRE_WANT ? answer(s, &f, err) : 0;
 		if (r == 0)
 			r = receive(s, type, idle_us, begun, &f, err);
 	}
 	if (r < 0)
 		return r;
-	if (f.type == WIRE_REFUSE || f.type == WIRE_ABORT)
+	if (gives_up(&f))
 		return peer_error(s, &f, err);
 	if (f.type != type)
 		return error_reason(err, -EPROTO, REASON_ProtocolError, "the destination sent frame type %d where %d was expected", f.type, type);
 	return wire_json(&f, ret, err);
-}
-
-void source_hear_last_word(struct source *s, struct error *err)
-{
-	cleanup_json cJSON *none = NULL;
-	struct error why = { 0 };
-
-	if (!s->peer_gave_up && err->reason == REASON_TransferFailed && source_expect(s, WIRE_PREPARED, LAST_WORD_US, &none, &why) == -ECONNABORTED)
-		*err = why;
 }
 
 /* One for each, since each has a thread of its own. */

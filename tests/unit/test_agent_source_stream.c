@@ -4,20 +4,30 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <poll.h>
 #include <signal.h>
 
 #include "agent/source_stream.c"
 #include "stream_pair.h"
 
 static int answered;
+static bool answers;                    /* with a page, and waits until the kernel knows that nobody takes it */
 
 int source_answer(struct source *s, const struct wire_frame *f, struct error *err)
 {
-	(void)s;
-	(void)f;
-	(void)err;
+	static const uint8_t page[4096];
+	struct pollfd reset = { wire_fd(s->wire), 0, 0 };
+	uint8_t head[WIRE_PAGES_HEAD];
+	struct wire_pages w;
+	int r = answers ? wire_pages_unpack(f, &w, err) : 0;
+
 	answered++;
-	return 0;
+	if (!answers || r < 0)
+		return r;
+	wire_pages_pack(&w, head);
+	r = wire_send(s->wire, WIRE_PAGES, 0, head, sizeof(head), page, sizeof(page), err);
+	assert_int_equal(poll(&reset, 1, 10000), 1);
+	return r;
 }
 
 int control_check(struct control *c, struct error *err)
@@ -254,6 +264,113 @@ static void of_one_that_said_nothing_the_stream_broke(void **state)
 	end(s);
 }
 
+/* As one that restores what comes later (PostCopy): it has asked for memory, then the record says Abort. */
+static void ask_and_give_up(struct wire *w, bool never_ran)
+{
+	struct wire_pages p = { .ns_pid = 1, .address = 4096, .pages = 1 };
+	cleanup_json cJSON *j = cJSON_CreateObject();
+	struct error err = { 0 };
+	uint8_t head[WIRE_PAGES_HEAD];
+
+	wire_pages_pack(&p, head);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(wire_send(w, WIRE_WANT, 0, head, sizeof(head), NULL, 0, &err), 0);
+	cJSON_AddStringToObject(j, "reason", "NoSpace");
+	cJSON_AddStringToObject(j, "message", "the node is full");
+	cJSON_AddBoolToObject(j, "neverRan", never_ran);
+	assert_int_equal(wire_send_json(w, WIRE_ABORT, WIRE_NO_CONTAINER, j, &err), 0);
+	wire_interrupt(w);
+}
+
+static struct source *asked(struct wire **ret_theirs)
+{
+	struct source *s = calloc(1, sizeof(*s));
+	struct wire *w[2];
+
+	assert_non_null(s);
+	signal(SIGPIPE, SIG_IGN);
+	wire_pair(w, 20000000);
+	pthread_mutex_init(&s->wire_lock, NULL);
+	s->wire = w[0];
+	*ret_theirs = w[1];
+	answered = 0;
+	return s;
+}
+
+static void expect_its_word(struct source *s, const struct error *err)
+{
+	assert_true(s->peer_gave_up);
+	assert_int_equal(err->reason, REASON_NoSpace);
+	assert_string_equal(err->message, "the node is full");
+}
+
+/* Nobody takes the answer any more, and what was said lies behind the questions. */
+static void what_it_said_behind_its_questions_is_heard(void **state)
+{
+	(void)state;
+	for (int never_ran = 0; never_ran < 2; never_ran++) {
+		cleanup_json cJSON *j = NULL;
+		struct error err = { 0 };
+		struct wire *theirs;
+		struct source *s = asked(&theirs);
+
+		ask_and_give_up(theirs, never_ran);
+		answers = true;
+		assert_int_equal(source_expect(s, WIRE_RUNNING, 5000000, &j, &err), -ECONNABORTED);
+		answers = false;
+		assert_int_equal(answered, 2);
+		assert_true(s->peer_never_ran == never_ran);
+		expect_its_word(s, &err);
+		end(s);
+		wire_free(theirs);
+	}
+}
+
+/* While state is sent nobody reads. */
+static void its_last_word_is_heard_behind_its_questions(void **state)
+{
+	struct error err = { 0 };
+	struct wire *theirs;
+	struct source *s = asked(&theirs);
+
+	(void)state;
+	ask_and_give_up(theirs, false);
+	error_reason(&err, -EPIPE, REASON_TransferFailed, "DATA frame");
+	source_hear_last_word(s, &err);
+	assert_int_equal(answered, 0);
+	expect_its_word(s, &err);
+	end(s);
+	wire_free(theirs);
+}
+
+/* Another failure than the stream's stays what it is, and who goes on speaking is not listened to for long. */
+static void a_question_that_cannot_be_answered_is_the_reason(void **state)
+{
+	struct error err = { 0 };
+	struct wire *theirs;
+	struct source *s = asked(&theirs);
+	pthread_t t;
+	int64_t start;
+
+	(void)state;
+	error_reason(&err, -EPROTO, REASON_ProtocolError, "the destination asks for memory of a pod that runs");
+	ask_and_give_up(theirs, false);
+	source_hear_last_word(s, &err);
+	assert_int_equal(err.reason, REASON_ProtocolError);
+	end(s);
+	wire_free(theirs);
+	s = asked(&theirs);
+	assert_int_equal(pthread_create(&t, NULL, asks_main, theirs), 0);
+	error_reason(&err, -EPIPE, REASON_TransferFailed, "DATA frame");
+	start = clock_mono_us();
+	source_hear_last_word(s, &err);
+	assert_in_range(clock_mono_us() - start, LAST_WORD_US / 2, 2000000);
+	assert_int_equal(err.reason, REASON_TransferFailed);
+	end(s);
+	pthread_join(t, NULL);
+	wire_free(theirs);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -261,6 +378,9 @@ int main(void)
 		cmocka_unit_test(who_dials_again_needs_no_criu), cmocka_unit_test(what_was_found_is_in_hello),
 		cmocka_unit_test(what_it_said_before_it_hung_up_is_the_reason),
 		cmocka_unit_test(of_one_that_said_nothing_the_stream_broke),
+		cmocka_unit_test(what_it_said_behind_its_questions_is_heard),
+		cmocka_unit_test(its_last_word_is_heard_behind_its_questions),
+		cmocka_unit_test(a_question_that_cannot_be_answered_is_the_reason),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
