@@ -12,4 +12,4 @@ $(BUILD)/tests/test_agent_$(1): tests/unit/test_agent_$(1).c $(filter-out %/$(1)
 	@echo "  TEST    $$@"
 	$$(Q)mkdir -p $$(@D) && $$(CC) $$(CPPFLAGS) -Isrc $$(CFLAGS) $$(LDFLAGS) -o $$@ $$< $(filter-out %/$(1).o,$(AGENT_TEST_O)) $$(LIB) -lcmocka $$(LIBS)
 endef
-$(foreach part,control daemon destination_deeds health source source_connections source_deeds source_dump source_filled source_inspect,$(eval $(call agent_part_test,$(part))))
+$(foreach part,control daemon destination destination_deeds health source source_connections source_deeds source_dump source_filled source_inspect,$(eval $(call agent_part_test,$(part))))

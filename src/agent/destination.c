@@ -140,8 +140,12 @@ static void wait_a_while(void *ctx, int64_t us)
 	usleep((useconds_t)us);
 }
 
+/*
+ * A container that cannot be restored ends, the kubelet sees that, and the controller gives the migration up before the others are restored, and this worker has looked: that container's error is the reason, and no order.
+ */
 static void find_cause(struct destination *d, enum input in)
 {
+	const struct error *own = in == INPUT_OrderAbort ? destination_own_failure(d) : NULL;
 	static const struct {
 		enum input in;
 		int reason;
@@ -156,6 +160,8 @@ static void find_cause(struct destination *d, enum input in)
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
 		if (known[i].in == in)
 			error_reason(&d->cause, -ECONNABORTED, known[i].reason, "%s", known[i].text);
+	if (own)
+		d->cause = *own;
 	agent_blame_space(d->o, &d->cause);
 	if (d->cause.reason == REASON_NONE)
 		d->cause.reason = REASON_InternalError;

@@ -54,6 +54,7 @@ struct destination_container {
 	bool thread_started;
 	int result;
 	struct error err;
+	_Atomic bool failed;            /* its restore, and not since it was aborted; err stays as it is from then on */
 };
 
 /* One destination pod on this node. */
@@ -88,6 +89,7 @@ struct destination {
 	struct tree_budget files;       /* of all trees together, and bytes of images */
 	struct wire *wire;              /* the connection that is served; of the main thread, and under wire_lock of who has heard of an abort */
 	bool told_abort;                /* on it; under the lock */
+	_Atomic bool aborts;            /* destination_abort was called: what fails from here on may fail by that */
 	pthread_mutex_t wire_lock;
 	char run_dir[512];
 	int64_t files_ahead[FILES_AHEAD];       /* as the source tells it; walks 0: nothing */
@@ -191,6 +193,7 @@ int destination_open(struct destination *d, struct error *err);         /* lets 
 int destination_wait_fillers(struct destination *d, struct error *err);
 void destination_filled(struct destination *d);                         /* once they run: until their memory is complete */
 void destination_abort(struct destination *d);                          /* kills what was restored; idempotent */
+const struct error *destination_own_failure(const struct destination *d);       /* why the restore of a container failed before that; NULL: none has.  From any thread */
 void destination_wait_undone(struct destination *d);                    /* after that: until CRIU has ended, and needs its folders no more, or for a while */
 cJSON *destination_prepared_json(const struct destination *d);
 cJSON *destination_restored_json(const struct destination *d);          /* for record_decide() */

@@ -33,10 +33,11 @@ static void end_stream(struct destination *d)
 static void on_abort(void *ctx)
 {
 	struct destination *d = ctx;
+	const struct error *own = destination_own_failure(d);
 	struct error cause = { 0 };
 
 	error_reason(&cause, 0, REASON_Cancelled, "%s", DESTINATION_ABORTED);
-	destination_tell_abort(d, &cause);
+	destination_tell_abort(d, own ? own : &cause);
 	end_stream(d);
 	/* What is restored meanwhile is restored in vain, and the source wants the processor. */
 	destination_abort(d);

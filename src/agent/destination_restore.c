@@ -134,6 +134,7 @@ static void *restore_main(void *arg)
 	struct destination_container *c = arg;
 
 	c->result = restore(c, &c->err);
+	c->failed = c->result < 0 && !c->d->aborts;
 	destination_finished(c->d);
 	return NULL;
 }
@@ -305,8 +306,17 @@ void destination_filled(struct destination *d)
 		wait_filled(&d->containers[i]);
 }
 
+const struct error *destination_own_failure(const struct destination *d)
+{
+	for (int i = 0; i < d->n; i++)
+		if (d->containers[i].failed)
+			return &d->containers[i].err;
+	return NULL;
+}
+
 void destination_abort(struct destination *d)
 {
+	d->aborts = true;
 	for (int i = 0; i < d->n; i++) {
 		struct error ignored = { 0 };
 

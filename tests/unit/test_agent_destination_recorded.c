@@ -20,6 +20,7 @@ static struct {
 	void (*fn)(void *ctx);
 	void *ctx;
 	bool told_when_killed;
+	const struct error *failure;
 } rig;
 
 int record_watch(struct record *r, void (*fn)(void *ctx), void *ctx, struct error *err)
@@ -39,6 +40,12 @@ bool record_is_aborted(const struct record *r)
 void destination_abort(struct destination *d)
 {
 	rig.told_when_killed = d->told_abort;
+}
+
+const struct error *destination_own_failure(const struct destination *d)
+{
+	(void)d;
+	return rig.failure;
 }
 
 void destination_say_no(struct destination *d, enum wire_type type, const struct error *cause)
@@ -75,7 +82,7 @@ static void end(struct wire *w[2])
 	wire_free(w[1]);
 }
 
-static void expect_abort(struct wire *w)
+static void expect_abort(struct wire *w, const char *reason)
 {
 	cleanup_json cJSON *j = NULL;
 	struct error err = { 0 };
@@ -84,7 +91,7 @@ static void expect_abort(struct wire *w)
 	assert_int_equal(wire_receive(w, 0, &f, &err), 0);
 	assert_int_equal(f.type, WIRE_ABORT);
 	assert_int_equal(wire_json(&f, &j, &err), 0);
-	assert_string_equal(json_str_or(j, "reason", ""), "Cancelled");
+	assert_string_equal(json_str_or(j, "reason", ""), reason);
 	/* Behind it nothing comes: a second word would meet a source that goes on already. */
 	assert_true(wire_receive(w, 0, &f, &err) < 0);
 }
@@ -107,7 +114,7 @@ static void the_source_is_told_while_it_is_waited_for(void **state)
 	/* The worker comes to say it as well. */
 	error_reason(&cause, 0, REASON_Cancelled, "given up");
 	assert_true(destination_tell_abort(&d, &cause));
-	expect_abort(w[0]);
+	expect_abort(w[0], "Cancelled");
 	end(w);
 }
 
@@ -121,7 +128,21 @@ static void a_source_that_only_sends_sees_that_nobody_listens(void **state)
 	assert_false(wire_is_given_up(w[0]));
 	rig.fn(rig.ctx);
 	assert_true(wire_is_given_up(w[0]));
-	expect_abort(w[0]);
+	expect_abort(w[0], "Cancelled");
+	end(w);
+}
+
+static void of_a_restore_that_had_failed_it_is_told_why(void **state)
+{
+	const struct error failure = { .reason = REASON_RestoreFailed, .message = "container web" };
+	struct destination d;
+	struct wire *w[2];
+
+	(void)state;
+	start(&d, w);
+	rig.failure = &failure;
+	rig.fn(rig.ctx);
+	expect_abort(w[0], "RestoreFailed");
 	end(w);
 }
 
@@ -143,6 +164,7 @@ static void without_a_stream_nobody_is_told(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(the_source_is_told_while_it_is_waited_for), cmocka_unit_test(a_source_that_only_sends_sees_that_nobody_listens),
+					    cmocka_unit_test(of_a_restore_that_had_failed_it_is_told_why),
 					    cmocka_unit_test(without_a_stream_nobody_is_told) };
 
 	return cmocka_run_group_tests_name("agent destination, the record's Abort", tests, NULL, NULL);
