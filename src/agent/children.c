@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -105,18 +107,18 @@ static struct child *find_or_make(struct children *c, enum child_kind kind, cons
 /* *ret_control: the other end of its stdin, -1 without one. */
 static int start(const struct children *c, enum child_kind kind, const char *key, bool has_line, struct process *ret, int *ret_control, struct error *err)
 {
-	cleanup_close int r_end = -1, w_end = -1;
-	int pipe_fd[2], r;
+	cleanup_close int theirs = -1, ours = -1;
+	int pair[2], r;
 
-	if (has_line && pipe2(pipe_fd, O_CLOEXEC) < 0)
-		return error_errno(err, "pipe");
+	if (has_line && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return error_errno(err, "socketpair");
 	if (has_line) {
-		r_end = pipe_fd[0];
-		w_end = pipe_fd[1];
+		theirs = pair[0];
+		ours = pair[1];
 	}
-	r = spawn(c, kind, key, r_end, ret, err);
+	r = spawn(c, kind, key, theirs, ret, err);
 	if (r == 0)
-		*ret_control = take_fd(&w_end);
+		*ret_control = take_fd(&ours);
 	return r;
 }
 
@@ -138,7 +140,7 @@ struct child *children_start(struct children *c, enum child_kind kind, const cha
 	item->pid = p.pid;
 	item->pidfd = p.pidfd;
 	item->control_fd = control;
-	item->told_address = item->told_abort = false;
+	item->told_address = item->told_abort = item->stays = false;
 	if (first_line) {
 		cJSON *copy = cJSON_Duplicate(first_line, 1);
 
@@ -160,9 +162,17 @@ void child_tell(struct child *c, const cJSON *line)
 	if (json_print(line, &b) < 0 || buf_puts(&b, "\n") < 0)
 		return;
 	r = write_full(c->control_fd, b.data, b.len);
-	if (r < 0 && r != -EPIPE)
+	if (r < 0 && r != -EPIPE && r != -ECONNRESET)
 		log_warning("a worker could not be told", LOG_S("key", c->key), LOG_S("err", strerror(-r)));
 	explicit_bzero(b.data, b.len);
+}
+
+void child_hear(struct child *c, short revents)
+{
+	/* A worker that ends closes its end altogether. */
+	c->stays = c->stays || ((revents & POLLRDHUP) && !(revents & POLLHUP));
+	if (revents)
+		close(take_fd(&c->control_fd));
 }
 
 void child_reap(struct child *c)

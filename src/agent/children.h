@@ -19,11 +19,12 @@ struct child {
 	char pod_uid[64];               /* source: the pod it was started for */
 	pid_t pid;                      /* 0: it has ended */
 	int pidfd;
-	int control_fd;                 /* write end of its stdin, -1 */
+	int control_fd;                 /* the other end of its stdin, a socket; -1 */
 	int exit_status;
 	int failures;                   /* in a row, for the back-off */
 	int64_t retry_us;               /* clock_mono_us: not started again before */
 	bool told_address, told_abort;
+	bool stays;                     /* it has answered that it does not end by the agent's end */
 	cJSON *line;                    /* its first line; NULL: it has none */
 };
 
@@ -41,6 +42,8 @@ struct child *children_start(struct children *c, enum child_kind kind, const cha
 void child_tell(struct child *c, const cJSON *line);
 /* A signal, not its own will, ended it. */
 bool child_crashed(const struct child *c);
+/* What poll(2) found of its control_fd, asked for POLLRDHUP: that it stays, or that it ends.  Nothing is told to it any more. */
+void child_hear(struct child *c, short revents);
 /* Collects an ended worker (after its pidfd became readable). */
 void child_reap(struct child *c);
 void children_forget(struct children *c, struct child *item);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -241,6 +242,11 @@ void control_on_late(struct control *c, void (*fn)(void *ctx), void *ctx)
 void control_on_leave(struct control *c, void (*fn)(void *ctx), void *ctx)
 {
 	register_call(c, &c->on_leave, &c->leaving, fn, ctx);
+}
+
+void control_stay(const struct control *c)
+{
+	shutdown(c->fd, SHUT_WR);
 }
 
 void control_forget(struct control *c)

@@ -15,7 +15,7 @@
  *                          and "reason" in it: only says that it is given up
  *   then:       {"podIP": "..", "port": n}          the destination pod is there
  *               {"abort": "sentence", "reason": "Cancelled", "recorded": true}  give up, before the commit; recorded: the PodMigration was read, and its decision is Abort
- *               {"leave": true}                 the agent is ending: who may go back by itself does so now
+ *               {"leave": true}                 the agent is ending: who may go back by itself does so now, and ends; who does neither says so by control_stay
  */
 struct control;
 
@@ -29,6 +29,8 @@ void control_on_late(struct control *c, void (*fn)(void *ctx), void *ctx);
 void control_on_abort(struct control *c, void (*fn)(void *ctx), void *ctx);
 /* The same, when the daemon is ending; nobody has ordered anything by that either. */
 void control_on_leave(struct control *c, void (*fn)(void *ctx), void *ctx);
+/* From any thread: the daemon, which is ending and waits, need not wait for this worker. */
+void control_stay(const struct control *c);
 /* Nobody is called any more when this returns: ctx may be freed.  Not from fn. */
 void control_forget(struct control *c);
 /* Waits for the destination's address; an abort or the deadline (clock_mono_us) is an error. */

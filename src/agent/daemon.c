@@ -42,7 +42,7 @@
 #define QUEUE_MAX 4096
 #define SOURCE_TIMEOUT_S 600
 #define LOOK_US 5000000         /* what no event tells is found so soon */
-#define LEAVE_US 5000000        /* to go back and to tell takes a worker some 100 ms */
+#define LEAVE_US 5000000        /* to go back and to tell takes a worker some 100 ms; an API server that does not answer, longer */
 #define STEPS_US 500000         /* and the steps of a restore */
 
 struct daemon {
@@ -663,23 +663,49 @@ static void tell_leave(struct daemon *d)
 			child_tell(&d->children.items[i], line);
 }
 
+/* Two for each that may still end by it: its end, and its answer that it does not. */
+static int build_leave(struct daemon *d, struct pollfd *p, int *which)
+{
+	int n = 0;
+
+	for (int i = 0; i < d->children.n; i++) {
+		const struct child *c = &d->children.items[i];
+
+		if (c->kind != CHILD_SOURCE || !c->pid || c->stays)
+			continue;
+		which[n / 2] = i;
+		p[n++] = (struct pollfd){ c->pidfd, POLLIN, 0 };
+		p[n++] = (struct pollfd){ c->control_fd, POLLRDHUP, 0 };
+	}
+	return n;
+}
+
+static void hear_leave(struct daemon *d, const struct pollfd *p, const int *which, int n)
+{
+	for (int i = 0; i < n; i += 2) {
+		struct child *c = &d->children.items[which[i / 2]];
+
+		if (p[i].revents)
+			handle_ended(d, c);
+		else
+			child_hear(c, p[i + 1].revents);
+	}
+}
+
 /*
- * The workers die with this process.  Of those that move a pod away whoever may goes back first: it would stand still until the next agent has come.  Whose word is given, or what is committed, goes on for
- * so long, and the next agent takes it up.
+ * The workers die with this process.  Of those that move a pod away whoever may goes back first: it would stand still until the next agent has come.  Whose word is given, or what is committed, and what has
+ * only begun to wait for its destination, says that it stays as it is: the next agent takes it up.
  */
 static void leave(struct daemon *d)
 {
 	int64_t left, end = clock_mono_us() + LEAVE_US;
-	struct pollfd p[CHILDREN_MAX + 3];
-	int which[CHILDREN_MAX + 3];
+	struct pollfd p[2 * CHILDREN_MAX];
+	int which[CHILDREN_MAX], n;
 
 	tell_leave(d);
-	while (children_running(&d->children, CHILD_SOURCE) && (left = end - clock_mono_us()) > 0) {
-		int n = build_poll(d, p, which);
-
-		if (poll(p + 3, (nfds_t)(n - 3), (int)((left + 999) / 1000)) > 0)
-			reap(d, p, which, n);
-	}
+	while ((n = build_leave(d, p, which)) > 0 && (left = end - clock_mono_us()) > 0)
+		if (poll(p, (nfds_t)n, (int)((left + 999) / 1000)) > 0)
+			hear_leave(d, p, which, n);
 }
 
 static int run(struct daemon *d)

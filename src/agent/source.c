@@ -91,7 +91,7 @@ static void find_cause(struct source *s, enum input in)
 {
 	if (control_check(s->control, &s->cause) < 0)
 		return;
-	if (s->leaving)
+	if (s->leaving && !s->bound)
 		error_reason(&s->cause, -ECANCELED, REASON_AgentRestarted, "the source's agent was ended before the commit");
 	else if (s->late)
 		error_reason(&s->cause, -ETIMEDOUT, REASON_TimedOut, "not committed in time, and no controller has ended it: the source's agent did");
@@ -107,11 +107,8 @@ static void find_cause(struct source *s, enum input in)
 }
 
 /* From the control thread.  It is as if the stream had broken: nothing is taken back that was promised. */
-static void end_unbound(struct source *s, _Atomic bool *why, const char *text)
+static void end_unbound(struct source *s, _Atomic bool *why)
 {
-	if (s->bound)
-		return;
-	log_error(text, LOG_S("migration", s->journal.migration), LOG_S("pod", s->journal.pod_name));
 	*why = true;
 	source_interrupt(s);
 }
@@ -121,15 +118,38 @@ static void end_late(void *ctx)
 {
 	struct source *s = ctx;
 
-	end_unbound(s, &s->late, "not committed in time, and nobody has ended it");
+	if (s->bound)
+		return;
+	log_error("not committed in time, and nobody has ended it", LOG_S("migration", s->journal.migration), LOG_S("pod", s->journal.pod_name));
+	end_unbound(s, &s->late);
 }
 
-/* This process will be killed, and the pod would stand still until another agent has come. */
+/* From both threads, since what is asked here may be so a moment later. */
+static void stay_if_it_stays(struct source *s)
+{
+	if (s->leaving && (s->bound || s->early))
+		control_stay(s->control);
+}
+
+/*
+ * This process will be killed, and the pod would stand still until another agent has come.  Bound, that one takes it up; before there is a stream, which may take long, nothing stands still, and who has only
+ * told that it is ready is begun again.
+ */
 static void end_leaving(void *ctx)
 {
 	struct source *s = ctx;
 
-	end_unbound(s, &s->leaving, "the agent ends before the commit");
+	s->leaving = true;
+	if (!s->bound && !s->early) {
+		log_info("the agent ends before the commit", LOG_S("migration", s->journal.migration), LOG_S("pod", s->journal.pod_name));
+		source_interrupt(s);
+	}
+	stay_if_it_stays(s);
+}
+
+static bool is_early(const struct machine_state *s)
+{
+	return s->deed == DEED_Inspect || s->deed == DEED_ReportReady || s->deed == DEED_Dial;
 }
 
 static void on_move(void *ctx, uint8_t from, enum input in, uint8_t to)
@@ -139,6 +159,8 @@ static void on_move(void *ctx, uint8_t from, enum input in, uint8_t to)
 	(void)from;
 	if (machine_source.states[to].at & (AT_WORD | AT_COMMITTED))
 		s->bound = true;
+	s->early = is_early(&machine_source.states[to]);
+	stay_if_it_stays(s);
 	/* Before the record says Abort: the daemon takes this for the controller's word, whoever wrote it. */
 	if ((goes_back(&machine_source.states[to]) || in == INPUT_NeverRan || in == INPUT_FoundFreeze) && !s->cause.message[0])
 		find_cause(s, in);
@@ -204,6 +226,7 @@ static int run(struct source *s, const cJSON *order, struct error *err)
 		return r;
 	s->driver = (struct driver){ .m = &machine_source, .side = s->journal.remote ? SIDE_PARTICIPANT : SIDE_DECIDER, .key = s->journal.migration,
 				     .deeds = source_deeds, .ctx = s, .ordered = is_ordered, .moved = on_move, .pause = wait_a_while };
+	s->early = !s->resumed;
 	control_on_abort(s->control, source_interrupt, s);
 	control_on_late(s->control, end_late, s);
 	control_on_leave(s->control, end_leaving, s);

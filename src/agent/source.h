@@ -154,6 +154,7 @@ struct source {
 	_Atomic bool bound;             /* its word is given, or it is committed: time alone ends nothing any more */
 	_Atomic bool late;              /* it was not by its deadline */
 	_Atomic bool leaving;           /* its agent ends */
+	_Atomic bool early;             /* there has been no stream yet: nothing of it stands still */
 	bool tells_frozen;              /* a person was told that the thaw does not succeed */
 	int64_t thaw_us;                /* how long the last thaw took; 0: it was not frozen */
 	int64_t filled_us;              /* clock_mono_us: memory that comes here still is waited for until then; 0: nobody has asked */

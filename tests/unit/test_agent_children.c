@@ -73,6 +73,42 @@ static void one_that_could_not_be_started_leaves_no_entry(void **state)
 	free(c);
 }
 
+static short poll_control(const struct child *c)
+{
+	struct pollfd p = { c->control_fd, POLLRDHUP, 0 };
+
+	assert_int_equal(poll(&p, 1, 20000), 1);
+	return p.revents;
+}
+
+/* Both hang up: who stays goes on listening. */
+static void one_that_ends_does_not_stay(void **state)
+{
+	static const char *const keys[] = { "ends", "stays" };
+	struct children *c = calloc(1, sizeof(*c));
+
+	(void)state;
+	c->o = &options;
+	for (int i = 0; i < 2; i++) {
+		cleanup_json cJSON *line = cJSON_CreateObject();
+		struct child *k = begin(c, keys[i]);
+		struct pollfd p = { k->pidfd, POLLIN, 0 };
+
+		cJSON_AddStringToObject(line, "key", keys[i]);
+		child_hear(k, 0);
+		assert_true(k->control_fd >= 0 && !k->stays);
+		child_tell(k, line);
+		child_hear(k, poll_control(k));
+		assert_true(k->stays == (i == 1));
+		assert_int_equal(k->control_fd, -1);
+		assert_int_equal(poll(&p, 1, 20000), 1);
+		child_reap(k);
+	}
+	while (c->n)
+		children_forget(c, &c->items[0]);
+	free(c);
+}
+
 /* A daemon may be gone before its workers are: until then the next one must not think that they are. */
 static void the_lock_is_free_when_the_last_worker_has_ended(void **state)
 {
@@ -102,18 +138,32 @@ static void the_lock_is_free_when_the_last_worker_has_ended(void **state)
 	assert_int_equal(tree_remove(AT_FDCWD, root, NULL), 0);
 }
 
+/* Until nothing is told any more, or it is told to do what a worker may do when its agent ends. */
+static void work(void)
+{
+	char text[4096] = "";
+	size_t len = 0;
+	ssize_t n;
+
+	while ((n = read(0, text + len, sizeof(text) - 1 - len)) > 0) {
+		len += (size_t)n;
+		if (strstr(text, "\"ends\""))
+			return;
+		if (strstr(text, "\"stays\""))
+			shutdown(0, SHUT_WR);
+	}
+}
+
 int main(int argc, char **argv)
 {
-	char c;
-
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_that_could_not_be_started_leaves_no_entry),
+		cmocka_unit_test(one_that_ends_does_not_stay),
 		cmocka_unit_test(the_lock_is_free_when_the_last_worker_has_ended),
 	};
 
 	if (argc > 1 && !strcmp(argv[1], "source")) {
-		while (read(0, &c, 1) > 0)
-			;
+		work();
 		return 0;
 	}
 	return cmocka_run_group_tests(tests, NULL, NULL);

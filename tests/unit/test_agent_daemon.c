@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define children_start played_start
@@ -211,6 +212,42 @@ static void an_agent_that_ends_tells_its_source_workers(void **state)
 	free_daemon(d);
 }
 
+static void *stay_main(void *arg)
+{
+	usleep(300000);
+	shutdown(*(int *)arg, SHUT_WR);
+	return NULL;
+}
+
+/* Bound, or waiting for its destination: it has another end than the agent's. */
+static void who_stays_is_not_waited_for(void **state)
+{
+	struct daemon *d = new_daemon();
+	int64_t start = clock_mono_us();
+	int pair[2][2];
+	pthread_t t;
+
+	(void)state;
+	leave(d);
+	played_start(&d->children, CHILD_DESTINATION, "sandbox", NULL, NULL);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair[i]), 0);
+		played_start(&d->children, CHILD_SOURCE, i ? "b" : "a", NULL, NULL)->control_fd = pair[i][0];
+	}
+	shutdown(pair[0][1], SHUT_WR);
+	assert_int_equal(pthread_create(&t, NULL, stay_main, &pair[1][1]), 0);
+	leave(d);
+	assert_in_range(clock_mono_us() - start, 300000, LEAVE_US / 2);
+	pthread_join(t, NULL);
+	for (int i = 0; i < 2; i++) {
+		assert_true(d->children.items[i + 1].stays);
+		assert_int_equal(d->children.items[i + 1].control_fd, -1);
+		close(pair[i][1]);
+	}
+	cJSON_Delete(take_ptr(told));
+	free_daemon(d);
+}
+
 static void what_is_taken_up_again_keeps_the_name_of_its_pod(void **state)
 {
 	struct journal_entry e = { .migration = UID, .ns = "shop", .name = "web-to-milan", .pod_uid = "u-1", .pod_name = "web", .step = JOURNAL_FREEZE };
@@ -321,7 +358,7 @@ int main(void)
 		cmocka_unit_test(of_what_was_given_up_meanwhile_the_word_is_said),
 		cmocka_unit_test(what_an_agent_before_had_begun_is_given_up_with_the_cause),
 		cmocka_unit_test(an_abort_is_the_records_when_the_record_says_so),
-		cmocka_unit_test(an_agent_that_ends_tells_its_source_workers),
+		cmocka_unit_test(an_agent_that_ends_tells_its_source_workers), cmocka_unit_test(who_stays_is_not_waited_for),
 		cmocka_unit_test(what_is_taken_up_again_keeps_the_name_of_its_pod),
 		cmocka_unit_test(of_an_order_that_is_over_it_is_told_once),
 		cmocka_unit_test(memory_images_stay_as_long_as_somebody_may_need_them),

@@ -4,9 +4,11 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "agent/source.c"
@@ -16,7 +18,7 @@
 
 static const char order[] = "{\"migration\":\"m\",\"namespace\":\"shop\",\"name\":\"web-to-milan\",\"podUID\":\"u\",\"podName\":\"web\",\"epoch\":1,\"timeoutSeconds\":1}\n";
 
-static struct control *kept[24];         /* nobody frees one: it lives as long as its worker */
+static struct control *kept[32];         /* nobody frees one: it lives as long as its worker */
 static int n_kept;
 
 struct worker {
@@ -34,7 +36,7 @@ static struct worker begin(void)
 	int p[2];
 
 	signal(SIGPIPE, SIG_IGN);
-	assert_int_equal(pipe(p), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, p), 0);
 	k.fd = p[1];
 	assert_int_equal(write(k.fd, order, strlen(order)), strlen(order));
 	assert_int_equal(control_start(p[0], &k.s->control, &j, &err), 0);
@@ -102,6 +104,14 @@ static void what_is_promised_does_not(void **state)
 
 static const char leave[] = "{\"leave\":true}\n";
 
+/* What the daemon sees within so many milliseconds. */
+static bool says_that_it_stays(const struct worker *k, int ms)
+{
+	struct pollfd p = { k->fd, POLLRDHUP, 0 };
+
+	return poll(&p, 1, ms) == 1 && (p.revents & POLLRDHUP) && !(p.revents & POLLHUP);
+}
+
 /* Its agent ends: the pod shall not stand still until another has come. */
 static void what_its_agent_leaves_goes_back(void **state)
 {
@@ -118,6 +128,7 @@ static void what_its_agent_leaves_goes_back(void **state)
 		error_reason(&k.s->err, -EPIPE, REASON_TransferFailed, "send");
 		on_move(k.s, frozen[i], INPUT_StreamLost, SRC_Thawing);
 		assert_int_equal(k.s->cause.reason, REASON_AgentRestarted);
+		assert_false(says_that_it_stays(&k, 100));
 		end(&k);
 	}
 }
@@ -133,7 +144,47 @@ static void what_is_promised_stays_when_its_agent_leaves(void **state)
 		control_on_leave(k.s->control, end_leaving, k.s);
 		on_move(k.s, SRC_Sent, INPUT_Ok, promised[i]);
 		assert_int_equal(write(k.fd, leave, strlen(leave)), strlen(leave));
+		assert_true(says_that_it_stays(&k, 20000));
 		assert_false(is_interrupted(&k));
+		/* What it hears of the outcome is the reason, should it go back after all. */
+		error_reason(&k.s->err, -ECONNABORTED, REASON_DestinationPodFailed, "ABORT");
+		on_move(k.s, promised[i], INPUT_PeerAbort, SRC_Thawing);
+		assert_int_equal(k.s->cause.reason, REASON_DestinationPodFailed);
+		end(&k);
+	}
+}
+
+/* It gives its word at the same moment. */
+static void what_is_promised_a_moment_later_stays(void **state)
+{
+	struct worker k = begin();
+
+	(void)state;
+	control_on_leave(k.s->control, end_leaving, k.s);
+	on_move(k.s, SRC_NotingFreeze, INPUT_Ok, SRC_Sent);
+	assert_int_equal(write(k.fd, leave, strlen(leave)), strlen(leave));
+	assert_true(is_interrupted(&k));
+	assert_false(says_that_it_stays(&k, 100));
+	on_move(k.s, SRC_Sent, INPUT_Ok, SRC_Committing);
+	assert_true(says_that_it_stays(&k, 0));
+	end(&k);
+}
+
+/* The destination may come in minutes: nobody waits for that, and nothing is given up. */
+static void who_has_no_stream_yet_stays(void **state)
+{
+	static const uint8_t early[] = { SRC_Inspecting, SRC_Ready, SRC_Dialling };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(early); i++) {
+		struct worker k = begin();
+
+		control_on_leave(k.s->control, end_leaving, k.s);
+		on_move(k.s, SRC_Idle, INPUT_Ok, early[i]);
+		assert_int_equal(write(k.fd, leave, strlen(leave)), strlen(leave));
+		assert_true(says_that_it_stays(&k, 20000));
+		assert_int_equal(control_check(k.s->control, NULL), 0);
+		assert_int_equal(k.s->cause.message[0], 0);
 		end(&k);
 	}
 }
@@ -157,6 +208,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(what_is_late_goes_back), cmocka_unit_test(what_is_promised_does_not),
 					    cmocka_unit_test(what_its_agent_leaves_goes_back), cmocka_unit_test(what_is_promised_stays_when_its_agent_leaves),
+					    cmocka_unit_test(what_is_promised_a_moment_later_stays), cmocka_unit_test(who_has_no_stream_yet_stays),
 					    cmocka_unit_test(what_the_record_is_known_to_say_is_not_asked) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
