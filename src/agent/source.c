@@ -106,14 +106,10 @@ static void find_cause(struct source *s, enum input in)
 		s->cause.reason = REASON_InternalError;
 }
 
-/* From the control thread.  It is as if the stream had broken: nothing is taken back that was promised. */
-static void end_unbound(struct source *s, _Atomic bool *why)
-{
-	*why = true;
-	source_interrupt(s);
-}
-
-/* The controller is gone, and with it whoever would see that the pod stands still. */
+/*
+ * This and end_leaving are called from the control thread.  It is as if the stream had broken: nothing is taken back that was promised.  Here the controller is gone, and with it whoever would see that the
+ * pod stands still.
+ */
 static void end_late(void *ctx)
 {
 	struct source *s = ctx;
@@ -121,7 +117,8 @@ static void end_late(void *ctx)
 	if (s->bound)
 		return;
 	log_error("not committed in time, and nobody has ended it", LOG_S("migration", s->journal.migration), LOG_S("pod", s->journal.pod_name));
-	end_unbound(s, &s->late);
+	s->late = true;
+	source_interrupt(s);
 }
 
 /* From both threads, since what is asked here may be so a moment later. */
