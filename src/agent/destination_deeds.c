@@ -123,8 +123,11 @@ static enum input receive(void *ctx)
 
 	if (r == 0)
 		r = start_session(d);
-	if (r == 0 && d->record)
+	if (r == 0 && d->record) {
 		destination_watch_record(d);
+		/* Reads whether it is a dry run, too: the agent there, which has to stop at the welcome, need not be one that does. */
+		record_warm(d->record);
+	}
 	if (r == 0)
 		r = welcome(d);
 	if (r == 0 && d->record)

@@ -31,6 +31,7 @@ struct record {
 	char uid[64];
 	char ns[254], name[254];
 	char object_path[1024], status_path[1024];
+	bool dry_run;                           /* spec.dryRun, which never changes, as soon as it was read */
 	int64_t warm_us;                        /* clock_mono_us: when record_warm last asked; 0: not yet */
 
 	struct kube_watch *watch;               /* NULL: none */
@@ -235,6 +236,7 @@ int record_get(struct record *r, cJSON **ret, struct error *err)
 		cJSON_Delete(o);
 		return error_set(err, -ENOENT, "the PodMigration was replaced by another one of the same name");
 	}
+	r->dry_run = json_bool(o, "spec/dryRun");
 	if (ret)
 		*ret = o;
 	else
@@ -426,18 +428,23 @@ void record_add_restored(cJSON *destination, const char *name, const char *id)
 	cJSON_AddItemToArray(list, e);
 }
 
+/* A dry run is never committed: the API server refuses it (crds/), and what is read of the object then tells why. */
+static cJSON *decision_patch(const struct record *r, bool commit, const cJSON *destination)
+{
+	cJSON *status, *patch = new_patch(r, &status);
+
+	cJSON_AddStringToObject(status, "decision", commit && !r->dry_run ? "Commit" : "Abort");
+	if (destination && !r->dry_run)
+		cJSON_AddItemToObject(status, "destination", cJSON_Duplicate(destination, 1));
+	return patch;
+}
+
 enum input record_decide(struct record *r, bool commit, const cJSON *destination, int64_t deadline_us, struct error *err)
 {
-	cleanup_json cJSON *patch = NULL;
 	bool refused = true;
-	cJSON *status;
 
-	patch = new_patch(r, &status);
-	cJSON_AddStringToObject(status, "decision", commit ? "Commit" : "Abort");
-	if (destination)
-		cJSON_AddItemToObject(status, "destination", cJSON_Duplicate(destination, 1));
 	for (;;) {
-		cleanup_json cJSON *answer = NULL, *o = NULL;
+		cleanup_json cJSON *patch = decision_patch(r, commit, destination), *answer = NULL, *o = NULL;
 		int rc = patch_once(r, patch, &answer, err);
 		enum input in = decision_of(answer);
 

@@ -52,7 +52,7 @@ int record_give_up(struct record *r, cJSON *source, cJSON *destination, struct e
 
 /*
  * Tries to make Commit (else Abort) the decision and returns the one that stands, RecordCommit or RecordAbort: the API server lets the field be written once (CEL
- * rule of the CRD), so whoever is first wins.  What was lost is asked again until deadline (clock_mono_us); then, with err:
+ * rule of the CRD), so whoever is first wins.  A dry run is aborted, whatever is asked for.  What was lost is asked again until deadline (clock_mono_us); then, with err:
  *   RecordUnknown   it may have been applied, or may still be
  *   RecordRefused   no request can have been applied: each was refused, or nobody listened
  *   RecordGone      (at once) there is no such PodMigration

@@ -21,6 +21,7 @@ struct server {
 	int n;                          /* requests so far, a write and a read each */
 	const char *decision;
 	bool once, repeated;
+	bool dry, fence;                /* it is a dry run, whose Commit is refused */
 	const char *first_reason;       /* of an agent that has given it up already */
 	char sent_decision[16], sent_state[16], sent_reason[32];        /* of the last write, "" for none */
 	cJSON *sent_restored;           /* of the last write, status.destination.containers */
@@ -40,6 +41,7 @@ static cJSON *object(void)
 	cJSON *o = cJSON_CreateObject(), *status = cJSON_AddObjectToObject(o, "status"), *source;
 
 	cJSON_AddStringToObject(cJSON_AddObjectToObject(o, "metadata"), "uid", "u");
+	cJSON_AddBoolToObject(cJSON_AddObjectToObject(o, "spec"), "dryRun", server.dry);
 	if (server.decision)
 		cJSON_AddStringToObject(status, "decision", server.decision);
 	if (server.first_reason) {
@@ -63,6 +65,8 @@ int kube_merge_patch(struct kube_client *c, const char *path, const char *manage
 	snprintf(server.sent_reason, sizeof(server.sent_reason), "%s", json_str_or(patch, "status/source/error/reason", ""));
 	cJSON_Delete(server.sent_restored);
 	server.sent_restored = cJSON_Duplicate(json_at(patch, "status/destination/containers"), 1);
+	if (server.fence && !strcmp(server.sent_decision, "Commit"))
+		return error_set(err, -EINVAL, "a dry run");
 	if (t->applied && !server.decision)
 		server.decision = !strcmp(json_str_or(patch, "status/decision", ""), "Commit") ? "Commit" : "Abort";
 	if (t->write < 0)
@@ -139,6 +143,28 @@ static void a_write_that_may_be_applied_is_never_called_refused(void **state)
 			fail_msg("%s: %s, not %s", row[i].what, input_name(in), input_name(row[i].answer));
 		if (server.repeated || server.once)
 			fail_msg("%s: the client was left to repeat the write, or reads only once", row[i].what);
+	}
+}
+
+/* Whoever asks for it: with the API server's fence, which it meets first when nothing was read before, and by itself. */
+static void a_dry_run_is_aborted_and_never_committed(void **state)
+{
+	static const struct try done[TRIES] = { { 0, true, 0 }, { 0, true, 0 }, { 0, true, 0 } };
+	cleanup_json cJSON *restored = cJSON_CreateObject();
+
+	(void)state;
+	record_add_restored(restored, "app", "0123");
+	for (int read_before = 0; read_before < 2; read_before++) {
+		struct record r = { .uid = "u" };
+		struct error err = { 0 };
+
+		server = (struct server){ .tries = done, .dry = true, .fence = !read_before };
+		if (read_before)
+			assert_int_equal(record_get(&r, NULL, &err), 0);
+		assert_int_equal(record_decide(&r, true, restored, clock_mono_us() + 5000000, &err), INPUT_RecordAbort);
+		assert_string_equal(server.sent_decision, "Abort");
+		assert_string_equal(server.decision, "Abort");
+		assert_null(server.sent_restored);
 	}
 }
 
@@ -226,6 +252,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_write_that_may_be_applied_is_never_called_refused),
+		cmocka_unit_test(a_dry_run_is_aborted_and_never_committed),
 		cmocka_unit_test(aborted_and_the_decision_are_one_write),
 		cmocka_unit_test(the_restored_containers_are_recorded_with_the_commit),
 		cmocka_unit_test(a_restart_does_not_hide_why_it_was_given_up),

@@ -104,6 +104,17 @@ def rules(w):
     wrong = refused(lambda: w.kube.merge(w.path(m) + "/status", {"metadata": {"resourceVersion": "1"}, "status": {"phase": "Failed"}}), "modified")
     w.c.check("crd: a status computed from an old object is refused", wrong is None, wrong)
     columns_and_selector(w)
+    dry_run(w)
+    w.kube.delete(w.path(m))
+
+
+def dry_run(w):
+    """Whoever writes it: a question commits nothing."""
+    m = new(w.kube, "crd-dry", {**GOOD, "dryRun": True, "dryRunScope": "Destination"})
+    wrong = refused(lambda: w.kube.merge(w.path(m) + "/status", {"status": {"decision": "Commit"}}), "a dry run moves nothing, so its decision cannot be Commit")
+    w.c.check("crd: a dry run's Commit is refused", wrong is None, wrong)
+    wrong = refused(lambda: w.kube.merge(w.path(m) + "/status", {"status": {"decision": "Abort"}}), None)
+    w.c.check("crd: a dry run's Abort is accepted", wrong is None, wrong)
     w.kube.delete(w.path(m))
 
 
