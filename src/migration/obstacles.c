@@ -41,18 +41,38 @@ static int first_of(const struct obstacles *o, int reason)
 	return -1;
 }
 
-/* No place is left for another one: a reason that is new takes that of the last one, which is counted with the first of its own. */
+static bool is_first(const struct obstacles *o, int i)
+{
+	return first_of(o, o->items[i].reason) == i;
+}
+
+/* The last one whose reason has another one before it; -1: each has a reason of its own. */
+static int last_alike(const struct obstacles *o)
+{
+	int i = o->n - 1;
+
+	while (i >= 0 && is_first(o, i))
+		i--;
+	return i;
+}
+
+/* No place is left for another one: a reason that is new takes that of the last one that can be counted with the first of its own. */
 static void make_room(struct obstacles *o, int reason)
 {
-	int first = first_of(o, reason), last = o->n - 1;
+	int first = first_of(o, reason), out = last_alike(o);
 
 	if (first >= 0) {
 		o->more[first]++;
 		return;
 	}
-	o->more[first_of(o, o->items[last].reason)] += 1 + o->more[last];
-	o->more[last] = 0;
+	if (out < 0)
+		return;
+	o->more[first_of(o, o->items[out].reason)] += 1 + o->more[out];
 	o->n--;
+	memmove(&o->items[out], &o->items[out + 1], (size_t)(o->n - out) * sizeof(o->items[0]));
+	memmove(&o->more[out], &o->more[out + 1], (size_t)(o->n - out) * sizeof(o->more[0]));
+	if (out < o->place)
+		o->place--;
 }
 
 /* Where the next one of this reason goes; NULL: it was only counted. */
@@ -107,11 +127,6 @@ struct told {
 	bool shown[OBSTACLES_MAX];
 	int width;
 };
-
-static bool is_first(const struct obstacles *o, int i)
-{
-	return first_of(o, o->items[i].reason) == i;
-}
 
 static size_t cost(const struct obstacles *o, int i)
 {

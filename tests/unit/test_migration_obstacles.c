@@ -132,11 +132,53 @@ static void the_last_reason_has_a_place(void **state)
 	assert_int_equal(count(all.message, ": w") + number_before(" more of IOUringInUse"), 160);
 }
 
+/* Two that are new and come last, each once: neither takes the other's place. */
+static void who_is_alone_keeps_its_place(void **state)
+{
+	static const int reasons[] = { REASON_UnsupportedFile, REASON_UnsupportedContainer };
+
+	(void)state;
+	memset(&found, 0, sizeof(found));
+	for (int c = 0; c < 4; c++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "c%d", c);
+		obstacles_at(&found, "container", name);
+		for (int i = 0; i < 16; i++)
+			obstacles_add(&found, reasons[i / 8], "w%d", i);
+	}
+	obstacles_at(&found, "container", "last");
+	obstacles_add(&found, REASON_TerminalAttached, "a terminal");
+	obstacles_add(&found, REASON_DeviceInUse, "a device");
+	for (int i = 0; i < 12; i++)
+		obstacles_add(&found, REASON_IOUringInUse, "ring %d", i);
+	assert_int_equal(found.n, OBSTACLES_MAX);
+	obstacles_error(&found, &all);
+	assert_int_equal(all.reason, REASON_UnsupportedFile);
+	assert_non_null(strstr(all.message, "; TerminalAttached: container last: a terminal"));
+	assert_non_null(strstr(all.message, "; DeviceInUse: container last: a device"));
+	assert_non_null(strstr(all.message, "; IOUringInUse: container last: ring 0"));
+	assert_int_equal(count(all.message, ": ring") + number_before(" more of IOUringInUse"), 12);
+	assert_int_equal(count(all.message, ": w") + number_before(" more of UnsupportedFile") + number_before(" more of UnsupportedContainer"), 64);
+}
+
+/* With as many reasons as there are places none can be put aside. */
+static void more_reasons_than_places(void **state)
+{
+	(void)state;
+	memset(&found, 0, sizeof(found));
+	for (int i = 0; i < OBSTACLES_MAX; i++)
+		obstacles_add(&found, 1000 + i, "x");
+	obstacles_add(&found, REASON_DeviceInUse, "a device");
+	assert_int_equal(found.n, OBSTACLES_MAX);
+	assert_int_equal(found.items[OBSTACLES_MAX - 1].reason, 1000 + OBSTACLES_MAX - 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(nothing_is_nothing), cmocka_unit_test(all_of_it_with_its_reasons), cmocka_unit_test(alike_ones_are_counted), cmocka_unit_test(no_reason_is_lost),
-		cmocka_unit_test(the_last_reason_has_a_place),
+		cmocka_unit_test(the_last_reason_has_a_place), cmocka_unit_test(who_is_alone_keeps_its_place), cmocka_unit_test(more_reasons_than_places),
 	};
 
 	return cmocka_run_group_tests_name("obstacles", tests, NULL, NULL);
