@@ -37,6 +37,7 @@ static enum input ok_or_failed(int r)
 
 /* --- the state comes in --- */
 
+/* How many are missing when they are not waited for (patience_us 0), else an error. */
 static int connect_monitors(struct destination *d, int64_t patience_us)
 {
 	int64_t deadline = clock_mono_us() + patience_us;
@@ -45,7 +46,7 @@ static int connect_monitors(struct destination *d, int64_t patience_us)
 	/* The kubelet starts a pod's containers one after the other. */
 	while ((missing = destination_match(d, &d->err)) > 0 && clock_mono_us() < deadline)
 		usleep(MONITORS_LOOK_US);
-	if (missing < 0)
+	if (missing < 0 || (missing > 0 && !patience_us))
 		return missing;
 	if (missing > 0)
 		return error_reason(&d->err, -ETIMEDOUT, REASON_DestinationPodFailed, "%d of %d containers did not start at the destination", missing,
@@ -64,7 +65,27 @@ static int open_record(struct destination *d, struct error *err)
 	return d->record ? 0 : record_open(d->o, d->note.ns, d->note.name, d->note.migration, &d->record, err);
 }
 
-#define FOUND_WIDTH 1300        /* of what the source has found, when there is more: the rest of an error's room */
+#define FOUND_WIDTH 1300        /* so much at least of what the source has found, however much we have: the rest is an error's room */
+#define NAME_ROOM 32            /* for "; REASON: " */
+
+/* What says that the migration ended, and not why the pod cannot go, is nothing that an agent finds: with DryRun it would be an answer that nobody has given. */
+static int reason_found(const char *name)
+{
+	static const int ends[] = { REASON_DryRun, REASON_Cancelled, REASON_TransferFailed };
+	int reason = reason_from_name(name);
+
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
+		if (reason == ends[i])
+			return REASON_InternalError;
+	return reason;
+}
+
+static int found_width(const char *ours)
+{
+	int left = (int)sizeof(((struct error *)0)->message) - NAME_ROOM - (int)strlen(ours);
+
+	return left > FOUND_WIDTH ? left : FOUND_WIDTH;
+}
 
 /* What the source's agent has found comes first, as it would by itself; behind it what we have. */
 static int add_found(struct destination *d, int r)
@@ -74,7 +95,7 @@ static int add_found(struct destination *d, int r)
 
 	if (!cJSON_IsObject(theirs))
 		return r;
-	error_reason(&d->err, -ECONNABORTED, reason_from_name(json_str(theirs, "reason")), "%.*s%s%s%s%s", r < 0 ? FOUND_WIDTH : (int)sizeof(ours.message),
+	error_reason(&d->err, -ECONNABORTED, reason_found(json_str(theirs, "reason")), "%.*s%s%s%s%s", r < 0 ? found_width(ours.message) : (int)sizeof(ours.message),
 		     json_str_or(theirs, "message", "the source's agent has found something"), r < 0 ? "; " : "", r < 0 && ours.reason ? reason_name(ours.reason) : "", r < 0 && ours.reason ? ": " : "",
 		     r < 0 ? ours.message : "");
 	return -ENOTSUP;
@@ -87,7 +108,7 @@ static int compare(struct destination *d)
 	int r;
 
 	node_check(d->o, d->hello, d->facts, &found);
-	/* Who cannot come is not waited for. */
+	/* Who cannot come is not waited for, and what is missing then is no failure. */
 	r = connect_monitors(d, found.n ? 0 : MONITORS_TIMEOUT_US);
 	if (r == 0)
 		r = destination_open_parts(d, &found, &d->err);

@@ -242,18 +242,28 @@ static void check_cpu(const struct comparison *c)
 
 /* Order: the first one that finds something names the migration's reason, so what explains the others comes first. */
 static const struct {
+	const char *of;                 /* in HELLO */
 	void (*check)(const struct comparison *c);
 	bool of_one_arch;               /* of another architecture there is nothing to compare */
 } node_checks[] = {
-	{ check_arch, false }, { check_kernel, false }, { check_criu, false }, { check_cgroup, false }, { check_lsm, false }, { check_instructions, true }, { check_cpu, true },
+	{ "arch", check_arch, false }, { "kernel", check_kernel, false }, { "criu", check_criu, false }, { "cgroup", check_cgroup, false }, { "confined", check_lsm, false },
+	{ "instructions", check_instructions, true }, { "cpuinfo", check_cpu, true },
 };
+
+/* A source that has found something tells of its node what it could read, and why it could not read the rest. */
+static bool to_be_compared(const struct comparison *c, size_t i)
+{
+	if (json_at(c->hello, "found") && !json_at(c->hello, node_checks[i].of))
+		return false;
+	return !node_checks[i].of_one_arch || same_arch(c);
+}
 
 void node_check(const struct agent_options *o, const cJSON *hello, const cJSON *here, struct obstacles *out)
 {
 	const struct comparison c = { .o = o, .hello = hello, .here = here, .out = out };
 
 	for (size_t i = 0; i < sizeof(node_checks) / sizeof(node_checks[0]); i++)
-		if (!node_checks[i].of_one_arch || same_arch(&c))
+		if (to_be_compared(&c, i))
 			node_checks[i].check(&c);
 }
 

@@ -50,19 +50,27 @@ static int check_volumes(struct source *s, struct source_container *c, struct er
 	return volumes_add(s->o, c->bundle, &s->volumes, err);
 }
 
-static void check_container(struct source *s, struct source_container *c, struct obstacles *out)
+/* Negative, with err, when the migration was given up meanwhile. */
+static int check_container(struct source *s, struct source_container *c, struct obstacles *out, struct error *err)
 {
 	static int (*const checks[])(struct source *, struct source_container *, struct error *) = { check_snapshotter, check_terminal, check_filled, check_volumes };
-	struct error err = { 0 };
+	struct error one = { 0 };
 	char dir[4096];
-	int r = agent_host_path(s->o, dir, sizeof(dir), "%s", c->info.bundle) < 0 ? error_set(&err, -ENAMETOOLONG, "bundle path too long") : bundle_load(AT_FDCWD, dir, &c->bundle, &err);
+	int r = agent_host_path(s->o, dir, sizeof(dir), "%s", c->info.bundle) < 0 ? error_set(&one, -ENAMETOOLONG, "bundle path too long") : bundle_load(AT_FDCWD, dir, &c->bundle, &one);
 
-	obstacles_take(out, r, &err);
-	for (size_t i = 0; r == 0 && i < sizeof(checks) / sizeof(checks[0]); i++) {
-		struct error one = { 0 };
-
-		obstacles_take(out, checks[i](s, c, &one), &one);
+	obstacles_take(out, r, &one);
+	if (r < 0)
+		return 0;
+	for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {
+		one = (struct error){ 0 };
+		r = checks[i](s, c, &one);
+		if (r == -ECANCELED) {
+			*err = one;
+			return r;
+		}
+		obstacles_take(out, r, &one);
 	}
+	return 0;
 }
 
 static void check_processes(struct source *s, int i, struct obstacles *out)
@@ -260,7 +268,7 @@ int source_inspect(struct source *s, struct error *err)
 
 	for (int i = 0; r == 0 && i < s->n; i++) {
 		obstacles_at(&found, "container", s->containers[i].info.name);
-		check_container(s, &s->containers[i], &found);
+		r = check_container(s, &s->containers[i], &found, err);
 	}
 	obstacles_at(&found, NULL, NULL);
 	if (r == 0)
@@ -288,7 +296,7 @@ uint64_t source_state_bytes(struct source *s)
 	pid_t pids[SOURCE_PROCESSES_MAX];
 	uint64_t sum = 0;
 
-	for (int i = 0; i < s->n; i++) {
+	for (int i = 0; s->freezer_ready && i < s->n; i++) {
 		int n = freezer_pids(&s->freezer, i, pids, SOURCE_PROCESSES_MAX);
 
 		for (int k = 0; k < n; k++)

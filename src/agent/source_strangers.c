@@ -15,6 +15,7 @@
 #include "migration/reason.h"
 
 #define PATIENCE_US 10000000    /* a probe that exec's takes a tenth of a second; what stays for this long is a person's shell */
+#define PATIENCE_AFTER_US 2000000
 
 struct stranger {
 	pid_t pid;
@@ -83,6 +84,8 @@ static void add_all(struct source *s, struct obstacles *found)
 		const struct source_container *c = &s->containers[i];
 		int n = freezer_pids(&s->freezer, i, pids, SOURCE_PROCESSES_MAX);
 
+		if (n < 0)
+			obstacles_add(found, REASON_NONE, "container %s: its processes cannot be listed: %s", c->info.name, strerror(-n));
 		for (int k = 0; k < n; k++) {
 			struct error one = { 0 };
 
@@ -92,12 +95,26 @@ static void add_all(struct source *s, struct obstacles *found)
 	}
 }
 
+/* Who has waited for the memory of its last migration already has less: the controller waits for a first word of us (source_filled.c). */
+static int64_t patience(const struct source *s)
+{
+	int64_t own = clock_mono_us() + PATIENCE_US, all = s->filled_us + PATIENCE_AFTER_US;
+
+	return s->filled_us && all < own ? all : own;
+}
+
 int source_wait_strangers(struct source *s, struct obstacles *found, struct error *err)
 {
-	int64_t deadline = clock_mono_us() + PATIENCE_US;
+	int64_t deadline;
 	struct stranger x;
 	int r;
 
+	/* It cannot go anyway. */
+	if (found->n) {
+		add_all(s, found);
+		return 0;
+	}
+	deadline = patience(s);
 	/* Probes come one after the other: only the one that stays is in the way. */
 	while ((r = find(s, &x, err)) == 0 && x.pid && clock_mono_us() < deadline) {
 		r = wait_end(&x, deadline, err);

@@ -109,20 +109,42 @@ static void add_confinement(const struct source *s, cJSON *hello)
 	}
 }
 
+/* What cannot be read is in the way as well. */
+static void also(struct error *all, int code, const struct error *why)
+{
+	struct error named = { 0 };
+
+	if (code >= 0)
+		return;
+	error_set(&named, code, "%s%s%.1800s", why->reason ? reason_name(why->reason) : "", why->reason ? ": " : "", why->message);
+	error_also(all, &named);
+}
+
+static void add_node(struct source *s, cJSON *hello, struct error *all)
+{
+	struct error why = { 0 };
+
+	also(all, node_facts(s->o, true, hello, &why), &why);
+	if (!json_at(hello, "protocol"))
+		node_words(s->o, hello);
+}
+
 /* What this node's agent has found, and of the node and the pod as much as could be read: it is compared all the same, that a person hears of all of it. */
 static void add_found(struct source *s, cJSON *hello)
 {
 	cJSON *found = cJSON_AddObjectToObject(hello, "found");
-	struct error ignored = { 0 };
+	struct error all = s->cause;
 
-	cJSON_AddStringToObject(found, "reason", reason_name(s->cause.reason));
-	cJSON_AddStringToObject(found, "message", s->cause.message);
 	cJSON_AddNumberToObject(hello, "stateBytes", (double)source_state_bytes(s));
 	add_confinement(s, hello);
-	if (s->n && s->containers[0].bundle)
-		contents_add(s->o, s->containers[0].bundle, cJSON_AddObjectToObject(hello, "contents"), &ignored);
-	if (node_facts(s->o, true, hello, &ignored) < 0 && !json_at(hello, "protocol"))
-		node_words(s->o, hello);
+	if (s->n && s->containers[0].bundle) {
+		struct error why = { 0 };
+
+		also(&all, contents_add(s->o, s->containers[0].bundle, cJSON_AddObjectToObject(hello, "contents"), &why), &why);
+	}
+	add_node(s, hello, &all);
+	cJSON_AddStringToObject(found, "reason", reason_name(all.reason));
+	cJSON_AddStringToObject(found, "message", all.message);
 }
 
 static cJSON *hello_json(struct source *s, bool resume, struct error *err)

@@ -769,19 +769,23 @@ static int do_delete_source(struct worker *w, struct turn *t, struct error *err)
 	return delete_pod(w, t, &t->source, err);
 }
 
-/* The source goes on as before: with the label of the migration that brought it, when one did. */
+/*
+ * The source goes on as before: with the label of the migration that brought it, when one did.  A dry run that has written an order there leaves it as it was read: a controller that had been the leader may
+ * have written its order just now, which nobody would take back any more; one that is written later finds another version, too (order_patch).
+ */
 static int unmark_source(struct worker *w, struct turn *t, struct error *err)
 {
 	const char *bringing = t->source ? view_annotation(t->source, PM_ANN_MIGRATION) : "";
+	bool asked = view_rehearses(t->migration) && view_source_is_remote(t->migration);
 	int r;
 
 	if (!t->source || strcmp(view_label(t->source, PM_LABEL_MIGRATION), view_uid(t->migration)))
 		return 0;
-	r = label_source(w, t->migration, t->source, NULL, bringing[0] ? bringing : NULL, err);
+	r = label_source(w, t->migration, t->source, asked ? json_str(t->source, "metadata/resourceVersion") : NULL, bringing[0] ? bringing : NULL, err);
 	/* A mark that may not be taken away is no reason to keep the migration from its end. */
 	if (is_refusal(r))
 		log_warning("the mark stays on the source", LOG_S("namespace", view_namespace(t->migration)), LOG_S("name", view_name(t->migration)), LOG_S("err", err->message));
-	return is_refusal(r) || r == -ENOENT || r == -EAGAIN ? 0 : r;
+	return is_refusal(r) || r == -ENOENT || (r == -EAGAIN && !asked) ? 0 : r;
 }
 
 /*

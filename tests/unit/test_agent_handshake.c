@@ -110,6 +110,24 @@ static void all_that_differs_is_told_at_once(void **state)
 	assert_int_equal(strncmp(err.message, "the source node is aarch64", strlen("the source node is aarch64")), 0);
 }
 
+/* A source that has found something, its own CRIU perhaps, tells what it knows: what it does not is no difference. */
+static void what_is_not_told_is_not_compared_of_one_that_has_found_something(void **state)
+{
+	const struct agent_options o = { .node = "here" };
+	cleanup_json cJSON *here = cJSON_Parse(HERE), *little = cJSON_Parse("{\"protocol\":2,\"found\":{}}"), *some = cJSON_Parse("{\"found\":{},\"arch\":\"x86_64\",\"kernel\":\"6.13.0\",\"confined\":\"selinux\"}");
+	cleanup_json cJSON *nothing = cJSON_Parse("{\"protocol\":2}");
+	struct obstacles found = { 0 };
+
+	(void)state;
+	node_check(&o, little, here, &found);
+	assert_int_equal(found.n, 0);
+	node_check(&o, some, here, &found);
+	assert_int_equal(found.n, 2);
+	found = (struct obstacles){ 0 };
+	node_check(&o, nothing, here, &found);
+	assert_int_equal(found.n, 3);
+}
+
 /* Two nodes, and whether a pod can go from one to the other, and back; an image is base64 of one byte. */
 #define NODE(cpu, list) "{\"arch\":\"x86_64\",\"kernel\":\"6.1\",\"criu\":40201,\"cgroup\":2" cpu list "}"
 #define CPU(text) ",\"cpuinfo\":\"" text "\""
@@ -303,7 +321,7 @@ static void peers_of_other_versions(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(labels_tell_who_confines), cmocka_unit_test(a_cpu_may_have_more_but_not_less_each_way), cmocka_unit_test(instructions_are_read_as_words), cmocka_unit_test(nodes_that_differ_are_refused_by_name), cmocka_unit_test(all_that_differs_is_told_at_once),
+		cmocka_unit_test(labels_tell_who_confines), cmocka_unit_test(a_cpu_may_have_more_but_not_less_each_way), cmocka_unit_test(instructions_are_read_as_words), cmocka_unit_test(nodes_that_differ_are_refused_by_name), cmocka_unit_test(all_that_differs_is_told_at_once), cmocka_unit_test(what_is_not_told_is_not_compared_of_one_that_has_found_something),
 		cmocka_unit_test(versions_that_follow_each_other_agree),
 		cmocka_unit_test(another_version_is_not_all), cmocka_unit_test(peers_of_other_versions),
 	};

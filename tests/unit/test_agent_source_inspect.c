@@ -14,13 +14,24 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "agent/source.h"
 #include "container/process_info.h"
 
 int look_at_process(pid_t pid, struct obstacles *out, struct error *err);
+int played_pids(struct freezer *f, int container, pid_t *pids, int max);
+int played_bundle(int dirfd, const char *path, struct bundle **ret, struct error *err);
+int played_filled(struct source_container *c, struct error *err);
+int played_volumes(const struct agent_options *o, const struct bundle *b, struct pod_volumes *v, struct error *err);
 #define freezer_pids played_pids
+#define bundle_load played_bundle
+#define source_wait_filled played_filled
+#define volumes_add played_volumes
 #define process_find_obstacles look_at_process
 #include "agent/source_inspect.c"
 #undef process_find_obstacles
+#undef volumes_add
+#undef source_wait_filled
+#undef bundle_load
 #undef freezer_pids
 
 /* What the containers of a pod have in common, and only one of them can take along.  Their processes are children of ours, two in each container at most. */
@@ -194,12 +205,79 @@ static void all_of_each_process_is_told(void **state)
 	free(s);
 }
 
+static int filled;              /* what waiting for the pod's memory comes to */
+static int volumes_looked_at;
+
+int played_bundle(int dirfd, const char *path, struct bundle **ret, struct error *err)
+{
+	(void)dirfd;
+	(void)path;
+	(void)err;
+	*ret = calloc(1, sizeof(**ret));
+	(*ret)->terminal = true;
+	return 0;
+}
+
+int played_filled(struct source_container *c, struct error *err)
+{
+	(void)c;
+	return filled < 0 ? error_reason(err, filled, filled == -ECANCELED ? REASON_Cancelled : REASON_TimedOut, "it is over") : 0;
+}
+
+int played_volumes(const struct agent_options *o, const struct bundle *b, struct pod_volumes *v, struct error *err)
+{
+	(void)o;
+	(void)b;
+	(void)v;
+	(void)err;
+	volumes_looked_at++;
+	return 0;
+}
+
+static int check_one(int filling, struct obstacles *found, struct error *err)
+{
+	static const struct agent_options options = { .host_root = "/" };
+	struct source *s = calloc(1, sizeof(*s));
+	int r;
+
+	s->o = &options;
+	s->n = 1;
+	snprintf(s->containers[0].info.upperdir, sizeof(s->containers[0].info.upperdir), "/u");
+	snprintf(s->containers[0].info.bundle, sizeof(s->containers[0].info.bundle), "/b");
+	filled = filling;
+	volumes_looked_at = 0;
+	r = check_container(s, &s->containers[0], found, err);
+	free(s->containers[0].bundle);
+	free(s);
+	return r;
+}
+
+/* Who gives it up need not hear what is in the way, nor wait until all has been looked at. */
+static void an_abort_is_no_obstacle(void **state)
+{
+	struct obstacles found = { 0 };
+	struct error err = { 0 };
+
+	(void)state;
+	assert_int_equal(check_one(-ECANCELED, &found, &err), -ECANCELED);
+	assert_int_equal(err.reason, REASON_Cancelled);
+	assert_int_equal(found.n, 1);
+	assert_int_equal(volumes_looked_at, 0);
+	found = (struct obstacles){ 0 };
+	assert_int_equal(check_one(-ETIMEDOUT, &found, &err), 0);
+	assert_int_equal(found.n, 2);
+	assert_int_equal(found.items[0].reason, REASON_TerminalAttached);
+	assert_int_equal(found.items[1].reason, REASON_TimedOut);
+	assert_int_equal(volumes_looked_at, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_container_takes_system_v_memory_along),
 		cmocka_unit_test(two_containers_cannot),
 		cmocka_unit_test(all_of_each_process_is_told),
+		cmocka_unit_test(an_abort_is_no_obstacle),
 	};
 
 	return cmocka_run_group_tests_name("agent, what is looked at before the freeze", tests, NULL, NULL);

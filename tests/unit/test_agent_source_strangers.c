@@ -25,6 +25,7 @@ static struct {
 	int64_t now_us, step_us;        /* each freeze takes so long */
 	int frozen, freezes, strangers; /* the first so many freezes find a stranger */
 	pid_t shell[2];                 /* these are there, and stay */
+	int64_t tick_us;                /* each look at the clock takes so long then; 0: half the patience */
 	int abort_at;                   /* ordered behind so many freezes; 0: never */
 } world;
 
@@ -32,7 +33,7 @@ int64_t test_clock(void)
 {
 	/* Who stays is waited for in vain, but not in real time. */
 	if (world.shell[0])
-		world.now_us += PATIENCE_US / 2;
+		world.now_us += world.tick_us ? world.tick_us : PATIENCE_US / 2;
 	return world.now_us;
 }
 
@@ -164,6 +165,50 @@ static void all_that_stay_are_told(void **state)
 	free(s);
 }
 
+/* A pod with a shell in it.  How long it was waited for, when its memory was waited for until filled_us, and so much was found before. */
+static int64_t waited(int64_t filled_us, int before, int *ret_found)
+{
+	struct source *s = calloc(1, sizeof(*s));
+	struct obstacles found = { 0 };
+	struct error err = { 0 };
+
+	memset(&world, 0, sizeof(world));
+	world.now_us = 50000000;
+	world.tick_us = filled_us ? PATIENCE_AFTER_US / 4 : 0;
+	for (int i = 0; i < 2; i++) {
+		world.shell[i] = fork();
+		if (world.shell[i] == 0)
+			for (;;)
+				pause();
+	}
+	s->n = 1;
+	s->filled_us = filled_us;
+	for (int i = 0; i < before; i++)
+		obstacles_add(&found, REASON_DeviceInUse, "a device");
+	assert_int_equal(source_wait_strangers(s, &found, &err), 0);
+	for (int i = 0; i < 2; i++) {
+		kill(world.shell[i], SIGKILL);
+		waitpid(world.shell[i], NULL, 0);
+	}
+	free(s);
+	*ret_found = found.n;
+	return world.now_us - 50000000;
+}
+
+/* Nor is more waited than the controller waits for us, when the pod's memory has only just come. */
+static void a_pod_that_cannot_go_is_not_waited_for(void **state)
+{
+	int found;
+
+	(void)state;
+	assert_int_equal(waited(0, 1, &found), 0);
+	assert_int_equal(found, 3);
+	assert_true(waited(0, 0, &found) >= PATIENCE_US);
+	assert_int_equal(found, 2);
+	assert_in_range(waited(50000000, 0, &found), PATIENCE_AFTER_US, PATIENCE_US / 2);
+	assert_int_equal(found, 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -171,6 +216,7 @@ int main(void)
 		cmocka_unit_test(who_is_never_alone_is_not_frozen_for_ever),
 		cmocka_unit_test(an_order_to_abort_is_heard_in_between),
 		cmocka_unit_test(all_that_stay_are_told),
+		cmocka_unit_test(a_pod_that_cannot_go_is_not_waited_for),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

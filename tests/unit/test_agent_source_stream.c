@@ -52,7 +52,7 @@ int node_facts(const struct agent_options *o, bool with_cpu, cJSON *out, struct 
 	(void)o;
 	(void)with_cpu;
 	(void)out;
-	return error_set(err, -ENOENT, "no criu");
+	return error_reason(err, -ENOENT, REASON_CRIUIncompatible, "no criu");
 }
 
 void node_words(const struct agent_options *o, cJSON *out)
@@ -231,7 +231,7 @@ static void what_was_found_is_in_hello(void **state)
 	hello = hello_json(s, false, &err);
 	assert_non_null(hello);
 	assert_string_equal(json_str_or(hello, "found/reason", ""), "IOUringInUse");
-	assert_string_equal(json_str_or(hello, "found/message", ""), "container web: process 7");
+	assert_string_equal(json_str_or(hello, "found/message", ""), "container web: process 7; CRIUIncompatible: no criu");
 	assert_string_equal(json_str_or(hello, "containers/0", ""), "web");
 	assert_non_null(json_at(hello, "protocol"));
 	cJSON_Delete(hello);
