@@ -366,12 +366,22 @@ static cJSON *destination_json(const char *name, const char *uid, const char *cl
 	return o;
 }
 
+/* The end of what a dry run that was to ask the destination tells when it did not. */
+static const char *who_was_not_asked(bool source_is_remote)
+{
+	return source_is_remote ? "neither the agent of the source's node nor that of the destination's was asked" : "the agent of the destination's node was not asked";
+}
+
 static int refuse(struct worker *w, struct turn *t, const struct preflight *p, struct error *err)
 {
-	char all[4096];
+	char all[4096 + 128];
 	struct status_change c = { .phase = PHASE_Failed, .reason = p->findings[0].reason, .message = all, .migratable = all };
+	size_t n;
 
-	preflight_message(p, all, sizeof(all));
+	preflight_message(p, all, 4096);
+	n = strlen(all);
+	if (view_rehearses(t->migration))
+		snprintf(all + n, sizeof(all) - n, "; %s", who_was_not_asked(p->source_cluster[0]));
 	return write_status(w, t, &c, err);
 }
 
@@ -806,8 +816,7 @@ static void add_findings(const struct turn *t, struct status_change *c, char *ou
 		snprintf(out, size, "%s%s%s: %s", json_str_or(before, "message", ""), before ? "; " : "", reason_name(c->reason), c->message);
 	n = strlen(out);
 	if (not_asked)
-		snprintf(out + n, size - n, "; %s", view_source_is_remote(t->migration) ? "neither the agent of the source's node nor that of the destination's was asked" :
-			 "the agent of the destination's node was not asked");
+		snprintf(out + n, size - n, "; %s", who_was_not_asked(view_source_is_remote(t->migration)));
 	c->migratable = out;
 	if (!before)
 		return;

@@ -319,3 +319,7 @@ def remote_finds(w):
     c = condition(m, "Migratable")
     w.c.check("dry run: remote: nobody was asked", c.get("reason") == "ImageMissing" and c["message"].endswith("neither the agent of the source's node nor that of the destination's was asked"), c)
     untouched(w, "remote, no image", pod, m, True)
+    m = w.wait_phase(start(w, pod, dryRunScope="Destination", destination={"nodeName": "n-none"}), "Failed")
+    c = condition(m, "Migratable")
+    w.c.check("dry run: remote: refused by the checks, and nobody was asked", c.get("reason") == "NoSuchDestination"
+              and c["message"].endswith("neither the agent of the source's node nor that of the destination's was asked"), c)
