@@ -29,7 +29,5 @@ bool process_descends(pid_t pid, pid_t first);
  * -ENOENT, -ESRCH: the process has ended.
  */
 int process_find_obstacles(pid_t pid, struct obstacles *out, struct error *err);
-/* The same as one error: 0 when nothing was found, else -ENOTSUP with reason and sentences. */
-int process_check_migratable(pid_t pid, struct error *err);
 
 #endif

@@ -516,11 +516,3 @@ int process_find_obstacles(pid_t pid, struct obstacles *out, struct error *err)
 	subject_close(&s);
 	return r;
 }
-
-int process_check_migratable(pid_t pid, struct error *err)
-{
-	struct obstacles found = { 0 };
-	int r = process_find_obstacles(pid, &found, err);
-
-	return found.n ? obstacles_error(&found, err) : r;
-}

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "../process_check.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "box.h"
@@ -15,7 +16,6 @@
 #include "container/blinkers.h"
 #include "container/cgroup_options.h"
 #include "container/criu_images.h"
-#include "container/process_info.h"
 #include "dump.h"
 #include "migration/reason.h"
 
@@ -250,7 +250,7 @@ void suite_dump(const struct place *at)
 	struct error err = { 0 };
 
 	if (check(box_start(&b, at, "ct-dump", GROUP, "count", 80), "start a container of two processes, 80 MiB each") &&
-	    check(process_check_migratable(b.pid, &err) == 0, "nothing is found against it %s", err.message) &&
+	    check(process_check(b.pid, &err) == 0, "nothing is found against it %s", err.message) &&
 	    check(box_freezer(at, &b.pid, 1, &f, &err) == 0, "its group is found %s", err.message)) {
 		cgroup2_options(at, before, sizeof(before));
 		dump_and_restore(at, &b, &f);

@@ -6,12 +6,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../process_check.h"
 #include "base/clock.h"
 #include "box.h"
 #include "check.h"
 #include "container/bundle.h"
 #include "container/containerd.h"
-#include "container/process_info.h"
 
 /* The count in the container's file system, read through its upper folder as the agent reads files. */
 static int64_t count(const struct place *at, const struct pod_container *c)
@@ -106,7 +106,7 @@ void suite_pod(const struct place *at, const char *socket, const char *uid, cons
 		struct runc r = { .host_pid = at->host_pid, .root = "/run/containerd/runc/k8s.io", .netns_fd = -1 };
 
 		check(runc_init_pid(&r, c->id, &pid, &err) == 0 && pid == c->task_pid, "runc knows the same init");
-		check(process_check_migratable(pid, &err) == 0, "nothing is found against it %s", err.message);
+		check(process_check(pid, &err) == 0, "nothing is found against it %s", err.message);
 		bundle(at, c, uid);
 		freeze(at, pod, c);
 	}

@@ -8,11 +8,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../process_check.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "box.h"
 #include "check.h"
-#include "container/process_info.h"
 #include "dump.h"
 #include "migration/reason.h"
 
@@ -48,7 +48,7 @@ static void refused(const struct place *at, const char *mode, int reason, const 
 		box_stop(&b);
 		return;
 	}
-	r = process_check_migratable(b.pid, &err);
+	r = process_check(b.pid, &err);
 	check(r < 0 && err.reason == reason && strstr(err.message, "fd "), "found beforehand: %s", err.message);
 	if (check(box_freezer(at, &b.pid, 1, &f, &err) == 0, "its group is found")) {
 		dump_fails(at, &b, &f, reason, criu_text);
@@ -93,7 +93,7 @@ void suite_refusals(const struct place *at)
 		kill(pid, SIGKILL);
 		waitpid(pid, NULL, 0);
 	}
-	check(process_check_migratable(1 << 30, &err) < 0, "a process that is not there: %s", err.message);
+	check(process_check(1 << 30, &err) < 0, "a process that is not there: %s", err.message);
 	check(runc_init_pid(&(struct runc){ .host_pid = at->host_pid, .root = "/run/ct-runc", .netns_fd = -1 }, "ct-nobody", &pid, &err) < 0,
 	      "a container that is not there: %s", err.message);
 }

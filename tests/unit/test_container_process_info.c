@@ -38,6 +38,7 @@
 #include "container/process_info.h"
 #include "container/process_rules.h"
 #include "migration/reason.h"
+#include "../process_check.h"
 
 static void files_are_judged_by_their_links(void **state)
 {
@@ -206,7 +207,7 @@ static void what_criu_knows_is_let_through(void **state)
 		struct child c = child_new(known[i]);
 
 		assert_true(c.opened);
-		if (process_check_migratable(c.pid, &e) < 0)
+		if (process_check(c.pid, &e) < 0)
 			fail_msg("%s", e.message);
 		child_end(&c);
 	}
@@ -401,7 +402,7 @@ static void what_criu_does_not_know_is_named(void **state)
 		struct child c = child_new(cases[i].open_it);
 
 		if (c.opened) {
-			assert_int_equal(process_check_migratable(c.pid, &e), -ENOTSUP);
+			assert_int_equal(process_check(c.pid, &e), -ENOTSUP);
 			if (e.reason != cases[i].reason || !strstr(e.message, cases[i].says))
 				fail_msg("%s: %s: %s", cases[i].name, reason_name(e.reason), e.message);
 			snprintf(process, sizeof(process), "process %d (test_container_", c.pid);
@@ -490,7 +491,7 @@ static void stopped_process_is_named(void **state)
 	assert_true(pid > 0);
 	kill(pid, SIGSTOP);
 	assert_int_equal(waitid(P_PID, (id_t)pid, &i, WSTOPPED | WNOWAIT), 0);
-	assert_int_equal(process_check_migratable(pid, &e), -ENOTSUP);
+	assert_int_equal(process_check(pid, &e), -ENOTSUP);
 	assert_int_equal(e.reason, REASON_CheckpointFailed);
 	assert_non_null(strstr(e.message, "is stopped by a signal"));
 	kill(pid, SIGKILL);
@@ -521,7 +522,7 @@ static void first_thread_that_ended_is_named(void **state)
 		_exit(1);
 	}
 	assert_true(pid > 0);
-	for (int n = 0; n < 500 && process_check_migratable(pid, &e) != -ENOTSUP; n++)
+	for (int n = 0; n < 500 && process_check(pid, &e) != -ENOTSUP; n++)
 		usleep(10000);
 	if (!strstr(e.message, "has ended its first thread"))
 		fail_msg("%s", e.message);
@@ -536,7 +537,7 @@ static void states_criu_cannot_take_are_named(void **state)
 
 	(void)state;
 	if (c.opened) {
-		assert_int_equal(process_check_migratable(c.pid, &e), -ENOTSUP);
+		assert_int_equal(process_check(c.pid, &e), -ENOTSUP);
 		assert_non_null(strstr(e.message, "is traced by process"));
 	}
 	child_end(&c);
@@ -544,7 +545,7 @@ static void states_criu_cannot_take_are_named(void **state)
 		skip();
 	c = child_new(own_pid_namespace_for_children);
 	assert_true(c.opened);
-	assert_int_equal(process_check_migratable(c.pid, &e), -ENOTSUP);
+	assert_int_equal(process_check(c.pid, &e), -ENOTSUP);
 	assert_non_null(strstr(e.message, "pid namespace"));
 	child_end(&c);
 }
@@ -591,12 +592,12 @@ static void unix_sockets_to_the_outside_are_named(void **state)
 	assert_true(pid > 0);
 	assert_int_equal(process_ns_pid(pid, &inner, &e), 0);
 	assert_int_equal(inner, 1);
-	assert_int_equal(process_check_migratable(pid, &e), -ENOTSUP);
+	assert_int_equal(process_check(pid, &e), -ENOTSUP);
 	assert_int_equal(e.reason, REASON_ExternalUnixSocket);
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 	pid = child_in_pid_namespace(false);
-	if (process_check_migratable(pid, &e) < 0)
+	if (process_check(pid, &e) < 0)
 		fail_msg("%s", e.message);
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
@@ -634,19 +635,19 @@ static void terminals_of_one_s_own_are_let_through(void **state)
 
 	(void)state;
 	c = child_new(terminal_pair);
-	if (c.opened && process_check_migratable(c.pid, &e) < 0)
+	if (c.opened && process_check(c.pid, &e) < 0)
 		fail_msg("%s", e.message);
 	child_end(&c);
 	master = posix_openpt(O_RDWR | O_NOCTTY);
 	if (master < 0 || grantpt(master) < 0 || unlockpt(master) < 0)
 		skip();
 	c = child_new(terminal_with_master_outside);
-	if (c.opened && process_check_migratable(c.pid, &e) < 0)
+	if (c.opened && process_check(c.pid, &e) < 0)
 		fail_msg("%s", e.message);
 	close(master);
 	/* The master is gone: nobody of this namespace holds it. */
 	if (c.opened) {
-		assert_int_equal(process_check_migratable(c.pid, &e), -ENOTSUP);
+		assert_int_equal(process_check(c.pid, &e), -ENOTSUP);
 		assert_int_equal(e.reason, REASON_TerminalAttached);
 	}
 	child_end(&c);
@@ -693,7 +694,7 @@ static void numbers_and_missing_processes(void **state)
 	assert_int_equal(process_ns_pid(getpid(), &ns_pid, &e), 0);
 	assert_true(ns_pid > 0);
 	assert_int_equal(process_ns_pid(1 << 30, &ns_pid, &e), -ENOENT);
-	assert_int_equal(process_check_migratable(1 << 30, &e), -ENOENT);
+	assert_int_equal(process_check(1 << 30, &e), -ENOENT);
 }
 
 /* A process of one thread, to which two signals wait: one that was sent to it, one to its thread. */
