@@ -227,7 +227,9 @@ static enum input record_commit(void *ctx)
 
 	if (open_record(d, &d->err) == 0)
 		in = record_decide(d->record, true, restored, clock_mono_us() + COMMIT_TIMEOUT_US, &d->err);
-	if (in == INPUT_RecordAbort)
+	if (in == INPUT_RecordAbort && record_is_dry_run(d->record))
+		error_reason(&d->err, -EPROTO, REASON_ProtocolError, "dry run: the source's agent went on when it had its answer; nothing was moved");
+	else if (in == INPUT_RecordAbort)
 		error_reason(&d->err, -ECONNABORTED, REASON_Cancelled, "%s", DESTINATION_ABORTED);
 	else if (in != INPUT_RecordCommit)
 		log_error("the outcome of the commit is not known; it is asked for again", LOG_S("migration", d->note.migration), LOG_S("err", d->err.message));

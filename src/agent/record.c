@@ -244,6 +244,11 @@ int record_get(struct record *r, cJSON **ret, struct error *err)
 	return 0;
 }
 
+bool record_is_dry_run(const struct record *r)
+{
+	return r->dry_run;
+}
+
 void record_progress(struct record *r, enum source_state state)
 {
 	pthread_mutex_lock(&r->lock);

@@ -21,6 +21,9 @@ void record_close(struct record *r);            /* waits for what is queued, at 
 /* Reads the PodMigration anew (ret may be NULL: is it there?); -ENOENT also when the object of this name has another UID. */
 int record_get(struct record *r, cJSON **ret, struct error *err);
 
+/* spec.dryRun, as far as it was read: false until the first record_get, record_warm or refused record_decide. */
+bool record_is_dry_run(const struct record *r);
+
 /*
  * fn is called once, from a thread of its own, when the decision of this PodMigration is seen to be Abort, which it is for ever then; record_is_aborted() says so from that moment on.  A second
  * call changes nothing.  unwatch: fn is not called any more, nor running, when it returns, which may take a second; not from fn.

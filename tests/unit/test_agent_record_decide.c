@@ -165,6 +165,7 @@ static void a_dry_run_is_aborted_and_never_committed(void **state)
 		assert_string_equal(server.sent_decision, "Abort");
 		assert_string_equal(server.decision, "Abort");
 		assert_null(server.sent_restored);
+		assert_true(record_is_dry_run(&r));
 	}
 }
 
