@@ -779,6 +779,15 @@ static int do_delete_source(struct worker *w, struct turn *t, struct error *err)
 	return delete_pod(w, t, &t->source, err);
 }
 
+/* It has changed since it was read: it is read, and this step decided anew.  0: it is gone. */
+static int look_again(struct worker *w, const struct turn *t, struct error *err)
+{
+	cleanup_json cJSON *now = NULL;
+	int r = act_read_pod(w, view_namespace(t->source), view_name(t->source), view_uid(t->source), &now, err);
+
+	return r == 0 && now ? -EAGAIN : r;
+}
+
 /*
  * The source goes on as before: with the label of the migration that brought it, when one did.  A dry run that has written an order there leaves it as it was read: a controller that had been the leader may
  * have written its order just now, which nobody would take back any more; one that is written later finds another version, too (order_patch).
@@ -795,7 +804,9 @@ static int unmark_source(struct worker *w, struct turn *t, struct error *err)
 	/* A mark that may not be taken away is no reason to keep the migration from its end. */
 	if (is_refusal(r))
 		log_warning("the mark stays on the source", LOG_S("namespace", view_namespace(t->migration)), LOG_S("name", view_name(t->migration)), LOG_S("err", err->message));
-	return is_refusal(r) || r == -ENOENT || (r == -EAGAIN && !asked) ? 0 : r;
+	if (r == -EAGAIN && asked)
+		return look_again(w, t, err);
+	return is_refusal(r) || r == -ENOENT || r == -EAGAIN ? 0 : r;
 }
 
 /*

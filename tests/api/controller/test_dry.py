@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """spec.dryRun: the answer, and nothing else."""
+import contextlib
+import threading
 import time
 
 from harness import LABEL, NS, condition, until
@@ -298,6 +300,26 @@ def remote_destination(w):
     w.wait_phase(m, "Cancelled")
 
 
+@contextlib.contextmanager
+def written_to(w, pod):
+    """Somebody else writes to the pod all the time: it is put back as it was read, or not at all."""
+    path, over = f"/api/v1/namespaces/{NS}/pods/{pod['metadata']['name']}", threading.Event()
+
+    def write():
+        n = 0
+        while not over.wait(0.01):
+            n += 1
+            w.kube.merge(path, {"metadata": {"annotations": {"n": str(n)}}})
+        w.kube.merge(path, {"metadata": {"annotations": {"n": None}}})
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        yield
+    finally:
+        over.set()
+        writer.join()
+
+
 def remote_finds(w):
     """What both agents have found comes by that of this cluster; and a person cancels another one."""
     pod, meta = away(w)
@@ -311,8 +333,9 @@ def remote_finds(w):
     untouched(w, "remote, found", pod, m, True)
     m = addressed(w, w.wait_phase(start(w, pod, dryRunScope="Destination"), "Preparing"))
     ordered(meta, m)
-    w.kube.merge(w.path(m), {"spec": {"cancel": True}})
-    m = w.wait_phase(m, "Cancelled")
+    with written_to(w, pod):
+        w.kube.merge(w.path(m), {"spec": {"cancel": True}})
+        m = w.wait_phase(m, "Cancelled")
     untouched(w, "remote, cancelled", pod, m, True)
     m = start(w, pod, dryRunScope="Destination", destination={"nodeName": "n-noimage"})
     m = w.wait_phase(m, "Failed")
