@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -33,25 +34,27 @@ static syscall_fn real_syscall(void)
 	return found;
 }
 
-/*
- * In a process of its own, since nobody comes back out of a namespace.  In the new task 0 comes back, as from the call itself; else the process ends.  out gets a pidfd, which is the caller's as well
- * (CLONE_FILES), or a negative errno.
- */
-static long clone_inside(syscall_fn call, const struct clone_args *args, size_t size, int userns, int out)
+/* Memory that a task shares with whom it makes (MAP_SHARED): the kernel writes each pidfd into the maker's, and both must know of it. */
+struct told {
+	int watch;                      /* a pidfd of the one in between, in its table of files as well as CRIU's (CLONE_FILES); -1: none yet */
+	int pidfd;                      /* the same of the new task; or a negative errno */
+};
+
+/* In a process of its own, since nobody comes back out of a namespace.  In the new task 0 comes back, as from the call itself; else the process ends, and has told. */
+static long clone_inside(syscall_fn call, const struct clone_args *args, size_t size, int userns, struct told *told)
 {
 	struct clone_args inside = *args;
-	int pidfd = -1;
 	long pid = -1;
 
 	inside.flags = (inside.flags & ~(__u64)CLONE_NEWUSER) | CLONE_PIDFD;
-	inside.pidfd = (__u64)(uintptr_t)&pidfd;
+	inside.pidfd = (__u64)(uintptr_t)&told->pidfd;
 	if (setns(userns, CLONE_NEWUSER) == 0)
 		pid = call(SYS_clone3, &inside, size);
 	if (pid == 0)
 		return 0;
 	if (pid < 0)
-		pidfd = -errno;
-	_exit(write(out, &pidfd, sizeof(pidfd)) != sizeof(pidfd));
+		told->pidfd = -errno;
+	_exit(0);
 }
 
 /* The process's number as /proc, and so CRIU, has it: who made it may lie in the pod's process namespace, and was told another.  "Pid:\t17" (proc_pid_fdinfo(5)); -EIO: none. */
@@ -80,11 +83,13 @@ static long pid_of(int pidfd)
 	return pid > 0 ? pid : -EIO;
 }
 
-static long end_join(int userns, const int ends[2], long result)
+/* In CRIU, and in the new task, which has a copy of the table of files as it was when it was made. */
+static long end_join(int userns, struct told *told, long result)
 {
 	close(userns);
-	close(ends[0]);
-	close(ends[1]);
+	if (told->watch >= 0)
+		close(told->watch);
+	munmap(told, sizeof(*told));
 	if (result < 0)
 		errno = (int)-result;
 	return result < 0 ? -1 : result;
@@ -93,29 +98,31 @@ static long end_join(int userns, const int ends[2], long result)
 /* The one in between has the same parent as CRIU gives the task (CLONE_PARENT), and is seen by nobody. */
 static long join(syscall_fn call, const struct clone_args *args, size_t size, const char *path)
 {
-	int userns = open(path, O_RDONLY | O_CLOEXEC), ends[2], watch = -1, pidfd = -EIO;
-	struct clone_args between = { .flags = CLONE_PARENT | CLONE_FILES | CLONE_PIDFD, .pidfd = (__u64)(uintptr_t)&watch };
-	long pid;
+	struct told *told = mmap(NULL, sizeof(*told), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct clone_args between = { .flags = CLONE_PARENT | CLONE_FILES | CLONE_PIDFD };
+	long pid = -1;
+	int userns;
 
-	if (userns < 0 || pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+	if (told == MAP_FAILED)
 		return -1;
-	pid = call(SYS_clone3, &between, sizeof(between));
+	*told = (struct told){ -1, -EIO };
+	between.pidfd = (__u64)(uintptr_t)&told->watch;
+	userns = open(path, O_RDONLY | O_CLOEXEC);
+	if (userns >= 0)
+		pid = call(SYS_clone3, &between, sizeof(between));
 	if (pid == 0) {
-		clone_inside(call, args, size, userns, ends[1]);
-		return end_join(userns, ends, 0);
+		clone_inside(call, args, size, userns, told);
+		return end_join(userns, told, 0);
 	}
 	if (pid < 0)
-		return end_join(userns, ends, -errno);
+		return end_join(userns, told, -errno);
 	/* Its end, also when somebody kills it. */
-	while (poll(&(struct pollfd){ watch, POLLIN, 0 }, 1, -1) < 0 && errno == EINTR)
+	while (poll(&(struct pollfd){ told->watch, POLLIN, 0 }, 1, -1) < 0 && errno == EINTR)
 		;
-	close(watch);
-	if (read(ends[0], &pidfd, sizeof(pidfd)) != sizeof(pidfd))
-		pidfd = -EIO;
-	pid = pidfd < 0 ? pidfd : pid_of(pidfd);
-	if (pidfd >= 0)
-		close(pidfd);
-	return end_join(userns, ends, pid);
+	pid = told->pidfd < 0 ? told->pidfd : pid_of(told->pidfd);
+	if (told->pidfd >= 0)
+		close(told->pidfd);
+	return end_join(userns, told, pid);
 }
 
 /* The C library's from here on, as far as CRIU is concerned. */
@@ -149,7 +156,12 @@ static bool is_map(const char *path, int flags)
 	return (flags & O_ACCMODE) == O_RDWR && getenv(JOINER_ENV) && (strcmp(name, "uid_map") == 0 || strcmp(name, "gid_map") == 0);
 }
 
-/* Which of the two names CRIU knows is a matter of how it was built. */
+static int open_other(int dir, const char *path, int flags, mode_t mode)
+{
+	return (int)real_syscall()(SYS_openat, dir, is_map(path, flags) ? "/dev/null" : path, flags, mode);
+}
+
+/* Which of the names CRIU knows is a matter of how it was built. */
 __attribute__((visibility("default"))) int openat(int dir, const char *path, int flags, ...)
 {
 	mode_t mode = 0;
@@ -159,7 +171,16 @@ __attribute__((visibility("default"))) int openat(int dir, const char *path, int
 	if (flags & (O_CREAT | __O_TMPFILE))
 		mode = va_arg(ap, mode_t);
 	va_end(ap);
-	return (int)real_syscall()(SYS_openat, dir, is_map(path, flags) ? "/dev/null" : path, flags, mode);
+	return open_other(dir, path, flags, mode);
 }
 
 __attribute__((visibility("default"), alias("openat"))) int openat64(int dir, const char *path, int flags, ...);
+
+/* Those of _FORTIFY_SOURCE, for flags that the compiler does not know (bits/fcntl2.h): never such as want a mode. */
+__attribute__((visibility("default"))) int __openat_2(int dir, const char *path, int flags);
+int __openat_2(int dir, const char *path, int flags)
+{
+	return open_other(dir, path, flags, 0);
+}
+
+__attribute__((visibility("default"), alias("__openat_2"))) int __openat64_2(int dir, const char *path, int flags);
