@@ -94,6 +94,7 @@ static int remove_all(const struct oci_args *a, const struct record *r, struct e
 	char dir[1024];
 	int rc;
 
+	lent_remove(a->id);
 	if (r->state != STATE_WAITING) {
 		end_runc(r);
 		rc = program_dir(dir, sizeof(dir));
@@ -104,7 +105,6 @@ static int remove_all(const struct oci_args *a, const struct record *r, struct e
 	}
 	if (r->cgroup[0] && cgroups_current(&all, NULL) == 0)
 		cgroups_remove(&all, r->cgroup);
-	lent_remove(a->id);
 	return tree_remove(AT_FDCWD, r->dir, err);
 }
 
@@ -112,8 +112,11 @@ static int remove_all(const struct oci_args *a, const struct record *r, struct e
 static int delete_running(const struct oci_args *a, const struct record *r, int monitor)
 {
 	struct error err = { 0 };
-	int status = runc_wait(a);
+	int status;
 
+	/* A monitor that was killed in between has left them. */
+	lent_remove(a->id);
+	status = runc_wait(a);
 	if (status)
 		return status;
 	if (a->force && monitor >= 0)

@@ -23,11 +23,19 @@
 #define MOUNT_ATTR_IDMAP 0x00100000
 #endif
 
-static int map_ids(int mount, int userns)
+static int set_attributes(int mount, unsigned flags, const struct mount_attr *attr)
 {
-	struct mount_attr attr = { .attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (__u64)userns };
+	return (int)syscall(SYS_mount_setattr, mount, "", AT_EMPTY_PATH | flags, attr, sizeof(*attr));
+}
 
-	return (int)syscall(SYS_mount_setattr, mount, "", AT_EMPTY_PATH, &attr, sizeof(attr));
+/* A clone of a shared mount is its peer: what is unmounted below the one would be at the other, the node's (mount_namespaces(7)).  What lies below gets its ids mapped where runc maps them, too ("ridmap"), and nowhere else. */
+static int prepare(int mount, enum lent_ids ids, int userns)
+{
+	const struct mount_attr private = { .propagation = MS_PRIVATE }, mapped = { .attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (__u64)userns };
+
+	if (set_attributes(mount, AT_RECURSIVE, &private) < 0)
+		return -1;
+	return ids == LENT_AS_THEY_ARE ? 0 : set_attributes(mount, ids == LENT_MAPPED_BELOW ? AT_RECURSIVE : 0, &mapped);
 }
 
 static int make_place(int mount, const char *path)
@@ -43,28 +51,83 @@ static int make_place(int mount, const char *path)
 	return fd < 0 ? -errno : 0;
 }
 
-static int lend(struct lent *l, const char *source, int userns, struct error *err)
+static int lend(const struct lent *l, int i, int userns, struct error *err)
 {
-	cleanup_close int mount = (int)syscall(SYS_open_tree, AT_FDCWD, source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+	cleanup_close int mount = (int)syscall(SYS_open_tree, AT_FDCWD, l->sources[i], OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
 	char path[640];
 	int r;
 
-	if (mount < 0 || (userns >= 0 && map_ids(mount, userns) < 0))
-		return error_errno(err, "map the ids of %s", source);
-	if (l->n == LENT_MAX || path_format(path, sizeof(path), "%s/%d", l->dir, l->n) < 0)
-		return error_set(err, -E2BIG, "too many mounts");
+	if (mount < 0 || prepare(mount, l->ids[i], userns) < 0)
+		return error_errno(err, "map the ids of %s", l->sources[i]);
+	path_format(path, sizeof(path), "%s/%d", l->dir, i);
 	r = make_place(mount, path);
 	if (r < 0)
 		return error_set(err, r, "make %s: %s", path, strerror(-r));
 	if (syscall(SYS_move_mount, mount, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH) < 0)
-		return error_errno(err, "mount %s at %s", source, path);
+		return error_errno(err, "mount %s at %s", l->sources[i], path);
+	return 0;
+}
+
+/* Volumes are in there, and on the way to them is nothing else that keeps the node's other users out. */
+static int make_folder(const struct lent *l, struct error *err)
+{
+	if ((mkdir(LENT_DIR, 0711) < 0 && errno != EEXIST) || chmod(LENT_DIR, 0711) < 0)
+		return error_errno(err, "make %s", LENT_DIR);
+	if (mkdir(l->dir, 0700) < 0 || chown(l->dir, 0, l->gid) < 0 || chmod(l->dir, 0710) < 0)
+		return error_errno(err, "make %s", l->dir);
+	return 0;
+}
+
+int lent_make(struct lent *l, const char *userns, struct error *err)
+{
+	cleanup_close int fd = -1;
+	int r;
+
+	if (!l->dir[0])
+		return 0;
+	fd = open(userns, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return error_errno(err, "open the pod's user namespace %s", userns);
+	lent_remove(strrchr(l->dir, '/') + 1);
+	r = make_folder(l, err);
+	for (int i = 0; r == 0 && i < l->n; i++)
+		r = lend(l, i, fd, err);
+	return r;
+}
+
+/* --- what is to be lent --- */
+
+static enum lent_ids ids_of(struct span mount)
+{
+	struct span v, at, option;
+
+	if (!json_member(mount, "uidMappings", &v))
+		return LENT_AS_THEY_ARE;
+	if (!json_member(mount, "options", &v))
+		return LENT_MAPPED;
+	for (at = json_members(v); json_next(&at, NULL, &option);)
+		if (json_equals(option, "ridmap"))
+			return LENT_MAPPED_BELOW;
+	return LENT_MAPPED;
+}
+
+static int plan_one(struct lent *l, const char *source, enum lent_ids ids, struct error *err)
+{
+	for (int i = 0; i < l->n; i++) {
+		if (strcmp(l->sources[i], source))
+			continue;
+		return l->ids[i] == ids ? 0 : error_set(err, -ENOTSUP, "%s is mounted more than once, with its ids mapped and as they are", source);
+	}
+	if (l->n == LENT_MAX)
+		return error_set(err, -E2BIG, "more than %d mounts", LENT_MAX);
+	l->ids[l->n] = ids;
 	l->sources[l->n] = strdup(source);
 	return l->sources[l->n] ? l->n++, 0 : error_set(err, -ENOMEM, "out of memory");
 }
 
-static int lend_all(struct lent *l, const struct spec *s, int userns, struct error *err)
+static int plan_all(struct lent *l, const struct spec *s, struct error *err)
 {
-	struct span list, at, m, mapped;
+	struct span list, at, m;
 	char source[PATH_SIZE];
 	int r = 0;
 
@@ -72,28 +135,33 @@ static int lend_all(struct lent *l, const struct spec *s, int userns, struct err
 		return 0;
 	for (at = json_members(list); r == 0 && json_next(&at, NULL, &m);)
 		if (spec_is_bind(m) && json_copy_at(m, "source", source, sizeof(source)) == 0)
-			r = lend(l, source, json_member(m, "uidMappings", &mapped) ? userns : -1, err);
+			r = plan_one(l, source, ids_of(m), err);
 	return r;
 }
 
-int lent_make(struct lent *l, const char *bundle, const char *id, const char *userns, struct error *err)
+static int read_group(struct lent *l, const struct spec *s, struct error *err)
 {
-	cleanup_close int fd = open(userns, O_RDONLY | O_CLOEXEC);
-	struct spec s;
-	int r;
+	struct span list, at, m;
+	int64_t inside, outside;
 
-	if (fd < 0)
-		return error_errno(err, "open the pod's user namespace %s", userns);
-	lent_remove(id);
-	if (mkdir(LENT_DIR, 0711) < 0 && errno != EEXIST)
-		return error_errno(err, "make %s", LENT_DIR);
-	if (path_format(l->dir, sizeof(l->dir), "%s/%s", LENT_DIR, id) < 0)
-		return error_set(err, -ENAMETOOLONG, "id too long");
-	if (mkdir(l->dir, 0711) < 0 || chmod(LENT_DIR, 0711) < 0 || chmod(l->dir, 0711) < 0)
-		return error_errno(err, "make %s", l->dir);
-	r = spec_load(bundle, &s, err);
+	if (!json_find(s->root, "linux.gidMappings", &list) || (at = json_members(list), !json_next(&at, NULL, &m)) || json_number_at(m, "containerID", 0, 0, &inside) < 0 ||
+	    json_number_at(m, "hostID", 1, UINT32_MAX - 1, &outside) < 0)
+		return error_set(err, -EINVAL, "config.json: linux.gidMappings does not begin with group 0 of the user namespace");
+	l->gid = (gid_t)outside;
+	return 0;
+}
+
+int lent_plan(struct lent *l, const char *bundle, const char *id, struct error *err)
+{
+	struct spec s;
+	int r = spec_load(bundle, &s, err);
+
 	if (r == 0)
-		r = lend_all(l, &s, fd, err);
+		r = read_group(l, &s, err);
+	if (r == 0)
+		r = plan_all(l, &s, err);
+	if (r == 0 && path_format(l->dir, sizeof(l->dir), "%s/%s", LENT_DIR, id) < 0)
+		r = error_set(err, -ENAMETOOLONG, "id too long");
 	spec_free(&s);
 	return r;
 }

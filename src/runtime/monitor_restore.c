@@ -216,6 +216,9 @@ void restore_go(struct monitor *m)
 	int r = path_format(path, sizeof(path), "%s/%s", m->images, MONITOR_INVENTORY);
 
 	r = r < 0 ? r : file_read(AT_FDCWD, path, &b, &err);
+	/* No sooner: CRIU is told of them as it starts, and binds them behind the gate. */
+	if (r == 0)
+		r = lent_make(&m->relay.lent, m->spec->userns, &err);
 	if (r == 0 && m->lazy)
 		r = fill_take(m, &err);
 	if (r == 0)
@@ -239,7 +242,7 @@ static int prepare(struct monitor *m, const char *images, const char *work, char
 	if (r == 0)
 		r = make_decoy(m, images, decoy, decoy_size, err);
 	if (r == 0 && m->spec->userns[0])
-		r = lent_make(&m->relay.lent, m->spec->bundle, m->spec->id, m->spec->userns, err);
+		r = lent_plan(&m->relay.lent, m->spec->bundle, m->spec->id, err);
 	m->relay.here = &m->home;
 	m->relay.cgroups_path = m->spec->cgroups_path;
 	return r < 0 ? r : relay_folders(&m->relay, images, work, err);
@@ -270,6 +273,8 @@ int restore_begin(struct monitor *m, const char *images, const char *work, bool 
 		r = prepare(m, images, work, config, sizeof(config), decoy, sizeof(decoy), err);
 	if (r == 0 && lazy)
 		r = fill_prepare(m, work, err);
+	if (r == 0 && !gate)
+		r = lent_make(&m->relay.lent, m->spec->userns, err);
 	if (r == 0 && lazy && !gate)
 		r = fill_take(m, err);
 	if (r == 0)
@@ -385,6 +390,8 @@ void restore_relay(struct monitor *m)
 	if (event == RELAY_BARRIER && m->state == STATE_RESTORING && !m->aborting) {
 		filler_barrier(&m->filler);
 		barrier_check(m);
+		/* CRIU has bound them.  The agent has heard first: what it does now takes longer than this, and the pod stands still. */
+		lent_end(&m->relay.lent);
 	} else if (event == RELAY_RESUMED && m->opened && m->state == STATE_BARRIER) {
 		m->init = m->relay.init;
 		runs(m);
