@@ -29,7 +29,13 @@ static inline uint32_t id_inside(const struct id_range *r, uint32_t first, uint3
 	return outside >= first && outside - first < r->count ? outside - first : ID_UNKNOWN;
 }
 
-/* What is not known inside becomes the node's root: so it stays unknown there. */
+/* Can it be an id of this namespace, or ID_UNKNOWN?  What comes from another node is asked first: the rest would become the node's root. */
+static inline bool id_fits(const struct id_range *r, uint32_t inside)
+{
+	return !id_range_is(r) || inside < r->count || inside == ID_UNKNOWN;
+}
+
+/* Of what fits.  What is not known inside becomes the node's root: so it stays unknown there. */
 static inline uint32_t id_outside(const struct id_range *r, uint32_t first, uint32_t inside)
 {
 	if (!id_range_is(r))

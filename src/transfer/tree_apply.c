@@ -92,6 +92,8 @@ static int set_attributes(const struct tree_apply *t, int fd, const struct tree_
 	int r;
 
 	path_format(proc, sizeof(proc), "/proc/self/fd/%d", fd);
+	if (!id_fits(&t->ids, e->uid) || !id_fits(&t->ids, e->gid))
+		return error_reason(err, -EPROTO, REASON_ProtocolError, "%.300s belongs to %u:%u, and the pod's user namespace has %u ids", e->path, e->uid, e->gid, t->ids.count);
 	if (fchownat(fd, "", id_outside(&t->ids, t->ids.uid, e->uid), id_outside(&t->ids, t->ids.gid, e->gid), AT_EMPTY_PATH) < 0)
 		return fail_errno(err, "change the owner of", e->path);
 	if (e->type != TREE_SYMLINK) {

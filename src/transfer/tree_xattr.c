@@ -49,7 +49,9 @@ static int add_value(const char *path, const struct id_range *ids, const char *n
 	*total += strlen(name) + (size_t)n;
 	if (*total > TREE_XATTRS_MAX)
 		return -E2BIG;
-	tree_ids_value(ids, TREE_IDS_INSIDE, name, value, (size_t)n);
+	r = tree_ids_value(ids, TREE_IDS_INSIDE, name, value, (size_t)n);
+	if (r)
+		return r < 0 ? r : 0;
 	r = base64_encode(value, (size_t)n, &text);
 	if (r < 0)
 		return r;
@@ -98,6 +100,18 @@ static int refuse(struct error *err, const char *name)
 	return error_reason(err, -EPROTO, REASON_ProtocolError, "extended attribute %.200s", name);
 }
 
+static int write_one(const char *path, const struct id_range *ids, const char *name, struct buf *value, struct error *err)
+{
+	int r = value->len ? tree_ids_value(ids, TREE_IDS_OUTSIDE, name, value->data, value->len) : 0;
+
+	if (r < 0)
+		return error_reason(err, -EPROTO, REASON_ProtocolError, "extended attribute %.200s names ids that the pod's user namespace of %u does not have", name, ids->count);
+	/* Nor what it had, in a folder that stays. */
+	if (r > 0)
+		return removexattr(path, name) < 0 && errno != ENODATA ? error_errno(err, "remove extended attribute %s", name) : 0;
+	return setxattr(path, name, value->data ? value->data : "", value->len, 0) < 0 ? error_errno(err, "set extended attribute %s", name) : 0;
+}
+
 int tree_xattrs_write(const char *path, const struct id_range *ids, const cJSON *xattrs, struct error *err)
 {
 	const cJSON *item;
@@ -119,10 +133,9 @@ int tree_xattrs_write(const char *path, const struct id_range *ids, const cJSON 
 		total += strlen(item->string) + value.len;
 		if (total > TREE_XATTRS_MAX)
 			return refuse(err, "values too large");
-		if (value.len)
-			tree_ids_value(ids, TREE_IDS_OUTSIDE, item->string, value.data, value.len);
-		if (setxattr(path, item->string, value.data ? value.data : "", value.len, 0) < 0)
-			return error_errno(err, "set extended attribute %s", item->string);
+		r = write_one(path, ids, item->string, &value, err);
+		if (r < 0)
+			return r;
 	}
 	return 0;
 }

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <string.h>
 
 #include "transfer/tree_ids.h"
@@ -23,7 +24,10 @@ static void ids_go_in_and_out(void **state)
 	assert_int_equal(id_inside(&range, range.uid, 0), ID_UNKNOWN);
 	assert_int_equal(id_inside(&range, range.uid, 165536), ID_UNKNOWN);
 	assert_int_equal(id_outside(&range, range.uid, ID_UNKNOWN), 0);
-	assert_int_equal(id_outside(&range, range.uid, 65536), 0);
+	assert_true(id_fits(&range, 0) && id_fits(&range, 65535) && id_fits(&range, ID_UNKNOWN));
+	assert_false(id_fits(&range, 65536));
+	assert_false(id_fits(&range, UINT32_MAX));
+	assert_true(id_fits(&none, 65536) && id_fits(NULL, 65536));
 	assert_int_equal(id_inside(&none, 0, 1000), 1000);
 	assert_int_equal(id_outside(NULL, 0, 1000), 1000);
 }
@@ -45,6 +49,35 @@ static void a_capability_names_the_namespace_s_root(void **state)
 	memcpy(before, two, sizeof(two));
 	tree_ids_value(&range, TREE_IDS_OUTSIDE, "security.capability", two, sizeof(two));
 	assert_memory_equal(two, before, sizeof(two));
+}
+
+static void nobody_s_capability_does_not_become_the_node_s(void **state)
+{
+	uint8_t value[24] = { 1, 0, 0, 3, 0, 4 };
+	const uint8_t unknown[4] = { 0xfe, 0xff, 0xff, 0xff }, beyond[4] = { 0, 0, 1, 0 };
+
+	(void)state;
+	/* The node's root, at the source: not carried; and what a source of before carries. */
+	assert_int_equal(tree_ids_value(&range, TREE_IDS_INSIDE, "security.capability", value, sizeof(value)), 1);
+	memcpy(value + 20, unknown, 4);
+	assert_int_equal(tree_ids_value(&range, TREE_IDS_OUTSIDE, "security.capability", value, sizeof(value)), 1);
+	memcpy(value + 20, beyond, 4);
+	assert_int_equal(tree_ids_value(&range, TREE_IDS_OUTSIDE, "security.capability", value, sizeof(value)), -ERANGE);
+	/* Where there is no namespace, all is as it is. */
+	assert_int_equal(tree_ids_value(NULL, TREE_IDS_OUTSIDE, "security.capability", value, sizeof(value)), 0);
+	assert_memory_equal(value + 20, beyond, 4);
+}
+
+static void an_acl_of_other_ids_is_refused(void **state)
+{
+	uint8_t v[] = { 2, 0, 0, 0, 2, 0, 6, 0, 0, 0, 1, 0 };
+	const uint8_t unknown[4] = { 0xfe, 0xff, 0xff, 0xff };
+
+	(void)state;
+	assert_int_equal(tree_ids_value(&range, TREE_IDS_OUTSIDE, "system.posix_acl_default", v, sizeof(v)), -ERANGE);
+	memcpy(v + 8, unknown, 4);
+	assert_int_equal(tree_ids_value(&range, TREE_IDS_OUTSIDE, "system.posix_acl_default", v, sizeof(v)), 0);
+	assert_memory_equal(v + 8, ((const uint8_t[4]){ 0 }), 4);
 }
 
 /* posix_acl_xattr: version 2; entries of tag, permissions, id: the owner (no id), user 1000, group 5. */
@@ -73,6 +106,8 @@ int main(void)
 		cmocka_unit_test(ids_go_in_and_out),
 		cmocka_unit_test(a_capability_names_the_namespace_s_root),
 		cmocka_unit_test(an_acl_names_users_and_groups),
+		cmocka_unit_test(nobody_s_capability_does_not_become_the_node_s),
+		cmocka_unit_test(an_acl_of_other_ids_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
