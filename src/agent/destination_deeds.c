@@ -134,6 +134,7 @@ static int welcome(struct destination *d)
 	cJSON_DeleteItemFromObjectCaseSensitive(j, "protocol");
 	cJSON_AddNumberToObject(j, "protocol", d->protocol);
 	cJSON_AddBoolToObject(j, "stored", true);
+	ids_put(j, d->containers[0].ids.count);
 	return wire_send_json(d->wire, WIRE_WELCOME, WIRE_NO_CONTAINER, j, &d->err);
 }
 

@@ -17,6 +17,7 @@
 #include "base/json.h"
 #include "container/criu_images.h"
 #include "contents.h"
+#include "handshake.h"
 #include "record.h"
 #include "migration/reason.h"
 #include "net/address.h"
@@ -128,6 +129,9 @@ int destination_open_parts(struct destination *d, struct obstacles *found, struc
 		r = check_space(d, dir, found, err);
 	for (int i = 0; r == 0 && i < d->n; i++)
 		r = open_container(d, &d->containers[i], found, err);
+	/* One for all of a pod's containers. */
+	if (r == 0)
+		ids_check(d->hello, d->containers[0].ids.count, found);
 	if (r == 0)
 		r = page_store_new(dir, d->o->max_bytes, &d->store, err);
 	return r;

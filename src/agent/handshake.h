@@ -26,6 +26,14 @@ const char *lsm_of_label(const char *label);
  */
 void node_check(const struct agent_options *o, const cJSON *hello, const cJSON *here, struct obstacles *out);
 
+/*
+ * The pod's user namespace (hostUsers: false): how many ids it has at the source, in HELLO, and at the destination, in WELCOME; 0: there is none.  Both must have the same: files and images go by the ids inside.
+ * An agent that does not say it knows nothing of it, and would take ids for the node's.  ids_check: the destination's, which has count; ids_known: the source's, of a WELCOME (UnsupportedContainer).
+ */
+void ids_put(cJSON *out, uint32_t count);
+void ids_check(const cJSON *hello, uint32_t count, struct obstacles *out);
+int ids_known(const cJSON *welcome, uint32_t count, struct error *err);
+
 /* At the destination: the version to speak with whoever sent this HELLO. */
 int protocol_choose(const cJSON *hello, int *ret, struct error *err);
 /* The same; where there is none the error tells as well what else of the two nodes does not fit: they do not come so far as to compare them. */

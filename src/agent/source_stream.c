@@ -129,6 +129,11 @@ static void add_node(struct source *s, cJSON *hello, struct error *all)
 		node_words(s->o, hello);
 }
 
+static uint32_t ids_of_pod(const struct source *s)
+{
+	return s->n && s->containers[0].bundle ? s->containers[0].bundle->ids.count : 0;
+}
+
 /* What this node's agent has found, and of the node and the pod as much as could be read: it is compared all the same, that a person hears of all of it. */
 static void add_found(struct source *s, cJSON *hello)
 {
@@ -137,9 +142,11 @@ static void add_found(struct source *s, cJSON *hello)
 
 	cJSON_AddNumberToObject(hello, "stateBytes", (double)source_state_bytes(s));
 	add_confinement(s, hello);
+	/* Of a pod that was not looked into, nothing is said. */
 	if (s->n && s->containers[0].bundle) {
 		struct error why = { 0 };
 
+		ids_put(hello, ids_of_pod(s));
 		also(&all, contents_add(s->o, s->containers[0].bundle, cJSON_AddObjectToObject(hello, "contents"), &why), &why);
 	}
 	add_node(s, hello, &all);
@@ -172,6 +179,7 @@ static cJSON *hello_json(struct source *s, bool resume, struct error *err)
 	cJSON_AddNumberToObject(j, "ipcOwner", s->ipc_owner);
 	cJSON_AddNumberToObject(j, "stateBytes", (double)source_state_bytes(s));
 	add_confinement(s, j);
+	ids_put(j, ids_of_pod(s));
 	if (contents_add(s->o, s->containers[0].bundle, cJSON_AddObjectToObject(j, "contents"), err) < 0 || node_facts(s->o, true, j, err) < 0) {
 		cJSON_Delete(j);
 		return NULL;
@@ -284,6 +292,9 @@ int source_greet(struct source *s, bool resume, struct error *err)
 		r = source_expect(s, WIRE_WELCOME, IDLE_US, &s->welcome, err);
 	if (r == 0)
 		r = protocol_take(s->welcome, &s->protocol, err);
+	/* What is resumed has been welcomed once. */
+	if (r == 0 && !resume)
+		r = ids_known(s->welcome, ids_of_pod(s), err);
 	s->stored = json_bool(s->welcome, "stored");
 	return r == 0 ? make_packers(s, err) : r;
 }

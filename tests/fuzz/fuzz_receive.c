@@ -6,6 +6,7 @@
  */
 #include "agent/destination_receive.c"
 #include "agent/contents.c"
+#include "agent/handshake_ids.c"
 
 #include "fuzz.h"
 

@@ -14,6 +14,7 @@
 
 #define criu_cpuinfo_check played_check
 #include "agent/handshake.c"
+#include "agent/handshake_ids.c"
 #undef criu_cpuinfo_check
 
 /* An image is one byte of features here. */
@@ -205,6 +206,54 @@ static void labels_tell_who_confines(void **state)
 	assert_string_equal(lsm_of_label("unconfined_u:unconfined_r:unconfined_t:s0\n"), "selinux");
 }
 
+/* What the source's HELLO says, how many ids the destination pod has, and what comes of it. */
+static const struct {
+	const char *hello;
+	uint32_t count;
+	int reason;
+	const char *word;
+} id_row[] = {
+	{ "{\"userIds\":65536}", 65536, 0, NULL },
+	{ "{\"userIds\":0}", 0, 0, NULL },
+	/* an older agent has refused what has one */
+	{ "{}", 0, 0, NULL },
+	{ "{}", 65536, REASON_UnsupportedContainer, "the source's agent" },
+	{ "{\"userIds\":\"x\"}", 65536, REASON_UnsupportedContainer, "the source's agent" },
+	{ "{\"userIds\":65536}", 0, REASON_KernelIncompatible, "the source pod has a user namespace of its own, the destination pod has none" },
+	{ "{\"userIds\":0}", 65536, REASON_KernelIncompatible, "the source pod has no user namespace of its own, the destination pod has one" },
+	{ "{\"userIds\":131072}", 65536, REASON_KernelIncompatible, "has 131072 ids, the destination pod's 65536" },
+};
+
+static void user_namespaces_must_be_of_one_size(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(id_row) / sizeof(id_row[0]); i++) {
+		cleanup_json cJSON *hello = cJSON_Parse(id_row[i].hello);
+		struct obstacles found = { 0 };
+		struct error err = { 0 };
+
+		ids_check(hello, id_row[i].count, &found);
+		obstacles_error(&found, &err);
+		assert_int_equal(err.reason, id_row[i].reason);
+		if (id_row[i].word)
+			assert_non_null(strstr(err.message, id_row[i].word));
+	}
+}
+
+static void a_pod_of_a_user_namespace_goes_to_no_agent_that_knows_none(void **state)
+{
+	cleanup_json cJSON *older = cJSON_Parse("{\"protocol\":4}"), *knows = cJSON_Parse("{\"protocol\":4}");
+	struct error err = { 0 };
+
+	(void)state;
+	ids_put(knows, 65536);
+	assert_int_equal(ids_known(knows, 65536, &err), 0);
+	assert_int_equal(ids_known(older, 0, &err), 0);
+	assert_int_equal(ids_known(older, 65536, &err), -ENOTSUP);
+	assert_int_equal(err.reason, REASON_UnsupportedContainer);
+	assert_non_null(strstr(err.message, "the destination's agent"));
+}
+
 /* Two agents, each with the versions it speaks; 0: they cannot talk. */
 static const struct {
 	struct wire_versions source, destination;
@@ -321,7 +370,9 @@ static void peers_of_other_versions(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(labels_tell_who_confines), cmocka_unit_test(a_cpu_may_have_more_but_not_less_each_way), cmocka_unit_test(instructions_are_read_as_words), cmocka_unit_test(nodes_that_differ_are_refused_by_name), cmocka_unit_test(all_that_differs_is_told_at_once), cmocka_unit_test(what_is_not_told_is_not_compared_of_one_that_has_found_something),
+		cmocka_unit_test(labels_tell_who_confines), cmocka_unit_test(a_cpu_may_have_more_but_not_less_each_way), cmocka_unit_test(instructions_are_read_as_words), cmocka_unit_test(nodes_that_differ_are_refused_by_name),
+		cmocka_unit_test(user_namespaces_must_be_of_one_size), cmocka_unit_test(a_pod_of_a_user_namespace_goes_to_no_agent_that_knows_none),
+		cmocka_unit_test(all_that_differs_is_told_at_once), cmocka_unit_test(what_is_not_told_is_not_compared_of_one_that_has_found_something),
 		cmocka_unit_test(versions_that_follow_each_other_agree),
 		cmocka_unit_test(another_version_is_not_all), cmocka_unit_test(peers_of_other_versions),
 	};

@@ -18,6 +18,7 @@
 #include "agent/destination_connections.c"
 #include "agent/destination_receive.c"
 #include "agent/contents.c"
+#include "agent/handshake_ids.c"
 #include "agent/volumes.c"
 
 /*

@@ -8,6 +8,7 @@
 #include <signal.h>
 
 #include "agent/source_stream.c"
+#include "agent/handshake_ids.c"
 #include "stream_pair.h"
 
 static int answered;

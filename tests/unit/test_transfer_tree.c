@@ -727,6 +727,40 @@ static void malicious_entries(void **state)
 }
 
 /* The sender makes the way out itself, first. */
+/* As chown(2) of the node's root has them, who may give a file to anybody. */
+static void ids_of_no_namespace(void **state)
+{
+	static const struct {
+		const char *uid, *gid;
+		int code;
+		uid_t owner;
+	} row[] = {
+		{ "65535", "0", 0, 165535 }, { "4294967294", "0", 0, 0 }, { "65536", "0", -EPROTO, 0 }, { "0", "65536", -EPROTO, 0 }, { "4294967295", "0", -EPROTO, 0 },
+	};
+	struct tree_apply *t;
+	int dir;
+
+	(void)state;
+	assert_int_equal(mkdir("owned", 0755), 0);
+	t = open_apply("owned", &dir, 1 << 20, 1000);
+	tree_apply_ids(t, &(struct id_range){ .uid = 100000, .gid = 200000, .count = 65536 });
+	for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+		struct error err = { 0 };
+		char text[256];
+		struct stat st;
+
+		snprintf(text, sizeof(text), "{\"path\":\"f%d\",\"type\":\"folder\",\"mode\":493,\"uid\":%s,\"gid\":%s,\"mtime\":\"1.000000000\"}", (int)i, row[i].uid, row[i].gid);
+		assert_int_equal(apply_text(t, text, &err), row[i].code);
+		if (row[i].code)
+			continue;
+		snprintf(text, sizeof(text), "owned/f%d", (int)i);
+		assert_int_equal(stat(text, &st), 0);
+		assert_int_equal(st.st_uid, row[i].owner);
+	}
+	tree_apply_free(t);
+	close(dir);
+}
+
 static void malicious_sequences(void **state)
 {
 	static const struct {
@@ -929,6 +963,7 @@ int main(void)
 		cmocka_unit_test(overlay_round_trip), cmocka_unit_test(overlay_attributes),
 		cmocka_unit_test(source_refuses),    cmocka_unit_test(changed_while_read),
 		cmocka_unit_test(malicious_entries), cmocka_unit_test(malicious_sequences),
+		cmocka_unit_test(ids_of_no_namespace),
 		cmocka_unit_test(random_entries),    cmocka_unit_test(limits),
 	};
 
