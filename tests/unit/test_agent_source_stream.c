@@ -239,6 +239,70 @@ static void what_was_found_is_in_hello(void **state)
 	free(s);
 }
 
+struct welcomes {
+	struct wire *wire;
+	const char *welcome;
+	double told;                    /* userIds of HELLO */
+};
+
+static void *welcomes_main(void *arg)
+{
+	struct welcomes *w = arg;
+	cleanup_json cJSON *hello = NULL, *welcome = cJSON_Parse(w->welcome);
+	struct error err = { 0 };
+	struct wire_frame f;
+
+	if (wire_receive(w->wire, 0, &f, &err) == 0 && wire_json(&f, &hello, &err) == 0 && json_at(hello, "userIds"))
+		w->told = json_at(hello, "userIds")->valuedouble;
+	wire_send_json(w->wire, WIRE_WELCOME, WIRE_NO_CONTAINER, welcome, &err);
+	return NULL;
+}
+
+static int greeted(const char *welcome, bool resume, double *ret_told, struct error *err)
+{
+	struct source *s = calloc(1, sizeof(*s));
+	struct bundle b = { .ids = { .count = 65536 } };
+	struct welcomes there = { .welcome = welcome, .told = -1 };
+	struct wire *w[2];
+	pthread_t t;
+	int r;
+
+	assert_non_null(s);
+	s->n = 1;
+	s->containers[0].bundle = &b;
+	/* So that no CRIU is asked for. */
+	error_reason(&s->cause, -ENOTSUP, REASON_IOUringInUse, "found");
+	wire_pair(w, 20000000);
+	pthread_mutex_init(&s->wire_lock, NULL);
+	s->wire = w[0];
+	there.wire = w[1];
+	assert_int_equal(pthread_create(&t, NULL, welcomes_main, &there), 0);
+	r = source_greet(s, resume, err);
+	pthread_join(t, NULL);
+	*ret_told = there.told;
+	cJSON_Delete(s->welcome);
+	wire_free(w[1]);
+	source_hang_up(s);
+	pthread_mutex_destroy(&s->wire_lock);
+	free(s);
+	return r;
+}
+
+static void a_user_namespace_is_told_and_must_be_understood(void **state)
+{
+	struct error err = { 0 };
+	double told;
+
+	(void)state;
+	assert_int_equal(greeted("{\"userIds\":65536}", false, &told, &err), 0);
+	assert_int_equal((int)told, 65536);
+	assert_int_equal(greeted("{}", false, &told, &err), -ENOTSUP);
+	assert_int_equal(err.reason, REASON_UnsupportedContainer);
+	/* Dialled again, it is no longer asked. */
+	assert_int_equal(greeted("{}", true, &told, &err), 0);
+	assert_int_equal((int)told, -1);
+}
+
 /* --- what a destination says when it gives up in the midst of what is sent to it --- */
 
 static void what_it_said_before_it_hung_up_is_the_reason(void **state)
@@ -377,6 +441,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(who_only_asks_is_not_waited_for_without_end),
 		cmocka_unit_test(who_dials_again_needs_no_criu), cmocka_unit_test(what_was_found_is_in_hello),
+		cmocka_unit_test(a_user_namespace_is_told_and_must_be_understood),
 		cmocka_unit_test(what_it_said_before_it_hung_up_is_the_reason),
 		cmocka_unit_test(of_one_that_said_nothing_the_stream_broke),
 		cmocka_unit_test(what_it_said_behind_its_questions_is_heard),
