@@ -51,14 +51,24 @@ static int make_place(int mount, const char *path)
 	return fd < 0 ? -errno : 0;
 }
 
-static int lend(const struct lent *l, int i, int userns, struct error *err)
+/* A mount that is nowhere yet, and ends with its last descriptor. */
+static int copy(const struct lent *l, int i, int userns, struct error *err)
 {
 	cleanup_close int mount = (int)syscall(SYS_open_tree, AT_FDCWD, l->sources[i], OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
-	char path[640];
-	int r;
 
 	if (mount < 0 || prepare(mount, l->ids[i], userns) < 0)
 		return error_errno(err, "map the ids of %s", l->sources[i]);
+	return take_fd(&mount);
+}
+
+static int lend(const struct lent *l, int i, int userns, struct error *err)
+{
+	cleanup_close int mount = copy(l, i, userns, err);
+	char path[640];
+	int r;
+
+	if (mount < 0)
+		return mount;
 	path_format(path, sizeof(path), "%s/%d", l->dir, i);
 	r = make_place(mount, path);
 	if (r < 0)
@@ -151,7 +161,23 @@ static int read_group(struct lent *l, const struct spec *s, struct error *err)
 	return 0;
 }
 
-int lent_plan(struct lent *l, const char *bundle, const char *id, struct error *err)
+/* What cannot be mapped is found before the pod stands still. */
+static int try_all(const struct lent *l, const char *userns, struct error *err)
+{
+	cleanup_close int fd = open(userns, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return error_errno(err, "open the pod's user namespace %s", userns);
+	for (int i = 0; i < l->n; i++) {
+		cleanup_close int mount = copy(l, i, fd, err);
+
+		if (mount < 0)
+			return mount;
+	}
+	return 0;
+}
+
+int lent_plan(struct lent *l, const char *bundle, const char *id, const char *userns, struct error *err)
 {
 	struct spec s;
 	int r = spec_load(bundle, &s, err);
@@ -160,6 +186,8 @@ int lent_plan(struct lent *l, const char *bundle, const char *id, struct error *
 		r = read_group(l, &s, err);
 	if (r == 0)
 		r = plan_all(l, &s, err);
+	if (r == 0)
+		r = try_all(l, userns, err);
 	if (r == 0 && path_format(l->dir, sizeof(l->dir), "%s/%s", LENT_DIR, id) < 0)
 		r = error_set(err, -ENAMETOOLONG, "id too long");
 	spec_free(&s);

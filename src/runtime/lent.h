@@ -27,11 +27,11 @@ struct lent {
 };
 
 /*
- * What will be lent to container id of this bundle; nothing is mounted yet.  Errors: -EINVAL: a user namespace of other ids than one range from 0 on; -ENOTSUP: one source with its ids mapped and as they are (CRIU is told by source);
- * -E2BIG; lent_end in any case.
+ * What will be lent to container id of this bundle, and whether it can be; nothing is mounted yet.  userns: the namespace's file.  Errors: -EINVAL: config.json does not say who its group 0 is; -ENOTSUP: one source with its ids mapped and as they are (CRIU is told by source);
+ * -E2BIG; the kernel's; lent_end in any case.
  */
-int lent_plan(struct lent *l, const char *bundle, const char *id, struct error *err);
-/* Mounts it; nothing planned: nothing to do.  userns: the namespace's file.  What was made before an error is taken away by lent_end. */
+int lent_plan(struct lent *l, const char *bundle, const char *id, const char *userns, struct error *err);
+/* Mounts it; nothing planned: nothing to do.  What was made before an error is taken away by lent_end. */
 int lent_make(struct lent *l, const char *userns, struct error *err);
 /* Appends to CRIU's request (criu_rpc.h) what it is to take instead of the sources that the request names.  -EBADMSG, -ENOSPC. */
 int lent_add(const struct lent *l, struct buf *request);

@@ -242,7 +242,7 @@ static int prepare(struct monitor *m, const char *images, const char *work, char
 	if (r == 0)
 		r = make_decoy(m, images, decoy, decoy_size, err);
 	if (r == 0 && m->spec->userns[0])
-		r = lent_plan(&m->relay.lent, m->spec->bundle, m->spec->id, err);
+		r = lent_plan(&m->relay.lent, m->spec->bundle, m->spec->id, m->spec->userns, err);
 	m->relay.here = &m->home;
 	m->relay.cgroups_path = m->spec->cgroups_path;
 	return r < 0 ? r : relay_folders(&m->relay, images, work, err);

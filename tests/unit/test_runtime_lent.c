@@ -107,7 +107,7 @@ static int plan(struct lent *l, const char *mounts, const char *groups, struct e
 
 	snprintf(text, sizeof(text), "{\"mounts\":[%s],\"linux\":{%s},\"annotations\":{}}", mounts, groups);
 	put("/run/bundle/config.json", text);
-	return lent_plan(l, "/run/bundle", "c1", err);
+	return lent_plan(l, "/run/bundle", "c1", userns, err);
 }
 
 /* 0: may read it; else the errno. */
@@ -190,6 +190,8 @@ static void what_cannot_be_told_is_refused(void **state)
 	} row[] = {
 		{ BIND("," MAPPED) "," BIND(""), GROUPS, -ENOTSUP },
 		{ BIND("," MAPPED), "", -EINVAL },
+		/* procfs has no ids to map (FS_ALLOW_IDMAP) */
+		{ "{\"type\":\"bind\",\"source\":\"/proc\",\"destination\":\"/p\"," MAPPED "}", GROUPS, -EINVAL },
 		{ BIND("," MAPPED), "\"gidMappings\":[]", -EINVAL },
 		{ BIND("," MAPPED), "\"gidMappings\":[{\"containerID\":5,\"hostID\":200000,\"size\":1}]", -EINVAL },
 		{ BIND("," MAPPED), "\"gidMappings\":[{\"containerID\":0,\"hostID\":0,\"size\":1}]", -EINVAL },
