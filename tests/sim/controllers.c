@@ -230,6 +230,21 @@ static void order(struct sim *s, struct world *w, struct controller *c, uint8_t 
 	c->src = w->src;
 }
 
+/* The mark that a dry run in another cluster has set is taken away of the pod as it was read: an order that another controller has on its way finds another pod. */
+static bool unmark(struct sim *s, struct world *w, struct controller *c)
+{
+	if (w->dry != DRY_DESTINATION || !w->remote || !w->src.there)
+		return true;
+	if (c->src.there && c->src.writes != w->src.writes) {
+		say(s, w, "  conflict");
+		c->src = w->src;
+		return false;
+	}
+	w->src.writes++;
+	c->src = w->src;
+	return true;
+}
+
 static void note_receipt(struct sim *s, struct world *w, struct controller *c)
 {
 	if (!guarded(s, w, c))
@@ -271,8 +286,11 @@ static void perform(struct sim *s, struct world *w, struct controller *c)
 	case MOVE_Prepare:
 		prepare(s, w, c);
 		break;
-	case MOVE_Record:
 	case MOVE_End:
+		if (!unmark(s, w, c))
+			break;
+		/* fall through */
+	case MOVE_Record:
 		write_phase(s, w, c, c->row->phase);
 		break;
 	case MOVE_Order:
