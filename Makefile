@@ -88,7 +88,7 @@ $(BUILD)/bin/podmigration-runtime: $(call objs,runtime) $(LIB)
 	$(Q)mkdir -p $(@D) && $(CC) $(CFLAGS) $(if $(SAN),$(LDFLAGS) -static-libasan -static-libubsan,-static) -o $@ $(filter %.o,$^) $(LIB)
 
 # Loaded into CRIU of any distribution (src/preload/): it brings no library along, and what it needs is in every C library.
-$(BUILD)/lib/%.so: src/preload/%.c | $(DEPS)
+$(BUILD)/lib/%.so: src/preload/%.c $(wildcard src/preload/*.h) | $(DEPS)
 	@echo "  LD      $@"
 	$(Q)mkdir -p $(@D) && $(CC) -D_GNU_SOURCE -Iinclude -std=c11 $(WARN) -O2 -g -MMD -MP -fPIC -fvisibility=hidden -fno-stack-protector -shared -nostdlib -Wl,-z,relro,-z,now -o $@ $<
 

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "container/blinkers.h"
+#include "openat.h"
 
 /* PAGEMAP_SCAN, kernel 6.7 (Documentation/admin-guide/mm/pagemap.rst). */
 struct scan {
@@ -176,24 +177,9 @@ __attribute__((visibility("default"))) int ioctl(int fd, unsigned long request, 
 	return (int)syscall(SYS_ioctl, fd, request, arg);
 }
 
-static int open_at(int dir, const char *path, int flags, mode_t mode)
+static int open_instead(int dir, const char *path, int flags, mode_t mode)
 {
 	int fd = (int)syscall(SYS_openat, dir, path, flags, mode);
 
 	return fd >= 0 && (flags & ~(O_CLOEXEC | O_LARGEFILE)) == O_RDONLY && strcmp(path, "smaps") == 0 ? smaps_of(fd) : fd;
 }
-
-/* Which of the two names CRIU knows is a matter of how it was built. */
-__attribute__((visibility("default"))) int openat(int dir, const char *path, int flags, ...)
-{
-	mode_t mode = 0;
-	va_list ap;
-
-	va_start(ap, flags);
-	if (flags & (O_CREAT | __O_TMPFILE))
-		mode = va_arg(ap, mode_t);
-	va_end(ap);
-	return open_at(dir, path, flags, mode);
-}
-
-__attribute__((visibility("default"), alias("openat"))) int openat64(int dir, const char *path, int flags, ...);

@@ -18,6 +18,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "openat.h"
 #include "runtime/joiner.h"
 
 typedef long (*syscall_fn)(long, ...);
@@ -156,31 +157,7 @@ static bool is_map(const char *path, int flags)
 	return (flags & O_ACCMODE) == O_RDWR && getenv(JOINER_ENV) && (strcmp(name, "uid_map") == 0 || strcmp(name, "gid_map") == 0);
 }
 
-static int open_other(int dir, const char *path, int flags, mode_t mode)
+static int open_instead(int dir, const char *path, int flags, mode_t mode)
 {
 	return (int)real_syscall()(SYS_openat, dir, is_map(path, flags) ? "/dev/null" : path, flags, mode);
 }
-
-/* Which of the names CRIU knows is a matter of how it was built. */
-__attribute__((visibility("default"))) int openat(int dir, const char *path, int flags, ...)
-{
-	mode_t mode = 0;
-	va_list ap;
-
-	va_start(ap, flags);
-	if (flags & (O_CREAT | __O_TMPFILE))
-		mode = va_arg(ap, mode_t);
-	va_end(ap);
-	return open_other(dir, path, flags, mode);
-}
-
-__attribute__((visibility("default"), alias("openat"))) int openat64(int dir, const char *path, int flags, ...);
-
-/* Those of _FORTIFY_SOURCE, for flags that the compiler does not know (bits/fcntl2.h): never such as want a mode. */
-__attribute__((visibility("default"))) int __openat_2(int dir, const char *path, int flags);
-int __openat_2(int dir, const char *path, int flags)
-{
-	return open_other(dir, path, flags, 0);
-}
-
-__attribute__((visibility("default"), alias("__openat_2"))) int __openat64_2(int dir, const char *path, int flags);

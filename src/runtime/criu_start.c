@@ -14,6 +14,7 @@
 #include "runtime/joiner.h"
 #include "pass_fd.h"
 #include "relay.h"
+#include "runtime.h"
 
 #define EXIT_NO_CRIU 127        /* as of a shell */
 
@@ -43,15 +44,12 @@ static bool is_me(const struct stat *me, const char *path)
 /* Into a user namespace that is there already (joiner.h): the library lies beside this program. */
 static int load_joiner(void)
 {
-	char self[1024], library[1100];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	const char *slash;
+	char dir[1024], library[1100];
+	int r = program_dir(dir, sizeof(dir));
 
-	if (n <= 0)
-		return n < 0 ? -errno : -ENOENT;
-	self[n] = '\0';
-	slash = strrchr(self, '/');
-	if (!slash || path_format(library, sizeof(library), "%.*s/%s", (int)(slash - self), self, JOINER_LIBRARY) < 0 || access(library, R_OK) < 0)
+	if (r < 0)
+		return r;
+	if (path_format(library, sizeof(library), "%s/%s", dir, JOINER_LIBRARY) < 0 || access(library, R_OK) < 0)
 		return -ENOENT;
 	return setenv("LD_PRELOAD", library, 1);
 }
