@@ -7,7 +7,6 @@
 
 #include <dlfcn.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +20,7 @@
 #include "base/file.h"
 #include "container/blinkers.h"
 #include "container/process_info.h"
+#include "preloaded.h"
 #include "smaps_lines.h"
 #include "transfer/large_mappings.h"
 
@@ -47,15 +47,8 @@ struct world {
 static int setup(void **state)
 {
 	struct world *w = calloc(1, sizeof(*w));
-	char exe[4096], path[5000];
-	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
-	void *library;
+	void *library = preloaded(BLINKERS_LIBRARY);
 
-	assert_true(n > 0);
-	exe[n] = '\0';
-	snprintf(path, sizeof(path), "%s/../lib/" BLINKERS_LIBRARY, dirname(exe));
-	library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-	assert_non_null(library);
 	*(void **)&w->ioctl = dlsym(library, "ioctl");
 	assert_non_null(w->ioctl);
 	assert_ptr_not_equal(w->ioctl, &ioctl);

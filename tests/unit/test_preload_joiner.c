@@ -8,7 +8,6 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
@@ -21,6 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "preloaded.h"
 #include "runtime/joiner.h"
 
 /* A task is made as CRIU makes a container's first: by a process whose parent is to be its parent as well. */
@@ -70,15 +70,8 @@ static void hold(struct world *w)
 static int setup(void **state)
 {
 	struct world *w = calloc(1, sizeof(*w));
-	char exe[4096], path[5000];
-	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
-	void *library;
+	void *library = preloaded(JOINER_LIBRARY);
 
-	assert_true(n > 0);
-	exe[n] = '\0';
-	snprintf(path, sizeof(path), "%s/../lib/" JOINER_LIBRARY, dirname(exe));
-	library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-	assert_non_null(library);
 	*(void **)&w->syscall = dlsym(library, "syscall");
 	*(void **)&w->openat[0] = dlsym(library, "openat");
 	*(void **)&w->openat[1] = dlsym(library, "openat64");
