@@ -35,6 +35,8 @@ int kube_create(struct kube_client *c, const char *path, const cJSON *object, cJ
 int kube_apply(struct kube_client *c, const char *path, const char *manager, bool force, const cJSON *object, cJSON **ret, struct error *err);
 /* JSON merge patch (RFC 7386); a metadata.resourceVersion inside makes it a compare-and-swap (-EAGAIN). manager may be NULL. */
 int kube_merge_patch(struct kube_client *c, const char *path, const char *manager, const cJSON *patch, cJSON **ret, struct error *err);
+/* Strategic merge patch, of built-in kinds only: lists are merged by their keys, such as a pod's conditions by type; else as a merge patch. */
+int kube_strategic_patch(struct kube_client *c, const char *path, const char *manager, const cJSON *patch, cJSON **ret, struct error *err);
 /* JSON patch (RFC 6902) with its own tests; -EINVAL when a test fails. */
 int kube_json_patch(struct kube_client *c, const char *path, const cJSON *ops, cJSON **ret, struct error *err);
 /* uid NULL: no precondition (only for objects that cannot be replaced). grace_seconds < 0: the object's default. */

@@ -37,6 +37,9 @@
 #define PM_NOT_THAWED "THE SOURCE COULD NOT BE THAWED"
 #define PM_NOT_LIFTED "the CPU limit of a container could not be put back"
 
+/* Reason of the condition Ready (False) of a source pod that stands still. */
+#define PM_READY_MIGRATING "Migrating"
+
 #define PM_KEY_SIZE 32
 #define PM_STREAM_PORT 7117
 

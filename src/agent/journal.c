@@ -51,6 +51,7 @@ int journal_write(const struct agent_options *o, const struct journal_entry *e, 
 	cJSON_AddStringToObject(j, "name", e->name);
 	cJSON_AddStringToObject(j, "podUID", e->pod_uid);
 	cJSON_AddStringToObject(j, "podName", e->pod_name);
+	cJSON_AddStringToObject(j, "podNamespace", e->pod_ns);
 	cJSON_AddStringToObject(j, "podIP", e->pod_ip);
 	cJSON_AddNumberToObject(j, "port", e->port);
 	cJSON_AddBoolToObject(j, "remote", e->remote);
@@ -80,7 +81,7 @@ static int parse_fence(const cJSON *o, struct fence *f)
 	return fence_is_sound(f) ? 0 : -EINVAL;
 }
 
-/* An older version noted no podName; the PodMigration often has the pod's. */
+/* An older version noted no podName, of which the PodMigration often has the pod's, and no podNamespace. */
 static int parse_entry(const cJSON *j, struct journal_entry *e)
 {
 	const char *step = json_str_or(j, "step", "");
@@ -90,6 +91,7 @@ static int parse_entry(const cJSON *j, struct journal_entry *e)
 	    text_copy(e->ns, sizeof(e->ns), json_str(j, "namespace")) < 0 || text_copy(e->name, sizeof(e->name), json_str(j, "name")) < 0 ||
 	    text_copy(e->pod_uid, sizeof(e->pod_uid), json_str(j, "podUID")) < 0 ||
 	    text_copy(e->pod_name, sizeof(e->pod_name), json_str_or(j, "podName", e->name)) < 0 ||
+	    text_copy(e->pod_ns, sizeof(e->pod_ns), json_str_or(j, "podNamespace", "")) < 0 ||
 	    text_copy(e->pod_ip, sizeof(e->pod_ip), json_str(j, "podIP")) < 0 || json_int(j, "port", 0, 65535, &port) < 0 ||
 	    parse_fence(json_at(j, "fence"), &e->fence) < 0)
 		return -EINVAL;

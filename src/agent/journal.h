@@ -26,6 +26,7 @@ struct journal_entry {
 	char migration[64];             /* UID */
 	char ns[254], name[254];        /* of the PodMigration */
 	char pod_uid[64], pod_name[254];        /* of the source pod */
+	char pod_ns[254];               /* of it, in the cluster it runs in; empty: not known (yet) */
 	char pod_ip[64];
 	uint16_t port;
 	bool remote;                    /* the source is not in the home cluster */

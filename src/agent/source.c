@@ -14,6 +14,8 @@
 #include "install.h"
 #include "migration/reason.h"
 
+#define LOOK_US 500000
+
 /* One migration from its pod's side: the order, the machine, the end. What is done in each state is in source_deeds.c. */
 
 /* --- the order --- */
@@ -208,6 +210,8 @@ static int prepare(struct source *s, const cJSON *order, struct error *err)
 		r = journal_read(s->o, s->journal.migration, &s->journal, err);
 	if (r == 0 && s->resumed)
 		close_again(s);
+	if (r == 0 && s->resumed && s->journal.step != JOURNAL_BACK)
+		source_leave_services(s);
 	if (r == 0 && path_format(s->run_dir, sizeof(s->run_dir), "%s/source/%s", PM_RUN_DIR, s->journal.migration) < 0)
 		r = error_set(err, -ENAMETOOLONG, "image path too long");
 	if (r == 0 && !s->journal.remote)
@@ -252,6 +256,14 @@ static void lift_last(struct source *s)
 		log_error("a container goes on with less CPU than it has a right to", LOG_S("migration", s->journal.migration), LOG_S("err", why.message));
 }
 
+/* The kubelet takes who stands still and is not deleted yet for Ready. */
+static void stay_out(struct source *s)
+{
+	control_stay(s->control);
+	while (s->service && !source_pod_gone(s))
+		usleep(LOOK_US);
+}
+
 int agent_source(const struct agent_options *o, int control_fd)
 {
 	struct source *s = calloc(1, sizeof(*s));
@@ -279,8 +291,11 @@ int agent_source(const struct agent_options *o, int control_fd)
 	source_hang_up(s);
 	remove_images(s);
 	lift_last(s);
-	if (r == 0)
+	if (r == 0) {
 		source_hasten(s);
+		stay_out(s);
+	}
+	source_service_free(s->service);
 	source_release(s);
 	free(s);
 	return r == 0 ? 0 : 1;

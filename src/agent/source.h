@@ -17,6 +17,7 @@
 #include "journal.h"
 #include "migration/obstacles.h"
 #include "record.h"
+#include "source_service.h"
 #include "transfer/pages.h"
 #include "transfer/shared.h"
 #include "transfer/tree.h"
@@ -130,8 +131,10 @@ struct source {
 	pthread_cond_t volumes_done;
 	bool volumes_sent;
 	int memory_went;                /* while it runs: containers of which memory went at least once; with volumes_lock */
-	int rounds_over;                /* .. that wait for the others; with volumes_lock */
+	int rounds_over, running_over;  /* .. that wait for the others, behind the rounds, and before the last of all; with volumes_lock */
+	bool running_failed;            /* .. one of them has failed; with volumes_lock */
 	bool files_went;                /* .. and the last walk through the files is done */
+	struct source_service *service; /* from the last look at its memory on; NULL: not yet */
 	struct fence_guard *fence_guard; /* while the fence is closed */
 	struct freezer freezer;
 	bool freezer_ready;
@@ -263,6 +266,14 @@ int source_send_root(struct source_container *c, struct error *err);
 int source_send_volumes(struct source *s, struct error *err);
 void source_files_free(struct source *s);
 
+/*
+ * source_service.c: before the freeze, and whenever it is found frozen; and back.  Both can be said twice.  await: while it runs, until Services have heard of it; what is written meanwhile is better
+ * sent behind it.
+ */
+void source_leave_services(struct source *s);
+void source_await_services(struct source *s);
+void source_return_to_services(struct source *s);
+
 /* source_later.c: PostCopy.  Answers a WANT. */
 int source_answer(struct source *s, const struct wire_frame *f, struct error *err);
 
@@ -291,6 +302,8 @@ void source_tell_memory(struct source *s);
 void source_wait_files(struct source *s);
 bool source_wait_memory(struct source *s);
 void source_end_rounds(struct source *s, bool wait);
+/* What went while it runs is complete, or (not good) has failed.  Waits for all others; when all are good the pod leaves its Services, and they have heard of it. */
+bool source_end_running(struct source *s, bool good);
 /* STARTED.shared: of each container, the bytes that its processes share with one another copy-on-write, counted once more for each who shares. */
 void source_report_shared(struct source *s, cJSON *started);
 /* One round, as status has it. */

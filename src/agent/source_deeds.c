@@ -166,8 +166,12 @@ static enum input note(struct source *s, enum journal_step step)
 
 static enum input note_freeze(void *ctx)
 {
-	source_fence_look(ctx);
-	return note(ctx, JOURNAL_FREEZE);
+	struct source *s = ctx;
+
+	source_leave_services(s);
+	source_fence_look(s);
+	source_await_services(s);
+	return note(s, JOURNAL_FREEZE);
 }
 
 /* A remote source gives its word with the last byte: the destination may commit on its own. */
@@ -555,6 +559,7 @@ static enum input thaw(void *ctx)
 	}
 	s->frozen = false;
 	s->thaw_us = clock_mono_us() - start;
+	source_return_to_services(s);
 	return INPUT_Ok;
 }
 
@@ -584,6 +589,7 @@ static enum input send_abort(void *ctx)
 	struct error slow = { 0 };
 	cleanup_json cJSON *j = cJSON_CreateObject();
 
+	source_return_to_services(s);
 	source_end_dumps(s, true);      /* let go or never begun, and the pod runs: nobody waits for their end */
 	if (source_throttle_lift(s, &slow) < 0)
 		error_also(&s->cause, &slow);

@@ -377,14 +377,36 @@ bool source_wait_memory(struct source *s)
 	return waited;
 }
 
+/* With volumes_lock held. */
+static void meet(struct source *s, int *here, bool wait)
+{
+	(*here)++;
+	pthread_cond_broadcast(&s->volumes_done);
+	while (wait && *here < s->n)
+		pthread_cond_wait(&s->volumes_done, &s->volumes_lock);
+}
+
 void source_end_rounds(struct source *s, bool wait)
 {
 	pthread_mutex_lock(&s->volumes_lock);
-	s->rounds_over++;
-	pthread_cond_broadcast(&s->volumes_done);
-	while (wait && s->rounds_over < s->n)
-		pthread_cond_wait(&s->volumes_done, &s->volumes_lock);
+	meet(s, &s->rounds_over, wait);
 	pthread_mutex_unlock(&s->volumes_lock);
+}
+
+bool source_end_running(struct source *s, bool good)
+{
+	bool all;
+
+	pthread_mutex_lock(&s->volumes_lock);
+	s->running_failed |= !good;
+	if (s->running_over + 1 == s->n && !s->running_failed)
+		source_leave_services(s);
+	meet(s, &s->running_over, good);
+	all = !s->running_failed;
+	pthread_mutex_unlock(&s->volumes_lock);
+	if (all)
+		source_await_services(s);
+	return all;
 }
 
 /* The first round of memory can take long: what has changed of the files by then goes after it, so that little is left for the freeze. */
@@ -415,6 +437,7 @@ int source_precopy(struct source *s, struct error *err)
 		if (!s->containers[i].thread_started) {
 			source_tell_memory(s);
 			source_end_rounds(s, false);
+			source_end_running(s, false);
 		}
 	if (r == 0)
 		r = send_files_again(s, err);

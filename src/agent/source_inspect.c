@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "container/process_info.h"
 #include "container/smaps.h"
 #include "migration/reason.h"
@@ -45,6 +46,14 @@ static int check_filled(struct source *s, struct source_container *c, struct err
 	return source_wait_filled(c, err);
 }
 
+/* containerd's CRI plugin notes it in each bundle; the PodMigration's namespace has another name in another cluster. */
+static int find_namespace(struct source *s, struct source_container *c, struct error *err)
+{
+	const char *ns = bundle_annotation(c->bundle, "io.kubernetes.cri.sandbox-namespace");
+
+	return ns && text_copy(s->journal.pod_ns, sizeof(s->journal.pod_ns), ns) < 0 ? error_set(err, -EINVAL, "config.json names a namespace that is too long") : 0;
+}
+
 static int check_volumes(struct source *s, struct source_container *c, struct error *err)
 {
 	return volumes_add(s->o, c->bundle, &s->volumes, err);
@@ -53,7 +62,7 @@ static int check_volumes(struct source *s, struct source_container *c, struct er
 /* Negative, with err, when the migration was given up meanwhile. */
 static int check_container(struct source *s, struct source_container *c, struct obstacles *out, struct error *err)
 {
-	static int (*const checks[])(struct source *, struct source_container *, struct error *) = { check_snapshotter, check_terminal, check_filled, check_volumes };
+	static int (*const checks[])(struct source *, struct source_container *, struct error *) = { find_namespace, check_snapshotter, check_terminal, check_filled, check_volumes };
 	struct error one = { 0 };
 	char dir[4096];
 	int r = agent_host_path(s->o, dir, sizeof(dir), "%s", c->info.bundle) < 0 ? error_set(&one, -ENAMETOOLONG, "bundle path too long") : bundle_load(AT_FDCWD, dir, &c->bundle, &one);

@@ -197,6 +197,18 @@ static int precopy_round(struct source_container *c, int64_t *left, bool *ret_an
 	return r;
 }
 
+/* One round more, if it is worth one. */
+static int catch_up(struct source_container *c, struct error *err)
+{
+	int r;
+
+	if (c->n_rounds >= c->source->rounds_max || estimate(c, count_written(c)) <= c->source->downtime_us / MEMORY_SHARE)
+		return 0;
+	r = source_send_memory(c, PAGES_ALL, true, err);
+	c->n_rounds++;
+	return r;
+}
+
 int source_precopy_container(struct source_container *c, struct error *err)
 {
 	int64_t left = INT64_MAX;
@@ -212,14 +224,15 @@ int source_precopy_container(struct source_container *c, struct error *err)
 	if (c->n_rounds == 0)
 		source_tell_memory(c->source);
 	source_wait_files(c->source);
-	source_end_rounds(c->source, r == 0 && c->source->auto_converge);
+	source_end_rounds(c->source, r == 0);
 	if (r == 0)
 		r = source_shared_again(c, err);
 	/* What was written while files were looked at, or others slowed down. */
-	if (r == 0 && c->n_rounds < c->source->rounds_max && estimate(c, count_written(c)) > c->source->downtime_us / MEMORY_SHARE) {
-		r = source_send_memory(c, PAGES_ALL, true, err);
-		c->n_rounds++;
-	}
+	if (r == 0)
+		r = catch_up(c, err);
+	/* .. and while Services were told: short, since the pod gets nothing from them any more. */
+	if (source_end_running(c->source, r == 0) && r == 0)
+		r = catch_up(c, err);
 	c->ahead = c->pages.pages;
 	return r;
 }

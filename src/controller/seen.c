@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "migration/names.h"
+#include "migration/ready.h"
 #include "migration/reason.h"
 #include "names.h"
 #include "order.h"
@@ -525,11 +526,17 @@ static bool is_ready(const cJSON *pod)
 	return !strcmp(json_str_or(view_condition(pod, "Ready"), "status", ""), "True");
 }
 
+/* Its agent has taken it out of its Services; the kubelet may say Ready again at any moment. */
+static bool was_ready(const cJSON *pod)
+{
+	return is_ready(pod) || (pod_is_taken_out(pod) && pod_would_be_ready(pod));
+}
+
 /* Of two pods a ReplicaSet deletes the one that is not Ready: the destination must not be that one (docs/architecture.md, "Pods with an owner"). */
 static bool may_hand_over(const struct observed *o, struct step *s)
 {
 	(void)s;
-	return is_ready(o->destination) || !o->source || view_deleting(o->source) || !is_ready(o->source);
+	return is_ready(o->destination) || !o->source || view_deleting(o->source) || !was_ready(o->source);
 }
 
 static bool withheld(const struct observed *o, struct step *s)

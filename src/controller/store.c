@@ -160,8 +160,8 @@ static const struct json_want pod_annotations[] = {
 static const struct json_want pod_metadata[] = { POD_METADATA, WANT_OF("labels", pod_labels), WANT_END };
 static const struct json_want watched_metadata[] = { POD_METADATA, WANT("uid"), WANT("resourceVersion"), WANT_OF("labels", watched_labels), WANT_END };
 static const struct json_want container[] = { WANT("name"), WANT("restartPolicy"), WANT_END };
-static const struct json_want pod_spec[] = { WANT("nodeName"), WANT_OF("containers", container), WANT_OF("initContainers", container), WANT_END };
-static const struct json_want condition[] = { WANT("type"), WANT("status"), WANT_END };
+static const struct json_want pod_spec[] = { WANT("nodeName"), WANT("readinessGates"), WANT_OF("containers", container), WANT_OF("initContainers", container), WANT_END };
+static const struct json_want condition[] = { WANT("type"), WANT("status"), WANT("reason"), WANT_END };
 static const struct json_want container_status[] = {
 	WANT("name"), WANT("state"), WANT("lastState"), WANT("imageID"), WANT("containerID"), WANT("restartCount"), WANT_END,
 };

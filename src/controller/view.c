@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "migration/names.h"
+#include "migration/ready.h"
 #include "migration/reason.h"
 #include "names.h"
 
@@ -164,13 +165,7 @@ bool view_claims(const cJSON *m)
 
 const cJSON *view_condition(const cJSON *o, const char *type)
 {
-	const cJSON *e;
-
-	cJSON_ArrayForEach(e, json_at(o, "status/conditions")) {
-		if (!strcmp(json_str_or(e, "type", ""), type))
-			return e;
-	}
-	return NULL;
+	return pod_condition(o, type);
 }
 
 static bool is_restarted(const cJSON *status)

@@ -305,13 +305,23 @@ int kube_apply(struct kube_client *c, const char *path, const char *manager, boo
 	return send_object(c, "PATCH", url, "application/apply-patch+yaml", object, ret, err);
 }
 
-int kube_merge_patch(struct kube_client *c, const char *path, const char *manager, const cJSON *patch, cJSON **ret, struct error *err)
+static int patch_as(struct kube_client *c, const char *path, const char *manager, const char *type, const cJSON *patch, cJSON **ret, struct error *err)
 {
 	char url[URL_MAX];
 
 	if (snprintf(url, sizeof(url), "%s%s%s", path, manager ? "?fieldManager=" : "", manager ? manager : "") >= (int)sizeof(url))
 		return error_set(err, -ENAMETOOLONG, "URL too long: %.200s", path);
-	return send_object(c, "PATCH", url, "application/merge-patch+json", patch, ret, err);
+	return send_object(c, "PATCH", url, type, patch, ret, err);
+}
+
+int kube_merge_patch(struct kube_client *c, const char *path, const char *manager, const cJSON *patch, cJSON **ret, struct error *err)
+{
+	return patch_as(c, path, manager, "application/merge-patch+json", patch, ret, err);
+}
+
+int kube_strategic_patch(struct kube_client *c, const char *path, const char *manager, const cJSON *patch, cJSON **ret, struct error *err)
+{
+	return patch_as(c, path, manager, "application/strategic-merge-patch+json", patch, ret, err);
 }
 
 int kube_json_patch(struct kube_client *c, const char *path, const cJSON *ops, cJSON **ret, struct error *err)
