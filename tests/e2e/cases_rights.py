@@ -8,7 +8,7 @@ import tempfile
 import urllib.parse
 
 from cluster import Failed
-from pods import NS, migration
+from pods import NS, condition, container, migration, pod
 
 CONTROLLER = "system:serviceaccount:podmigration-system:podmigration-controller"
 AGENT = "system:serviceaccount:podmigration-agent:podmigration-agent"
@@ -45,6 +45,10 @@ RIGHTS = [
     (AGENT, "list", "secrets", "podmigration-agent", False),
     (AGENT, "get", "secrets", NS, False),
     (AGENT, "get", "secrets", "podmigration-system", False),
+    (AGENT, "patch", "pods --subresource=status", None, True),
+    (AGENT, "update", "pods --subresource=status", None, False),
+    (AGENT, "get", "pods --subresource=status", None, False),
+    (AGENT, "patch", "pods", NS, False),
     (AGENT, "get", "pods", NS, False),
     (AGENT, "get", "nodes", None, False),
 ]
@@ -71,10 +75,10 @@ class Api:
             pem.flush()
             self.tls.load_cert_chain(pem.name)
 
-    def patch_as(self, who, node, path, body):
+    def patch_as(self, who, node, path, body, kind="merge-patch"):
         """HTTP status and the server's message."""
         c = http.client.HTTPSConnection(self.host, context=self.tls, timeout=20)
-        headers = {"Content-Type": "application/merge-patch+json", "Impersonate-User": who}
+        headers = {"Content-Type": "application/%s+json" % kind, "Impersonate-User": who}
         if node:
             headers["Impersonate-Extra-authentication.kubernetes.io%2fnode-name"] = node
         c.request("PATCH", path, json.dumps(body), headers)
@@ -119,4 +123,63 @@ def agents_status(case, home, away):
             raise Failed("agent of node %s, %s: %d %s" % (node, json.dumps(status), code, said))
 
 
-CASES = {"rights": rights, "agents-status": agents_status}
+def conditions(*of):
+    return {"status": {"conditions": [dict(zip(("type", "status", "reason"), c), lastTransitionTime="2026-01-01T00:00:00Z") for c in of]}}
+
+
+FOREIGN, ONLY_READY, ONLY_MIGRATING = "pods of its own node", "the condition Ready of a pod only", "not Ready since it is migrated"
+OUT, BACK, NOTHING = conditions(("Ready", "False", "Migrating")), conditions(("Ready", "True", None)), {}
+# node in the agent's token, patch of the pod, the words of the refusal (None: allowed); one after the other
+POD_PATCHES = [
+    ("here", conditions(("Ready", "True", "Whatever")), ONLY_MIGRATING),
+    ("here", {"status": {"conditions": [{"type": "Ready", "$patch": "delete"}]}}, ONLY_MIGRATING),
+    (None, OUT, FOREIGN),
+    ("elsewhere", OUT, FOREIGN),
+    ("elsewhere", NOTHING, FOREIGN),    # it would read the pod by that
+    ("here", NOTHING, None),
+    ("here", {"metadata": {"labels": {"app": "other"}}}, ONLY_READY),
+    ("here", {"metadata": {"annotations": {"x": "y"}}}, ONLY_READY),
+    ("here", {"metadata": {"finalizers": ["example.com/x"]}}, ONLY_READY),
+    ("here", {"metadata": {"generateName": "other-"}}, ONLY_READY),
+    ("here", {"status": {"phase": "Succeeded"}}, ONLY_READY),
+    ("here", {"status": {"observedGeneration": 7}}, ONLY_READY),
+    ("here", {"status": {"resize": "Infeasible"}}, ONLY_READY),
+    ("here", {"status": {"allocatedResources": {"cpu": "1"}}}, ONLY_READY),
+    ("here", {"status": {"podIP": "10.1.2.3", "podIPs": [{"ip": "10.1.2.3"}]}}, ONLY_READY),
+    ("here", conditions(("ContainersReady", "False", None)), ONLY_READY),
+    ("here", conditions(("Ready", "False", "Migrating"), ("ContainersReady", "False", "Migrating")), ONLY_READY),
+    ("here", conditions(("Ready", "False", "ContainersNotReady")), ONLY_MIGRATING),
+    ("here", OUT, None),
+    ("here", OUT, None),
+    ("elsewhere", BACK, FOREIGN),
+    ("here", BACK, None),
+    ("here", conditions(("Ready", "False", "ContainersNotReady")), ONLY_MIGRATING),
+    ("here", NOTHING, None),
+]
+
+
+# of a pod whose containers are not ready
+UNREADY_PATCHES = [
+    ("here", OUT, None),
+    ("here", BACK, ONLY_MIGRATING),
+]
+
+
+def agents_pods(case, home, away):
+    """an agent takes a pod of its own node out of its Services, and back, and writes nothing else of it"""
+    away.apply(pod("guarded", [container("one")], ns="default", nodeName="here"))       # no such node: nobody else writes
+    case.clean(lambda: away.delete("pod", "guarded", "default", "--grace-period=0", "--force"))
+    api = Api(away)
+    for containers, patches, left in (("True", POD_PATCHES, ("True", None)), ("False", UNREADY_PATCHES, ("False", "Migrating"))):
+        away.ok("patch", "pod", "guarded", "-n", "default", "--subresource=status", "--type=strategic", "-p",
+                json.dumps(conditions(("Ready", containers, None), ("ContainersReady", containers, None))))
+        for node, patch, refusal in patches:
+            code, said = api.patch_as(AGENT, node, "/api/v1/namespaces/default/pods/guarded/status", patch, "strategic-merge-patch")
+            if (code == 200) != (refusal is None) or (refusal and refusal not in said):
+                raise Failed("agent of node %s, %s: %d %s" % (node, json.dumps(patch), code, said))
+        found = condition(away.get("pod", "guarded", "default"), "Ready")
+        if (found.get("status"), found.get("reason")) != left:
+            raise Failed("the pod is left %s" % found)
+
+
+CASES = {"rights": rights, "agents-status": agents_status, "agents-pods": agents_pods}

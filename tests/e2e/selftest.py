@@ -6,6 +6,7 @@ import unittest
 
 import cases_owned
 import cases_postcopy
+import cases_service
 import continuity
 from cluster import PATIENCE, Failed
 
@@ -69,27 +70,60 @@ class Continuity(unittest.TestCase):
 class Switched(unittest.TestCase):
     """When the addresses of a Service change; the freeze is at 10,000 ms."""
     moved = {"status": {"source": {"timeline": [{"step": "frozen", "time": "1970-01-01T00:00:10.000000Z"}]}}}
-    late = 10000 + cases_owned.OLD_READY_S * 1000 * PATIENCE
+    late = 10000 + cases_owned.OLD_READY_MS * PATIENCE
+    early = 10000 - cases_owned.AHEAD_MS * PATIENCE
 
     def switched(self, *log):
         e = cases_owned.Endpoints.__new__(cases_owned.Endpoints)
         e.log, e.changed = [(at, set(ready)) for at, ready in log], threading.Condition()
         e.ready = e.log[-1][1]
-        return cases_owned.switched(e, self.moved, "old", "new")
+        return cases_owned.switched(e, 1, self.moved, "old", "new")
 
     def test_good(self):
-        self.assertEqual(self.switched((1000, []), (2000, ["old"]), (10300, []), (10700, ["new"])), (300, 700))
+        self.assertEqual(self.switched((1000, ["old"]), (9980, []), (10700, ["new"])), (-20, 700))
 
-    def test_both_for_a_moment(self):
-        self.assertEqual(self.switched((2000, ["old"]), (10300, ["old", "new"]), (10700, ["new"])), (700, 300))
+    def test_at_once(self):
+        self.assertEqual(self.switched((1000, ["old"]), (2000, ["old"]), (10050, ["new"])), (50, 50))
+
+    def refuse(self, *log):
+        with self.assertRaises(Failed):
+            self.switched((1000, ["old"]), *log)
 
     def test_old_is_ready_for_too_long(self):
-        with self.assertRaises(Failed):
-            self.switched((2000, ["old"]), (10300, ["old", "new"]), (self.late + 1, ["new"]))
+        self.refuse((self.late + 1, []), (self.late + 2, ["new"]))
 
-    def test_gone_before_the_freeze(self):
-        with self.assertRaises(Failed):
-            self.switched((2000, ["old"]), (9000, []), (10700, ["new"]))
+    def test_both(self):
+        self.refuse((10010, ["old", "new"]), (10050, ["new"]))
+
+    def test_gone_long_before_the_freeze(self):
+        self.refuse((self.early - 1, []), (10700, ["new"]))
+
+    def test_old_is_ready_again(self):
+        self.refuse((9980, []), (10500, ["old"]), (10501 + cases_owned.AGAIN_MS * PATIENCE, []), (19000, ["new"]))
+
+    def test_its_kubelet_says_so(self):
+        self.assertEqual(self.switched((1000, ["old"]), (9980, []), (10500, ["old"]), (10600, []), (10700, ["new"])), (-20, 700))
+
+
+class Without(unittest.TestCase):
+    """The address that a Service has not while its pod stands still, from 10,000 to 30,000 ms."""
+
+    def without(self, *log):
+        e = cases_owned.Endpoints.__new__(cases_owned.Endpoints)
+        e.log = [(at, {"old"} if there else set()) for at, there in log]
+        return cases_service.without(e, 1, "old", 10000, 30000)
+
+    def test_good(self):
+        self.assertEqual(self.without((500, False), (1000, True), (9980, False), (30100, True)), (-20, [], 100))
+
+    def test_its_kubelet_says_so(self):
+        self.assertEqual(self.without((500, False), (10010, False), (15000, True), (15200, True), (15250, False), (30100, True)), (10, [250], 100))
+
+    def test_back_too_early(self):
+        self.assertEqual(self.without((500, False), (10010, False), (15000, True)), (10, [15000], 0))
+
+    def test_never_gone(self):
+        self.assertEqual(self.without((500, True), (1000, True))[0], 20000)
 
 
 class Lost(unittest.TestCase):
