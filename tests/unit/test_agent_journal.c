@@ -33,7 +33,7 @@ static char root[] = "/tmp/pm-journal-XXXXXX";
 static struct agent_options options = { .host_root = root };
 
 static const struct journal_entry sample = {
-	.migration = "0b0c1d2e-0000-4000-8000-000000000001", .ns = "shop", .name = "web-to-milan", .pod_uid = "u-1", .pod_name = "web",
+	.migration = "0b0c1d2e-0000-4000-8000-000000000001", .ns = "shop", .name = "web-to-milan", .pod_uid = "u-1", .pod_name = "web", .pod_ns = "liqo-shop",
 	.pod_ip = "10.20.0.7", .port = 7117, .remote = true, .step = JOURNAL_SENT,
 	.fence = { .group = "/kubepods/burstable/podu-1", .limit = "max" },
 };
@@ -51,6 +51,54 @@ static void entries_come_back_as_they_were(void **state)
 	assert_int_equal(journal_write(&options, &e, &err), 0);
 	assert_int_equal(journal_read(&options, sample.migration, &e, &err), 0);
 	assert_int_equal(e.step, JOURNAL_COMMIT);
+}
+
+/* The same entry without one of its fields, as an older version wrote it, or with that field as value. */
+static void rewrite(const char *field, cJSON *value)
+{
+	cleanup_json cJSON *j = NULL;
+	cleanup_buf struct buf b = BUF_INIT(65536);
+	struct error err = { 0 };
+	char path[512];
+
+	snprintf(path, sizeof(path), "%s%s/journal/%s.json", root, PM_STATE_DIR, sample.migration);
+	assert_int_equal(file_read(AT_FDCWD, path, &b, &err), 0);
+	assert_int_equal(json_parse(b.data, b.len, 65536, &j, &err), 0);
+	assert_non_null(json_at(j, field));
+	cJSON_DeleteItemFromObjectCaseSensitive(j, field);
+	if (value)
+		cJSON_AddItemToObject(j, field, value);
+	buf_reset(&b);
+	assert_int_equal(json_print(j, &b), 0);
+	assert_int_equal(file_write(AT_FDCWD, path, b.data, b.len, 0600, false, &err), 0);
+}
+
+static void an_older_version_knew_no_names_of_the_pod(void **state)
+{
+	struct journal_entry e = { 0 }, old = sample;
+	struct error err = { 0 };
+	char long_name[300];
+
+	(void)state;
+	assert_int_equal(journal_write(&options, &sample, &err), 0);
+	rewrite("podNamespace", NULL);
+	memset(old.pod_ns, 0, sizeof(old.pod_ns));
+	assert_int_equal(journal_read(&options, sample.migration, &e, &err), 0);
+	assert_memory_equal(&e, &old, sizeof(e));
+	rewrite("podName", NULL);
+	assert_int_equal(journal_read(&options, sample.migration, &e, &err), 0);
+	assert_string_equal(e.pod_ns, "");
+	assert_string_equal(e.pod_name, sample.name);
+	/* One that was not known yet comes back as that. */
+	assert_int_equal(journal_write(&options, &old, &err), 0);
+	assert_int_equal(journal_read(&options, sample.migration, &e, &err), 0);
+	assert_memory_equal(&e, &old, sizeof(e));
+	/* A namespace that cannot be one is damage. */
+	memset(long_name, 'a', sizeof(long_name) - 1);
+	long_name[sizeof(long_name) - 1] = 0;
+	rewrite("podNamespace", cJSON_CreateString(long_name));
+	assert_int_equal(journal_read(&options, sample.migration, &e, &err), -EINVAL);
+	assert_int_equal(journal_remove(&options, sample.migration, &err), 0);
 }
 
 static void count(void *ctx, const struct journal_entry *e)
@@ -172,6 +220,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(entries_come_back_as_they_were),
+		cmocka_unit_test(an_older_version_knew_no_names_of_the_pod),
 		cmocka_unit_test(damaged_entries_are_left_alone),
 		cmocka_unit_test(nothing_stays_of_a_writer_that_was_killed),
 		cmocka_unit_test(a_fence_that_is_none_is_damage),

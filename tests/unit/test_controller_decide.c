@@ -69,6 +69,8 @@ static cJSON *parse(const char *text)
 	"'containerStatuses':[{'name':'a','restartCount':1,'containerID':'containerd://c1','state':{'running':{}}}]}}"
 #define RESTORED(id) ",'decision':'Commit','source':{'state':'Running'},'destination':{'containers':[{'name':'a','id':'" id "'}]}"
 #define READY(s) ",'conditions':[{'type':'Ready','status':'" s "'}]"
+/* By its own agent, whatever its containers are. */
+#define TAKEN_OUT(containers) ",'conditions':[{'type':'Ready','status':'False','reason':'Migrating'},{'type':'ContainersReady','status':'" containers "'}]"
 #define OWNED(more) "{'metadata':{'name':'web','namespace':'d','uid':'s'},'status':{'phase':'Running'" more "}}"
 #define HELD(more) "{'metadata':{'name':'web-x','uid':'t','annotations':{'podmigration.dev/withheld':'{}'}},'spec':{'containers':[{'name':'a'}]},'status':{" \
 	"'phase':'Running','podIP':'10.0.0.1','containerStatuses':[{'name':'a','state':{'running':{}}}]" more "}}"
@@ -277,6 +279,17 @@ static const struct {
 	  HELD(READY("True")), 3, ACT_HAND_OVER, 0, 0 },
 	{ "an owner's pod, neither is Ready", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", OWNED(READY("False")),
 	  HELD(READY("False")), 3, ACT_HAND_OVER, 0, 0 },
+	{ "an owner's pod, the source is out of its Services for the move", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", OWNED(TAKEN_OUT("True")),
+	  HELD(READY("False")), 3, ACT_RECORD, PHASE_Committed, 0 },
+	{ "an owner's pod, the source is out of its Services, and its containers were not ready either", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}",
+	  OWNED(TAKEN_OUT("False")), HELD(READY("False")), 3, ACT_HAND_OVER, 0, 0 },
+	{ "an owner's pod, the source is out of its Services, and the destination is Ready", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", OWNED(TAKEN_OUT("True")),
+	  HELD(READY("True")), 3, ACT_HAND_OVER, 0, 0 },
+	{ "an owner's pod, the source is not Ready for a reason of its own", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}",
+	  OWNED(",'conditions':[{'type':'Ready','status':'False','reason':'ReadinessGatesNotReady'},{'type':'ContainersReady','status':'True'}]"), HELD(READY("False")), 3,
+	  ACT_HAND_OVER, 0, 0 },
+	{ "an owner's pod, the source is out of its Services, and the destination is never Ready", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}",
+	  OWNED(TAKEN_OUT("True")), HELD(READY("False")), 130, ACT_RECORD, PHASE_Committed, REASON_DestinationPodFailed },
 	{ "an owner's pod, the source is gone", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", NULL,
 	  HELD(READY("False")), 3, ACT_HAND_OVER, 0, 0 },
 	{ "an owner's pod, never Ready", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", OWNED(READY("True")),
@@ -291,6 +304,14 @@ static const struct {
 	  SERVED("", READY("False")), 1, ACT_DELETE_SOURCE, 0, 0 },
 	{ "runs, a Service may select it, and the source was not Ready either", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", OWNED(READY("False")),
 	  SERVED(",'app':'x'", READY("False")), 1, ACT_DELETE_SOURCE, 0, 0 },
+	{ "runs, a Service may select it, and the source is out of its Services for the move", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}",
+	  OWNED(TAKEN_OUT("True")), SERVED(",'app':'x'", READY("False")), 1, ACT_WAIT, 0, 0 },
+	{ "runs, a Service may select it, the source is out of its Services, and it is Ready", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}",
+	  OWNED(TAKEN_OUT("True")), SERVED(",'app':'x'", READY("True")), 1, ACT_DELETE_SOURCE, 0, 0 },
+	{ "runs, a Service may select it, the source is out of its Services, and its containers were not ready either", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}",
+	  OWNED(TAKEN_OUT("False")), SERVED(",'app':'x'", READY("False")), 1, ACT_DELETE_SOURCE, 0, 0 },
+	{ "runs, a Service may select it, the source is out of its Services, and it does not become Ready", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}",
+	  OWNED(TAKEN_OUT("True")), SERVED(",'app':'x'", READY("False")), 60, ACT_DELETE_SOURCE, 0, 0 },
 	{ "runs, a Service may select it, and it does not become Ready", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", OWNED(READY("True")),
 	  SERVED(",'app':'x'", READY("False")), 60, ACT_DELETE_SOURCE, 0, 0 },
 	{ "runs, source goes", "{" META "," SPEC "," STATUS("Committed", ",'decision':'Commit','source':{'state':'Running'}") "}", WEB_GOING, UP, 3, ACT_RECORD,

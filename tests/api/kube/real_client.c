@@ -140,6 +140,98 @@ static void status_subresource(struct world *w)
 	CHECK(w, r == 0, "real: delete the pod without grace", "code %d, %s", r, err.message);
 }
 
+/* NULL: it has none of that type. */
+static const cJSON *condition_of(const cJSON *pod, const char *type)
+{
+	const cJSON *c;
+
+	cJSON_ArrayForEach(c, json_at(pod, "status/conditions")) {
+		if (!strcmp(json_str_or(c, "type", ""), type))
+			return c;
+	}
+	return NULL;
+}
+
+static int patch_status(struct world *w, const char *uid, const char *conditions, cJSON **ret, struct error *err)
+{
+	cleanup_json cJSON *patch = cJSON_CreateObject();
+	char sub[512];
+
+	cJSON_AddStringToObject(cJSON_AddObjectToObject(patch, "metadata"), "uid", uid);
+	if (conditions)
+		cJSON_AddItemToObject(cJSON_AddObjectToObject(patch, "status"), "conditions", cJSON_Parse(conditions));
+	kube_path(sub, sizeof(sub), "v1", w->ns, "pods", "s", "status");
+	return kube_strategic_patch(w->client, sub, "kube-test", patch, ret, err);
+}
+
+#define READY_TRUE "{\"type\":\"Ready\",\"status\":\"True\",\"lastTransitionTime\":\"2026-11-01T00:00:00Z\"}"
+#define CONTAINERS_TRUE "{\"type\":\"ContainersReady\",\"status\":\"True\",\"lastTransitionTime\":\"2026-11-01T00:00:00Z\"}"
+#define READY_FALSE "{\"type\":\"Ready\",\"status\":\"False\",\"reason\":\"Migrating\",\"message\":\"x\",\"lastTransitionTime\":\"2026-11-02T00:00:00Z\"}"
+#define READY_BACK "{\"type\":\"Ready\",\"status\":\"True\",\"reason\":null,\"message\":null,\"lastTransitionTime\":\"2026-11-03T00:00:00Z\"}"
+
+static void merges_by_type(struct world *w, const char *uid)
+{
+	cleanup_json cJSON *both = NULL, *out = NULL, *again = NULL, *back = NULL;
+	struct error err = { 0 };
+	int r = patch_status(w, uid, "[" READY_TRUE "," CONTAINERS_TRUE "]", &both, &err);
+
+	CHECK(w, r == 0 && condition_of(both, "Ready") && condition_of(both, "ContainersReady"), "real: strategic patch adds conditions", "code %d, %s", r, err.message);
+	r = patch_status(w, uid, "[" READY_FALSE "]", &out, &err);
+	CHECK(w, r == 0 && !strcmp(json_str_or(condition_of(out, "Ready"), "status", ""), "False") && !strcmp(json_str_or(condition_of(out, "Ready"), "reason", ""), "Migrating"),
+	      "real: strategic patch changes the condition of that type", "code %d, %s", r, err.message);
+	CHECK(w, cJSON_GetArraySize(json_at(out, "status/conditions")) == cJSON_GetArraySize(json_at(both, "status/conditions")) &&
+		      cJSON_Compare(condition_of(out, "ContainersReady"), condition_of(both, "ContainersReady"), 1),
+	      "real: strategic patch leaves the other condition", "%d conditions", cJSON_GetArraySize(json_at(out, "status/conditions")));
+	r = patch_status(w, uid, "[" READY_FALSE "]", &again, &err);
+	CHECK(w, r == 0 && !strcmp(json_str_or(again, "metadata/resourceVersion", "a"), json_str_or(out, "metadata/resourceVersion", "b")),
+	      "real: strategic patch that changes nothing is not written", "code %d, %s", r, err.message);
+	r = patch_status(w, uid, "[" READY_BACK "]", &back, &err);
+	CHECK(w, r == 0 && !strcmp(json_str_or(condition_of(back, "Ready"), "status", ""), "True") && !json_at(condition_of(back, "Ready"), "reason") &&
+		      !json_at(condition_of(back, "Ready"), "message"),
+	      "real: strategic patch takes reason and message away by null", "code %d, %s", r, err.message);
+}
+
+/* Of this pod and of this version only. */
+static void strategic_preconditions(struct world *w, const char *uid)
+{
+	cleanup_json cJSON *read = NULL, *old = NULL;
+	struct error err = { 0 };
+	char sub[512];
+	int r = patch_status(w, "00000000-0000-0000-0000-000000000000", "[" READY_FALSE "]", NULL, &err);
+
+	CHECK(w, r == -EINVAL && strstr(err.message, "metadata.uid"), "real: strategic patch with another UID is refused", "code %d, %s", r, err.message);
+	r = patch_status(w, "00000000-0000-0000-0000-000000000000", NULL, NULL, &err);
+	CHECK(w, r == -EINVAL && strstr(err.message, "metadata.uid"), "real: strategic patch of nothing with another UID is refused", "code %d, %s", r, err.message);
+	r = patch_status(w, uid, NULL, &read, &err);
+	CHECK(w, r == 0 && !strcmp(json_str_or(condition_of(read, "Ready"), "status", ""), "True"), "real: strategic patch of nothing tells what is there", "code %d, %s", r,
+	      err.message);
+	r = patch_status(w, uid, "[" READY_FALSE "]", NULL, &err);
+	old = cJSON_CreateObject();
+	cJSON_AddStringToObject(cJSON_AddObjectToObject(old, "metadata"), "resourceVersion", json_str_or(read, "metadata/resourceVersion", ""));
+	cJSON_AddItemToObject(cJSON_AddObjectToObject(old, "status"), "conditions", cJSON_Parse("[" READY_BACK "]"));
+	kube_path(sub, sizeof(sub), "v1", w->ns, "pods", "s", "status");
+	r = r < 0 ? r : kube_strategic_patch(w->client, sub, "kube-test", old, NULL, &err);
+	CHECK(w, r == -EAGAIN, "real: strategic patch with an old version: conflict", "code %d, %s", r, err.message);
+}
+
+static void strategic_patches(struct world *w)
+{
+	cleanup_json cJSON *pod = cJSON_Parse("{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"s\"},\"spec\":{\"nodeName\":\"nowhere\","
+					      "\"automountServiceAccountToken\":false,\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}");
+	cleanup_json cJSON *made = NULL;
+	struct error err = { 0 };
+	char path[512];
+	int r = kube_create(w->client, (path_of(w, "pods", NULL, path), path), pod, &made, &err);
+
+	CHECK(w, r == 0, "real: create a pod with conditions", "code %d, %s", r, err.message);
+	merges_by_type(w, json_str_or(made, "metadata/uid", ""));
+	strategic_preconditions(w, json_str_or(made, "metadata/uid", ""));
+	path_of(w, "pods", "s", path);
+	kube_delete(w->client, path, json_str(made, "metadata/uid"), 0, &err);
+	r = patch_status(w, json_str_or(made, "metadata/uid", ""), NULL, NULL, &err);
+	CHECK(w, r == -ENOENT, "real: strategic patch of what is gone", "code %d, %s", r, err.message);
+}
+
 static void raw(struct world *w)
 {
 	cleanup_buf struct buf b = BUF_INIT(4096);
@@ -194,6 +286,7 @@ void real_client_suite(struct world *w)
 	applies(w);
 	deletes(w);
 	status_subresource(w);
+	strategic_patches(w);
 	raw(w);
 	token(w);
 }
