@@ -12,6 +12,7 @@
 #include "controller/store.h"
 #include "migration/machine.h"
 #include "migration/phase.h"
+#include "migration/ready.h"
 
 static cJSON *quoted(const char *text)
 {
@@ -141,6 +142,30 @@ static void test_pods(void **state)
 	cJSON_Delete(pod);
 	assert_null(store_pod(s, "p1"));
 	assert_null(store_pod(s, ""));
+	store_free(s);
+}
+
+/* What its agent says of a source that stands still, and what tells whether it was ready (migration/ready.h). */
+static void test_taken_out(void **state)
+{
+	struct store *s = make();
+	char key[STORE_KEY_SIZE];
+	cJSON *pod;
+
+	(void)state;
+	put(s, M("1", "u", "Preparing"));
+	put_pod(s, "{'metadata':{'name':'p','namespace':'d','uid':'p1','resourceVersion':'7','labels':{'podmigration.dev/migration-uid':'u'}},'spec':{'readinessGates':[{'conditionType':'warm'}]},"
+		"'status':{'conditions':[{'type':'Ready','status':'False','reason':'Migrating'},{'type':'ContainersReady','status':'True'},{'type':'warm','status':'True'}]}}", key);
+	pod = store_pod(s, "p1");
+	assert_true(pod_is_taken_out(pod));
+	assert_true(pod_would_be_ready(pod));
+	cJSON_Delete(pod);
+	put_pod(s, "{'metadata':{'name':'p','namespace':'d','uid':'p1','resourceVersion':'8','labels':{'podmigration.dev/migration-uid':'u'}},'spec':{'readinessGates':[{'conditionType':'warm'}]},"
+		"'status':{'conditions':[{'type':'Ready','status':'False','reason':'ReadinessGatesNotReady'},{'type':'ContainersReady','status':'True'}]}}", key);
+	pod = store_pod(s, "p1");
+	assert_false(pod_is_taken_out(pod));
+	assert_false(pod_would_be_ready(pod));
+	cJSON_Delete(pod);
 	store_free(s);
 }
 
@@ -324,7 +349,7 @@ static void test_many(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_versions), cmocka_unit_test(test_removal), cmocka_unit_test(test_pods), cmocka_unit_test(test_gone_stays_gone),
+		cmocka_unit_test(test_versions), cmocka_unit_test(test_removal), cmocka_unit_test(test_pods), cmocka_unit_test(test_taken_out), cmocka_unit_test(test_gone_stays_gone),
 		cmocka_unit_test(test_gone_migration_stays_gone), cmocka_unit_test(test_claims), cmocka_unit_test(test_stray), cmocka_unit_test(test_past), cmocka_unit_test(test_many),
 	};
 
