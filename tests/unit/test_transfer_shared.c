@@ -435,8 +435,8 @@ static void found_by_content(void **state)
 	assert_int_equal(pages_known_same(k, 8, 0x7ff000, b, &same), 0);
 	assert_false(pages_known_find(k, a, &number, &address));
 	assert_true(pages_known_find(k, b, &number, &address));
+	/* Without that place it may be found or missed, as the digests, which are others in each run, fall in the old index; with a new one it is found. */
 	number = 0;
-	assert_false(pages_known_find(k, b, &number, &address));
 	assert_int_equal(pages_known_index(k), 0);
 	assert_true(pages_known_find(k, b, &number, &address));
 	/* The table grows: an index of places in it is of no use any more. */
