@@ -296,14 +296,24 @@ static const struct {
 	{ "SourceThrottled", source_throttled, true }, { "MemoryComplete", memory_complete, true }, { "AttentionNeeded", attention_needed, true }, { "InvariantViolated", invariant_violated, true },
 };
 
+static void put_number(cJSON *o, const char *key, int64_t n)
+{
+	cJSON_DeleteItemFromObjectCaseSensitive(o, key);
+	cJSON_AddNumberToObject(o, key, (double)n);
+}
+
 static cJSON *condition_json(const cJSON *migration, const char *type, const struct condition *c, int64_t generation, int64_t now_us)
 {
 	const cJSON *old = view_condition(migration, type);
 	char when[CLOCK_RFC3339_SIZE];
 	cJSON *j, *message;
 
-	if (old && !c->reason)
-		return cJSON_Duplicate(old, 1);
+	/* kstatus wants all of them to be of the generation that was seen. */
+	if (old && !c->reason) {
+		j = cJSON_Duplicate(old, 1);
+		put_number(j, "observedGeneration", generation);
+		return j;
+	}
 	clock_rfc3339(now_us, 1, when);
 	j = cJSON_CreateObject();
 	cJSON_AddStringToObject(j, "type", type);
@@ -480,12 +490,6 @@ cJSON *status_build(const cJSON *migration, const struct status_change *change)
 		return NULL;
 	}
 	return object_json(migration, status);
-}
-
-static void put_number(cJSON *o, const char *key, int64_t n)
-{
-	cJSON_DeleteItemFromObjectCaseSensitive(o, key);
-	cJSON_AddNumberToObject(o, key, (double)n);
 }
 
 cJSON *status_observe(const cJSON *migration, int64_t epoch)

@@ -81,7 +81,7 @@ static void test_refused(void **state)
 static void test_unchanged(void **state)
 {
 	struct status_change c = { .phase = PHASE_Preparing, .message = "x", .migratable = "", .epoch = 2, .now_us = time_parse_us("2026-11-24T16:00:00Z") };
-	cJSON *m = quoted(fresh), *o = status_build(m, &c), *again;
+	cJSON *m = quoted(fresh), *o = status_build(m, &c), *again, *e;
 
 	(void)state;
 	cJSON_AddItemToObject(m, "status", cJSON_DetachItemFromObjectCaseSensitive(o, "status"));
@@ -91,8 +91,13 @@ static void test_unchanged(void **state)
 	c.now_us += 5000000;
 	assert_null(status_build(m, &c));
 	c.phase = PHASE_Transferring;
+	/* Somebody has changed the spec meanwhile. */
+	cJSON_DeleteItemFromObjectCaseSensitive(cJSON_GetObjectItemCaseSensitive(m, "metadata"), "generation");
+	cJSON_AddNumberToObject(cJSON_GetObjectItemCaseSensitive(m, "metadata"), "generation", 7);
 	again = status_build(m, &c);
 	assert_non_null(again);
+	cJSON_ArrayForEach(e, json_at(again, "status/conditions"))
+		assert_int_equal(cJSON_GetObjectItemCaseSensitive(e, "observedGeneration")->valueint, 7);
 	assert_string_equal(json_str_or(condition(again, "Ready"), "lastTransitionTime", ""), "2026-11-24T16:00:00Z");
 	assert_condition(again, "Migratable", "True", "Checked");
 	assert_int_equal(cJSON_GetArraySize(json_at(again, "status/phaseTransitionTimestamps")), 2);
