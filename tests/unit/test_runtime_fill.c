@@ -805,6 +805,7 @@ static void pending_model(void **state)
 #define HALVES 2
 
 struct half {
+	pthread_barrier_t *all_made;
 	const struct world *w;
 	uint8_t *memory, *aside;
 	uint32_t first;                 /* number of its first page */
@@ -915,8 +916,11 @@ static void one_op(struct half *h)
 static void *half_main(void *arg)
 {
 	struct half *h = arg;
-	int64_t end = clock_mono_us() + 1500000;
+	int64_t end;
 
+	/* For the time between two calls a block that is moved leaves a hole, in which the memory of a thread that is only being made would have its place, to be mapped over then. */
+	pthread_barrier_wait(h->all_made);
+	end = clock_mono_us() + 1500000;
 	while (clock_mono_us() < end)
 		one_op(h);
 	check_pages(h, 0, h->pages);
@@ -928,12 +932,15 @@ static int live(const struct world *w)
 {
 	struct half half[HALVES] = { 0 };
 	pthread_t thread[HALVES];
+	pthread_barrier_t all_made;
 	int bad = 0;
 
+	pthread_barrier_init(&all_made, NULL, HALVES);
 	for (uint32_t i = 0; i < HALVES; i++) {
 		struct half *h = &half[i];
 
 		h->w = w;
+		h->all_made = &all_made;
 		h->pages = BUSY_PAGES / HALVES;
 		h->first = i * h->pages;
 		h->memory = w->memory + h->first * PAGE;
